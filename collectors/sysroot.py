@@ -1,0 +1,374 @@
+"""The only door to the host: files, and everything that is asked and not read (`reply`).
+
+A `SysRoot` is a directory with `proc/`, `sys/` and `run/` below it: "/" is this host, another one a container's view of it
+(`/host`) or a recording made by `agent record`. Paths are relative to it and never lead out of it. Here, and nowhere else,
+an errno becomes one of the reasons of `agent.model.values`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from agent.model.values import Reason, decode_value, encode_value
+from collectors.text import Malformed
+
+T = TypeVar("T")
+
+MARK = "stratascope-recording.json"
+MAX_FILE_BYTES = 32 << 20
+
+# What the kernel says when a file has nothing for us. ESRCH: the task ended while it was read. ENODEV, ENXIO: a device or CPU
+# went offline. EOPNOTSUPP: a cgroup file whose controller is off, cpu.pressure with psi=0. EINVAL: cpufreq of an offline CPU.
+# EXDEV: openat2() met a path that leads outside the root. ELOOP: the same through a /proc magic link.
+_REASONS: dict[int, Reason] = {
+    errno.ENOENT: "absent",
+    errno.ENOTDIR: "absent",
+    errno.ENODEV: "absent",
+    errno.ENXIO: "absent",
+    errno.ESRCH: "absent",
+    errno.ENAMETOOLONG: "absent",
+    errno.EOPNOTSUPP: "unsupported",
+    errno.EINVAL: "unsupported",
+    errno.ENOSYS: "unsupported",
+    errno.EACCES: "denied",
+    errno.EPERM: "denied",
+    errno.EXDEV: "denied",
+    errno.ELOOP: "denied",
+}
+
+
+class Unavailable(Exception):
+    """A source that has nothing to say, and why."""
+
+    def __init__(self, reason: Reason, detail: str, remedy: str | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason: Reason = reason
+        self.detail = detail
+        self.remedy = remedy
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """One path that exists but was not readable."""
+
+    path: str
+    reason: Reason
+    detail: str
+
+
+class Mark(msgspec.Struct):
+    """What a recording says of itself, beside the files: when it was made, what cannot be copied into a tree."""
+
+    taken_at: float
+    version: str
+    inodes: dict[str, int] = {}
+    refusals: dict[str, Refusal] = {}
+
+
+class SysRoot:
+    """One tree. `watch()` gives a view with its own list of refusals, one for each source that reads."""
+
+    def __init__(self, path: str | Path = "/") -> None:
+        self.path = str(path)
+        self.refusals: list[Refusal] = []
+        self._fd: int | None = None
+        self._open: Callable[[str, int], int] = self._open_live
+        self.mark: Mark | None = None
+        if os.path.realpath(self.path) == "/":
+            self.path = "/"
+            return
+        if not os.path.isdir(self.path):
+            raise Unavailable("absent", f"{self.path}: no such directory", "name an existing directory with --root")
+        try:
+            self._fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Unavailable("denied", f"{self.path}: {error.strerror}") from None
+        self._open = self._open_beneath
+        try:
+            mark = (Path(self.path) / MARK).read_bytes()
+        except OSError:
+            return
+        try:
+            self.mark = msgspec.json.decode(mark, type=Mark)
+        except msgspec.MsgspecError as error:
+            raise Unavailable("failed", f"{self.path}/{MARK}: {error}", "record again with agent record") from None
+
+    @property
+    def live(self) -> bool:
+        """Whether what is not a file may be asked: never on a recording."""
+        return self.mark is None
+
+    def watch(self) -> SysRoot:
+        """The same tree with its own list of refusals."""
+        view = SysRoot.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view.refusals = []
+        view._open = view._open_live if self._fd is None else view._open_beneath
+        return view
+
+    def text(self, path: str) -> str | None:
+        """The whole file, None when it is absent or refused. Bytes that are not UTF-8 come as \\xNN; NUL bytes are dropped.
+
+        Stored trees carry NUL bytes behind the text (hwloc's own fixtures do); live sysfs text never holds any.
+        """
+        data = self.bytes(path)
+        return None if data is None else _decode(data)
+
+    def bytes(self, path: str) -> bytes | None:
+        try:
+            return self._read(path)
+        except OSError as error:
+            self._refuse(path, error)
+            return None
+
+    def require(self, path: str) -> str:
+        """The whole file; `Unavailable` when it is not to be had."""
+        try:
+            return _decode(self._read(path))
+        except OSError as error:
+            reason, detail = _say(error)
+            raise Unavailable(reason, f"{path}: {detail}") from None
+
+    def parse(self, path: str, parser: Callable[[str], T]) -> T | None:
+        """`parser` of the file, None when it is absent or empty; `Malformed` names the path."""
+        text = self.text(path)
+        if text is None or not text.strip():
+            return None
+        try:
+            return parser(text)
+        except Malformed as error:
+            raise Malformed(error.detail, error.line, path) from None
+
+    def names(self, path: str) -> tuple[str, ...]:
+        """The names in a directory, sorted; none when it is absent."""
+        return tuple(sorted(name for name, _ in self._entries(path)))
+
+    def directories(self, path: str) -> tuple[str, ...]:
+        """The names of the directories in a directory (links to directories are not), sorted."""
+        return tuple(sorted(name for name, is_directory in self._entries(path) if is_directory))
+
+    def link(self, path: str) -> str | None:
+        """Where a symbolic link points, as it is written."""
+        head, _, name = path.rpartition("/")
+        try:
+            fd = self._open(head or ".", os.O_PATH | os.O_DIRECTORY)
+            try:
+                return os.readlink(os.fsencode(name), dir_fd=fd).decode("utf-8", "backslashreplace")
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._refuse(path, error)
+            return None
+
+    def inode(self, path: str) -> int | None:
+        """The inode: with the path, the identity of a cgroup. A recording keeps it in its mark."""
+        if self.mark is not None:
+            return self.mark.inodes.get(path)
+        try:
+            fd = self._open(path, os.O_PATH)
+        except OSError as error:
+            self._refuse(path, error)
+            return None
+        try:
+            return os.fstat(fd).st_ino
+        finally:
+            os.close(fd)
+
+    def socket(self, path: str) -> str | None:
+        """The absolute path of a socket below the root, for a client library; None when there is none or nothing live may be asked."""
+        if not self.live:
+            return None
+        try:
+            fd = self._open(path, os.O_PATH)
+        except OSError as error:
+            self._refuse(path, error)
+            return None
+        try:
+            return os.path.join(self.path, path) if stat.S_ISSOCK(os.fstat(fd).st_mode) else None
+        finally:
+            os.close(fd)
+
+    def reply(self, name: str, kind: type[T], ask: Callable[[], T]) -> T:
+        """What is asked and not read: `ask()` on a live root, the stored answer on a recording."""
+        if self.live:
+            return ask()
+        path = f"replies/{name}.json"
+        answer = self.require(path)
+        try:
+            return msgspec.json.decode(answer, type=kind, dec_hook=decode_value)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Malformed(str(error), path=path) from None
+
+    def _read(self, path: str) -> bytes:
+        fd = self._open(path, os.O_RDONLY)
+        try:
+            if self._fd is not None and not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EISDIR, "not a regular file")
+            # procfs and kernfs hand out long files in pieces: only an empty read is the end.
+            data = os.read(fd, 1 << 16)
+            if not data:
+                return data
+            more = os.read(fd, 1 << 16)
+            if not more:
+                return data
+            pieces = [data]
+            total = len(data)
+            while more:
+                pieces.append(more)
+                total += len(more)
+                if total > MAX_FILE_BYTES:
+                    raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES >> 20} MiB")
+                more = os.read(fd, 1 << 20)
+            return b"".join(pieces)
+        finally:
+            os.close(fd)
+
+    def _entries(self, path: str) -> list[tuple[str, bool]]:
+        try:
+            fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            self._refuse(path, error)
+            return []
+        try:
+            with os.scandir(fd) as entries:
+                return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except OSError as error:
+            self._refuse(path, error)
+            return []
+        finally:
+            os.close(fd)
+
+    def _refuse(self, path: str, error: OSError) -> None:
+        if self.mark is not None and error.errno == errno.ENOENT and path in self.mark.refusals:
+            self.refusals.append(self.mark.refusals[path])
+            return
+        reason, detail = _say(error)
+        if reason != "absent":
+            self.refusals.append(Refusal(path, reason, detail))
+
+    def _open_live(self, path: str, flags: int) -> int:
+        return os.open("/" + path, flags | os.O_CLOEXEC)
+
+    def _open_beneath(self, path: str, flags: int) -> int:
+        assert self._fd is not None
+        # O_NONBLOCK: a FIFO in a foreign tree would hold us until somebody writes.
+        return _openat2(self._fd, path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+class Recorder(SysRoot):
+    """A root that copies what is read through it into `into`. `close()` writes the mark."""
+
+    def __init__(self, path: str | Path, into: str | Path, taken_at: float, version: str) -> None:
+        super().__init__(path)
+        self.into = Path(into)
+        self.made = Mark(taken_at, version)
+
+    def bytes(self, path: str) -> bytes | None:
+        with self._noting(path):
+            data = super().bytes(path)
+            if data is not None:
+                self._store(path, data)
+            return data
+
+    def require(self, path: str) -> str:
+        try:
+            data = self._read(path)
+        except OSError as error:
+            reason, detail = _say(error)
+            if reason != "absent":
+                self.made.refusals[path] = Refusal(path, reason, detail)
+            raise Unavailable(reason, f"{path}: {detail}") from None
+        self._store(path, data)
+        return _decode(data)
+
+    def link(self, path: str) -> str | None:
+        with self._noting(path):
+            target = super().link(path)
+        if target is not None:
+            place = self._place(path)
+            if not place.is_symlink() and not place.exists():
+                place.symlink_to(target)
+        return target
+
+    def inode(self, path: str) -> int | None:
+        number = super().inode(path)
+        if number is not None:
+            self.made.inodes[path] = number
+        return number
+
+    def reply(self, name: str, kind: type[T], ask: Callable[[], T]) -> T:
+        answer = super().reply(name, kind, ask)
+        self._store(f"replies/{name}.json", msgspec.json.format(msgspec.json.encode(answer, enc_hook=encode_value), indent=1))
+        return answer
+
+    def _entries(self, path: str) -> list[tuple[str, bool]]:
+        with self._noting(path):
+            entries = super()._entries(path)
+        for name, is_directory in entries:
+            if is_directory:
+                self._place(f"{path}/{name}").mkdir(exist_ok=True)
+        return entries
+
+    def close(self) -> None:
+        (self.into / MARK).write_bytes(msgspec.json.format(msgspec.json.encode(self.made), indent=1))
+
+    @contextmanager
+    def _noting(self, path: str) -> Iterator[None]:
+        known = len(self.refusals)
+        yield
+        for refusal in self.refusals[known:]:
+            self.made.refusals[path] = refusal
+
+    def _place(self, path: str) -> Path:
+        place = self.into / path
+        if ".." in place.parts:
+            raise ValueError(f"{path} leads outside the recording")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
+
+    def _store(self, path: str, data: bytes) -> None:
+        self._place(path).write_bytes(data)
+
+
+def _decode(data: bytes) -> str:
+    text = data.decode("utf-8", "backslashreplace")
+    return text.replace("\0", "") if "\0" in text else text
+
+
+def _say(error: OSError) -> tuple[Reason, str]:
+    number = error.errno or 0
+    if number == errno.EXDEV:
+        return "denied", "leads outside the root"
+    return _REASONS.get(number, "failed"), error.strerror or os.strerror(number)
+
+
+_OPENAT2 = 437  # the same number on every architecture (include/uapi/asm-generic/unistd.h), since Linux 5.6
+_RESOLVE_BENEATH = 0x08  # include/uapi/linux/openat2.h; refuses magic links, too
+
+
+def _openat2(root: int, path: str, flags: int) -> int:
+    """open() that cannot leave `root`: EXDEV for "..", absolute paths and links that would."""
+    import ctypes
+
+    class OpenHow(ctypes.Structure):
+        _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(root: int, path: str, flags: int) -> int:
+        how = OpenHow(flags, 0, _RESOLVE_BENEATH)
+        fd: int = libc.syscall(_OPENAT2, root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+        if fd < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), path)
+        return fd
+
+    globals()["_openat2"] = call
+    return call(root, path, flags)

@@ -1,0 +1,105 @@
+"""The kernel's text formats, under the names of Documentation/admin-guide/cgroup-v2.rst ("Interface Files").
+
+Parsers are pure: text in, values out. Unknown keys are kept or skipped (kernels grow); a value that cannot be read raises
+`Malformed` with its line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from agent.model.values import CpuSet, Limit
+
+T = TypeVar("T")
+
+_SIZE = re.compile(r"(\d{1,15})\s*([KMGT]?)i?B?", re.IGNORECASE)
+
+
+class Malformed(Exception):
+    """A file that is there and cannot be understood. `path` is filled in by the door that read it."""
+
+    def __init__(self, detail: str, line: int | None = None, path: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.line = line
+        self.path = path
+
+    def __str__(self) -> str:
+        where = self.path or "text"
+        return f"{where}:{self.line}: {self.detail}" if self.line else f"{where}: {self.detail}"
+
+
+def convert(kind: Callable[[str], T], text: str, line: int | None = None) -> T:
+    """`kind(text)`, with a `Malformed` that shows the text where it is not one."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise Malformed(f"expected {getattr(kind, '__name__', 'a value')}, got {text[:60]!r}", line) from None
+
+
+def integer(text: str) -> int:
+    """A decimal number: kernel files hold nothing else that int() would take ("1_000", Arabic digits)."""
+    digits = text.strip()
+    if not (digits.removeprefix("-").isascii() and digits.removeprefix("-").isdigit()):
+        raise Malformed(f"expected a number, got {text[:60]!r}")
+    if len(digits) > 40:
+        raise Malformed(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def limit(text: str) -> Limit:
+    """ "max" or a number."""
+    return Limit.parse("max") if text.strip() == "max" else Limit(integer(text))
+
+
+def cpu_list(text: str) -> CpuSet:
+    return convert(CpuSet.parse_list, text)
+
+
+def cpu_mask(text: str) -> CpuSet:
+    return convert(CpuSet.parse_mask, text)
+
+
+def size_bytes(text: str) -> int:
+    """ "32K", "8192 kB", "4096K": powers of 1024."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise Malformed(f"expected a size, got {text[:60]!r}")
+    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[match[2].upper()]
+
+
+def newline_separated(text: str) -> list[str]:
+    return text.split("\n")[:-1] if text.endswith("\n") else text.split("\n") if text else []
+
+
+def space_separated(text: str) -> list[str]:
+    return text.split()
+
+
+def flat_keyed(text: str) -> dict[str, int]:
+    """ "KEY0 VAL0\\nKEY1 VAL1\\n" with numbers."""
+    values: dict[str, int] = {}
+    for number, line in enumerate(newline_separated(text), 1):
+        key, _, value = line.partition(" ")
+        try:
+            values[key] = int(value)
+        except ValueError:
+            raise Malformed(f"expected 'key number', got {line[:60]!r}", number) from None
+    return values
+
+
+def nested_keyed(text: str) -> dict[str, dict[str, str]]:
+    """ "KEY0 SUB0=VAL00 SUB1=VAL01\\n"."""
+    values: dict[str, dict[str, str]] = {}
+    for number, line in enumerate(newline_separated(text), 1):
+        key, *pairs = line.split(" ")
+        entry: dict[str, str] = {}
+        for pair in pairs:
+            name, equals, value = pair.partition("=")
+            if not equals:
+                raise Malformed(f"expected 'key name=value', got {line[:60]!r}", number)
+            entry[name] = value
+        values[key] = entry
+    return values
