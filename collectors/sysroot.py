@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -78,8 +79,7 @@ class SysRoot:
     def __init__(self, path: str | Path = "/") -> None:
         self.path = str(path)
         self.refusals: list[Refusal] = []
-        self._fd: int | None = None
-        self._open: Callable[[str, int], int] = self._open_live
+        self._fd = -1
         self.mark: Mark | None = None
         if os.path.realpath(self.path) == "/":
             self.path = "/"
@@ -90,7 +90,6 @@ class SysRoot:
             self._fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise Unavailable("denied", f"{self.path}: {error.strerror}") from None
-        self._open = self._open_beneath
         try:
             mark = (Path(self.path) / MARK).read_bytes()
         except OSError:
@@ -110,7 +109,6 @@ class SysRoot:
         view = SysRoot.__new__(type(self))
         view.__dict__.update(self.__dict__)
         view.refusals = []
-        view._open = view._open_live if self._fd is None else view._open_beneath
         return view
 
     def text(self, path: str) -> str | None:
@@ -209,7 +207,7 @@ class SysRoot:
     def _read(self, path: str) -> bytes:
         fd = self._open(path, os.O_RDONLY)
         try:
-            if self._fd is not None and not stat.S_ISREG(os.fstat(fd).st_mode):
+            if self._fd >= 0 and not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise OSError(errno.EISDIR, "not a regular file")
             # procfs and kernfs hand out long files in pieces: only an empty read is the end.
             data = os.read(fd, 1 << 16)
@@ -253,13 +251,11 @@ class SysRoot:
         if reason != "absent":
             self.refusals.append(Refusal(path, reason, detail))
 
-    def _open_live(self, path: str, flags: int) -> int:
-        return os.open("/" + path, flags | os.O_CLOEXEC)
-
-    def _open_beneath(self, path: str, flags: int) -> int:
-        assert self._fd is not None
+    def _open(self, path: str, flags: int) -> int:
+        if self._fd < 0:
+            return os.open("/" + path, flags | os.O_CLOEXEC)
         # O_NONBLOCK: a FIFO in a foreign tree would hold us until somebody writes.
-        return _openat2(self._fd, path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+        return _openat2()(self._fd, path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 class Recorder(SysRoot):
@@ -353,8 +349,9 @@ _OPENAT2 = 437  # the same number on every architecture (include/uapi/asm-generi
 _RESOLVE_BENEATH = 0x08  # include/uapi/linux/openat2.h; refuses magic links, too
 
 
-def _openat2(root: int, path: str, flags: int) -> int:
-    """open() that cannot leave `root`: EXDEV for "..", absolute paths and links that would."""
+@cache
+def _openat2() -> Callable[[int, str, int], int]:
+    """open() that cannot leave a directory: EXDEV for "..", absolute paths and links that would."""
     import ctypes
 
     class OpenHow(ctypes.Structure):
@@ -362,7 +359,7 @@ def _openat2(root: int, path: str, flags: int) -> int:
 
     libc = ctypes.CDLL(None, use_errno=True)
 
-    def call(root: int, path: str, flags: int) -> int:
+    def open_beneath(root: int, path: str, flags: int) -> int:
         how = OpenHow(flags, 0, _RESOLVE_BENEATH)
         fd: int = libc.syscall(_OPENAT2, root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
         if fd < 0:
@@ -370,5 +367,4 @@ def _openat2(root: int, path: str, flags: int) -> int:
             raise OSError(number, os.strerror(number), path)
         return fd
 
-    globals()["_openat2"] = call
-    return call(root, path, flags)
+    return open_beneath

@@ -197,7 +197,11 @@ def decode_value(kind: type, value: Any) -> object:
 def schema_value(kind: type) -> dict[str, object]:
     """JSON Schema of the values that msgspec does not know."""
     if kind is CpuSet:
-        return {"type": "string", "pattern": r"^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$", "description": "kernel list of CPU or node numbers"}
+        return {
+            "type": "string",
+            "pattern": r"^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$",
+            "description": "kernel list of CPU or node numbers",
+        }
     if kind is Limit:
         return {"anyOf": [{"type": "number", "minimum": 0}, {"const": "max"}], "description": 'a limit; "max" is unlimited'}
     raise NotImplementedError(kind.__name__)
