@@ -116,10 +116,10 @@ class SysRoot:
 
         Stored trees carry NUL bytes behind the text (hwloc's own fixtures do); live sysfs text never holds any.
         """
-        data = self.bytes(path)
+        data = self.raw(path)
         return None if data is None else _decode(data)
 
-    def bytes(self, path: str) -> bytes | None:
+    def raw(self, path: str) -> bytes | None:
         try:
             return self._read(path)
         except OSError as error:
@@ -266,9 +266,9 @@ class Recorder(SysRoot):
         self.into = Path(into)
         self.made = Mark(taken_at, version)
 
-    def bytes(self, path: str) -> bytes | None:
+    def raw(self, path: str) -> bytes | None:
         with self._noting(path):
-            data = super().bytes(path)
+            data = super().raw(path)
             if data is not None:
                 self._store(path, data)
             return data
