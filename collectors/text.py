@@ -49,6 +49,11 @@ def integer(text: str) -> int:
     return int(digits)
 
 
+def hexadecimal(text: str) -> int:
+    """ "0x00000000410fd0c0"."""
+    return convert(lambda digits: int(digits[:40], 16), text.strip())
+
+
 def limit(text: str) -> Limit:
     """ "max" or a number."""
     return Limit.parse("max") if text.strip() == "max" else Limit(integer(text))

@@ -1,0 +1,44 @@
+"""Interrupts by CPU since boot: /proc/interrupts, inter-processor interrupts among them."""
+
+from __future__ import annotations
+
+from agent.model.values import CpuSet, Fact
+from collectors.sysroot import SysRoot
+from collectors.text import Malformed, newline_separated
+
+
+class Interrupt(Fact, frozen=True):
+    """`counts` stand in the order of `Interrupts.cpus`; a line with one number only (ERR, MIS) has no CPU."""
+
+    name: str
+    counts: tuple[int, ...]
+    description: str
+
+
+class Interrupts(Fact, frozen=True):
+    cpus: CpuSet
+    lines: tuple[Interrupt, ...]
+
+
+def read(root: SysRoot) -> Interrupts:
+    return parse(root.require("proc/interrupts"))
+
+
+def parse(text: str) -> Interrupts:
+    """The header names the online CPUs; every line has one count for each of them, then words that describe it."""
+    lines = newline_separated(text)
+    header = lines[0].split() if lines else []
+    if not header or any(name[:3] != "CPU" or not name[3:].isdecimal() for name in header):
+        raise Malformed("expected a header 'CPU0 CPU1 ...'", 1)
+    found = []
+    for number, line in enumerate(lines[1:], 2):
+        name, colon, rest = line.partition(":")
+        if not colon:
+            if line.strip():
+                raise Malformed(f"expected 'name: counts', got {line[:60]!r}", number)
+            continue
+        words = rest.split(None, len(header))
+        if len(words) >= len(header) and all(word.isdecimal() for word in words[: len(header)]):
+            description = words[len(header)] if len(words) > len(header) else ""
+            found.append(Interrupt(name.strip(), tuple(int(word) for word in words[: len(header)]), " ".join(description.split())))
+    return Interrupts(CpuSet(int(name[3:]) for name in header), tuple(found))

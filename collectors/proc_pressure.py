@@ -1,0 +1,42 @@
+"""Pressure stall information of the host: /proc/pressure. Source: Documentation/accounting/psi.rst."""
+
+from __future__ import annotations
+
+from agent.model.values import Fact
+from collectors.sysroot import SysRoot, Unavailable
+from collectors.text import Malformed, nested_keyed
+
+
+class Pressure(Fact, frozen=True):
+    """Microseconds since boot in which some tasks, or all of them, waited. CPU pressure has no `full` at host level: it is 0."""
+
+    some_usec: int
+    full_usec: int | None = None
+
+
+class Pressures(Fact, frozen=True):
+    cpu: Pressure | None = None
+    memory: Pressure | None = None
+    io: Pressure | None = None
+    irq: Pressure | None = None
+
+
+def read(root: SysRoot) -> Pressures:
+    found = Pressures(
+        **{name: root.parse(f"proc/pressure/{name}", parse) for name in ("cpu", "memory", "io")},
+        irq=root.parse("proc/pressure/irq", parse),
+    )
+    if found == Pressures():
+        raise Unavailable("absent", "proc/pressure", "boot with psi=1 (CONFIG_PSI)")
+    return found
+
+
+def parse(text: str) -> Pressure:
+    lines = nested_keyed(text)
+    try:
+        full = lines.get("full")
+        # IRQ pressure has a full line only.
+        some = lines.get("some", full or {})
+        return Pressure(int(some["total"]), None if full is None else int(full["total"]))
+    except (KeyError, ValueError):
+        raise Malformed(f"expected 'some ... total=N', got {text[:60]!r}") from None

@@ -1,0 +1,35 @@
+"""Run-queue waiting by CPU since boot: /proc/schedstat. Source: Documentation/scheduler/sched-stats.rst."""
+
+from __future__ import annotations
+
+from agent.model.values import Fact
+from collectors.sysroot import SysRoot, Unavailable
+from collectors.text import Malformed, newline_separated
+
+
+class RunQueue(Fact, frozen=True):
+    """Nanoseconds that tasks ran and waited on this CPU's queue, and how many times one was put on it."""
+
+    cpu: int
+    run_ns: int
+    delay_ns: int
+    timeslices: int
+
+
+def read(root: SysRoot) -> tuple[RunQueue, ...]:
+    text = root.text("proc/schedstat")
+    if text is None:
+        raise Unavailable("absent", "proc/schedstat", "a kernel with CONFIG_SCHEDSTATS; delay by task is there without it")
+    return parse(text)
+
+
+def parse(text: str) -> tuple[RunQueue, ...]:
+    """Since version 15: "cpuN" and nine numbers, of which 7-9 are run time, waiting time and timeslices."""
+    queues = []
+    for number, line in enumerate(newline_separated(text), 1):
+        words = line.split()
+        if words and words[0][:3] == "cpu" and words[0][3:].isdecimal():
+            if len(words) < 10 or not all(word.isdecimal() for word in words[7:10]):
+                raise Malformed(f"expected 'cpuN' and nine numbers, got {line[:60]!r}", number)
+            queues.append(RunQueue(int(words[0][3:]), int(words[7]), int(words[8]), int(words[9])))
+    return tuple(queues)

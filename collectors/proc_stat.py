@@ -1,0 +1,68 @@
+"""CPU times and run-queue counts since boot: /proc/stat. Source: Documentation/filesystems/proc.rst, section 1.7."""
+
+from __future__ import annotations
+
+from agent.model.values import Fact
+from collectors.sysroot import SysRoot
+from collectors.text import Malformed, integer, newline_separated
+
+# USER_HZ is part of the kernel's interface: 100 on every architecture that runs KVM guests and containers today.
+USER_HZ = 100
+
+
+class CpuTime(Fact, frozen=True):
+    """Seconds since boot. `user` holds `guest` and `nice` holds `guest_nice`: the kernel counts them twice."""
+
+    cpu: int
+    user_seconds: float
+    nice_seconds: float
+    system_seconds: float
+    idle_seconds: float
+    iowait_seconds: float | None = None
+    irq_seconds: float | None = None
+    softirq_seconds: float | None = None
+    steal_seconds: float | None = None
+    guest_seconds: float | None = None
+    guest_nice_seconds: float | None = None
+
+
+class Stat(Fact, frozen=True):
+    """`procs_running` is a count of tasks that run or wait for a CPU at this moment, the reader included."""
+
+    cpus: tuple[CpuTime, ...]
+    boot_time: int | None = None
+    context_switches: int | None = None
+    forks: int | None = None
+    procs_running: int | None = None
+    procs_blocked: int | None = None
+    softirqs: int | None = None
+    interrupts: int | None = None
+
+
+def read(root: SysRoot) -> Stat:
+    return parse(root.require("proc/stat"))
+
+
+def parse(text: str) -> Stat:
+    cpus: list[CpuTime] = []
+    counts: dict[str, int] = {}
+    for number, line in enumerate(newline_separated(text), 1):
+        key, *values = line.split()[:12] or [""]
+        if key[:3] == "cpu" and key[3:].isdecimal():
+            try:
+                times = [int(value) / USER_HZ for value in values]
+                cpus.append(CpuTime(int(key[3:]), *times[:10]))
+            except (ValueError, TypeError):
+                raise Malformed(f"expected 'cpuN' and at least four numbers, got {line[:60]!r}", number) from None
+        elif key in ("btime", "ctxt", "processes", "procs_running", "procs_blocked", "softirq", "intr") and values:
+            counts[key] = integer(values[0])
+    return Stat(
+        tuple(cpus),
+        boot_time=counts.get("btime"),
+        context_switches=counts.get("ctxt"),
+        forks=counts.get("processes"),
+        procs_running=counts.get("procs_running"),
+        procs_blocked=counts.get("procs_blocked"),
+        softirqs=counts.get("softirq"),
+        interrupts=counts.get("intr"),
+    )

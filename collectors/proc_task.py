@@ -1,0 +1,140 @@
+"""Threads of chosen processes: /proc/PID/task/TID/{stat,schedstat,status}, and what the process holds: /proc/PID/{status,cgroup}.
+
+Sources: Documentation/filesystems/proc.rst (tables 1-2 and 1-4), Documentation/scheduler/sched-stats.rst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agent.model.values import CpuSet, Fact
+from collectors.sysroot import SysRoot
+from collectors.text import Malformed, convert, cpu_list, newline_separated, size_bytes
+
+
+class Task(Fact, frozen=True):
+    """One thread. `run_ns`, `delay_ns`, `timeslices` come with CONFIG_SCHED_INFO; `start_ticks` with the tid is its identity."""
+
+    tid: int
+    name: str
+    state: str
+    start_ticks: int
+    last_cpu: int | None = None
+    run_ns: int | None = None
+    delay_ns: int | None = None
+    timeslices: int | None = None
+    allowed_cpus: CpuSet | None = None
+    allowed_nodes: CpuSet | None = None
+    voluntary_switches: int | None = None
+    involuntary_switches: int | None = None
+
+
+class TaskGroup(Fact, frozen=True):
+    """One process: its threads, its memory (bytes), and its cgroups by controller ("" is the v2 hierarchy)."""
+
+    pid: int
+    tasks: tuple[Task, ...]
+    resident_bytes: int | None = None
+    page_table_bytes: int | None = None
+    swapped_bytes: int | None = None
+    anon_huge_bytes: int | None = None
+    cgroups: dict[str, str] = {}
+
+
+def read(root: SysRoot, pids: Iterable[int]) -> tuple[TaskGroup, ...]:
+    return tuple(group for pid in sorted(set(pids)) if (group := _process(root, pid)) is not None)
+
+
+def _process(root: SysRoot, pid: int) -> TaskGroup | None:
+    tasks = tuple(task for tid in root.names(f"proc/{pid}/task") if tid.isdecimal() and (task := _task(root, pid, int(tid))) is not None)
+    if not tasks:
+        return None
+    status = root.parse(f"proc/{pid}/status", parse_status) or {}
+    return TaskGroup(
+        pid,
+        tuple(sorted(tasks, key=lambda task: task.tid)),
+        resident_bytes=_bytes(status, "VmRSS"),
+        page_table_bytes=_bytes(status, "VmPTE"),
+        swapped_bytes=_bytes(status, "VmSwap"),
+        anon_huge_bytes=root.parse(f"proc/{pid}/smaps_rollup", parse_anon_huge),
+        cgroups=root.parse(f"proc/{pid}/cgroup", parse_cgroup) or {},
+    )
+
+
+def _task(root: SysRoot, pid: int, tid: int) -> Task | None:
+    directory = f"proc/{pid}/task/{tid}"
+    stat = root.parse(f"{directory}/stat", parse_stat)
+    if stat is None:
+        return None
+    name, state, start_ticks, last_cpu = stat
+    schedstat = root.parse(f"{directory}/schedstat", parse_schedstat)
+    run_ns, delay_ns, timeslices = schedstat or (None, None, None)
+    status = root.parse(f"{directory}/status", parse_status) or {}
+    return Task(
+        tid,
+        name,
+        state,
+        start_ticks,
+        last_cpu,
+        run_ns,
+        delay_ns,
+        timeslices,
+        allowed_cpus=_list(status, "Cpus_allowed_list"),
+        allowed_nodes=_list(status, "Mems_allowed_list"),
+        voluntary_switches=_count(status, "voluntary_ctxt_switches"),
+        involuntary_switches=_count(status, "nonvoluntary_ctxt_switches"),
+    )
+
+
+def parse_stat(text: str) -> tuple[str, str, int, int | None]:
+    """Name, state, start (ticks since boot), last CPU. The name may hold anything, ")" and spaces too: the last ")" ends it."""
+    opening, closing = text.find("("), text.rfind(")")
+    words = text[closing + 1 :].split()
+    if opening < 0 or closing < opening or len(words) < 20 or not words[19].isdecimal():
+        raise Malformed(f"expected 'pid (name) state ...', got {text[:60]!r}")
+    last_cpu = int(words[36]) if len(words) > 36 and words[36].isdecimal() else None
+    return text[opening + 1 : closing], words[0], int(words[19]), last_cpu
+
+
+def parse_schedstat(text: str) -> tuple[int, int, int]:
+    """Nanoseconds on a CPU, nanoseconds waiting for one, timeslices."""
+    words = text.split()
+    if len(words) != 3 or not all(word.isdecimal() for word in words):
+        raise Malformed(f"expected three numbers, got {text[:60]!r}")
+    return int(words[0]), int(words[1]), int(words[2])
+
+
+def parse_status(text: str) -> dict[str, str]:
+    return {key: value.strip() for line in newline_separated(text) for key, _, value in [line.partition(":")]}
+
+
+def parse_anon_huge(text: str) -> int | None:
+    """AnonHugePages of smaps_rollup: memory of this process that transparent huge pages back."""
+    for line in newline_separated(text):
+        if line.startswith("AnonHugePages:"):
+            return size_bytes(line[14:])
+    return None
+
+
+def parse_cgroup(text: str) -> dict[str, str]:
+    """ "4:memory:/docker/ID", "0::/system.slice". systemd's "1:name=systemd:..." may stand before the "0::" line."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(newline_separated(text), 1):
+        parts = line.split(":", 2)
+        if len(parts) != 3:
+            raise Malformed(f"expected 'id:controllers:path', got {line[:60]!r}", number)
+        for controller in parts[1].split(","):
+            found[controller] = parts[2]
+    return found
+
+
+def _list(status: dict[str, str], key: str) -> CpuSet | None:
+    return cpu_list(status[key]) if key in status else None
+
+
+def _count(status: dict[str, str], key: str) -> int | None:
+    return convert(int, status[key]) if key in status else None
+
+
+def _bytes(status: dict[str, str], key: str) -> int | None:
+    return size_bytes(status[key]) if key in status else None

@@ -1,0 +1,98 @@
+"""Memory of the host as the kernel manages it: /proc/{meminfo,zoneinfo,buddyinfo,vmstat}.
+
+Source: Documentation/filesystems/proc.rst, sections 1.3 (kernel data) and mm/vmstat.c.
+"""
+
+from __future__ import annotations
+
+from agent.model.values import Fact
+from collectors.sysroot import SysRoot
+from collectors.text import Malformed, flat_keyed, integer, newline_separated
+
+
+class Zone(Fact, frozen=True):
+    """One zone of one node; pages as the kernel counts them. `managed_pages` is what the buddy system was given."""
+
+    node: int
+    name: str
+    free_pages: int | None = None
+    min_pages: int | None = None
+    low_pages: int | None = None
+    high_pages: int | None = None
+    present_pages: int | None = None
+    managed_pages: int | None = None
+
+
+class Buddy(Fact, frozen=True):
+    """Free blocks of one zone by order: `blocks[k]` blocks of 2^k pages."""
+
+    node: int
+    zone: str
+    blocks: tuple[int, ...]
+
+
+class Memory(Fact, frozen=True):
+    """`meminfo` in bytes (counts where the kernel prints no kB), `vmstat` as the kernel counts."""
+
+    meminfo: dict[str, int]
+    zones: tuple[Zone, ...] = ()
+    buddies: tuple[Buddy, ...] = ()
+    vmstat: dict[str, int] = {}
+
+
+def read(root: SysRoot) -> Memory:
+    return Memory(
+        parse_meminfo(root.require("proc/meminfo")),
+        root.parse("proc/zoneinfo", parse_zoneinfo) or (),
+        root.parse("proc/buddyinfo", parse_buddyinfo) or (),
+        root.parse("proc/vmstat", flat_keyed) or {},
+    )
+
+
+def parse_meminfo(text: str) -> dict[str, int]:
+    """ "MemTotal:  24684096 kB" -> bytes."""
+    values = {}
+    for number, line in enumerate(newline_separated(text), 1):
+        name, colon, rest = line.partition(":")
+        words = rest.split()
+        if not colon or not words or not words[0].isdecimal():
+            raise Malformed(f"expected 'Name: value kB', got {line[:60]!r}", number)
+        values[name] = int(words[0]) << 10 if words[-1] == "kB" else int(words[0])
+    return values
+
+
+def parse_zoneinfo(text: str) -> tuple[Zone, ...]:
+    """ "Node 0, zone   Normal" heads a block; the fields that matter are "name value" lines in it."""
+    zones: list[Zone] = []
+    head: tuple[int, str] | None = None
+    values: dict[str, int] = {}
+
+    def close() -> None:
+        if head is not None:
+            zones.append(Zone(*head, *(values.get(name) for name in ("free", "min", "low", "high", "present", "managed"))))
+
+    for number, line in enumerate(newline_separated(text), 1):
+        words = line.split()
+        if words[:1] == ["Node"]:
+            close()
+            if len(words) != 4 or words[2] != "zone" or not words[1].rstrip(",").isdecimal():
+                raise Malformed(f"expected 'Node N, zone NAME', got {line[:60]!r}", number)
+            head, values = (int(words[1].rstrip(",")), words[3]), {}
+        elif words[:2] == ["pages", "free"] and len(words) == 3:
+            values["free"] = integer(words[2])
+        elif len(words) == 2 and words[1].isdecimal():
+            # "high:" and "count:" of the per-CPU lists further down end in a colon; the first of a name is the zone's.
+            values.setdefault(words[0], int(words[1]))
+    close()
+    return tuple(zones)
+
+
+def parse_buddyinfo(text: str) -> tuple[Buddy, ...]:
+    """ "Node 0, zone   Normal   1  2 ..."."""
+    found = []
+    for number, line in enumerate(newline_separated(text), 1):
+        words = line.split()
+        if len(words) < 5 or words[0] != "Node" or words[2] != "zone" or not all(word.isdecimal() for word in words[4:]):
+            raise Malformed(f"expected 'Node N, zone NAME counts', got {line[:60]!r}", number)
+        found.append(Buddy(integer(words[1].rstrip(",")), words[3], tuple(int(word) for word in words[4:])))
+    return tuple(found)

@@ -1,0 +1,87 @@
+"""The live process table, through psutil: who is there, since when, running what, with how many threads.
+
+It finds candidates and identities; no figure of the host or of a workload comes from it (it turns what is missing into 0).
+Command lines hold secrets: of them only a virtual machine's uuid and name leave this module.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from itertools import pairwise
+
+from agent.model.values import Fact
+from collectors.sysroot import SysRoot
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class Process(Fact, frozen=True):
+    """One process. `exe` is None for kernel threads and where ptrace access is missing."""
+
+    pid: int
+    parent_pid: int
+    name: str
+    started_at: float
+    threads: int
+    exe: str | None = None
+    vm_uuid: str | None = None
+    vm_name: str | None = None
+
+
+def read(root: SysRoot) -> tuple[Process, ...]:
+    return root.reply("processes", tuple[Process, ...], lambda: ask(root))
+
+
+def ask(root: SysRoot) -> tuple[Process, ...]:
+    import psutil
+
+    # psutil reads another root's process table when told where proc is; never this host's in place of it.
+    psutil.PROCFS_PATH = f"{root.path.rstrip('/')}/proc"
+    if not root.names("proc/1"):
+        return ()
+    found = []
+    for process in psutil.process_iter(["pid", "ppid", "name", "create_time", "num_threads"]):
+        info = process.info
+        if info["name"] is None or info["create_time"] is None:
+            continue
+        uuid = name = exe = None
+        if info["ppid"] != 2 and info["pid"] != 2:
+            # Kernel threads are children of kthreadd, pid 2, and have no executable.
+            try:
+                exe = process.exe() or None
+            except psutil.Error:
+                exe = None
+            if info["name"].startswith(("qemu", "kvm")):
+                with suppress(psutil.Error):
+                    uuid, name = vm_identity(process.cmdline())
+        found.append(
+            Process(
+                info["pid"],
+                info["ppid"] or 0,
+                _printable(info["name"]),
+                info["create_time"],
+                info["num_threads"] or 0,
+                _printable(exe) if exe else None,
+                uuid,
+                name,
+            )
+        )
+    return tuple(found)
+
+
+def vm_identity(arguments: list[str]) -> tuple[str | None, str | None]:
+    """The values of QEMU's -uuid and -name (`guest=` in its list of options)."""
+    uuid = name = None
+    for option, value in pairwise(arguments):
+        if option == "-uuid" and _UUID.fullmatch(value):
+            uuid = value.lower()
+        elif option == "-name":
+            options = value.split(",")
+            name = _printable(next((part[6:] for part in options if part.startswith("guest=")), options[0]))[:256]
+    return uuid, name
+
+
+def _printable(text: str) -> str:
+    """psutil hands bytes that are not UTF-8 over as lone surrogates, which no JSON can hold."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

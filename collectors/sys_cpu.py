@@ -1,0 +1,196 @@
+"""CPUs, their topology and caches: /sys/devices/system/cpu.
+
+Sources: Documentation/admin-guide/cputopology.rst, Documentation/ABI/testing/sysfs-devices-system-cpu.
+Ids are as the kernel prints them, None where it prints -1; only the sibling sets say what belongs together.
+"""
+
+from __future__ import annotations
+
+from agent.model.values import CpuSet, Fact
+from collectors.sysroot import SysRoot
+from collectors.text import cpu_list, cpu_mask, hexadecimal, integer, size_bytes
+
+CPU = "sys/devices/system/cpu"
+
+
+class CpuTopology(Fact, frozen=True):
+    """Where one CPU sits. The sets are as the kernel prints them: they may hold CPUs that are offline by now."""
+
+    cpu: int
+    core_id: int | None = None
+    cluster_id: int | None = None
+    die_id: int | None = None
+    package_id: int | None = None
+    book_id: int | None = None
+    drawer_id: int | None = None
+    core_cpus: CpuSet | None = None
+    cluster_cpus: CpuSet | None = None
+    die_cpus: CpuSet | None = None
+    package_cpus: CpuSet | None = None
+    book_cpus: CpuSet | None = None
+    drawer_cpus: CpuSet | None = None
+
+
+class CpuCache(Fact, frozen=True):
+    """One cache as one CPU sees it. `shared` is None where the kernel names no CPU (old virtual machines, ia64)."""
+
+    cpu: int
+    level: int
+    type: str
+    shared: CpuSet | None = None
+    id: int | None = None
+    size_bytes: int | None = None
+    line_bytes: int | None = None
+    ways: int | None = None
+    sets: int | None = None
+
+
+class CpuSpeed(Fact, frozen=True):
+    """What tells the kinds of CPU of a hybrid machine apart."""
+
+    cpu: int
+    capacity: int | None = None
+    max_freq_hz: int | None = None
+    base_freq_hz: int | None = None
+    midr: int | None = None
+
+
+class Cpus(Fact, frozen=True):
+    """The lists are as the kernel prints them; `numbers` are the cpuN directories."""
+
+    numbers: CpuSet
+    possible: CpuSet | None = None
+    present: CpuSet | None = None
+    online: CpuSet | None = None
+    isolated: CpuSet | None = None
+    nohz_full: CpuSet | None = None
+    smt_active: bool | None = None
+    topology: tuple[CpuTopology, ...] = ()
+    caches: tuple[CpuCache, ...] = ()
+    speeds: tuple[CpuSpeed, ...] = ()
+    kinds: dict[str, CpuSet] = {}
+
+
+def read(root: SysRoot) -> Cpus:
+    numbers = CpuSet(int(name[3:]) for name in root.names(CPU) if name[:3] == "cpu" and name[3:].isdecimal() and len(name) < 9)
+    online = root.parse(f"{CPU}/online", cpu_list)
+    if online is None and numbers:
+        # Old kernels and partial trees have no list. CPU0 and kernels without hotplug have no file either: online then.
+        online = CpuSet(cpu for cpu in numbers if root.parse(f"{CPU}/cpu{cpu}/online", integer) != 0)
+    caches: list[CpuCache] = []
+    seen: set[tuple[int, str, CpuSet]] = set()
+    for cpu in numbers:
+        caches += _caches(root, cpu, seen)
+    return Cpus(
+        numbers,
+        possible=root.parse(f"{CPU}/possible", cpu_list),
+        present=root.parse(f"{CPU}/present", cpu_list),
+        online=online,
+        isolated=_empty_or(root, f"{CPU}/isolated"),
+        nohz_full=_empty_or(root, f"{CPU}/nohz_full"),
+        smt_active=_flag(root.parse(f"{CPU}/smt/active", integer)),
+        topology=tuple(_topology(root, cpu) for cpu in numbers if root.names(f"{CPU}/cpu{cpu}/topology")),
+        caches=tuple(caches),
+        speeds=tuple(speed for cpu in numbers if (speed := _speed(root, cpu)) is not None),
+        kinds=_kinds(root),
+    )
+
+
+def _topology(root: SysRoot, cpu: int) -> CpuTopology:
+    directory = f"{CPU}/cpu{cpu}/topology"
+
+    def number(name: str) -> int | None:
+        value = root.parse(f"{directory}/{name}", integer)
+        return None if value is None or value < 0 else value
+
+    def cpus(*names: str) -> CpuSet | None:
+        for name in names:
+            # The list form came later than the mask in some trees and alone in others: either will do.
+            if (found := root.parse(f"{directory}/{name}_list", cpu_list)) is not None:
+                return found
+            if (found := root.parse(f"{directory}/{name}", cpu_mask)) is not None:
+                return found
+        return None
+
+    return CpuTopology(
+        cpu,
+        core_id=number("core_id"),
+        cluster_id=number("cluster_id"),
+        die_id=number("die_id"),
+        package_id=number("physical_package_id"),
+        book_id=number("book_id"),
+        drawer_id=number("drawer_id"),
+        # Since Linux 2e4c54dac7b3 ("topology: Create core_cpus and die_cpus sysfs attributes") thread_siblings is core_cpus
+        # and core_siblings is package_cpus; the old names stay.
+        core_cpus=cpus("core_cpus", "thread_siblings"),
+        cluster_cpus=cpus("cluster_cpus"),
+        die_cpus=cpus("die_cpus"),
+        package_cpus=cpus("package_cpus", "core_siblings"),
+        book_cpus=cpus("book_siblings"),
+        drawer_cpus=cpus("drawer_siblings"),
+    )
+
+
+def _caches(root: SysRoot, cpu: int, seen: set[tuple[int, str, CpuSet]]) -> list[CpuCache]:
+    """The caches of one CPU that no CPU before it has shown."""
+    directory = f"{CPU}/cpu{cpu}/cache"
+    found: list[CpuCache] = []
+    for index in root.names(directory):
+        if not index.startswith("index"):
+            continue
+        here = f"{directory}/{index}"
+        level = root.parse(f"{here}/level", integer)
+        if level is None:
+            continue
+        kind = (root.text(f"{here}/type") or "Unified").strip()
+        shared = root.parse(f"{here}/shared_cpu_list", cpu_list) or root.parse(f"{here}/shared_cpu_map", cpu_mask)
+        if shared:
+            if (level, kind, shared) in seen:
+                continue
+            seen.add((level, kind, shared))
+        found.append(
+            CpuCache(
+                cpu,
+                level,
+                kind,
+                shared or None,
+                id=root.parse(f"{here}/id", integer),
+                size_bytes=root.parse(f"{here}/size", size_bytes),
+                line_bytes=root.parse(f"{here}/coherency_line_size", integer),
+                ways=root.parse(f"{here}/ways_of_associativity", integer),
+                sets=root.parse(f"{here}/number_of_sets", integer),
+            )
+        )
+    return found
+
+
+def _speed(root: SysRoot, cpu: int) -> CpuSpeed | None:
+    directory = f"{CPU}/cpu{cpu}"
+    speed = CpuSpeed(
+        cpu,
+        capacity=root.parse(f"{directory}/cpu_capacity", integer),
+        max_freq_hz=_khz(root.parse(f"{directory}/cpufreq/cpuinfo_max_freq", integer)),
+        base_freq_hz=_khz(root.parse(f"{directory}/cpufreq/base_frequency", integer)),
+        midr=root.parse(f"{directory}/regs/identification/midr_el1", hexadecimal),
+    )
+    return None if speed == CpuSpeed(cpu) else speed
+
+
+def _kinds(root: SysRoot) -> dict[str, CpuSet]:
+    """Performance-monitoring units of hybrid Intel processors name their CPUs."""
+    found = {name: root.parse(f"sys/devices/{name}/cpus", cpu_list) for name in ("cpu_core", "cpu_atom", "cpu_lowpower")}
+    return {name: cpus for name, cpus in found.items() if cpus}
+
+
+def _khz(value: int | None) -> int | None:
+    return None if not value or value < 0 else value * 1000
+
+
+def _flag(value: int | None) -> bool | None:
+    return None if value is None else value != 0
+
+
+def _empty_or(root: SysRoot, path: str) -> CpuSet | None:
+    """These lists are empty lines (nohz_full: "(null)") where the kernel was told of no CPU."""
+    text = root.text(path)
+    return None if text is None else cpu_list("" if "(null)" in text else text)

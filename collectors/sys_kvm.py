@@ -1,0 +1,38 @@
+"""How this host's KVM translates guest memory and waits for it: parameters below /sys/module/kvm*.
+
+Source: Documentation/admin-guide/kernel-parameters.txt (kvm-intel.ept, kvm-amd.npt), Documentation/virt/kvm/halt-polling.rst.
+"""
+
+from __future__ import annotations
+
+from agent.model.values import Fact
+from collectors.sysroot import SysRoot, Unavailable
+from collectors.text import integer
+
+
+class Kvm(Fact, frozen=True):
+    """`nested_paging`: EPT or NPT in use, None where the vendor module says nothing. `nested`: guests may be hypervisors."""
+
+    vendor_module: str | None = None
+    nested_paging: bool | None = None
+    nested: bool | None = None
+    halt_poll_ns: int | None = None
+
+
+def read(root: SysRoot) -> Kvm:
+    modules = [name for name in root.names("sys/module") if name == "kvm" or name.startswith("kvm_")]
+    if not modules:
+        raise Unavailable("absent", "sys/module/kvm", "modprobe kvm_intel or kvm_amd, if this host is to run virtual machines")
+    vendor = next((name for name in modules if name != "kvm"), None)
+    paging = {"kvm_intel": "ept", "kvm_amd": "npt"}.get(vendor or "")
+    return Kvm(
+        vendor,
+        nested_paging=_flag(root, f"sys/module/{vendor}/parameters/{paging}") if paging else None,
+        nested=_flag(root, f"sys/module/{vendor}/parameters/nested") if vendor else None,
+        halt_poll_ns=root.parse("sys/module/kvm/parameters/halt_poll_ns", integer),
+    )
+
+
+def _flag(root: SysRoot, path: str) -> bool | None:
+    text = root.text(path)
+    return None if text is None else text.strip() in ("Y", "1")
