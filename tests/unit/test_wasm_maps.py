@@ -1,0 +1,344 @@
+"""collectors/wasm_maps.py on text. Address space is drawn from low to high with `Space`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collectors import wasm_maps
+from collectors.sysroot import SysRoot
+from collectors.text import Malformed
+from collectors.wasm_maps import GIB, MIB, Vma, detect, identify, parse_maps, parse_numa_maps, parse_smaps
+
+KIB = 1 << 10
+PAGE = 64 * KIB
+ORIGIN = 0x7F0000000000
+LIBRARY = "/opt/venv/lib/wasmtime/linux-x86_64/_libwasmtime.so"
+IMAGE = "/memfd:wasm-memory-image (deleted)"
+
+
+class Space:
+    """Neighbouring closed VMAs are merged as the kernel does it."""
+
+    def __init__(self, at: int = ORIGIN) -> None:
+        self.at = at
+        self.vmas: list[Vma] = []
+
+    def closed(self, size: int, merge: bool = True, path: str = "") -> Space:
+        last = self.vmas[-1] if self.vmas else None
+        if size and merge and last and (last.perms, last.path, last.end) == ("---p", path, self.at):
+            self.vmas[-1] = last._replace(end=self.at + size)
+        elif size:
+            self.vmas.append(Vma(self.at, self.at + size, "---p", path))
+        self.at += size
+        return self
+
+    def open(self, size: int, path: str = "") -> Space:
+        if size:
+            self.vmas.append(Vma(self.at, self.at + size, "rw-p", path))
+        self.at += size
+        return self
+
+    def hole(self, size: int = 2 * MIB) -> Space:
+        self.at += size
+        return self
+
+    def align(self, to: int) -> Space:
+        return self.hole(-self.at % to or to)
+
+    def memory(self, size: int, pre: int = 32 * MIB, reach: int = 4 * GIB + 32 * MIB) -> Space:
+        return self.closed(pre).open(size).closed(reach - size)
+
+    def old(self, size: int) -> Space:
+        return self.memory(size, 2 * GIB, 6 * GIB)
+
+    def arena(self, used: int = 132 * KIB) -> Space:
+        return self.open(used).closed(64 * MIB - used)
+
+    def stack(self, merge: bool = False) -> Space:
+        return self.closed(4 * KIB, merge).open(8 * MIB)
+
+
+class Case(NamedTuple):
+    name: str
+    space: Space
+    sizes: list[int]
+    layout: str = "wasmtime-28"
+    confidence: set[str] = {"high"}  # noqa: RUF012
+
+
+def slab(*slots: int) -> Space:
+    space = Space().closed(32 * MIB)
+    for size in slots:
+        space.open(size).closed(4 * GIB + 32 * MIB - size)
+    return space.closed((1000 - len(slots)) * (4 * GIB + 32 * MIB))
+
+
+CASES = [
+    Case("nothing", Space(), []),
+    Case("one", Space().memory(3 * PAGE), [3 * PAGE]),
+    Case("one, full", Space().memory(4 * GIB), [4 * GIB]),
+    Case("one, of the host's page", Space().memory(4 * KIB), [4 * KIB]),
+    Case("one, of no pages", Space().memory(0), [0]),
+    Case("neighbours", Space().memory(PAGE).memory(2 * PAGE).memory(3 * PAGE), [PAGE, 2 * PAGE, 3 * PAGE]),
+    Case(
+        "no pages below, between and above",
+        Space().memory(0).memory(PAGE).memory(0).memory(0).memory(PAGE).memory(0),
+        [0, PAGE, 0, 0, PAGE, 0],
+    ),
+    Case("a hole between", Space().memory(PAGE).hole().memory(0).hole().memory(PAGE), [PAGE, 0, PAGE]),
+    Case(
+        "an image in it",
+        Space().closed(32 * MIB).open(PAGE).open(4 * KIB, IMAGE).open(60 * KIB).closed(4 * GIB + 32 * MIB - 2 * PAGE),
+        [2 * PAGE],
+    ),
+    Case("an image first", Space().closed(32 * MIB).open(PAGE, IMAGE).open(PAGE).closed(4 * GIB + 32 * MIB - 2 * PAGE), [2 * PAGE]),
+    Case("arena below", Space().align(64 * MIB).arena().memory(PAGE).memory(0), [PAGE, 0]),
+    Case("arena below one of no pages", Space().align(64 * MIB).arena().memory(0).memory(PAGE), [0, PAGE]),
+    Case("arena between", Space().memory(0).memory(PAGE).arena().memory(0), [0, PAGE, 0]),
+    Case("arena above one of no pages", Space().memory(PAGE).memory(0).arena(), [PAGE, 0]),
+    Case("full arena below", Space().align(64 * MIB).open(64 * MIB).memory(PAGE), [PAGE]),
+    Case("stacks around", Space().stack().memory(PAGE).stack().memory(0).stack().stack().memory(PAGE), [PAGE, 0, PAGE]),
+    Case("program data below", Space().open(4 * KIB, "/bin/x").open(8 * MIB).memory(PAGE), [PAGE]),
+    Case("unknown reservation merged below", Space().closed(5 * GIB).memory(PAGE).memory(PAGE), [PAGE, PAGE], confidence={"low", "high"}),
+    Case(
+        "unknown reservation of other flags below", Space().closed(5 * GIB).closed(32 * MIB, merge=False).open(PAGE).closed(5 * GIB), [PAGE]
+    ),
+    Case("closed in two pieces", Space().closed(MIB).closed(31 * MIB, merge=False).open(PAGE).closed(5 * GIB), [PAGE]),
+    Case("a file mapped closed", Space().closed(4 * GIB + 64 * MIB, path="/x"), []),
+    Case("older", Space().old(PAGE), [PAGE], "wasmtime-27"),
+    Case("older neighbours", Space().old(PAGE).old(7 * PAGE), [PAGE, 7 * PAGE], "wasmtime-27"),
+    Case("older, no pages between", Space().old(PAGE).old(0).old(PAGE), [PAGE, 0, PAGE], "wasmtime-27", {"high", "low"}),
+    Case("older, no pages, a stack's guard merged", Space().old(PAGE).old(0).stack(merge=True), [PAGE, 0], "wasmtime-27", {"high", "low"}),
+    Case("slab", slab(PAGE, 2 * PAGE), [PAGE, 2 * PAGE], "wasmtime-pooling"),
+    Case("slab, slots free", slab(0, PAGE, 0, 4 * GIB), [PAGE, 4 * GIB], "wasmtime-pooling"),
+    Case("slab full", slab(*[PAGE] * 1000), [PAGE] * 1000, "wasmtime-pooling"),
+    Case("slab unused", slab(), []),
+    Case("stacks only", Space().stack().stack().stack(), []),
+    Case("arenas only", Space().align(64 * MIB).arena().arena().arena(), []),
+    Case("a big reservation", Space().closed(100 * GIB), []),
+    Case("a big reservation, opened in front", Space().open(MIB).closed(100 * GIB), []),
+    Case("a power of two may be anybody's", Space().closed(8 * GIB), [0], "wasmtime-27", {"low"}),
+    Case("too short above", Space().closed(32 * MIB).open(PAGE).closed(4 * GIB - PAGE), []),
+    Case("too short below", Space().closed(16 * MIB).open(PAGE).closed(4 * GIB + 32 * MIB - PAGE), []),
+    Case("opened beyond the reservation", Space().closed(32 * MIB).open(4 * GIB + PAGE).closed(32 * MIB - PAGE), []),
+]
+
+
+def maps(vmas: list[Vma]) -> str:
+    return "".join(f"{v.start:x}-{v.end:x} {v.perms} 00000000 00:01 1027 {' ' * 20}{v.path}".rstrip(" ") + "\n" for v in vmas)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_layouts(case: Case) -> None:
+    found = detect(parse_maps(maps(case.space.vmas)))
+    assert [memory.size_bytes for memory in found] == case.sizes
+    assert {memory.layout for memory in found} <= {case.layout}
+    assert not found or {memory.confidence for memory in found} == case.confidence
+    starts = {vma.start for vma in case.space.vmas if vma.perms == "rw-p"}
+    assert all(memory.base in starts for memory in found if memory.size_bytes)
+
+
+def test_a_memory_counts_its_guards() -> None:
+    (memory,) = detect(Space().memory(PAGE).vmas)
+    assert (memory.base, memory.reserved_bytes) == (ORIGIN + 32 * MIB, 4 * GIB + 64 * MIB)
+    (slot,) = detect(slab(PAGE).vmas)
+    assert (slot.base, slot.reserved_bytes) == (ORIGIN + 32 * MIB, 4 * GIB + 32 * MIB)
+
+
+sizes = st.one_of(st.just(0), st.integers(1, 64), st.integers(0, 1 << 16)).map(lambda pages: pages * PAGE)
+below = st.sampled_from(["", "hole", "arena", "stack"])
+
+
+@given(st.lists(st.tuples(below, sizes), max_size=40), st.booleans())
+def test_every_memory_is_found(parts: list[tuple[str, int]], old: bool) -> None:
+    space, truth = Space(), []
+    for neighbour, size in parts:
+        if neighbour == "arena":
+            space.align(64 * MIB).arena()
+        elif neighbour:
+            getattr(space, neighbour)()
+        truth.append((space.at + (2 * GIB if old else 32 * MIB), size))
+        if old:
+            space.old(size)
+        else:
+            space.memory(size)
+    assert [(memory.base, memory.size_bytes) for memory in detect(parse_maps(maps(space.vmas)))] == truth
+
+
+@given(st.lists(sizes, max_size=50), st.lists(sizes, max_size=5))
+def test_a_slab_beside_single_memories(slots: list[int], singles: list[int]) -> None:
+    space = slab(*slots)
+    for size in singles:
+        space.memory(size)
+    found = [memory.size_bytes for memory in detect(space.vmas) if memory.layout == "wasmtime-28"]
+    taken = [memory.size_bytes for memory in detect(space.vmas) if memory.layout == "wasmtime-pooling"]
+    if any(slots):
+        assert (taken, found) == ([size for size in slots if size], singles)
+
+
+addresses = st.one_of(st.integers(0, 1 << 52), st.sampled_from([n * 64 * MIB for n in range(300)])).map(lambda n: n & ~0xFFF)
+perms = st.sampled_from(["---p", "rw-p", "r-xp", "rw-s", "---s", ""])
+
+
+@given(st.lists(st.tuples(addresses, perms), min_size=2, max_size=60), st.booleans())
+def test_any_order_of_vmas_is_survived(cuts: list[tuple[int, str]], in_order: bool) -> None:
+    cuts = sorted(cuts) if in_order else cuts
+    for memory in detect([Vma(low, high, mode, "") for (low, mode), (high, _) in pairwise(cuts)]):
+        assert 0 <= memory.size_bytes <= 4 * GIB
+
+
+hexadecimal = st.text("0123456789abcdef-", max_size=20)
+line = st.builds(
+    " ".join, st.lists(st.one_of(hexadecimal, st.sampled_from(["rw-p", "N0=3", "N1=x", "kernelpagesize_kB=4", "Rss:", "kB"]), st.text()))
+)
+
+
+@pytest.mark.parametrize("parser", [parse_maps, parse_numa_maps, parse_smaps])
+@given(text=st.one_of(st.text(), st.lists(line).map("\n".join)))
+def test_any_text_is_read_or_malformed(parser: object, text: str) -> None:
+    assert callable(parser)
+    with suppress(Malformed):
+        parser(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "vma"),
+    [
+        ("7f00-8f00 rw-p 00000000 00:00 0 \n", Vma(0x7F00, 0x8F00, "rw-p", "")),
+        ("7f00-8f00 r-xp 00001000 fe:01 12                    /a b/c (deleted)\n", Vma(0x7F00, 0x8F00, "r-xp", "/a b/c (deleted)")),
+        (
+            "7f00-8f00 r--p 00001000 fe:01 12      /x\\0127f-8f ---p\x0b\x85\u2028\n",
+            Vma(0x7F00, 0x8F00, "r--p", "/x\\0127f-8f ---p\x0b\x85\u2028"),
+        ),
+        (
+            "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0      [vsyscall]",
+            Vma(0xFFFFFFFFFF600000, 0xFFFFFFFFFF601000, "--xp", "[vsyscall]"),
+        ),
+    ],
+)
+def test_a_line_of_maps(text: str, vma: Vma) -> None:
+    assert parse_maps(text) == [vma]
+
+
+@pytest.mark.parametrize("text", ["\n", "x\n", "1-2\n", "2-1 rw-p 0 0 0\n", "1-1 rw-p\n", "1-z rw-p\n", f"0-1{'0' * 20} rw-p\n"])
+def test_a_bad_line_of_maps(text: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        parse_maps("1000-2000 rw-p 0 0 0\n" + text)
+    assert caught.value.line == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "perms", "yes"),
+    [
+        (LIBRARY, "r-xp", True),
+        (LIBRARY, "r--p", False),
+        (LIBRARY + " (deleted)", "r-xp", True),
+        ("/usr/lib/libwasmtime.so.50", "r-xp", True),
+        ("/usr/lib/libwasmtime-50.so", "r-xp", True),
+        ("/usr/local/bin/wasmtime", "r-xp", True),
+        ("/usr/local/bin/wasmtime (deleted)", "r-xp", True),
+        (IMAGE, "rw-p", True),
+        ("/memfd:wasm-memory-image", "rw-p", True),
+        ("/home/me/wasmtime/tool", "r-xp", False),
+        ("/usr/bin/my wasmtime", "r-xp", False),
+        ("/x/libwasmtime.so\\012/y", "r-xp", False),
+        ("/memfd:wasm-memory-images (deleted)", "rw-p", False),
+        ("/usr/lib/libwasmer.so", "r-xp", False),
+        ("", "r-xp", False),
+    ],
+)
+def test_identity(path: str, perms: str, yes: bool) -> None:
+    assert identify([Vma(0, 1, "r-xp", "/bin/x"), Vma(1, 2, perms, path)]) == (path if yes else None)
+
+
+def test_numa_maps() -> None:
+    text = (
+        "7f00 default anon=3 dirty=3 active=0 N0=2 N1=1 kernelpagesize_kB=4\n"
+        "8f00 default\n"
+        "9f00 prefer (many):0-1 file=/memfd:N0\\0759\\040(deleted) huge dirty=1 N3=1 kernelpagesize_kB=2048\n"
+    )
+    assert parse_numa_maps(text) == {0x7F00: {0: 8 * KIB, 1: 4 * KIB}, 0x8F00: {}, 0x9F00: {3: 2 * MIB}}
+    for bad in ("z default\n", "7f00 default N0=x kernelpagesize_kB=4\n", "7f00 default N0=1\n"):
+        with pytest.raises(Malformed):
+            parse_numa_maps(bad)
+
+
+def write(root: Path, pid: int, pages: int = 2 << 20, **files: str) -> None:
+    place = root / "proc" / str(pid)
+    place.mkdir(parents=True)
+    (place / "statm").write_text(f"{pages} 1 1 1 0 1 0\n")
+    for name, text in files.items():
+        (place / name).write_text(text)
+
+
+def running(space: Space) -> str:
+    return maps([*space.vmas, Vma(0x7FFF00000000, 0x7FFF00001000, "r-xp", LIBRARY)])
+
+
+def test_residency(tmp_path: Path) -> None:
+    space = Space().memory(2 * PAGE).closed(32 * MIB).open(PAGE).open(PAGE, IMAGE).closed(4 * GIB + 32 * MIB - 2 * PAGE).memory(0)
+    first, second, image = (vma.start for vma in space.vmas if vma.perms == "rw-p")
+    numa = (
+        f"{first:x} default anon=2 N0=2 kernelpagesize_kB=4\n"
+        f"{second:x} default N0=1 N1=2 kernelpagesize_kB=4\n"
+        f"{image:x} default file=x N1=1 kernelpagesize_kB=4\n"
+    )
+    smaps = (
+        f"{first:x}-{second:x} rw-p 0 0 0\nRss:    8 kB\nVmFlags: rd\n"
+        f"{second:x}-{image:x} rw-p 0 0 0\nRss: 12 kB\n"
+        f"{image:x}-{image + 4096:x} rw-p 0 0 0 /x\nRss: 4 kB\n"
+    )
+    write(tmp_path, 1, maps=running(space), numa_maps=numa, smaps="nonsense")
+    write(tmp_path, 2, maps=running(space), smaps=smaps)
+    write(tmp_path, 3, maps=running(space))
+    write(tmp_path, 4, maps=running(space), numa_maps=f"{second:x} default\n")
+    by_node, total, unknown, gone = wasm_maps.read(SysRoot(tmp_path), range(9))
+    assert [memory.resident_by_node for memory in by_node.memories] == [{0: 8 * KIB}, {0: 4 * KIB, 1: 12 * KIB}, {}]
+    assert [memory.resident_bytes for memory in by_node.memories] == [8 * KIB, 16 * KIB, 0]
+    assert [memory.resident_bytes for memory in total.memories] == [8 * KIB, 16 * KIB, 0]
+    assert {memory.resident_by_node for memory in total.memories} == {None}
+    assert {memory.resident_bytes for memory in unknown.memories} == {None}
+    assert [memory.resident_bytes for memory in gone.memories] == [None, 0, 0]
+    assert {(one.runtime, one.evidence) for one in (by_node, total, unknown, gone)} == {("wasmtime", LIBRARY)}
+
+
+def test_who_is_reported(tmp_path: Path) -> None:
+    write(tmp_path, 1, maps=maps(Space().memory(PAGE).vmas))  # memories, no runtime
+    write(tmp_path, 2, maps=running(Space()))  # a runtime, no memories
+    write(tmp_path, 3, pages=1000, maps=running(Space().memory(PAGE)))  # cannot be, by its size
+    write(tmp_path, 4)  # gone after statm
+    write(tmp_path, 5, maps="")  # a kernel thread, or the first thread ended
+    write(tmp_path, 6, maps="wasmtime\n")
+    write(tmp_path, 7, maps=running(Space().memory(PAGE)), numa_maps="what?\n")
+    write(tmp_path, 8, maps=running(Space().memory(PAGE)))
+    (tmp_path / "proc/8/statm").write_text("many\n")
+    write(tmp_path, 9, maps=running(Space().memory(PAGE)))
+    root = SysRoot(tmp_path)
+    assert [(process.pid, len(process.memories)) for process in wasm_maps.read(root, range(12))] == [(2, 0), (9, 1)]
+    assert [(refusal.path, refusal.reason) for refusal in root.refusals] == [
+        ("proc/6/maps", "failed"),
+        ("proc/7/numa_maps", "failed"),
+        ("proc/8/statm", "failed"),
+    ]
+
+
+def test_a_recording_may_have_larger_pages(tmp_path: Path) -> None:
+    write(tmp_path, 1, pages=70000, maps=running(Space().memory(PAGE)))
+    assert wasm_maps.read(SysRoot(tmp_path), [1]) == ()
+    (tmp_path / "stratascope-recording.json").write_text('{"taken_at": 0, "version": "0"}')
+    assert len(wasm_maps.read(SysRoot(tmp_path), [1])) == 1
+
+
+def test_a_hostile_map_is_bounded() -> None:
+    assert detect([Vma(0, (4 * GIB + 64 * MIB) << 20, "---p", "")]) == []
+    many = Space(0)
+    for _ in range(4):
+        many.closed((4 * GIB + 64 * MIB) * wasm_maps.MAX_MEMORIES).hole()
+    assert len(detect(many.vmas)) == wasm_maps.MAX_MEMORIES
