@@ -11,6 +11,9 @@ from agent.model.values import CpuSet, Fact
 from collectors.sysroot import SysRoot
 from collectors.text import Malformed, convert, cpu_list, newline_separated, size_bytes
 
+# What field 22 of stat counts in: part of the kernel's interface, 100 on every architecture that matters here.
+USER_HZ = 100
+
 
 class Task(Fact, frozen=True):
     """One thread. `run_ns`, `delay_ns`, `timeslices` come with CONFIG_SCHED_INFO; `start_ticks` with the tid is its identity."""

@@ -32,9 +32,9 @@ class Buddy(Fact, frozen=True):
 
 
 class Memory(Fact, frozen=True):
-    """`meminfo` in bytes (counts where the kernel prints no kB), `vmstat` as the kernel counts."""
+    """`vmstat` as the kernel counts."""
 
-    meminfo: dict[str, int]
+    meminfo_bytes: dict[str, int]
     zones: tuple[Zone, ...] = ()
     buddies: tuple[Buddy, ...] = ()
     vmstat: dict[str, int] = {}
@@ -50,14 +50,15 @@ def read(root: SysRoot) -> Memory:
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
-    """ "MemTotal:  24684096 kB" -> bytes."""
+    """ "MemTotal:  24684096 kB" -> bytes. Lines without a unit count huge pages, which have a reader of their own."""
     values = {}
     for number, line in enumerate(newline_separated(text), 1):
         name, colon, rest = line.partition(":")
         words = rest.split()
         if not colon or not words or not words[0].isdecimal():
             raise Malformed(f"expected 'Name: value kB', got {line[:60]!r}", number)
-        values[name] = int(words[0]) << 10 if words[-1] == "kB" else int(words[0])
+        if words[-1] == "kB":
+            values[name] = int(words[0]) << 10
     return values
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.sysroot import SysRoot
 from collectors.text import Malformed, convert, newline_separated, size_bytes
 
 # The kernel walks every resident page for smaps: about 6 ms a GiB of 4 KiB pages. Above this the walk is not made.
@@ -19,11 +21,16 @@ class GuestMemory(Fact, frozen=True):
     huge_bytes: int
 
 
-def read(root: SysRoot, pid: int, memory_bytes: int, process_resident_bytes: int) -> GuestMemory | None:
-    """None when the mapping is not there any more or not readable."""
-    if process_resident_bytes > MAX_RESIDENT_BYTES:
-        raise Unavailable("unsupported", f"proc/{pid}/smaps: more than {MAX_RESIDENT_BYTES >> 30} GiB resident, too slow to walk")
-    return root.parse(f"proc/{pid}/smaps", lambda text: parse(text, pid, memory_bytes))
+def read(root: SysRoot, machines: Iterable[tuple[int, int, int]]) -> tuple[GuestMemory, ...]:
+    """For each (pid, guest memory bytes, resident bytes of the process): what backs the guest's memory, where it can be read."""
+    found = []
+    for pid, memory_bytes, resident_bytes in machines:
+        path = f"proc/{pid}/smaps"
+        if resident_bytes > MAX_RESIDENT_BYTES:
+            root.note(path, "unsupported", f"more than {MAX_RESIDENT_BYTES >> 30} GiB resident: too slow to walk")
+        elif (text := root.text(path)) and (memory := parse(text, pid, memory_bytes)) is not None:
+            found.append(memory)
+    return tuple(found)
 
 
 def parse(text: str, pid: int, memory_bytes: int) -> GuestMemory | None:

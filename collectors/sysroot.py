@@ -193,6 +193,10 @@ class SysRoot:
         finally:
             os.close(fd)
 
+    def note(self, path: str, reason: Reason, detail: str) -> None:
+        """Say that a reader left something out, and why: part of a gap, not an error."""
+        self.refusals.append(Refusal(path, reason, detail))
+
     def reply(self, name: str, kind: type[T], ask: Callable[[], T]) -> T:
         """What is asked and not read: `ask()` on a live root, the stored answer on a recording."""
         if self.live:

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from msgspec.structs import replace
 
 from agent.model.values import Fact
-from collectors.sysroot import Refusal, SysRoot
+from collectors.sysroot import SysRoot
 from collectors.text import Malformed, integer, newline_separated
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -116,7 +116,7 @@ def read(root: SysRoot, pids: Iterable[int]) -> tuple[WasmProcess, ...]:
         try:
             process = _process(root, pid)
         except Malformed as error:
-            root.refusals.append(Refusal(error.path or f"proc/{pid}", "failed", str(error)))
+            root.note(error.path or f"proc/{pid}", "failed", str(error))
             continue
         if process is not None:
             processes.append(process)

@@ -147,7 +147,7 @@ class Placement(Fact, frozen=True):
     """Where it may run, where it last ran, and what of the machine that touches.
 
     `packages`, `cores` and `llcs` are positions in the physical model (`llcs`: in the caches of the highest level); all of them
-    follow from `allowed_cpus`. `shared_cpus` are CPUs on whose core another workload is allowed, too.
+    follow from `allowed_cpus`. `shared_cpus` are CPUs on whose core one of `sharing_workloads` others is allowed, too.
     """
 
     allowed_cpus: CpuSet | None = None
@@ -158,7 +158,7 @@ class Placement(Fact, frozen=True):
     llcs: tuple[int, ...] = ()
     cores: int | None = None
     shared_cpus: CpuSet | None = None
-    shared_with: tuple[str, ...] = ()
+    sharing_workloads: int | None = None
     memory_by_node: dict[int, int] = {}
 
 
@@ -202,6 +202,7 @@ class Workload(Fact, frozen=True):
     image: str | None = None
     cgroup: str | None = None
     pid: int | None = None
+    processes: int | None = None
     started_seconds: float | None = None
     """Seconds since boot."""
     guest: Guest | None = None

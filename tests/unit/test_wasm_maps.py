@@ -70,7 +70,7 @@ class Case(NamedTuple):
     space: Space
     sizes: list[int]
     layout: str = "wasmtime-28"
-    confidence: set[str] = {"high"}  # noqa: RUF012
+    confidence: set[str] = {"high"}
 
 
 def slab(*slots: int) -> Space:

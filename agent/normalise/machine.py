@@ -1,0 +1,272 @@
+"""The physical model from sysfs' CPU and node directories and /proc/cpuinfo.
+
+What belongs together is said by sibling sets, never by ids alone: core_id repeats in every package, physical_package_id is -1 on
+s390 and on POWER and SPARC partitions, cache ids repeat on hybrid machines. Sets are cut to the CPUs that are online, because
+the kernel leaves offline CPUs in some of them. A level that says nothing is dropped: a die that is its whole package or one core;
+a cluster that is a core, an L2, a die or a package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
+
+from agent.model.physical import Cache, Core, CpuKind, Cpus, Group, HugePages, Memory, Node, Package, Physical
+from agent.model.values import CpuSet
+from agent.sample import Sample
+from collectors.sys_cpu import CpuTopology
+from collectors.sys_node import Nodes
+
+
+def physical(sample: Sample) -> Physical:
+    cpus = _cpus(sample)
+    online = cpus.online
+    topology = {entry.cpu: entry for entry in (sample.cpus.topology if sample.cpus else ()) if entry.cpu in online}
+    packages = _packages(sample, topology, online)
+    where = {cpu: index for index, package in enumerate(packages) for cpu in package.cpus}
+    cores = _cores(sample, topology, online, where)
+    caches = _caches(sample, online, cores)
+    dies = _dies(topology, online, packages, cores, where)
+    nodes = _nodes(sample, online)
+    memory = _memory(sample, nodes)
+    return Physical(
+        cpus=cpus,
+        memory=memory,
+        architecture=None if not online else "numa" if memory.architecture == "numa" else "smp" if len(online) > 1 else "uniprocessor",
+        packages=tuple(_with_dies(package, dies) for package in packages),
+        dies=dies,
+        clusters=_clusters(topology, online, packages, dies, cores, caches, where),
+        cores=cores,
+        caches=caches,
+        nodes=nodes,
+        cpu_kinds=_kinds(sample, online),
+    )
+
+
+def _cpus(sample: Sample) -> Cpus:
+    seen = sample.cpus
+    online = seen.online if seen and seen.online is not None else None
+    if not online:
+        # No sysfs: the CPUs that have a block in cpuinfo, or a line in stat, are online.
+        online = CpuSet(processor.cpu for processor in sample.cpuinfo.processors) if sample.cpuinfo else CpuSet()
+        online = online or (CpuSet(time.cpu for time in sample.stat.cpus) if sample.stat else CpuSet())
+    if seen is None:
+        return Cpus(online)
+    return Cpus(
+        online,
+        seen.possible,
+        seen.present,
+        None if seen.present is None else seen.present - online,
+        seen.isolated,
+        seen.nohz_full,
+    )
+
+
+def partition(cpus: Iterable[int], mates: Callable[[int], CpuSet]) -> list[CpuSet]:
+    """Disjoint groups that cover `cpus`, by the set each CPU says it is in; where two disagree, the lower number's word holds."""
+    left = CpuSet(cpus)
+    groups = []
+    for cpu in left:
+        if cpu in left:
+            group = (mates(cpu) | CpuSet((cpu,))) & left
+            groups.append(group)
+            left = left - group
+    return groups
+
+
+def _packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -> list[Package]:
+    processors = {processor.cpu: processor for processor in sample.cpuinfo.processors} if sample.cpuinfo else {}
+
+    def mates(cpu: int) -> CpuSet:
+        entry = topology.get(cpu)
+        if entry is not None and entry.package_cpus:
+            return entry.package_cpus
+        if entry is not None and entry.package_id is not None:
+            return CpuSet(other for other, its in topology.items() if its.package_id == entry.package_id)
+        mine = processors.get(cpu)
+        if mine is not None and mine.package_id is not None:
+            return CpuSet(other for other, its in processors.items() if its.package_id == mine.package_id)
+        # Nothing says which socket: one for all that are like it.
+        return online - CpuSet(topology) if entry is None else online
+
+    packages = []
+    for group in partition(online, mates):
+        first = next(iter(group))
+        entry, processor = topology.get(first), processors.get(first)
+        instruction = sample.instruction if processor is None or processor.model_name is None else None
+        packages.append(
+            Package(
+                group,
+                os_index=entry.package_id if entry else processor.package_id if processor else None,
+                vendor=(processor.vendor if processor else None) or (instruction.vendor if instruction else None),
+                model_name=(processor.model_name if processor else None) or (instruction.brand if instruction else None),
+                family=processor.family if processor else str(instruction.family) if instruction else None,
+                model=processor.model if processor else str(instruction.model) if instruction else None,
+                stepping=processor.stepping if processor else str(instruction.stepping) if instruction else None,
+                microcode=processor.microcode if processor else None,
+                # The instruction ran on one CPU of the host, not on this package's.
+                identity_origin="inferred" if instruction else None,
+            )
+        )
+    return packages
+
+
+def _cores(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, package_of: dict[int, int]) -> tuple[Core, ...]:
+    first = sample.cpuinfo.processors[0] if sample.cpuinfo and sample.cpuinfo.processors else None
+    # AMD's families 15h and 16h name the two cores of a module as siblings, with a core_id each.
+    modules = first is not None and first.vendor == "AuthenticAMD" and first.family in ("21", "22")
+
+    def mates(cpu: int) -> CpuSet:
+        entry = topology.get(cpu)
+        if entry is None or entry.core_cpus is None:
+            return CpuSet((cpu,))
+        siblings = entry.core_cpus & online
+        if modules and entry.core_id is not None:
+            return CpuSet(other for other in siblings if other in topology and topology[other].core_id == entry.core_id)
+        if entry.core_id is None and entry.package_id is None and siblings == online and len(online) > 1:
+            # RISC-V, before its topology is known: every id is -1 and every CPU a sibling of every other.
+            return CpuSet((cpu,))
+        return siblings
+
+    cores = []
+    for group in partition(online, mates):
+        lead = next(iter(group))
+        entry = topology.get(lead)
+        cores.append(Core(group, package_of[lead], entry.core_id if entry else None))
+    return tuple(cores)
+
+
+def _dies(
+    topology: dict[int, CpuTopology], online: CpuSet, packages: list[Package], cores: tuple[Core, ...], package_of: dict[int, int]
+) -> tuple[Group, ...]:
+    trivial = {package.cpus for package in packages} | {core.cpus for core in cores}
+    sets = {(entry.die_cpus & online) for entry in topology.values() if entry.die_cpus and entry.die_id is not None}
+    return _groups(sets - trivial, package_of, lambda cpu: topology[cpu].die_id)
+
+
+def _clusters(
+    topology: dict[int, CpuTopology],
+    online: CpuSet,
+    packages: list[Package],
+    dies: tuple[Group, ...],
+    cores: tuple[Core, ...],
+    caches: tuple[Cache, ...],
+    package_of: dict[int, int],
+) -> tuple[Group, ...]:
+    trivial = {entry.cpus for level in (packages, dies, cores) for entry in level} | {cache.cpus for cache in caches if cache.level == 2}
+    sets = {(entry.cluster_cpus & online) for entry in topology.values() if entry.cluster_cpus and entry.cluster_id is not None}
+    return _groups(sets - trivial, package_of, lambda cpu: topology[cpu].cluster_id)
+
+
+def _groups(sets: set[CpuSet], package_of: dict[int, int], number: Callable[[int], int | None]) -> tuple[Group, ...]:
+    found = []
+    for cpus in sorted(sets, key=lambda cpus: next(iter(cpus), 0)):
+        if cpus:
+            lead = next(iter(cpus))
+            found.append(Group(cpus, package_of[lead], number(lead)))
+    return tuple(found)
+
+
+def _with_dies(package: Package, dies: tuple[Group, ...]) -> Package:
+    inside = tuple(die.cpus for die in dies if die.cpus <= package.cpus)
+    return replace(package, dies=inside) if inside else package
+
+
+def _caches(sample: Sample, online: CpuSet, cores: tuple[Core, ...]) -> tuple[Cache, ...]:
+    core_of = {cpu: core.cpus for core in cores for cpu in core.cpus}
+    found: dict[tuple[int, str, CpuSet], Cache] = {}
+    for cache in sample.cpus.caches if sample.cpus else ():
+        if cache.cpu not in online:
+            continue
+        shared = None if cache.shared is None else cache.shared & online
+        cpus = shared or core_of[cache.cpu]
+        found.setdefault(
+            (cache.level, cache.type, cpus),
+            Cache(
+                cache.level,
+                cache.type,
+                cpus,
+                cache.size_bytes,
+                cache.line_bytes,
+                # 0 and -1 both mean fully associative, or not known: no number of ways.
+                cache.ways if cache.ways and cache.ways > 0 else None,
+                cache.sets,
+                cache.id,
+                # The kernel names no CPU (ia64, old virtual machines): a core's own cache is the least that is true.
+                None if shared else "inferred",
+            ),
+        )
+    return tuple(sorted(found.values(), key=lambda cache: (cache.level, cache.type, next(iter(cache.cpus)))))
+
+
+def _nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
+    pools: dict[int | None, list[HugePages]] = {}
+    for pool in sample.pools or ():
+        pools.setdefault(pool.node, []).append(HugePages(pool.page_bytes, pool.total, pool.free))
+    meminfo = sample.memory.meminfo_bytes if sample.memory else {}
+    if sample.nodes is None or not sample.nodes.nodes:
+        if not online and not meminfo:
+            return ()
+        # A kernel without NUMA shows no node: all its memory is one.
+        only = Node(0, online, meminfo.get("MemTotal"), meminfo.get("MemFree"), origin="synthesised")
+        return (only,)
+    columns = _columns(sample.nodes)
+    return tuple(
+        Node(
+            node.os_index,
+            (node.cpus or CpuSet()) & online,
+            node.memory_bytes,
+            node.free_bytes,
+            # CPUs sit next to ordinary memory; what memory without CPUs is, this depth does not ask.
+            kind="dram" if node.cpus and node.memory_bytes else "unknown",
+            kind_origin="inferred" if node.cpus and node.memory_bytes else None,
+            distances=dict(zip(columns, node.distances, strict=True)) if len(columns) == len(node.distances) else {},
+            hugepages=tuple(pools.get(node.os_index, ())),
+            numastat=node.numastat,
+        )
+        for node in sample.nodes.nodes
+    )
+
+
+def _columns(nodes: Nodes) -> tuple[int, ...]:
+    """The node numbers that the columns of `distance` stand for: the online nodes, ascending."""
+    return tuple(nodes.online) if nodes.online else tuple(node.os_index for node in nodes.nodes)
+
+
+def _memory(sample: Sample, nodes: tuple[Node, ...]) -> Memory:
+    meminfo = sample.memory.meminfo_bytes if sample.memory else {}
+    total = meminfo.get("MemTotal")
+    # Nodes whose memory is not stated count: a tree without their meminfo has them all the same.
+    with_memory = [node for node in nodes if node.memory_bytes != 0]
+    return Memory("numa" if len(with_memory) > 1 else "uma" if with_memory else None, total)
+
+
+def _kinds(sample: Sample, online: CpuSet) -> tuple[CpuKind, ...]:
+    """Groups of CPUs by what names them best: the part (MIDR), the core type of a hybrid Intel, the capacity; fastest first."""
+    if sample.cpus is None:
+        return ()
+    speeds = {speed.cpu: speed for speed in sample.cpus.speeds if speed.cpu in online}
+    named = {cpu: name for name, cpus in sample.cpus.kinds.items() for cpu in cpus & online}
+    groups: dict[tuple[int | None, str | None, int | None], list[int]] = {}
+    for cpu in online:
+        speed = speeds.get(cpu)
+        midr = speed.midr if speed else None
+        capacity = speed.capacity if speed and midr is None and cpu not in named else None
+        groups.setdefault((midr, named.get(cpu), capacity), []).append(cpu)
+    if len(groups) < 2:
+        return ()
+    kinds = []
+    for (midr, name, _), members in groups.items():
+        known = [speeds[cpu] for cpu in members if cpu in speeds]
+        kinds.append(
+            CpuKind(
+                CpuSet(members),
+                name,
+                max((speed.capacity for speed in known if speed.capacity is not None), default=None),
+                max((speed.max_freq_hz for speed in known if speed.max_freq_hz is not None), default=None),
+                max((speed.base_freq_hz for speed in known if speed.base_freq_hz is not None), default=None),
+                midr,
+            )
+        )
+    return tuple(sorted(kinds, key=lambda kind: (-(kind.capacity or 0), -(kind.max_freq_hz or 0), next(iter(kind.cpus)))))

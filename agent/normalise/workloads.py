@@ -1,0 +1,419 @@
+"""Virtual machines, containers and sandboxes, each joined from what the kernel, the engines and libvirt know of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import reduce
+
+from msgspec.structs import replace
+
+from agent.model.values import CpuSet, Limit
+from agent.model.workload import Control, Cpu, Guest, LinearMemory, Memory, Placement, Stack, Thread, VCpu, Workload
+from agent.sample import Sample
+from collectors import cgroup, libvirt_domains, proc_task
+
+WASM_PAGE_BYTES = 1 << 16
+
+_VCPU_THREAD = re.compile(r"CPU (\d{1,4})/(KVM|TCG)")
+
+_EMPTY_STACK = Stack((), ())
+
+
+def containers(sample: Sample) -> tuple[Workload, ...]:
+    """One workload for each container group with a process in it, or in a group below it."""
+    if sample.cgroups is None:
+        return ()
+    groups = {group.path: group for group in sample.cgroups.groups}
+    names = {container.id: (engine.name, container) for engine in sample.engines or () for container in engine.containers}
+    tasks = {group.pid: group for group in sample.tasks or ()}
+    members: dict[tuple[str, str, str], list[int]] = {}
+    for path, group in groups.items():
+        owner = cgroup.whose(path)
+        if owner is not None:
+            members.setdefault(owner, []).extend(group.processes or ())
+    found = []
+    for (engine, id_, path), pids in sorted(members.items()):
+        if not pids or path not in groups:
+            continue
+        # Podman on v2 sets its limits on a "container" group inside the scope.
+        home = groups.get(f"{path}/container", groups[path])
+        known = names.get(id_)
+        live = [tasks[pid] for pid in sorted(set(pids)) if pid in tasks]
+        outer = cgroup.whose(path.rpartition("/")[0])
+        threads = _threads(live)
+        found.append(
+            Workload(
+                id=id_,
+                identity=f"{path}:{groups[path].inode}",
+                paradigm="containerization",
+                runtime=known[0] if known else engine,
+                name=(known[1].name if known else None) or id_[:12],
+                execution_mode="single-level",
+                memory_mode="shared-kernel",
+                isolation="namespaces and cgroup",
+                stack=_EMPTY_STACK,
+                cpu=_cpu(groups, home, threads),
+                memory=_memory(groups, home, live),
+                placement=_placement(home, threads),
+                parent=outer[1] if outer else None,
+                state=known[1].state if known else None,
+                image=known[1].image if known else None,
+                cgroup=path,
+                pid=live[0].pid if live else None,
+                processes=len(set(pids)),
+                started_seconds=_started(threads),
+                controls=tuple(_controls(home, sample.cgroups.controllers)),
+                threads=threads,
+            )
+        )
+    return tuple(found)
+
+
+def machines(sample: Sample) -> tuple[Workload, ...]:
+    """One workload for each running domain, its vCPUs joined with the threads that run them."""
+    processes = {process.vm_uuid: process.pid for process in sample.table or () if process.vm_uuid}
+    tasks = {group.pid: group for group in sample.tasks or ()}
+    groups = {group.path: group for group in sample.cgroups.groups} if sample.cgroups else {}
+    online = sample.cpus.online if sample.cpus else None
+    found = []
+    for hypervisor in sample.hypervisors or ():
+        for domain in hypervisor.domains:
+            pid = processes.get(domain.uuid)
+            process = tasks.get(pid) if pid is not None else None
+            home = _vm_group(sample, groups, process)
+            threads = _threads([process] if process else [])
+            vcpus = tuple(_vcpus(domain, threads, online))
+            running = tuple(vcpu.thread for vcpu in vcpus if vcpu.thread)
+            owner = cgroup.whose(home.path) if home else None
+            found.append(
+                Workload(
+                    id=domain.uuid,
+                    identity=f"{domain.uuid}:{domain.id}",
+                    paradigm="virtualization",
+                    runtime=domain.definition.type or hypervisor.uri.partition(":")[0],
+                    name=domain.name,
+                    execution_mode="two-level",
+                    memory_mode="independent-physical",
+                    isolation="hardware virtualization" if domain.definition.type == "kvm" else "emulation",
+                    stack=_EMPTY_STACK,
+                    # A machine's run time and delay are its vCPUs': what its emulator threads wait is not the guest's.
+                    cpu=_cpu(groups, home, running),
+                    memory=_guest_memory(sample, domain, groups, home, process),
+                    placement=_vm_placement(home, domain, running),
+                    parent=owner[1] if owner else None,
+                    state=domain.state,
+                    cgroup=home.path if home else None,
+                    pid=pid,
+                    processes=1 if pid is not None else None,
+                    started_seconds=_started(threads),
+                    guest=_guest(domain),
+                    controls=tuple(_controls(home, sample.cgroups.controllers)) if home and sample.cgroups else (),
+                    vcpus=vcpus,
+                    threads=tuple(thread for thread in threads if thread not in running),
+                )
+            )
+    return tuple(found)
+
+
+def sandboxes(sample: Sample) -> tuple[Workload, ...]:
+    """One workload for each process that holds linear memories."""
+    tasks = {group.pid: group for group in sample.tasks or ()}
+    names = {process.pid: process.name for process in sample.table or ()}
+    groups = {group.path: group for group in sample.cgroups.groups} if sample.cgroups else {}
+    found = []
+    for process in sample.sandboxes or ():
+        live = tasks.get(process.pid)
+        if live is None or not process.memories:
+            continue
+        threads = _threads([live])
+        home = groups.get(_path(sample, live) or "")
+        owner = cgroup.whose(home.path) if home else None
+        started = next((thread.start_ticks for thread in threads if thread.tid == process.pid), threads[0].start_ticks)
+        memories = tuple(
+            LinearMemory(
+                f"{memory.base:#x}",
+                memory.size_bytes,
+                memory.size_bytes // WASM_PAGE_BYTES,
+                memory.reserved_bytes,
+                memory.layout,
+                memory.confidence,
+                memory.resident_bytes,
+                memory.resident_by_node or {},
+            )
+            for memory in process.memories
+        )
+        by_node: dict[int, int] = {}
+        for memory in memories:
+            for node, size in memory.resident_by_node.items():
+                by_node[node] = by_node.get(node, 0) + size
+        resident = [memory.resident_bytes for memory in memories]
+        found.append(
+            Workload(
+                id=f"{process.runtime}/{process.pid}/{started}",
+                identity=f"{process.pid}:{started}",
+                paradigm="sandbox",
+                runtime=process.runtime,
+                name=names.get(process.pid, str(process.pid)),
+                execution_mode="application-level",
+                memory_mode="linear",
+                isolation="bounds-checked linear memory",
+                stack=_EMPTY_STACK,
+                cpu=_cpu(groups, home, threads, own_group=False),
+                memory=replace(
+                    _memory(groups, home, [live], own_group=False),
+                    allotted_bytes=sum(memory.size_bytes for memory in memories),
+                    backing_bytes=None if None in resident else sum(size for size in resident if size is not None),
+                ),
+                placement=replace(_placement(home, threads), memory_by_node=by_node),
+                parent=owner[1] if owner else None,
+                cgroup=home.path if home else None,
+                pid=process.pid,
+                processes=1,
+                started_seconds=_started(threads),
+                threads=threads,
+                memories=memories,
+            )
+        )
+    return tuple(found)
+
+
+def _threads(processes: Sequence[proc_task.TaskGroup]) -> tuple[Thread, ...]:
+    return tuple(
+        Thread(
+            task.tid,
+            task.name,
+            task.start_ticks,
+            task.state,
+            task.last_cpu,
+            task.allowed_cpus,
+            task.run_ns,
+            task.delay_ns,
+            task.timeslices,
+            task.voluntary_switches,
+            task.involuntary_switches,
+        )
+        for process in processes
+        for task in process.tasks
+    )
+
+
+def _vcpus(domain: libvirt_domains.Domain, threads: tuple[Thread, ...], online: CpuSet | None) -> Iterable[VCpu]:
+    """QEMU names the thread of a vCPU "CPU n/KVM" or "CPU n/TCG" (-name debug-threads=on, which libvirt sets)."""
+    runners = {int(match[1]): thread for thread in threads if (match := _VCPU_THREAD.fullmatch(thread.name))}
+    for vcpu in domain.vcpus:
+        pinned = None if vcpu.affinity is None or online is None else not online <= vcpu.affinity
+        yield VCpu(vcpu.number, vcpu.state, vcpu.time_ns, vcpu.last_cpu, vcpu.affinity, pinned, runners.get(vcpu.number))
+
+
+def _guest(domain: libvirt_domains.Domain) -> Guest:
+    known = domain.definition
+    return Guest(
+        known.machine,
+        known.type,
+        known.cpu_mode,
+        known.sockets,
+        known.dies,
+        known.cores,
+        known.threads,
+        known.numa_cells,
+        known.numatune_mode,
+        known.numatune_nodes,
+        domain.max_vcpus,
+        domain.emulator_affinity,
+        known.hugepages,
+        known.iothreads,
+        known.video_bytes,
+    )
+
+
+def _path(sample: Sample, process: proc_task.TaskGroup) -> str | None:
+    """The group of a process in the hierarchy that has the CPU controller."""
+    controllers = sample.cgroups.controllers if sample.cgroups else {}
+    return process.cgroups.get("cpu" if controllers.get("cpu") == "v1" else "")
+
+
+def _vm_group(sample: Sample, groups: dict[str, cgroup.Group], process: proc_task.TaskGroup | None) -> cgroup.Group | None:
+    """The machine's group: libvirt puts QEMU into an "emulator" child, on systemd hosts inside a "libvirt" one."""
+    path = _path(sample, process) if process else None
+    if path is None:
+        return None
+    for child in ("/emulator", "/libvirt"):
+        path = path.removesuffix(child)
+    return groups.get(path)
+
+
+def _above(groups: dict[str, cgroup.Group], home: cgroup.Group) -> list[cgroup.Group]:
+    """The group and its ancestors, innermost first."""
+    chain, path = [home], home.path
+    while path not in ("", "/"):
+        path = path.rpartition("/")[0] or "/"
+        if path in groups:
+            chain.append(groups[path])
+    return chain
+
+
+def _tightest(limits: Iterable[tuple[Limit, str]]) -> tuple[Limit | None, str | None]:
+    """The smallest limit and whose it is; nobody's where none is set."""
+    known = list(limits)
+    if not known:
+        return None, None
+    limit, path = min(known, key=lambda entry: entry[0])
+    return limit, None if limit.unlimited else path
+
+
+def _cpu(groups: dict[str, cgroup.Group], home: cgroup.Group | None, threads: tuple[Thread, ...], own_group: bool = True) -> Cpu:
+    """`own_group`: the group is the workload's alone, so that its usage is the workload's, too."""
+    runs = [thread.run_ns for thread in threads]
+    delays = [thread.delay_ns for thread in threads]
+    slices = [thread.timeslices for thread in threads]
+    chain = _above(groups, home) if home else []
+    limit, by = _tightest(
+        (Limit(group.cpu.quota_usec / group.cpu.period_usec), group.path)
+        for group in chain
+        if group.cpu and group.cpu.quota_usec is not None and group.cpu.period_usec
+    )
+    cpu = home.cpu if home and home.cpu and own_group else cgroup.Cpu()
+    stall = home.pressure.get("cpu") if home and own_group else None
+    return Cpu(
+        cpu.quota_usec,
+        cpu.period_usec,
+        cpu.burst_usec,
+        cpu.weight,
+        cpu.shares,
+        limit,
+        by,
+        cpu.usage_usec,
+        cpu.user_usec,
+        cpu.system_usec,
+        cpu.periods,
+        cpu.throttled_periods,
+        cpu.throttled_usec,
+        run_ns=_sum(runs),
+        delay_ns=_sum(delays),
+        timeslices=_sum(slices),
+        pressure_some_usec=stall.some_usec if stall else None,
+        pressure_full_usec=stall.full_usec if stall else None,
+    )
+
+
+def _memory(
+    groups: dict[str, cgroup.Group], home: cgroup.Group | None, processes: Sequence[proc_task.TaskGroup], own_group: bool = True
+) -> Memory:
+    chain = _above(groups, home) if home else []
+    limit, by = _tightest((group.memory.max_bytes, group.path) for group in chain if group.memory and group.memory.max_bytes is not None)
+    memory = home.memory if home and home.memory and own_group else cgroup.Memory()
+    stall = home.pressure.get("memory") if home and own_group else None
+    return Memory(
+        memory.min_bytes,
+        memory.low_bytes,
+        memory.high_bytes,
+        memory.max_bytes,
+        memory.soft_limit_bytes,
+        memory.swap_max_bytes,
+        limit,
+        by,
+        memory.current_bytes,
+        memory.peak_bytes,
+        memory.swap_bytes,
+        memory.kernel_bytes,
+        # Pages that processes share are in the resident size of each: one process only is a sum.
+        resident_bytes=processes[0].resident_bytes if len(processes) == 1 else None,
+        page_table_bytes=_sum([process.page_table_bytes for process in processes]),
+        anon_huge_bytes=_sum([process.anon_huge_bytes for process in processes]),
+        pressure_some_usec=stall.some_usec if stall else None,
+        pressure_full_usec=stall.full_usec if stall else None,
+        oom_group=memory.oom_group,
+        oom_kill_disable=memory.oom_kill_disable,
+        under_oom=memory.under_oom,
+        events=memory.events,
+        stat=memory.stat,
+    )
+
+
+def _guest_memory(
+    sample: Sample,
+    domain: libvirt_domains.Domain,
+    groups: dict[str, cgroup.Group],
+    home: cgroup.Group | None,
+    process: proc_task.TaskGroup | None,
+) -> Memory:
+    backing = next((guest for guest in sample.guests or () if process and guest.pid == process.pid), None)
+    return replace(
+        _memory(groups, home, [process] if process else []),
+        allotted_bytes=domain.memory_bytes,
+        allotted_max_bytes=domain.max_memory_bytes,
+        backing_bytes=backing.resident_bytes if backing else None,
+        backing_huge_bytes=backing.huge_bytes if backing else None,
+    )
+
+
+def _placement(home: cgroup.Group | None, threads: tuple[Thread, ...]) -> Placement:
+    """What the group's cpuset and the threads' own affinity leave. Where a thread may not run, its group may not either."""
+    cpuset = home.cpuset if home and home.cpuset else cgroup.Cpuset()
+    allowed = _union(thread.allowed_cpus for thread in threads)
+    effective = cpuset.cpus_effective or cpuset.cpus
+    if allowed is None:
+        allowed = effective
+    elif effective:
+        allowed &= effective
+    return Placement(
+        allowed_cpus=allowed,
+        allowed_nodes=cpuset.mems_effective or cpuset.mems,
+        last_cpus=CpuSet(thread.last_cpu for thread in threads if thread.last_cpu is not None) or None,
+    )
+
+
+def _vm_placement(home: cgroup.Group | None, domain: libvirt_domains.Domain, running: tuple[Thread, ...]) -> Placement:
+    """Where the vCPUs may run: by their threads where they are known, else by libvirt's word."""
+    seen = _placement(home, running)
+    if running:
+        return seen
+    last = CpuSet(vcpu.last_cpu for vcpu in domain.vcpus if vcpu.last_cpu is not None)
+    return replace(seen, allowed_cpus=_union(vcpu.affinity for vcpu in domain.vcpus), last_cpus=last or None)
+
+
+def _controls(home: cgroup.Group, controllers: dict[str, str]) -> Iterable[Control]:
+    """The controls of both versions beside each other. A pair that differs in meaning shows the one that was read only."""
+    cpu, memory, cpuset = home.cpu or cgroup.Cpu(), home.memory or cgroup.Memory(), home.cpuset or cgroup.Cpuset()
+    rows: tuple[tuple[str, str, str | None, str | None, Limit | int | CpuSet | bool | None, str], ...] = (
+        ("cpu", "quota", "cpu.cfs_quota_us", "cpu.max", cpu.quota_usec, "usec"),
+        ("cpu", "period", "cpu.cfs_period_us", "cpu.max", cpu.period_usec, "usec"),
+        ("cpu", "burst", "cpu.cfs_burst_us", "cpu.max.burst", cpu.burst_usec, "usec"),
+        ("cpu", "share", "cpu.shares", "cpu.weight", cpu.shares if cpu.shares is not None else cpu.weight, "weight"),
+        ("cpuset", "CPUs", "cpuset.cpus", "cpuset.cpus", cpuset.cpus, "cpus"),
+        ("cpuset", "nodes", "cpuset.mems", "cpuset.mems", cpuset.mems, "nodes"),
+        ("memory", "hard limit", "memory.limit_in_bytes", "memory.max", memory.max_bytes, "bytes"),
+        ("memory", "soft limit", "memory.soft_limit_in_bytes", None, memory.soft_limit_bytes, "bytes"),
+        ("memory", "protection", None, "memory.low", memory.low_bytes, "bytes"),
+        ("memory", "throttle limit", None, "memory.high", memory.high_bytes, "bytes"),
+        ("memory", "OOM killer off", "memory.oom_control", None, memory.oom_kill_disable, "flag"),
+        ("memory", "OOM kills the whole group", None, "memory.oom.group", memory.oom_group, "flag"),
+        ("memory", "usage", "memory.usage_in_bytes", "memory.current", memory.current_bytes, "bytes"),
+    )
+    for controller, name, v1, v2, value, unit in rows:
+        file = v1 if controllers.get(controller) == "v1" else v2
+        if value is not None and file is not None:
+            yield Control(name, v1, v2, file, _plain(value), unit)
+
+
+def _plain(value: Limit | int | CpuSet | bool) -> int | str | bool:
+    if isinstance(value, Limit):
+        return "max" if value.unlimited else int(value)
+    return str(value) if isinstance(value, CpuSet) else value
+
+
+def _started(threads: tuple[Thread, ...]) -> float | None:
+    return min(thread.start_ticks for thread in threads) / proc_task.USER_HZ if threads else None
+
+
+def _union(sets: Iterable[CpuSet | None]) -> CpuSet | None:
+    """None when nobody says."""
+    known = [cpus for cpus in sets if cpus is not None]
+    return reduce(CpuSet.__or__, known) if known else None
+
+
+def _sum(values: Sequence[int | None]) -> int | None:
+    """None when a part of it is not known: a smaller sum would be a wrong one."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
