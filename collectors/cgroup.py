@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from agent.model.values import UNLIMITED, CpuSet, Fact, Limit
 from collectors.sysroot import SysRoot, Unavailable
-from collectors.text import Malformed, cpu_list, flat_keyed, integer, limit, nested_keyed, newline_separated, space_separated
+from collectors.text import Malformed, cpu_list, flat_keyed, integer, limit, nested_keyed, newline_separated, printable, space_separated
 
 Version = Literal["v1", "v2", "hybrid"]
 
@@ -195,7 +195,7 @@ def _group(root: SysRoot, path: str, unified: str | None, v1: dict[str, str], mo
         stalls = {name: root.parse(f"{v2}/{name}.pressure", parse_stall) for name in ("cpu", "memory", "io")}
         pressure = {name: stall for name, stall in stalls.items() if stall is not None}
     return Group(
-        path,
+        printable(path),
         root.inode(home) if home else None,
         cpu=_some((_cpu_v1 if "cpu" in v1 else _cpu_v2)(root, cpu, place("cpuacct"))) if cpu else None,
         cpuset=_some(_cpuset(root, cpuset, "cpuset" in v1)) if cpuset else None,
@@ -331,7 +331,7 @@ def _flag(value: int | None) -> bool | None:
 
 def _processes(root: SysRoot, path: str, places: tuple[str | None, ...]) -> tuple[int, ...] | None:
     """The processes of a container's groups; of others nobody asks."""
-    if whose(path) is None:
+    if whose(printable(path)) is None:
         return None
     for place in places:
         if place is not None:

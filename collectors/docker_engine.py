@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from agent.model.values import Fact
 from collectors.sysroot import SysRoot, Unavailable
+from collectors.text import printable
 
 SOCKETS = ("run/docker.sock", "run/podman/podman.sock")
 
@@ -67,9 +68,9 @@ def _engine(url: str, timeout_seconds: int) -> Engine:
 def _container(row: dict[str, object]) -> Container:
     names = row.get("Names")
     first = names[0] if isinstance(names, list) and names else None
-    name = None if first is None else str(first).removeprefix("/")
-    return Container(str(row["Id"]), name, _text(row.get("Image")), _text(row.get("State")))
+    name = None if first is None else printable(str(first)).removeprefix("/")
+    return Container(printable(str(row["Id"])), name, _text(row.get("Image")), _text(row.get("State")))
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else printable(str(value))

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from agent.model.values import CpuSet, Fact
 from collectors.sysroot import SysRoot, Unavailable
-from collectors.text import Malformed, convert
+from collectors.text import Malformed, convert, printable
 
 SOCKETS = ("run/libvirt/virtqemud-sock-ro", "run/libvirt/libvirt-sock-ro")
 
@@ -121,7 +121,7 @@ def _domain(libvirt: Any, handle: Any) -> Domain | None:
         emulator = _cpus(handle.emulatorPinInfo(0))
         return Domain(
             handle.UUIDString(),
-            _printable(handle.name()),
+            printable(handle.name()),
             handle.ID(),
             _DOMAIN_STATES[state] if 0 <= state < len(_DOMAIN_STATES) else "no state",
             definition,
@@ -188,8 +188,3 @@ def parse_xml(text: str) -> Definition:
 
 def _number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdecimal() and len(text) < 12 else None
-
-
-def _printable(text: str) -> str:
-    """libvirt hands names over as UTF-8; a lone surrogate cannot be written to JSON."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from agent.model.values import Fact
 from collectors.sysroot import SysRoot
+from collectors.text import printable
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -59,10 +60,10 @@ def ask(root: SysRoot) -> tuple[Process, ...]:
             Process(
                 info["pid"],
                 info["ppid"] or 0,
-                _printable(info["name"]),
+                printable(info["name"]),
                 info["create_time"],
                 info["num_threads"] or 0,
-                _printable(exe) if exe else None,
+                printable(exe) if exe else None,
                 uuid,
                 name,
             )
@@ -78,10 +79,5 @@ def vm_identity(arguments: list[str]) -> tuple[str | None, str | None]:
             uuid = value.lower()
         elif option == "-name":
             options = value.split(",")
-            name = _printable(next((part[6:] for part in options if part.startswith("guest=")), options[0]))[:256]
+            name = printable(next((part[6:] for part in options if part.startswith("guest=")), options[0]))[:256]
     return uuid, name
-
-
-def _printable(text: str) -> str:
-    """psutil hands bytes that are not UTF-8 over as lone surrogates, which no JSON can hold."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

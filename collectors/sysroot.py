@@ -19,7 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from agent.model.values import Reason, decode_value, encode_value
-from collectors.text import Malformed
+from collectors.text import Malformed, printable
 
 T = TypeVar("T")
 
@@ -168,7 +168,7 @@ class SysRoot:
     def inode(self, path: str) -> int | None:
         """The inode: with the path, the identity of a cgroup. A recording keeps it in its mark."""
         if self.mark is not None:
-            return self.mark.inodes.get(path)
+            return self.mark.inodes.get(printable(path))
         try:
             fd = self._open(path, os.O_PATH)
         except OSError as error:
@@ -202,9 +202,14 @@ class SysRoot:
         if self.live:
             return ask()
         path = f"replies/{name}.json"
-        answer = self.require(path)
         try:
-            return msgspec.json.decode(answer, type=kind, dec_hook=decode_value)
+            answer = self._read(path)
+        except OSError as error:
+            reason, detail = _say(error)
+            raise Unavailable(reason, f"{path}: {detail}", "not in this recording") from None
+        try:
+            # Not _decode(): a backslash that it puts for a bad byte would not be JSON.
+            return msgspec.json.decode(answer.decode("utf-8", "replace"), type=kind, dec_hook=decode_value)
         except (msgspec.MsgspecError, ValueError) as error:
             raise Malformed(str(error), path=path) from None
 
@@ -248,6 +253,7 @@ class SysRoot:
             os.close(fd)
 
     def _refuse(self, path: str, error: OSError) -> None:
+        path = printable(path)
         if self.mark is not None and error.errno == errno.ENOENT and path in self.mark.refusals:
             self.refusals.append(self.mark.refusals[path])
             return
@@ -300,7 +306,7 @@ class Recorder(SysRoot):
     def inode(self, path: str) -> int | None:
         number = super().inode(path)
         if number is not None:
-            self.made.inodes[path] = number
+            self.made.inodes[printable(path)] = number
         return number
 
     def reply(self, name: str, kind: type[T], ask: Callable[[], T]) -> T:
@@ -324,7 +330,7 @@ class Recorder(SysRoot):
         known = len(self.refusals)
         yield
         for refusal in self.refusals[known:]:
-            self.made.refusals[path] = refusal
+            self.made.refusals[refusal.path] = refusal
 
     def _place(self, path: str) -> Path:
         place = self.into / path

@@ -31,6 +31,11 @@ class Malformed(Exception):
         return f"{where}:{self.line}: {self.detail}" if self.line else f"{where}: {self.detail}"
 
 
+def printable(text: str) -> str:
+    """Text that UTF-8 can hold: names of files and processes come with lone surrogates for bytes that are not UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def convert(kind: Callable[[str], T], text: str, line: int | None = None) -> T:
     """`kind(text)`, with a `Malformed` that shows the text where it is not one."""
     try:

@@ -18,7 +18,7 @@ def normalise(sample: Sample) -> Host:
     kernel = logical(sample)
     found = (*containers(sample), *machines(sample), *sandboxes(sample))
     workloads = placed(found, hardware, kernel)
-    return Host(_identity(sample), hardware, kernel, _devices(hardware, workloads), workloads, sample.gaps)
+    return Host(_identity(sample), hardware, kernel, _devices(sample, hardware, workloads), workloads, sample.gaps)
 
 
 def _identity(sample: Sample) -> Identity:
@@ -36,26 +36,30 @@ def _identity(sample: Sample) -> Identity:
     )
 
 
-def _devices(hardware: Physical, workloads: tuple[Workload, ...]) -> Devices:
+def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]) -> Devices:
+    """Counts of what was asked for and answered: where a source has a gap, its devices are not known to be none."""
+    silent = {gap.source for gap in sample.gaps}
     vcpus = [vcpu for workload in workloads for vcpu in workload.vcpus]
     sandboxed = [workload for workload in workloads if workload.paradigm == "sandbox"]
-    guests = [workload.memory.allotted_bytes for workload in workloads if workload.paradigm == "virtualization"]
+    guests = [workload.memory.allotted_bytes or 0 for workload in workloads if workload.paradigm == "virtualization"]
     memories = [memory for workload in sandboxed for memory in workload.memories]
+    machines_known = sample.hypervisors is not None
+    sandboxes_known = sample.sandboxes is not None and not silent & {"wasm_maps", "proc_task"}
     return Devices(
         CpuDevices(
             packages=len(hardware.packages) or None,
             cores=len(hardware.cores) or None,
             threads=len(hardware.cpus.online) or None,
             logical=hardware.cpus.online or None,
-            virtual=len(vcpus),
-            virtual_pinned=sum(1 for vcpu in vcpus if vcpu.pinned),
-            runtime_threads=sum(len(workload.threads) for workload in sandboxed),
+            virtual=len(vcpus) if machines_known else None,
+            virtual_pinned=sum(1 for vcpu in vcpus if vcpu.pinned) if machines_known else None,
+            runtime_threads=sum(len(workload.threads) for workload in sandboxed) if sandboxes_known else None,
         ),
         MemoryDevices(
             physical_bytes=hardware.memory.total_bytes,
             nodes=len(hardware.nodes) or None,
-            virtual_bytes=None if None in guests else sum(size for size in guests if size is not None),
-            logical_bytes=sum(memory.size_bytes for memory in memories),
-            logical_memories=len(memories),
+            virtual_bytes=sum(guests) if machines_known else None,
+            logical_bytes=sum(memory.size_bytes for memory in memories) if sandboxes_known else None,
+            logical_memories=len(memories) if sandboxes_known else None,
         ),
     )

@@ -1,0 +1,24 @@
+"""The snapshot as JSON, and its JSON Schema, both straight from the types."""
+
+from __future__ import annotations
+
+import msgspec
+
+from agent.model.snapshot import Snapshot
+from agent.model.values import encode_value, schema_value
+
+_ENCODER = msgspec.json.Encoder(enc_hook=encode_value)
+
+
+def render(snapshot: Snapshot, pretty: bool = False) -> bytes:
+    """One document in UTF-8, with a newline at its end."""
+    document = _ENCODER.encode(snapshot)
+    return (msgspec.json.format(document, indent=2) if pretty else document) + b"\n"
+
+
+def schema() -> bytes:
+    """JSON Schema (2020-12) of the document."""
+    described = msgspec.json.schema(Snapshot, schema_hook=schema_value)
+    return (
+        msgspec.json.format(msgspec.json.encode({"$schema": "https://json-schema.org/draft/2020-12/schema"} | described), indent=2) + b"\n"
+    )
