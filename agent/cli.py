@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from agent import __version__
 from agent.config import Config
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="agent", description="What this host is, where each workload sits on it, and what its layers cost.", allow_abbrev=False
     )
+    parser.add_argument("--version", action="version", version=f"stratascope {__version__}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     one = verbs.add_parser("snapshot", help="print one JSON document about this host", allow_abbrev=False)
@@ -93,7 +95,6 @@ def _record(parsed: argparse.Namespace) -> int:
     import time
 
     from agent.sample import Errands, take
-    from agent.service import agent_version
     from collectors.sysroot import Recorder, Unavailable
 
     config = _config(parsed)
@@ -101,7 +102,7 @@ def _record(parsed: argparse.Namespace) -> int:
         os.makedirs(parsed.directory, mode=0o700, exist_ok=True)
         if os.listdir(parsed.directory):
             _fail(2, f"{parsed.directory}: not empty; record into a directory of its own")
-        recorder = Recorder(config.root, parsed.directory, time.time(), agent_version())
+        recorder = Recorder(config.root, parsed.directory, time.time(), __version__)
         sample = take(recorder, config, Errands())
         recorder.close()
     except Unavailable as error:
@@ -117,7 +118,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     import signal
     import threading
 
-    from agent.service import Service, agent_version
+    from agent.service import Service
     from exporters import http
 
     config = _config(parsed)
@@ -133,7 +134,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     threading.Thread(target=lambda: service.metrics(False, 1.0), daemon=True).start()
     for bound in sockets:
         logging.getLogger("stratascope").info("listening on http://%s:%s/metrics", *bound.getsockname()[:2])
-    http.serve(http.application(service.metrics, lambda: service.ready, agent_version()), sockets)
+    http.serve(http.application(service.metrics, lambda: service.ready, __version__), sockets)
     return 0
 
 

@@ -6,8 +6,8 @@ import logging
 import threading
 import time
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 
+from agent import __version__
 from agent.config import Config
 from agent.model.host import Host
 from agent.model.snapshot import Agent, Snapshot
@@ -26,19 +26,12 @@ PATIENCE_SECONDS = 1.0
 log = logging.getLogger("stratascope")
 
 
-def agent_version() -> str:
-    try:
-        return version("stratascope")
-    except PackageNotFoundError:
-        return "0+unknown"
-
-
 def snapshot(after: Host, taken_at: float, before: Host | None = None, seconds: float | None = None) -> Snapshot:
     """The document of one host, its predictions taken over the window since `before`."""
     return Snapshot(
         schema="stratascope/1",
         taken_at=datetime.fromtimestamp(taken_at, UTC),
-        agent=Agent(agent_version()),
+        agent=Agent(__version__),
         host=after.identity,
         physical=after.physical,
         logical=after.logical,

@@ -1,7 +1,7 @@
 """CPUs, their topology and caches: /sys/devices/system/cpu.
 
 Sources: Documentation/admin-guide/cputopology.rst, Documentation/ABI/testing/sysfs-devices-system-cpu.
-Ids are as the kernel prints them, None where it prints -1; only the sibling sets say what belongs together.
+Ids are as the kernel prints them, -1 where it knows none; only the sibling sets say what belongs together.
 """
 
 from __future__ import annotations
@@ -100,15 +100,14 @@ def _topology(root: SysRoot, cpu: int) -> CpuTopology:
     directory = f"{CPU}/cpu{cpu}/topology"
 
     def number(name: str) -> int | None:
-        value = root.parse(f"{directory}/{name}", integer)
-        return None if value is None or value < 0 else value
+        return root.parse(f"{directory}/{name}", integer)
 
     def cpus(*names: str) -> CpuSet | None:
         for name in names:
-            # The list form came later than the mask in some trees and alone in others: either will do.
-            if (found := root.parse(f"{directory}/{name}_list", cpu_list)) is not None:
-                return found
+            # The mask is older; some trees have the list alone, and in one the list of a module's caches contradicts the mask.
             if (found := root.parse(f"{directory}/{name}", cpu_mask)) is not None:
+                return found
+            if (found := root.parse(f"{directory}/{name}_list", cpu_list)) is not None:
                 return found
         return None
 
@@ -143,7 +142,7 @@ def _caches(root: SysRoot, cpu: int, seen: set[tuple[int, str, CpuSet]]) -> list
         if level is None:
             continue
         kind = (root.text(f"{here}/type") or "Unified").strip()
-        shared = root.parse(f"{here}/shared_cpu_list", cpu_list) or root.parse(f"{here}/shared_cpu_map", cpu_mask)
+        shared = root.parse(f"{here}/shared_cpu_map", cpu_mask) or root.parse(f"{here}/shared_cpu_list", cpu_list)
         if shared:
             if (level, kind, shared) in seen:
                 continue

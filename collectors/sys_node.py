@@ -55,6 +55,9 @@ def parse_meminfo(text: str) -> dict[str, int]:
     values = {}
     for number, line in enumerate(newline_separated(text), 1):
         words = line.split()
+        if not words:
+            # Before Linux 2.6.30 the file began with an empty line.
+            continue
         if len(words) < 4 or words[0] != "Node" or not words[3].isdecimal():
             raise Malformed(f"expected 'Node N Name: value', got {line[:60]!r}", number)
         values[words[2].removesuffix(":")] = int(words[3]) << 10 if words[-1] == "kB" else int(words[3])

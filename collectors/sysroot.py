@@ -264,8 +264,9 @@ class SysRoot:
     def _open(self, path: str, flags: int) -> int:
         if self._fd < 0:
             return os.open("/" + path, flags | os.O_CLOEXEC)
-        # O_NONBLOCK: a FIFO in a foreign tree would hold us until somebody writes.
-        return _openat2()(self._fd, path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+        # A FIFO in a foreign tree would hold us until somebody writes. openat2() refuses O_PATH with flags it would ignore.
+        wait = 0 if flags & os.O_PATH else os.O_NONBLOCK
+        return _openat2()(self._fd, path, flags | os.O_CLOEXEC | wait)
 
 
 class Recorder(SysRoot):

@@ -75,6 +75,11 @@ def partition(cpus: Iterable[int], mates: Callable[[int], CpuSet]) -> list[CpuSe
     return groups
 
 
+def _known(number: int | None) -> int | None:
+    """The kernel prints -1 for an id that it does not know."""
+    return None if number is None or number < 0 else number
+
+
 def _packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -> list[Package]:
     processors = {processor.cpu: processor for processor in sample.cpuinfo.processors} if sample.cpuinfo else {}
 
@@ -82,7 +87,7 @@ def _packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) 
         entry = topology.get(cpu)
         if entry is not None and entry.package_cpus:
             return entry.package_cpus
-        if entry is not None and entry.package_id is not None:
+        if entry is not None and _known(entry.package_id) is not None:
             return CpuSet(other for other, its in topology.items() if its.package_id == entry.package_id)
         mine = processors.get(cpu)
         if mine is not None and mine.package_id is not None:
@@ -98,7 +103,7 @@ def _packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) 
         packages.append(
             Package(
                 group,
-                os_index=entry.package_id if entry else processor.package_id if processor else None,
+                os_index=_known(entry.package_id) if entry else processor.package_id if processor else None,
                 vendor=(processor.vendor if processor else None) or (instruction.vendor if instruction else None),
                 model_name=(processor.model_name if processor else None) or (instruction.brand if instruction else None),
                 family=processor.family if processor else str(instruction.family) if instruction else None,
@@ -122,9 +127,9 @@ def _cores(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, pac
         if entry is None or entry.core_cpus is None:
             return CpuSet((cpu,))
         siblings = entry.core_cpus & online
-        if modules and entry.core_id is not None:
+        if modules and _known(entry.core_id) is not None:
             return CpuSet(other for other in siblings if other in topology and topology[other].core_id == entry.core_id)
-        if entry.core_id is None and entry.package_id is None and siblings == online and len(online) > 1:
+        if entry.core_id == entry.package_id == -1 and siblings == online:
             # RISC-V, before its topology is known: every id is -1 and every CPU a sibling of every other.
             return CpuSet((cpu,))
         return siblings
@@ -133,7 +138,7 @@ def _cores(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, pac
     for group in partition(online, mates):
         lead = next(iter(group))
         entry = topology.get(lead)
-        cores.append(Core(group, package_of[lead], entry.core_id if entry else None))
+        cores.append(Core(group, package_of[lead], _known(entry.core_id) if entry else None))
     return tuple(cores)
 
 
@@ -141,7 +146,7 @@ def _dies(
     topology: dict[int, CpuTopology], online: CpuSet, packages: list[Package], cores: tuple[Core, ...], package_of: dict[int, int]
 ) -> tuple[Group, ...]:
     trivial = {package.cpus for package in packages} | {core.cpus for core in cores}
-    sets = {(entry.die_cpus & online) for entry in topology.values() if entry.die_cpus and entry.die_id is not None}
+    sets = {(entry.die_cpus & online) for entry in topology.values() if entry.die_cpus and _known(entry.die_id) is not None}
     return _groups(sets - trivial, package_of, lambda cpu: topology[cpu].die_id)
 
 
@@ -155,7 +160,7 @@ def _clusters(
     package_of: dict[int, int],
 ) -> tuple[Group, ...]:
     trivial = {entry.cpus for level in (packages, dies, cores) for entry in level} | {cache.cpus for cache in caches if cache.level == 2}
-    sets = {(entry.cluster_cpus & online) for entry in topology.values() if entry.cluster_cpus and entry.cluster_id is not None}
+    sets = {(entry.cluster_cpus & online) for entry in topology.values() if entry.cluster_cpus and _known(entry.cluster_id) is not None}
     return _groups(sets - trivial, package_of, lambda cpu: topology[cpu].cluster_id)
 
 
