@@ -93,6 +93,8 @@ class Group(Fact, frozen=True):
 
     path: str
     inode: int | None = None
+    controllers: tuple[str, ...] | None = None
+    """Enabled here, on v2; None on v1, or where it is not known."""
     cpu: Cpu | None = None
     cpuset: Cpuset | None = None
     memory: Memory | None = None
@@ -197,6 +199,7 @@ def _group(root: SysRoot, path: str, unified: str | None, v1: dict[str, str], mo
     return Group(
         printable(path),
         root.inode(home) if home else None,
+        root.parse(f"{v2}/cgroup.controllers", lambda text: tuple(text.split())) if v2 else None,
         cpu=_some((_cpu_v1 if "cpu" in v1 else _cpu_v2)(root, cpu, place("cpuacct"))) if cpu else None,
         cpuset=_some(_cpuset(root, cpuset, "cpuset" in v1)) if cpuset else None,
         memory=_some((_memory_v1 if "memory" in v1 else _memory_v2)(root, memory)) if memory else None,

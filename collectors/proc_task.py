@@ -19,9 +19,9 @@ class Task(Fact, frozen=True):
     """One thread. `run_ns`, `delay_ns`, `timeslices` come with CONFIG_SCHED_INFO; `start_ticks` with the tid is its identity."""
 
     tid: int
-    name: str
-    state: str
-    start_ticks: int
+    name: str | None = None
+    state: str | None = None
+    start_ticks: int | None = None
     last_cpu: int | None = None
     run_ns: int | None = None
     delay_ns: int | None = None
@@ -67,12 +67,12 @@ def _process(root: SysRoot, pid: int) -> TaskGroup | None:
 def _task(root: SysRoot, pid: int, tid: int) -> Task | None:
     directory = f"proc/{pid}/task/{tid}"
     stat = root.parse(f"{directory}/stat", parse_stat)
-    if stat is None:
-        return None
-    name, state, start_ticks, last_cpu = stat
     schedstat = root.parse(f"{directory}/schedstat", parse_schedstat)
-    run_ns, delay_ns, timeslices = schedstat or (None, None, None)
     status = root.parse(f"{directory}/status", parse_status) or {}
+    if stat is None and schedstat is None and not status:
+        return None
+    name, state, start_ticks, last_cpu = stat or (None, None, None, None)
+    run_ns, delay_ns, timeslices = schedstat or (None, None, None)
     return Task(
         tid,
         name,

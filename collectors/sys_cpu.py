@@ -75,8 +75,7 @@ def read(root: SysRoot) -> Cpus:
     numbers = CpuSet(int(name[3:]) for name in root.names(CPU) if name[:3] == "cpu" and name[3:].isdecimal() and len(name) < 9)
     online = root.parse(f"{CPU}/online", cpu_list)
     if online is None and numbers:
-        # Old kernels and partial trees have no list. CPU0 and kernels without hotplug have no file either: online then.
-        online = CpuSet(cpu for cpu in numbers if root.parse(f"{CPU}/cpu{cpu}/online", integer) != 0)
+        online = CpuSet(cpu for cpu in numbers if _online(root, cpu))
     caches: list[CpuCache] = []
     seen: set[tuple[int, str, CpuSet]] = set()
     for cpu in numbers:
@@ -94,6 +93,12 @@ def read(root: SysRoot) -> Cpus:
         speeds=tuple(speed for cpu in numbers if (speed := _speed(root, cpu)) is not None),
         kinds=_kinds(root),
     )
+
+
+def _online(root: SysRoot, cpu: int) -> bool:
+    """For old kernels and partial trees without the list. CPU0 has no file of its own; an offline CPU loses its topology."""
+    stated = root.parse(f"{CPU}/cpu{cpu}/online", integer)
+    return stated != 0 if stated is not None else bool(root.names(f"{CPU}/cpu{cpu}/topology"))
 
 
 def _topology(root: SysRoot, cpu: int) -> CpuTopology:
@@ -140,6 +145,7 @@ def _caches(root: SysRoot, cpu: int, seen: set[tuple[int, str, CpuSet]]) -> list
         here = f"{directory}/{index}"
         level = root.parse(f"{here}/level", integer)
         if level is None:
+            root.note(f"{here}/level", "absent", "a cache without a level")
             continue
         kind = (root.text(f"{here}/type") or "Unified").strip()
         shared = root.parse(f"{here}/shared_cpu_map", cpu_mask) or root.parse(f"{here}/shared_cpu_list", cpu_list)

@@ -205,8 +205,7 @@ class SysRoot:
         try:
             answer = self._read(path)
         except OSError as error:
-            reason, detail = _say(error)
-            raise Unavailable(reason, f"{path}: {detail}", "not in this recording") from None
+            raise Unavailable("unsupported", f"{path}: {_say(error)[1]}", "this recording was made without it: record again") from None
         try:
             # Not _decode(): a backslash that it puts for a bad byte would not be JSON.
             return msgspec.json.decode(answer.decode("utf-8", "replace"), type=kind, dec_hook=decode_value)

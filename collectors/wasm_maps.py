@@ -207,9 +207,12 @@ def detect(vmas: Iterable[Vma]) -> list[LinearMemory]:
 
 def _process(root: SysRoot, pid: int) -> WasmProcess | None:
     pages = root.parse(f"proc/{pid}/statm", lambda text: integer(text.partition(" ")[0]))
-    if pages is None or (root.live and pages * PAGESIZE < MIN_VIRTUAL_BYTES):
+    if root.live and (pages is None or pages * PAGESIZE < MIN_VIRTUAL_BYTES):
         return None
+    known = len(root.refusals)
     vmas = root.parse(f"proc/{pid}/maps", _maps_of_wasmtime)
+    if vmas is None and pages and len(root.refusals) == known:
+        root.note(f"proc/{pid}/maps", "absent", "gone while it was read")
     evidence = identify(vmas) if vmas else None
     if vmas is None or evidence is None:
         return None

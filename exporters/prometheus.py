@@ -94,7 +94,7 @@ def _host(host: Identity) -> Iterator[Family]:
 
 
 def _physical(physical: Physical) -> Iterator[Family]:
-    nodes = {cpu: node.os_index for node in physical.nodes for cpu in node.cpus}
+    nodes = {cpu: node.os_index for node in physical.nodes for cpu in node.cpus or ()}
     dies = {cpu: index for index, die in enumerate(physical.dies) for cpu in die.cpus}
     cpus = [
         (

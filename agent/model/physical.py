@@ -71,10 +71,10 @@ class Node(Fact, frozen=True):
     """
 
     os_index: int
-    cpus: CpuSet
+    cpus: CpuSet | None = None
     memory_bytes: int | None = None
     free_bytes: int | None = None
-    kind: Literal["dram", "hbm", "pmem", "cxl", "gpu", "unknown"] = "unknown"
+    kind: Literal["dram", "hbm", "pmem", "cxl", "gpu", "unknown"] | None = None
     kind_origin: Origin | None = None
     origin: Origin | None = None
     distances: dict[int, int] = {}

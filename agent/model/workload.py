@@ -34,8 +34,8 @@ class Thread(Fact, frozen=True):
     """A host thread. Counters since it began; `start_ticks` (1/100 s since boot) with the tid is its identity."""
 
     tid: int
-    name: str
-    start_ticks: int
+    name: str | None = None
+    start_ticks: int | None = None
     state: str | None = None
     last_cpu: int | None = None
     allowed_cpus: CpuSet | None = None

@@ -17,7 +17,7 @@ def normalise(sample: Sample) -> Host:
     hardware = physical(sample)
     kernel = logical(sample)
     found = (*containers(sample), *machines(sample), *sandboxes(sample))
-    workloads = placed(found, hardware, kernel)
+    workloads = placed(found, hardware, kernel, sample.gaps)
     return Host(_identity(sample), hardware, kernel, _devices(sample, hardware, workloads), workloads, sample.gaps)
 
 
@@ -40,11 +40,12 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
     """Counts of what was asked for and answered: where a source has a gap, its devices are not known to be none."""
     silent = {gap.source for gap in sample.gaps}
     vcpus = [vcpu for workload in workloads for vcpu in workload.vcpus]
-    sandboxed = [workload for workload in workloads if workload.paradigm == "sandbox"]
     guests = [workload.memory.allotted_bytes or 0 for workload in workloads if workload.paradigm == "virtualization"]
-    memories = [memory for workload in sandboxed for memory in workload.memories]
+    memories = [memory for process in sample.sandboxes or () for memory in process.memories]
+    threads = {group.pid: len(group.tasks) for group in sample.tasks or ()}
+    runtimes = [process.pid for process in sample.sandboxes or () if process.memories]
     machines_known = sample.hypervisors is not None
-    sandboxes_known = sample.sandboxes is not None and not silent & {"wasm_maps", "proc_task"}
+    sandboxes_known = sample.sandboxes is not None and "wasm_maps" not in silent
     return Devices(
         CpuDevices(
             packages=len(hardware.packages) or None,
@@ -53,7 +54,7 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
             logical=hardware.cpus.online or None,
             virtual=len(vcpus) if machines_known else None,
             virtual_pinned=sum(1 for vcpu in vcpus if vcpu.pinned) if machines_known else None,
-            runtime_threads=sum(len(workload.threads) for workload in sandboxed) if sandboxes_known else None,
+            runtime_threads=sum(threads[pid] for pid in runtimes) if sandboxes_known and threads.keys() >= set(runtimes) else None,
         ),
         MemoryDevices(
             physical_bytes=hardware.memory.total_bytes,

@@ -9,14 +9,15 @@ a cluster that is a core, an L2, a die or a package.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from msgspec.structs import replace
 
 from agent.model.physical import Cache, Core, CpuKind, Cpus, Group, HugePages, Memory, Node, Package, Physical
 from agent.model.values import CpuSet
 from agent.sample import Sample
+from collectors import sys_node
 from collectors.sys_cpu import CpuTopology
-from collectors.sys_node import Nodes
 
 
 def physical(sample: Sample) -> Physical:
@@ -63,16 +64,20 @@ def _cpus(sample: Sample) -> Cpus:
     )
 
 
-def partition(cpus: Iterable[int], mates: Callable[[int], CpuSet]) -> list[CpuSet]:
-    """Disjoint groups that cover `cpus`, by the set each CPU says it is in; where two disagree, the lower number's word holds."""
+def partition(cpus: Iterable[int], mates: Callable[[int], CpuSet | None]) -> list[CpuSet]:
+    """Disjoint groups that cover `cpus`, by the set each CPU says it is in; where two disagree, the lower number's word holds.
+
+    A CPU that says nothing is where another one says it is, else alone.
+    """
     left = CpuSet(cpus)
+    said = {cpu: mates(cpu) for cpu in left}
     groups = []
-    for cpu in left:
+    for cpu in sorted(said, key=lambda cpu: said[cpu] is None):
         if cpu in left:
-            group = (mates(cpu) | CpuSet((cpu,))) & left
+            group = ((said[cpu] or CpuSet()) | CpuSet((cpu,))) & left
             groups.append(group)
             left = left - group
-    return groups
+    return sorted(groups, key=lambda group: next(iter(group)))
 
 
 def _known(number: int | None) -> int | None:
@@ -83,22 +88,25 @@ def _known(number: int | None) -> int | None:
 def _packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -> list[Package]:
     processors = {processor.cpu: processor for processor in sample.cpuinfo.processors} if sample.cpuinfo else {}
 
-    def mates(cpu: int) -> CpuSet:
-        entry = topology.get(cpu)
+    def mates(cpu: int) -> CpuSet | None:
+        entry, processor = topology.get(cpu), processors.get(cpu)
         if entry is not None and entry.package_cpus:
             return entry.package_cpus
         if entry is not None and _known(entry.package_id) is not None:
             return CpuSet(other for other, its in topology.items() if its.package_id == entry.package_id)
-        mine = processors.get(cpu)
-        if mine is not None and mine.package_id is not None:
-            return CpuSet(other for other, its in processors.items() if its.package_id == mine.package_id)
-        # Nothing says which socket: one for all that are like it.
-        return online - CpuSet(topology) if entry is None else online
+        if processor is not None and processor.package_id is not None:
+            return CpuSet(other for other, its in processors.items() if its.package_id == processor.package_id)
+        return None
 
+    groups = partition(online, mates)
+    if not any(mates(cpu) for cpu in online):
+        # Nothing says how many sockets there are: one, until somebody does.
+        groups = [online] if online else []
     packages = []
-    for group in partition(online, mates):
+    for group in groups:
         first = next(iter(group))
-        entry, processor = topology.get(first), processors.get(first)
+        entry = next((topology[cpu] for cpu in group if cpu in topology and topology[cpu].package_id is not None), None)
+        processor = processors.get(first)
         instruction = sample.instruction if processor is None or processor.model_name is None else None
         packages.append(
             Package(
@@ -122,10 +130,10 @@ def _cores(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, pac
     # AMD's families 15h and 16h name the two cores of a module as siblings, with a core_id each.
     modules = first is not None and first.vendor == "AuthenticAMD" and first.family in ("21", "22")
 
-    def mates(cpu: int) -> CpuSet:
+    def mates(cpu: int) -> CpuSet | None:
         entry = topology.get(cpu)
         if entry is None or entry.core_cpus is None:
-            return CpuSet((cpu,))
+            return None
         siblings = entry.core_cpus & online
         if modules and _known(entry.core_id) is not None:
             return CpuSet(other for other in siblings if other in topology and topology[other].core_id == entry.core_id)
@@ -136,9 +144,9 @@ def _cores(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, pac
 
     cores = []
     for group in partition(online, mates):
-        lead = next(iter(group))
-        entry = topology.get(lead)
-        cores.append(Core(group, package_of[lead], _known(entry.core_id) if entry else None))
+        numbers = (topology[cpu].core_id for cpu in group if cpu in topology)
+        number = next((number for number in numbers if number is not None), None)
+        cores.append(Core(group, package_of[next(iter(group))], _known(number)))
     return tuple(cores)
 
 
@@ -180,11 +188,14 @@ def _with_dies(package: Package, dies: tuple[Group, ...]) -> Package:
 
 def _caches(sample: Sample, online: CpuSet, cores: tuple[Core, ...]) -> tuple[Cache, ...]:
     core_of = {cpu: core.cpus for core in cores for cpu in core.cpus}
+    seen = [cache for cache in (sample.cpus.caches if sample.cpus else ()) if cache.cpu in online]
+    # Where the kernel names no CPU for any cache of a kind (ia64, old virtual machines), a core's own is the least that is true.
+    named = {(cache.level, cache.type) for cache in seen if cache.shared}
     found: dict[tuple[int, str, CpuSet], Cache] = {}
-    for cache in sample.cpus.caches if sample.cpus else ():
-        if cache.cpu not in online:
-            continue
+    for cache in seen:
         shared = None if cache.shared is None else cache.shared & online
+        if not shared and (cache.level, cache.type) in named:
+            continue
         cpus = shared or core_of[cache.cpu]
         found.setdefault(
             (cache.level, cache.type, cpus),
@@ -198,7 +209,6 @@ def _caches(sample: Sample, online: CpuSet, cores: tuple[Core, ...]) -> tuple[Ca
                 cache.ways if cache.ways and cache.ways > 0 else None,
                 cache.sets,
                 cache.id,
-                # The kernel names no CPU (ia64, old virtual machines): a core's own cache is the least that is true.
                 None if shared else "inferred",
             ),
         )
@@ -210,7 +220,9 @@ def _nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
     for pool in sample.pools or ():
         pools.setdefault(pool.node, []).append(HugePages(pool.page_bytes, pool.total, pool.free))
     meminfo = sample.memory.meminfo_bytes if sample.memory else {}
-    if sample.nodes is None or not sample.nodes.nodes:
+    if sample.nodes is None:
+        return ()
+    if not sample.nodes.nodes:
         if not online and not meminfo:
             return ()
         # A kernel without NUMA shows no node: all its memory is one.
@@ -220,12 +232,10 @@ def _nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
     return tuple(
         Node(
             node.os_index,
-            (node.cpus or CpuSet()) & online,
+            None if node.cpus is None else node.cpus & online,
             node.memory_bytes,
             node.free_bytes,
-            # CPUs sit next to ordinary memory; what memory without CPUs is, this depth does not ask.
-            kind="dram" if node.cpus and node.memory_bytes else "unknown",
-            kind_origin="inferred" if node.cpus and node.memory_bytes else None,
+            **_kind(node),
             distances=dict(zip(columns, node.distances, strict=True)) if len(columns) == len(node.distances) else {},
             hugepages=tuple(pools.get(node.os_index, ())),
             numastat=node.numastat,
@@ -234,7 +244,14 @@ def _nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
     )
 
 
-def _columns(nodes: Nodes) -> tuple[int, ...]:
+def _kind(node: sys_node.Node) -> dict[str, Any]:
+    """CPUs sit next to ordinary memory; what memory without CPUs is, this depth does not ask."""
+    if node.cpus is None or node.memory_bytes is None:
+        return {}
+    return {"kind": "dram", "kind_origin": "inferred"} if node.cpus and node.memory_bytes else {"kind": "unknown"}
+
+
+def _columns(nodes: sys_node.Nodes) -> tuple[int, ...]:
     """The node numbers that the columns of `distance` stand for: the online nodes, ascending."""
     return tuple(nodes.online) if nodes.online else tuple(node.os_index for node in nodes.nodes)
 
@@ -248,30 +265,33 @@ def _memory(sample: Sample, nodes: tuple[Node, ...]) -> Memory:
 
 
 def _kinds(sample: Sample, online: CpuSet) -> tuple[CpuKind, ...]:
-    """Groups of CPUs by what names them best: the part (MIDR), the core type of a hybrid Intel, the capacity; fastest first."""
+    """Groups of CPUs by what names them best on all CPUs: the part (MIDR), a hybrid Intel's core type, the capacity; fastest first."""
     if sample.cpus is None:
         return ()
     speeds = {speed.cpu: speed for speed in sample.cpus.speeds if speed.cpu in online}
-    named = {cpu: name for name, cpus in sample.cpus.kinds.items() for cpu in cpus & online}
-    groups: dict[tuple[int | None, str | None, int | None], list[int]] = {}
+    types = {cpu: name for name, cpus in sample.cpus.kinds.items() for cpu in cpus & online}
+    names: tuple[dict[int, int | str | None], ...] = (
+        {cpu: speed.midr for cpu, speed in speeds.items() if speed.midr is not None},
+        dict(types),
+        {cpu: speed.capacity for cpu, speed in speeds.items() if speed.capacity is not None},
+    )
+    named = next((by for by in names if len(by) == len(online)), {})
+    groups: dict[int | str | None, list[int]] = {}
     for cpu in online:
-        speed = speeds.get(cpu)
-        midr = speed.midr if speed else None
-        capacity = speed.capacity if speed and midr is None and cpu not in named else None
-        groups.setdefault((midr, named.get(cpu), capacity), []).append(cpu)
+        groups.setdefault(named.get(cpu), []).append(cpu)
     if len(groups) < 2:
         return ()
     kinds = []
-    for (midr, name, _), members in groups.items():
+    for members in groups.values():
         known = [speeds[cpu] for cpu in members if cpu in speeds]
         kinds.append(
             CpuKind(
                 CpuSet(members),
-                name,
+                types.get(members[0]),
                 max((speed.capacity for speed in known if speed.capacity is not None), default=None),
                 max((speed.max_freq_hz for speed in known if speed.max_freq_hz is not None), default=None),
                 max((speed.base_freq_hz for speed in known if speed.base_freq_hz is not None), default=None),
-                midr,
+                speeds[members[0]].midr if members[0] in speeds else None,
             )
         )
     return tuple(sorted(kinds, key=lambda kind: (-(kind.capacity or 0), -(kind.max_freq_hz or 0), next(iter(kind.cpus)))))

@@ -6,12 +6,19 @@ from msgspec.structs import replace
 
 from agent.model.logical import Logical
 from agent.model.physical import Physical
-from agent.model.values import CpuSet
+from agent.model.values import CpuSet, Gap
 from agent.model.workload import Placement, Workload
 from agent.normalise.stacks import stack
 
 
-def placed(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical) -> tuple[Workload, ...]:
+def placed(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical, gaps: tuple[Gap, ...]) -> tuple[Workload, ...]:
+    """Each workload with its footprint, its neighbours and its stack.
+
+    Neighbours are counted only when every source of workloads answered, or has none to tell of: a part of them is no count.
+    """
+    blind = {gap.source for gap in gaps if gap.reason != "absent" or gap.source == "wasm_maps"}
+    all_seen = not blind & {"cgroup", "libvirt_domains", "processes", "wasm_maps"}
+    all_caches = not any(gap.source == "sys_cpu" for gap in gaps)
     known = {workload.id: workload for workload in workloads}
     footprints = {workload.id: _whole_cores(workload.placement.allowed_cpus, hardware) for workload in workloads}
     # A thousand containers have few different footprints: neighbours are counted by footprint, not by pair.
@@ -29,11 +36,18 @@ def placed(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical)
             if strangers and mine and footprint & mine:
                 shared |= footprint & mine
                 others += strangers
-        placement = _on(workload.placement, hardware)
-        if mine:
+        placement = _on(workload.placement, hardware, all_caches)
+        if mine and all_seen:
             placement = replace(placement, shared_cpus=shared & (placement.allowed_cpus or CpuSet()), sharing_workloads=others)
         found.append(replace(workload, placement=placement))
     return tuple(replace(workload, stack=stack(workload, hardware, kernel)) for workload in found)
+
+
+def _nodes(cpus: CpuSet, hardware: Physical) -> CpuSet | None:
+    """Nodes with one of `cpus`; None when a node does not say which CPUs it has."""
+    if any(node.cpus is None for node in hardware.nodes) or not hardware.nodes:
+        return None
+    return CpuSet(node.os_index for node in hardware.nodes if node.cpus and node.cpus & cpus)
 
 
 def _whole_cores(cpus: CpuSet | None, hardware: Physical) -> CpuSet:
@@ -55,7 +69,7 @@ def _family(workload: Workload, known: dict[str, Workload]) -> set[str]:
     return family
 
 
-def _on(placement: Placement, hardware: Physical) -> Placement:
+def _on(placement: Placement, hardware: Physical, all_caches: bool) -> Placement:
     cpus = placement.allowed_cpus
     if cpus is None:
         return placement
@@ -65,8 +79,8 @@ def _on(placement: Placement, hardware: Physical) -> Placement:
     return replace(
         placement,
         allowed_cpus=cpus,
-        nodes_spanned=CpuSet(node.os_index for node in hardware.nodes if node.cpus & cpus),
+        nodes_spanned=_nodes(cpus, hardware),
         packages=tuple(index for index, package in enumerate(hardware.packages) if package.cpus & cpus),
-        llcs=tuple(index for index, cache in enumerate(llcs) if cache.cpus & cpus),
+        llcs=tuple(index for index, cache in enumerate(llcs) if cache.cpus & cpus) if all_caches else (),
         cores=sum(1 for core in hardware.cores if core.cpus & cpus),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import reduce
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -20,26 +21,40 @@ _VCPU_THREAD = re.compile(r"CPU (\d{1,4})/(KVM|TCG)")
 _EMPTY_STACK = Stack((), ())
 
 
+class _Tree(NamedTuple):
+    """The groups by path, and which version each controller is in."""
+
+    groups: dict[str, cgroup.Group]
+    controllers: dict[str, str]
+
+
+def _tree(sample: Sample) -> _Tree:
+    if sample.cgroups is None:
+        return _Tree({}, {})
+    return _Tree({group.path: group for group in sample.cgroups.groups}, sample.cgroups.controllers)
+
+
 def containers(sample: Sample) -> tuple[Workload, ...]:
     """One workload for each container group with a process in it, or in a group below it."""
-    if sample.cgroups is None:
-        return ()
-    groups = {group.path: group for group in sample.cgroups.groups}
+    tree = _tree(sample)
+    groups = tree.groups
     names = {container.id: (engine.name, container) for engine in sample.engines or () for container in engine.containers}
     tasks = {group.pid: group for group in sample.tasks or ()}
-    members: dict[tuple[str, str, str], list[int]] = {}
+    members: dict[tuple[str, str, str], list[tuple[int, ...] | None]] = {}
     for path, group in groups.items():
         owner = cgroup.whose(path)
         if owner is not None:
-            members.setdefault(owner, []).extend(group.processes or ())
+            members.setdefault(owner, []).append(group.processes)
     found = []
-    for (engine, id_, path), pids in sorted(members.items()):
-        if not pids or path not in groups:
+    for (engine, id_, path), lists in sorted(members.items()):
+        pids = {pid for processes in lists for pid in processes or ()}
+        known_empty = not pids and None not in lists
+        if known_empty or path not in groups:
             continue
         # Podman on v2 sets its limits on a "container" group inside the scope.
         home = groups.get(f"{path}/container", groups[path])
         known = names.get(id_)
-        live = [tasks[pid] for pid in sorted(set(pids)) if pid in tasks]
+        live = [tasks[pid] for pid in sorted(pids) if pid in tasks]
         outer = cgroup.whose(path.rpartition("/")[0])
         threads = _threads(live)
         found.append(
@@ -53,17 +68,17 @@ def containers(sample: Sample) -> tuple[Workload, ...]:
                 memory_mode="shared-kernel",
                 isolation="namespaces and cgroup",
                 stack=_EMPTY_STACK,
-                cpu=_cpu(groups, home, threads),
-                memory=_memory(groups, home, live),
-                placement=_placement(home, threads),
+                cpu=_cpu(tree, home, threads),
+                memory=_memory(tree, home, live),
+                placement=Placement(*_cpuset(tree, home), last_cpus=_threads_cpus(threads)),
                 parent=outer[1] if outer else None,
                 state=known[1].state if known else None,
                 image=known[1].image if known else None,
                 cgroup=path,
                 pid=live[0].pid if live else None,
-                processes=len(set(pids)),
+                processes=len(pids) if None not in lists else None,
                 started_seconds=_started(threads),
-                controls=tuple(_controls(home, sample.cgroups.controllers)),
+                controls=tuple(_controls(home, tree.controllers)),
                 threads=threads,
             )
         )
@@ -74,14 +89,14 @@ def machines(sample: Sample) -> tuple[Workload, ...]:
     """One workload for each running domain, its vCPUs joined with the threads that run them."""
     processes = {process.vm_uuid: process.pid for process in sample.table or () if process.vm_uuid}
     tasks = {group.pid: group for group in sample.tasks or ()}
-    groups = {group.path: group for group in sample.cgroups.groups} if sample.cgroups else {}
+    tree = _tree(sample)
     online = sample.cpus.online if sample.cpus else None
     found = []
     for hypervisor in sample.hypervisors or ():
         for domain in hypervisor.domains:
             pid = processes.get(domain.uuid)
             process = tasks.get(pid) if pid is not None else None
-            home = _vm_group(sample, groups, process)
+            home = _vm_group(tree, process)
             threads = _threads([process] if process else [])
             vcpus = tuple(_vcpus(domain, threads, online))
             running = tuple(vcpu.thread for vcpu in vcpus if vcpu.thread)
@@ -98,9 +113,9 @@ def machines(sample: Sample) -> tuple[Workload, ...]:
                     isolation="hardware virtualization" if domain.definition.type == "kvm" else "emulation",
                     stack=_EMPTY_STACK,
                     # A machine's run time and delay are its vCPUs': what its emulator threads wait is not the guest's.
-                    cpu=_cpu(groups, home, running),
-                    memory=_guest_memory(sample, domain, groups, home, process),
-                    placement=_vm_placement(home, domain, running),
+                    cpu=_cpu(tree, home, running),
+                    memory=_guest_memory(sample, domain, tree, home, process),
+                    placement=Placement(_union([vcpu.affinity for vcpu in vcpus]), last_cpus=_threads_cpus(running)),
                     parent=owner[1] if owner else None,
                     state=domain.state,
                     cgroup=home.path if home else None,
@@ -108,7 +123,7 @@ def machines(sample: Sample) -> tuple[Workload, ...]:
                     processes=1 if pid is not None else None,
                     started_seconds=_started(threads),
                     guest=_guest(domain),
-                    controls=tuple(_controls(home, sample.cgroups.controllers)) if home and sample.cgroups else (),
+                    controls=tuple(_controls(home, tree.controllers)) if home else (),
                     vcpus=vcpus,
                     threads=tuple(thread for thread in threads if thread not in running),
                 )
@@ -120,16 +135,19 @@ def sandboxes(sample: Sample) -> tuple[Workload, ...]:
     """One workload for each process that holds linear memories."""
     tasks = {group.pid: group for group in sample.tasks or ()}
     names = {process.pid: process.name for process in sample.table or ()}
-    groups = {group.path: group for group in sample.cgroups.groups} if sample.cgroups else {}
+    tree = _tree(sample)
     found = []
     for process in sample.sandboxes or ():
         live = tasks.get(process.pid)
         if live is None or not process.memories:
             continue
         threads = _threads([live])
-        home = groups.get(_path(sample, live) or "")
+        home = tree.groups.get(_path(tree, live) or "")
         owner = cgroup.whose(home.path) if home else None
-        started = next((thread.start_ticks for thread in threads if thread.tid == process.pid), threads[0].start_ticks)
+        started = next((thread.start_ticks for thread in threads if thread.tid == process.pid), None)
+        if started is None:
+            # Without its start a process cannot be told from the next one of its number.
+            continue
         memories = tuple(
             LinearMemory(
                 f"{memory.base:#x}",
@@ -159,13 +177,15 @@ def sandboxes(sample: Sample) -> tuple[Workload, ...]:
                 memory_mode="linear",
                 isolation="bounds-checked linear memory",
                 stack=_EMPTY_STACK,
-                cpu=_cpu(groups, home, threads, own_group=False),
+                cpu=_cpu(tree, home, threads, own_group=False),
                 memory=replace(
-                    _memory(groups, home, [live], own_group=False),
+                    _memory(tree, home, [live], own_group=False),
                     allotted_bytes=sum(memory.size_bytes for memory in memories),
                     backing_bytes=None if None in resident else sum(size for size in resident if size is not None),
                 ),
-                placement=replace(_placement(home, threads), memory_by_node=by_node),
+                placement=Placement(
+                    _union([thread.allowed_cpus for thread in threads]), last_cpus=_threads_cpus(threads), memory_by_node=by_node
+                ),
                 parent=owner[1] if owner else None,
                 cgroup=home.path if home else None,
                 pid=process.pid,
@@ -200,7 +220,7 @@ def _threads(processes: Sequence[proc_task.TaskGroup]) -> tuple[Thread, ...]:
 
 def _vcpus(domain: libvirt_domains.Domain, threads: tuple[Thread, ...], online: CpuSet | None) -> Iterable[VCpu]:
     """QEMU names the thread of a vCPU "CPU n/KVM" or "CPU n/TCG" (-name debug-threads=on, which libvirt sets)."""
-    runners = {int(match[1]): thread for thread in threads if (match := _VCPU_THREAD.fullmatch(thread.name))}
+    runners = {int(match[1]): thread for thread in threads if (match := _VCPU_THREAD.fullmatch(thread.name or ""))}
     for vcpu in domain.vcpus:
         pinned = None if vcpu.affinity is None or online is None else not online <= vcpu.affinity
         yield VCpu(vcpu.number, vcpu.state, vcpu.time_ns, vcpu.last_cpu, vcpu.affinity, pinned, runners.get(vcpu.number))
@@ -227,52 +247,63 @@ def _guest(domain: libvirt_domains.Domain) -> Guest:
     )
 
 
-def _path(sample: Sample, process: proc_task.TaskGroup) -> str | None:
+def _path(tree: _Tree, process: proc_task.TaskGroup) -> str | None:
     """The group of a process in the hierarchy that has the CPU controller."""
-    controllers = sample.cgroups.controllers if sample.cgroups else {}
-    return process.cgroups.get("cpu" if controllers.get("cpu") == "v1" else "")
+    return process.cgroups.get("cpu" if tree.controllers.get("cpu") == "v1" else "")
 
 
-def _vm_group(sample: Sample, groups: dict[str, cgroup.Group], process: proc_task.TaskGroup | None) -> cgroup.Group | None:
+def _vm_group(tree: _Tree, process: proc_task.TaskGroup | None) -> cgroup.Group | None:
     """The machine's group: libvirt puts QEMU into an "emulator" child, on systemd hosts inside a "libvirt" one."""
-    path = _path(sample, process) if process else None
+    path = _path(tree, process) if process else None
     if path is None:
         return None
     for child in ("/emulator", "/libvirt"):
         path = path.removesuffix(child)
-    return groups.get(path)
+    return tree.groups.get(path)
 
 
-def _above(groups: dict[str, cgroup.Group], home: cgroup.Group) -> list[cgroup.Group]:
-    """The group and its ancestors, innermost first."""
-    chain, path = [home], home.path
-    while path not in ("", "/"):
-        path = path.rpartition("/")[0] or "/"
-        if path in groups:
-            chain.append(groups[path])
-    return chain
+def _tightest(tree: _Tree, home: cgroup.Group | None, controller: str) -> tuple[Limit | None, str | None]:
+    """The smallest limit of a group and its ancestors, and whose it is: nobody's where none is set.
 
-
-def _tightest(limits: Iterable[tuple[Limit, str]]) -> tuple[Limit | None, str | None]:
-    """The smallest limit and whose it is; nobody's where none is set."""
-    known = list(limits)
-    if not known:
+    None when one of them should state a limit and does not: the tightest of the rest may not be the tightest.
+    """
+    found, path = [], home.path if home else ""
+    while path:
+        group = tree.groups.get(path)
+        limit = _limit(group, controller) if group else None
+        if limit is not None:
+            found.append((limit, path))
+        elif path != "/" and _must_state(tree, group, controller):
+            return None, None
+        path = "" if path == "/" else path.rpartition("/")[0] or "/"
+    if not found:
         return None, None
-    limit, path = min(known, key=lambda entry: entry[0])
-    return limit, None if limit.unlimited else path
+    limit, by = min(found, key=lambda entry: entry[0])
+    return limit, None if limit.unlimited else by
 
 
-def _cpu(groups: dict[str, cgroup.Group], home: cgroup.Group | None, threads: tuple[Thread, ...], own_group: bool = True) -> Cpu:
+def _limit(group: cgroup.Group, controller: str) -> Limit | None:
+    """CPUs (quota by period) or bytes."""
+    if controller == "memory":
+        return group.memory.max_bytes if group.memory else None
+    if group.cpu is None or group.cpu.quota_usec is None or not group.cpu.period_usec:
+        return None
+    return Limit(group.cpu.quota_usec / group.cpu.period_usec)
+
+
+def _must_state(tree: _Tree, group: cgroup.Group | None, controller: str) -> bool:
+    """On v2 a group states limits of the controllers that are enabled in it, on v1 every group does."""
+    if tree.controllers.get(controller) == "v1":
+        return True
+    return group is None or group.controllers is None or controller in group.controllers
+
+
+def _cpu(tree: _Tree, home: cgroup.Group | None, threads: tuple[Thread, ...], own_group: bool = True) -> Cpu:
     """`own_group`: the group is the workload's alone, so that its usage is the workload's, too."""
     runs = [thread.run_ns for thread in threads]
     delays = [thread.delay_ns for thread in threads]
     slices = [thread.timeslices for thread in threads]
-    chain = _above(groups, home) if home else []
-    limit, by = _tightest(
-        (Limit(group.cpu.quota_usec / group.cpu.period_usec), group.path)
-        for group in chain
-        if group.cpu and group.cpu.quota_usec is not None and group.cpu.period_usec
-    )
+    limit, by = _tightest(tree, home, "cpu")
     cpu = home.cpu if home and home.cpu and own_group else cgroup.Cpu()
     stall = home.pressure.get("cpu") if home and own_group else None
     return Cpu(
@@ -297,11 +328,8 @@ def _cpu(groups: dict[str, cgroup.Group], home: cgroup.Group | None, threads: tu
     )
 
 
-def _memory(
-    groups: dict[str, cgroup.Group], home: cgroup.Group | None, processes: Sequence[proc_task.TaskGroup], own_group: bool = True
-) -> Memory:
-    chain = _above(groups, home) if home else []
-    limit, by = _tightest((group.memory.max_bytes, group.path) for group in chain if group.memory and group.memory.max_bytes is not None)
+def _memory(tree: _Tree, home: cgroup.Group | None, processes: Sequence[proc_task.TaskGroup], own_group: bool = True) -> Memory:
+    limit, by = _tightest(tree, home, "memory")
     memory = home.memory if home and home.memory and own_group else cgroup.Memory()
     stall = home.pressure.get("memory") if home and own_group else None
     return Memory(
@@ -334,13 +362,13 @@ def _memory(
 def _guest_memory(
     sample: Sample,
     domain: libvirt_domains.Domain,
-    groups: dict[str, cgroup.Group],
+    tree: _Tree,
     home: cgroup.Group | None,
     process: proc_task.TaskGroup | None,
 ) -> Memory:
     backing = next((guest for guest in sample.guests or () if process and guest.pid == process.pid), None)
     return replace(
-        _memory(groups, home, [process] if process else []),
+        _memory(tree, home, [process] if process else []),
         allotted_bytes=domain.memory_bytes,
         allotted_max_bytes=domain.max_memory_bytes,
         backing_bytes=backing.resident_bytes if backing else None,
@@ -348,29 +376,29 @@ def _guest_memory(
     )
 
 
-def _placement(home: cgroup.Group | None, threads: tuple[Thread, ...]) -> Placement:
-    """What the group's cpuset and the threads' own affinity leave. Where a thread may not run, its group may not either."""
-    cpuset = home.cpuset if home and home.cpuset else cgroup.Cpuset()
-    allowed = _union(thread.allowed_cpus for thread in threads)
-    effective = cpuset.cpus_effective or cpuset.cpus
-    if allowed is None:
-        allowed = effective
-    elif effective:
-        allowed &= effective
-    return Placement(
-        allowed_cpus=allowed,
-        allowed_nodes=cpuset.mems_effective or cpuset.mems,
-        last_cpus=CpuSet(thread.last_cpu for thread in threads if thread.last_cpu is not None) or None,
-    )
+def _cpuset(tree: _Tree, home: cgroup.Group) -> tuple[CpuSet | None, CpuSet | None]:
+    """CPUs and nodes that a group may use: its own cpuset's, or on v2 that of the nearest ancestor which has one."""
+    group: cgroup.Group | None = home
+    while group is not None:
+        if group.cpuset is not None:
+            # Kernels before 3.17 have no effective sets on v1: what is configured is in force.
+            return group.cpuset.cpus_effective or group.cpuset.cpus, group.cpuset.mems_effective or group.cpuset.mems
+        if group.path == "/" or _must_state(tree, group, "cpuset"):
+            break
+        group = tree.groups.get(group.path.rpartition("/")[0] or "/")
+    return None, None
 
 
-def _vm_placement(home: cgroup.Group | None, domain: libvirt_domains.Domain, running: tuple[Thread, ...]) -> Placement:
-    """Where the vCPUs may run: by their threads where they are known, else by libvirt's word."""
-    seen = _placement(home, running)
-    if running:
-        return seen
-    last = CpuSet(vcpu.last_cpu for vcpu in domain.vcpus if vcpu.last_cpu is not None)
-    return replace(seen, allowed_cpus=_union(vcpu.affinity for vcpu in domain.vcpus), last_cpus=last or None)
+def _threads_cpus(threads: Sequence[Thread | VCpu]) -> CpuSet | None:
+    """Where they last ran; None when one of them does not say."""
+    last = [thread.last_cpu for thread in threads]
+    return CpuSet(cpu for cpu in last if cpu is not None) if last and None not in last else None
+
+
+def _union(sets: Sequence[CpuSet | None]) -> CpuSet | None:
+    """None when one of them is not known: the rest may be less than all."""
+    known = [cpus for cpus in sets if cpus is not None]
+    return reduce(CpuSet.__or__, known) if known and len(known) == len(sets) else None
 
 
 def _controls(home: cgroup.Group, controllers: dict[str, str]) -> Iterable[Control]:
@@ -404,13 +432,9 @@ def _plain(value: Limit | int | CpuSet | bool) -> int | str | bool:
 
 
 def _started(threads: tuple[Thread, ...]) -> float | None:
-    return min(thread.start_ticks for thread in threads) / proc_task.USER_HZ if threads else None
-
-
-def _union(sets: Iterable[CpuSet | None]) -> CpuSet | None:
-    """None when nobody says."""
-    known = [cpus for cpus in sets if cpus is not None]
-    return reduce(CpuSet.__or__, known) if known else None
+    starts = [thread.start_ticks for thread in threads]
+    known = [ticks for ticks in starts if ticks is not None]
+    return min(known) / proc_task.USER_HZ if known and len(known) == len(starts) else None
 
 
 def _sum(values: Sequence[int | None]) -> int | None:
