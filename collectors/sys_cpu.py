@@ -147,7 +147,13 @@ def _caches(root: SysRoot, cpu: int, seen: set[tuple[int, str, CpuSet]]) -> list
         if level is None:
             root.note(f"{here}/level", "absent", "a cache without a level")
             continue
-        kind = (root.text(f"{here}/type") or "Unified").strip()
+        kind = (root.text(f"{here}/type") or "").strip()
+        if not kind:
+            if level == 1:
+                root.note(f"{here}/type", "absent", "a first-level cache that does not say what it holds")
+                continue
+            # Further out they hold both, s390 aside, which says so.
+            kind = "Unified"
         shared = root.parse(f"{here}/shared_cpu_map", cpu_mask) or root.parse(f"{here}/shared_cpu_list", cpu_list)
         if shared:
             if (level, kind, shared) in seen:

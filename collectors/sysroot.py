@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,8 +70,11 @@ class Mark(msgspec.Struct):
 
     taken_at: float
     version: str
+    page_bytes: int
     inodes: dict[str, int] = {}
     refusals: dict[str, Refusal] = {}
+    unavailable: dict[str, Refusal] = {}
+    """Questions that had no answer, by the name of the reply; `path` is the remedy."""
 
 
 class SysRoot:
@@ -103,6 +107,11 @@ class SysRoot:
     def live(self) -> bool:
         """Whether what is not a file may be asked: never on a recording."""
         return self.mark is None
+
+    @property
+    def page_bytes(self) -> int:
+        """The size of a page on the host that is read."""
+        return self.mark.page_bytes if self.mark else PAGESIZE
 
     def watch(self) -> SysRoot:
         """The same tree with its own list of refusals."""
@@ -201,6 +210,9 @@ class SysRoot:
         """What is asked and not read: `ask()` on a live root, the stored answer on a recording."""
         if self.live:
             return ask()
+        silent = self.mark.unavailable.get(name) if self.mark else None
+        if silent is not None:
+            raise Unavailable(silent.reason, silent.detail, silent.path or None)
         path = f"replies/{name}.json"
         try:
             answer = self._read(path)
@@ -274,7 +286,7 @@ class Recorder(SysRoot):
     def __init__(self, path: str | Path, into: str | Path, taken_at: float, version: str) -> None:
         super().__init__(path)
         self.into = Path(into)
-        self.made = Mark(taken_at, version)
+        self.made = Mark(taken_at, version, PAGESIZE)
 
     def raw(self, path: str) -> bytes | None:
         with self._noting(path):
@@ -310,7 +322,11 @@ class Recorder(SysRoot):
         return number
 
     def reply(self, name: str, kind: type[T], ask: Callable[[], T]) -> T:
-        answer = super().reply(name, kind, ask)
+        try:
+            answer = super().reply(name, kind, ask)
+        except Unavailable as error:
+            self.made.unavailable[name] = Refusal(error.remedy or "", error.reason, error.detail)
+            raise
         self._store(f"replies/{name}.json", msgspec.json.format(msgspec.json.encode(answer, enc_hook=encode_value), indent=1))
         return answer
 

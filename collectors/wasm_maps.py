@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from mmap import PAGESIZE
 from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -108,7 +107,7 @@ def read(root: SysRoot, pids: Iterable[int]) -> tuple[WasmProcess, ...]:
     """The processes among `pids` that run wasmtime, with the memories of its default layouts.
 
     Only a process with 4 GiB of address space or more is looked at (proc/PID/statm, readable by anyone): less cannot hold one
-    default reservation. statm counts pages, and a recording may come from a machine with other pages, so there its maps decide.
+    default reservation.
     What is gone or refused is skipped, what cannot be understood is noted in `root.refusals`.
     """
     processes = []
@@ -207,11 +206,11 @@ def detect(vmas: Iterable[Vma]) -> list[LinearMemory]:
 
 def _process(root: SysRoot, pid: int) -> WasmProcess | None:
     pages = root.parse(f"proc/{pid}/statm", lambda text: integer(text.partition(" ")[0]))
-    if root.live and (pages is None or pages * PAGESIZE < MIN_VIRTUAL_BYTES):
+    if pages is not None and pages * root.page_bytes < MIN_VIRTUAL_BYTES:
         return None
     known = len(root.refusals)
     vmas = root.parse(f"proc/{pid}/maps", _maps_of_wasmtime)
-    if vmas is None and pages and len(root.refusals) == known:
+    if vmas is None and pages is not None and len(root.refusals) == known:
         root.note(f"proc/{pid}/maps", "absent", "gone while it was read")
     evidence = identify(vmas) if vmas else None
     if vmas is None or evidence is None:

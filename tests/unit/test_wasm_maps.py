@@ -323,6 +323,8 @@ def test_who_is_reported(tmp_path: Path) -> None:
     root = SysRoot(tmp_path)
     assert [(process.pid, len(process.memories)) for process in wasm_maps.read(root, range(12))] == [(2, 0), (9, 1)]
     assert [(refusal.path, refusal.reason) for refusal in root.refusals] == [
+        ("proc/4/maps", "absent"),
+        ("proc/5/maps", "absent"),
         ("proc/6/maps", "failed"),
         ("proc/7/numa_maps", "failed"),
         ("proc/8/statm", "failed"),
@@ -332,7 +334,7 @@ def test_who_is_reported(tmp_path: Path) -> None:
 def test_a_recording_may_have_larger_pages(tmp_path: Path) -> None:
     write(tmp_path, 1, pages=70000, maps=running(Space().memory(PAGE)))
     assert wasm_maps.read(SysRoot(tmp_path), [1]) == ()
-    (tmp_path / "stratascope-recording.json").write_text('{"taken_at": 0, "version": "0"}')
+    (tmp_path / "stratascope-recording.json").write_text('{"taken_at": 0, "version": "0", "page_bytes": 65536}')
     assert len(wasm_maps.read(SysRoot(tmp_path), [1])) == 1
 
 

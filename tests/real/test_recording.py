@@ -1,0 +1,102 @@
+"""A recording of this host replays to the same snapshot, and no file that is taken out of it changes a number."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import Config
+from agent.normalise import normalise
+from agent.sample import Errands, take
+from agent.service import once, snapshot
+from collectors.sysroot import MARK, Recorder, SysRoot
+from exporters.json import render
+
+
+def document(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(render(once(SysRoot(root), Config(root=str(root)))))
+    return found
+
+
+def record(into: Path, config: Config) -> dict[str, Any]:
+    """Record this host; the snapshot of the very pass that was recorded."""
+    taken_at = time.time()
+    recorder = Recorder("/", into, taken_at, "test")
+    host = normalise(take(recorder, config, Errands()))
+    recorder.close()
+    found: dict[str, Any] = json.loads(render(snapshot(host, taken_at)))
+    return found
+
+
+def figures(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every number and every set of CPUs by the path to it; things in lists go by what names them, not by their place."""
+    match value:
+        case dict():
+            for key, inner in value.items():
+                if key not in ("gaps", "taken_at", "stack"):
+                    yield from figures(inner, f"{path}.{key}")
+        case list():
+            for place, inner in enumerate(value):
+                yield from figures(inner, f"{path}[{named(path, inner, place)}]")
+        case bool() | int() | float():
+            yield path, value
+        case str() if path.rsplit(".", 1)[-1] in ("cpus", "online", "present", "possible", "allowed_cpus", "nodes_spanned", "affinity"):
+            yield path, value
+
+
+def named(path: str, thing: Any, place: int) -> str:
+    if not isinstance(thing, dict):
+        return str(place)
+    keys: tuple[str, ...] = ("id", "tid", "cpu", "number", "page_bytes", "workload", "component", "base", "name", "node")
+    if path.startswith(".physical."):
+        keys = ("os_index", "page_bytes") if ".nodes" in path else ("level", "type", "cpus")
+    return ",".join(f"{key}={thing[key]}" for key in keys if key in thing)
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Numbers that are there before and after and differ, and numbers that came from nowhere."""
+    was, now = dict(figures(before)), dict(figures(after))
+    return {path: (was.get(path), value) for path, value in now.items() if was.get(path, object()) != value}
+
+
+def deletions(tree: Path, whole: dict[str, Any]) -> tuple[int, dict[str, dict[str, tuple[Any, Any]]]]:
+    """Take each file away in turn, and put it back."""
+    wrong: dict[str, dict[str, tuple[Any, Any]]] = {}
+    files = sorted(path for path in tree.rglob("*") if path.is_file() and not path.is_symlink() and path.name != MARK)
+    for file in files:
+        data = file.read_bytes()
+        file.unlink()
+        try:
+            difference = changed(whole, document(tree))
+        finally:
+            file.write_bytes(data)
+        if difference:
+            wrong[str(file.relative_to(tree))] = difference
+    return len(files), wrong
+
+
+@pytest.mark.real
+def test_a_recording_replays_to_the_same_snapshot(tmp_path: Path) -> None:
+    recorded = record(tmp_path, Config())
+    assert document(tmp_path) == recorded
+
+
+@pytest.mark.real
+def test_no_missing_file_changes_a_number(tmp_path: Path) -> None:
+    whole = record(tmp_path, Config())
+    count, wrong = deletions(tmp_path, whole)
+    assert count > 100
+    assert wrong == {}
+
+
+@pytest.mark.real
+def test_without_its_mark_a_recording_is_a_foreign_tree(tmp_path: Path) -> None:
+    """What was asked and not read is gone then, and the numbers that were read stay."""
+    whole = record(tmp_path, Config())
+    (tmp_path / MARK).unlink()
+    assert changed(whole, document(tmp_path)) == {}
