@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Sequence
 
@@ -72,7 +73,7 @@ def listen(addresses: Sequence[tuple[str, int]]) -> list[socket.socket]:
         try:
             sockets.append(socket.create_server((host, port), family=family, backlog=128))
         except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
+            raise OSError(error.errno, f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from None
     return sockets
 
 

@@ -52,6 +52,8 @@ def figures(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def named(path: str, thing: Any, place: int) -> str:
     if not isinstance(thing, dict):
         return str(place)
+    if "paradigm" in thing:
+        return str(thing["id"])
     keys: tuple[str, ...] = ("id", "tid", "cpu", "number", "page_bytes", "workload", "component", "base", "name", "node")
     if path.startswith(".physical."):
         keys = ("os_index", "page_bytes") if ".nodes" in path else ("level", "type", "cpus")

@@ -133,24 +133,6 @@ def test_one_snapshot_holds_all_three(docker: host.Docker, libvirt: host.Libvirt
         assert len(workload["stack"]["cpu"]) == {"containerization": 3}.get(workload["paradigm"], 4)
 
 
-def test_a_throttled_container_is_predicted(docker: host.Docker, capsys: pytest.CaptureFixture[str]) -> None:
-    """A busy loop under half a CPU: in the model it is stopped in each period, for half of it."""
-    id_ = docker.run("--cpus", "0.5", command=("sh", "-c", "while :; do :; done"))
-    try:
-        time.sleep(1)
-        found = json.loads(render(once(SysRoot(), Config(docker=(docker.host,), interval_seconds=3.0))))
-    finally:
-        docker.remove(id_)
-    predicted = predictions(found, id_)
-    for component in ("throttled_periods", "throttled_time"):
-        one = predicted[component]
-        with capsys.disabled():
-            print(f"\n{component}: measured {one['measured']:.3f}, predicted {one['value']:.3f} [{one['lo']:.3f}, {one['hi']:.3f}]", end="")
-        assert one["inside"], one
-        assert one["hi"] - one["lo"] <= 0.25, "an interval that holds everything says nothing"
-    assert predicted["throttled_periods"]["measured"] > 0.8
-
-
 def test_recording_three_workloads(docker: host.Docker, libvirt: host.Libvirt, container: str, domain: str, tmp_path: Path) -> None:
     """The recording replays to the same snapshot without any daemon, and no file taken out of it changes a number."""
     need(modules=["libvirt", "wasmtime"], cpus=2)

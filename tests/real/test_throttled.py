@@ -1,0 +1,34 @@
+"""Bandwidth control: what the model says of a container that never sleeps, beside what the kernel counted."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from agent.config import Config
+from agent.service import once
+from collectors.sysroot import SysRoot
+from exporters.json import render
+from tests.lab import host
+
+pytestmark = pytest.mark.real
+
+
+def test_a_throttled_container_is_predicted(docker: host.Docker, capsys: pytest.CaptureFixture[str]) -> None:
+    """A busy loop under a quarter of a CPU: in the model it is stopped in each period, for three quarters of it."""
+    id_ = docker.run("--cpus", "0.25", command=("sh", "-c", "while :; do :; done"))
+    try:
+        time.sleep(1)
+        found = json.loads(render(once(SysRoot(), Config(docker=(docker.host,), interval_seconds=3.0))))
+    finally:
+        docker.remove(id_)
+    predicted = {one["component"]: one for one in found["predictions"] if one["workload"] == id_}
+    for component in ("throttled_periods", "throttled_time"):
+        one = predicted[component]
+        with capsys.disabled():
+            print(f"\n{component}: measured {one['measured']:.3f}, predicted {one['value']:.3f} [{one['lo']:.3f}, {one['hi']:.3f}]", end="")
+        assert one["inside"], one
+        assert one["hi"] - one["lo"] < 0.5, "an interval that holds everything says nothing"
+    assert predicted["throttled_periods"]["measured"] > 0.8
