@@ -1,0 +1,88 @@
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# What the tests run beside us; need.py names the package of each program.
+PACKAGES := busybox-static containerd docker.io gcc git hwloc-nox libvirt-clients libvirt-daemon-driver-qemu libvirt-daemon-system \
+	libvirt-dev make numactl pkg-config prometheus python3-dev qemu-system-x86 runc systemd util-linux
+# What libvirt-python is compiled with.
+HEADERS := gcc libvirt-dev pkg-config python3-dev
+
+LOCK := pip-compile --quiet --no-config --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.PHONY: help snapshot test bench schema lock clean packages headers libvirt
+
+help:  ## show this
+	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
+
+# Everything but the document goes to stderr, so that `make snapshot | jq` works.
+snapshot: $(VENV)/agent  ## print what this host is, as JSON
+	@$(MAKE) libvirt >&2 || echo "make: without libvirt-python, virtual machines will be a gap in the snapshot" >&2
+	@$(BIN)/agent snapshot --pretty
+
+test: packages $(VENV)/test  ## run the tests (as root it installs the Debian packages that they need); ARGS="-k name" for some
+	@$(MAKE) headers libvirt || test "$$STRATASCOPE_STRICT" != 1
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: packages $(VENV)/test  ## measure the agent beside its peers
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+schema: $(VENV)/agent  ## write exporters/snapshot.schema.json from the types
+	@$(BIN)/agent snapshot --schema > $(VENV)/schema.json
+	@mv $(VENV)/schema.json exporters/snapshot.schema.json
+
+lock: $(VENV)/agent  ## resolve build.lock, runtime.lock and test.lock anew; with the oldest Python that we support
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "make: lock with PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet pip-tools
+	@$(VENV)/lock/bin/$(LOCK) --upgrade --allow-unsafe --build-deps-for editable --only-build-deps -o build.lock pyproject.toml
+	@$(VENV)/lock/bin/$(LOCK) --upgrade -o runtime.lock pyproject.toml
+	@$(VENV)/lock/bin/$(LOCK) --upgrade --extra test -c runtime.lock -o test.lock pyproject.toml
+
+clean:  ## remove what was built
+	rm -rf $(VENV) build dist *.egg-info .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find agent collectors exporters tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/agent: pyproject.toml build.lock runtime.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "make: $(PYTHON) is missing or older than 3.11; name another one, as in: make PYTHON=python3.12" >&2; false; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call install,python3-venv) \
+		|| { echo "make: $(PYTHON) cannot make an environment; apt-get install python3-venv, or name another one with PYTHON=" >&2; false; }
+	@$(PYTHON) -m venv --clear $(VENV) >&2
+	@$(PIP) --require-hashes -r build.lock -r runtime.lock >&2
+	@$(PIP) --no-deps --no-build-isolation --editable . >&2
+	@touch $@
+
+$(VENV)/test: $(VENV)/agent test.lock
+	@$(PIP) --require-hashes -r test.lock
+	@touch $@
+
+packages:
+	@$(call install,$(PACKAGES)) || { test "$$STRATASCOPE_STRICT" != 1 && echo "make: going on without; what needs them is skipped" >&2; }
+
+headers: $(VENV)/agent
+	@$(BIN)/python -c 'import libvirt' 2>/dev/null || $(call install,$(HEADERS))
+
+# The binding compiles against the libvirt of the host and must not be newer. Where that has no headers, root can fetch them.
+libvirt: $(VENV)/agent
+	@if $(BIN)/python -c 'import libvirt' 2>/dev/null; then exit 0; fi; \
+	if ! pkg-config --exists libvirt 2>/dev/null; then \
+		command -v libvirtd virtqemud >/dev/null || { echo "make: no libvirt on this host" >&2; exit 1; }; \
+		$(call install,$(HEADERS)) || exit 1; \
+	fi; \
+	$(PIP) --use-pep517 --no-build-isolation "libvirt-python<=$$(pkg-config --modversion libvirt)" \
+		|| { echo "make: libvirt-python does not build; apt-get install $(HEADERS)" >&2; exit 1; }
+
+# Installs those of the Debian packages $(1) that are missing; fails, saying so, where it cannot.
+# hwloc brings what hwloc-nox brings, and they exclude each other.
+install = { missing=; for name in $(1); do \
+	case $$name in hwloc-nox) dpkg-query -W -f '$${Status}' hwloc 2>/dev/null | grep -q ' installed' && continue;; esac; \
+	dpkg-query -W -f '$${Status}' $$name 2>/dev/null | grep -q ' installed' || missing="$$missing $$name"; done; \
+	test -z "$$missing" || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			export DEBIAN_FRONTEND=noninteractive; \
+			{ apt-get update -qq && apt-get install -qq --yes --no-install-recommends $$missing; } </dev/null >&2; \
+		else echo "make: missing Debian packages:$$missing (run as root to have them installed)" >&2; false; fi; }; }
