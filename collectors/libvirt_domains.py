@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from xml.etree import ElementTree
 
 from agent.model.values import CpuSet, Fact
 from collectors.sysroot import SysRoot, Unavailable
@@ -156,6 +155,8 @@ def _cpus(bools: Iterable[bool]) -> CpuSet:
 
 def parse_xml(text: str) -> Definition:
     """The parts of a domain's XML that bear on placement and cost."""
+    from xml.etree import ElementTree
+
     try:
         # Written by libvirt itself; expat bounds the expansion of entities since 2.4.1.
         domain = ElementTree.fromstring(text)  # noqa: S314

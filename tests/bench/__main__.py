@@ -43,9 +43,8 @@ def snapshot(runs: int) -> None:
         if sys.stderr.isatty():
             print(f"\r{number + 1}/{runs}", end="", file=sys.stderr)
     own = statistics.median(wall for wall, _ in times["agent snapshot"])
-    print(
-        f"\n{'whole process, ' + str(runs) + ' runs in turn':34} {'wall ms: min':>13} {'median':>8} {'max':>8} {'cpu ms':>8} {'agent/it':>9}"
-    )
+    title = f"whole process, {runs} runs in turn"
+    print(f"\n{title:34} {'wall ms: min':>13} {'median':>8} {'max':>8} {'cpu ms':>8} {'agent/it':>9}")
     for name, measured in times.items():
         walls = [wall for wall, _ in measured]
         middle = statistics.median(walls)

@@ -68,9 +68,9 @@ def test_metrics_are_clean_and_readable() -> None:
         assert gzip.decompress(packed).startswith(b"# HELP")
     lint = subprocess.run([which("promtool") or "", "check", "metrics"], input=text, capture_output=True, check=False, timeout=60)
     assert (lint.returncode, lint.stdout, lint.stderr) == (0, b"", b"")
-    families = {family.name for family in parse_text(text.decode())}  # type: ignore[no-untyped-call]
+    families = {family.name for family in parse_text(text.decode())}
     assert {"strata_cpu_info", "strata_source_up", "strata_node_memory_bytes", "strata_meminfo_bytes"} <= families
-    assert len(list(parse_openmetrics(modern.decode()))) == len(families)
+    assert len(list(parse_openmetrics(modern.decode()))) == len(families)  # type: ignore[no-untyped-call]
 
 
 def test_health_readiness_and_landing_page() -> None:
