@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from agent.model.values import Fact
 from collectors.sysroot import SysRoot
@@ -36,38 +37,43 @@ def read(root: SysRoot, machines: Iterable[tuple[int, int, int]]) -> tuple[Guest
 def parse(text: str, pid: int, memory_bytes: int) -> GuestMemory | None:
     """QEMU maps RAM as one mapping of exactly the machine's size; advice on parts of it splits it into neighbours.
 
-    So the first run of adjoining mappings whose sizes add up to the memory's is the guest's.
+    So the first run of adjoining mappings, all open for writing, whose sizes add up to the memory's is the guest's. A heap arena of
+    glibc takes 64 MiB of addresses, as small guests do, but most of it is closed.
     """
-    maps = _mappings(text)
-    for first, (start, _, _, _) in enumerate(maps):
-        end = start
+    maps = [mapping for mapping in _mappings(text) if mapping.writable]
+    for first, mapping in enumerate(maps):
+        end = mapping.start
         for last in range(first, len(maps)):
-            low, high, _, _ = maps[last]
-            if low != end or high - start > memory_bytes:
+            if maps[last].start != end or maps[last].end - mapping.start > memory_bytes:
                 break
-            end = high
-            if end - start == memory_bytes:
+            end = maps[last].end
+            if end - mapping.start == memory_bytes:
                 run = maps[first : last + 1]
-                return GuestMemory(pid, memory_bytes, sum(entry[2] for entry in run), sum(entry[3] for entry in run))
+                return GuestMemory(pid, memory_bytes, sum(part.resident for part in run), sum(part.huge for part in run))
     return None
 
 
-def _mappings(text: str) -> list[tuple[int, int, int, int]]:
-    """Start, end, resident bytes, bytes in huge pages of every mapping."""
-    maps: list[tuple[int, int, int, int]] = []
+class _Mapping(NamedTuple):
+    start: int
+    end: int
+    writable: bool
+    resident: int = 0
+    huge: int = 0
+
+
+def _mappings(text: str) -> list[_Mapping]:
+    maps: list[_Mapping] = []
     for number, line in enumerate(newline_separated(text), 1):
-        head = line.split(" ", 1)[0]
-        if not maps and head.endswith(":"):
-            raise Malformed(f"expected a mapping, got {line[:60]!r}", number)
-        if head == "Rss:":
-            low, high, _, huge = maps[-1]
-            maps[-1] = (low, high, size_bytes(line[4:]), huge)
-        elif head in ("AnonHugePages:", "ShmemPmdMapped:", "FilePmdMapped:"):
-            low, high, resident, huge = maps[-1]
-            maps[-1] = (low, high, resident, huge + size_bytes(line[len(head) :]))
-        elif not head.endswith(":"):
+        head, _, rest = line.partition(" ")
+        if not head.endswith(":"):
             first, _, last = head.partition("-")
-            maps.append((convert(_hex, first, number), convert(_hex, last, number), 0, 0))
+            maps.append(_Mapping(convert(_hex, first, number), convert(_hex, last, number), rest.startswith("rw")))
+        elif not maps:
+            raise Malformed(f"expected a mapping, got {line[:60]!r}", number)
+        elif head == "Rss:":
+            maps[-1] = maps[-1]._replace(resident=size_bytes(rest))
+        elif head in ("AnonHugePages:", "ShmemPmdMapped:", "FilePmdMapped:"):
+            maps[-1] = maps[-1]._replace(huge=maps[-1].huge + size_bytes(rest))
     return maps
 
 

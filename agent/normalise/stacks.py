@@ -151,7 +151,7 @@ def _cpu_hardware(workload: Workload, hardware: Physical, kernel: Logical) -> La
                 "CPU cores", None if cores is None else f"{cores} of {len(hardware.cores)} cores, CPUs {workload.placement.allowed_cpus}"
             ),
             Element("interrupt controller", f"{len(kernel.cpu.interrupts)} interrupt lines" if kernel.cpu.interrupts else None),
-            Element("interconnect between packages", f"{len(hardware.packages)} packages" if hardware.packages else None),
+            Element("packages and their interconnect", _count(len(hardware.packages) or None)),
         ),
     )
 
@@ -162,7 +162,7 @@ def _memory_hardware(workload: Workload, hardware: Physical) -> Layer:
         "hardware",
         (
             Element("memory", _bytes(hardware.memory.total_bytes)),
-            Element("NUMA nodes near its CPUs", None if nodes is None else f"{nodes} of {len(hardware.nodes)}"),
+            Element("memory nodes of its CPUs", None if nodes is None else f"{nodes} (of {len(hardware.nodes)} on the host)"),
         ),
     )
 
