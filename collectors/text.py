@@ -34,7 +34,13 @@ class Malformed(Exception):
 
 def printable(text: str) -> str:
     """Text that UTF-8 can hold: names of files and processes come with lone surrogates for bytes that are not UTF-8."""
-    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        # JSON may hold half of a pair: "\ud800".
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def convert(kind: Callable[[str], T], text: str, line: int | None = None) -> T:

@@ -140,6 +140,13 @@ def test_convert_shows_what_it_got() -> None:
     assert caught.value.line == 7
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"), [("a", "a"), ("é", "é"), ("\udcff", "\\xff"), ("\ud800", "\\ud800"), ("é\udcff\ud800", "é\\udcff\\ud800")]
+)
+def test_printable(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
 @pytest.mark.parametrize(("words", "values"), [([], ()), (["0"], (0,)), (["18446744073709551615", "1"], ((1 << 64) - 1, 1))])
 def test_counters(words: list[str], values: tuple[int, ...]) -> None:
     assert numbers(words) == values
