@@ -39,16 +39,17 @@ def parse(text: str, pid: int, memory_bytes: int) -> GuestMemory | None:
     So the first run of adjoining mappings whose sizes add up to the memory's is the guest's.
     """
     maps = _mappings(text)
+    # Where each mapping ends, and where the run of adjoining mappings that it is in begins.
+    ends, begins, begin = {}, [], 0
+    for index, (low, high, _, _) in enumerate(maps):
+        begin = begin if index and maps[index - 1][1] == low else index
+        begins.append(begin)
+        ends[high] = index
     for first, (start, _, _, _) in enumerate(maps):
-        end = start
-        for last in range(first, len(maps)):
-            low, high, _, _ = maps[last]
-            if low != end or high - start > memory_bytes:
-                break
-            end = high
-            if end - start == memory_bytes:
-                run = maps[first : last + 1]
-                return GuestMemory(pid, memory_bytes, sum(entry[2] for entry in run), sum(entry[3] for entry in run))
+        last = ends.get(start + memory_bytes)
+        if last is not None and last >= first and begins[last] <= first:
+            run = maps[first : last + 1]
+            return GuestMemory(pid, memory_bytes, sum(entry[2] for entry in run), sum(entry[3] for entry in run))
     return None
 
 
