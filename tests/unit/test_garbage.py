@@ -47,12 +47,13 @@ PARSERS = dict(_parsers())
 PARSERS["qemu.parse"] = lambda text: qemu.parse(text, 1, 8192)
 
 # The words of every format, put together in every order.
-WORDS = (
-    "cpu cpu0 cpu65536 cpu1 CPU0 CPU1 intr ctxt btime Node 0, zone Normal pages free high managed MemTotal: kB 0 1 12 -1 99999 "
-    "18446744073709551616 some full avg10=0.00 total=12 total=x processor : processor\t: vendor_id model name 0: version=FF , max "
-    "100000 4:memory:/docker/x 0::/ 1000-2000 2000-3000 Rss: AnonHugePages: Cpus_allowed_list: 0-3 f,, 1 (a) R [always] N0=1 "
-    "kernelpagesize_kB=4 rw-p 00000000 <domain> </domain> <cpu> <a b='c'> &x; \u0663 \x00 \x0b \x85"
-).split(" ")  # noqa: SIM905
+_WORDS = """
+cpu cpu0 cpu65536 cpu1 CPU0 CPU1 intr ctxt btime Node 0, zone Normal pages free high managed MemTotal: kB 0 1 12 -1 99999
+some full avg10=0.00 total=12 total=x processor : vendor_id model name 0: version=FF , max 100000 4:memory:/docker/x 0::/
+1000-2000 2000-3000 Rss: AnonHugePages: Cpus_allowed_list: 0-3 f,, 1 (a) R [always] N0=1 kernelpagesize_kB=4 rw-p 00000000
+<domain> </domain> <cpu> <a b='c'> &x; \u0663
+"""
+WORDS = [*_WORDS.split(), "processor\t:", "\0", "\x0b", "\x85", ""]
 NUMBERS = [f"{1 << 64}", "9" * 400, "9" * 5000]
 words = st.one_of(st.sampled_from([*WORDS, *NUMBERS]), st.text(max_size=5))
 lines = st.lists(st.lists(words, max_size=12).map(" ".join), max_size=8).map("\n".join)
