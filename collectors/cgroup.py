@@ -8,6 +8,7 @@ throttled time and usage in nanoseconds. A controller is in one hierarchy only, 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal, TypeVar
 
 from agent.model.values import UNLIMITED, CpuSet, Fact, Limit
@@ -116,11 +117,22 @@ def whose(path: str) -> tuple[str, str, str] | None:
     """Engine, container id and the container's own group, of a group at or below it; the deepest container wins."""
     parts = path.strip("/").split("/")
     for depth in range(len(parts), 0, -1):
-        leaf, upto = parts[depth - 1], "/" + "/".join(parts[:depth])
-        for engine, pattern in _OWNERS:
-            match = pattern.fullmatch(leaf) or pattern.fullmatch(upto)
-            if match is not None:
-                return engine, next(group for group in match.groups() if group), upto
+        owner = _owner(parts[depth - 2] if depth > 1 else "", parts[depth - 1])
+        if owner is not None:
+            return *owner, "/" + "/".join(parts[:depth])
+    return None
+
+
+@lru_cache(maxsize=1 << 14)
+def _owner(parent: str, leaf: str) -> tuple[str, str] | None:
+    """Engine and container id by the names of a group and its parent: no other ancestor's counts.
+
+    Users may nest groups two thousand deep, and each group asks for all its ancestors.
+    """
+    for engine, pattern in _OWNERS:
+        match = pattern.fullmatch(leaf) or pattern.fullmatch(f"/{parent}/{leaf}" if parent else f"/{leaf}")
+        if match is not None:
+            return engine, next(group for group in match.groups() if group)
     return None
 
 
@@ -356,6 +368,6 @@ def parse_stall(text: str) -> Stall:
     lines = nested_keyed(text)
     try:
         full = lines.get("full")
-        return Stall(int(lines["some"]["total"]), None if full is None else int(full["total"]))
-    except (KeyError, ValueError):
+        return Stall(integer(lines["some"]["total"]), None if full is None else integer(full["total"]))
+    except KeyError:
         raise Malformed(f"expected 'some ... total=N', got {text[:60]!r}") from None

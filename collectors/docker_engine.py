@@ -54,14 +54,18 @@ def _engine(url: str, timeout_seconds: int) -> Engine:
             rows = client.containers()
         finally:
             client.close()
-    except Timeout:
-        raise Unavailable("late", f"{url}: no answer in {timeout_seconds} s", "look at the engine's log") from None
-    except (DockerException, RequestException, ValueError) as error:
+    except (DockerException, RequestException, ValueError, RecursionError) as error:
+        # The library wraps what its first question, for the version, runs into.
+        if isinstance(error, Timeout) or isinstance(error.__cause__, Timeout):
+            raise Unavailable("late", f"{url}: no answer in {timeout_seconds} s", "look at the engine's log") from None
         denied = "Permission denied" in str(error)
         remedy = "run as root or in the socket's group" if denied else "look at the engine's log"
         raise Unavailable("denied" if denied else "failed", f"{url}: {type(error).__name__}", remedy) from None
-    components = version.get("Components") or [{}]
-    name = "podman" if "Podman" in str(components[0].get("Name")) else "docker"
+    if not isinstance(version, dict) or not isinstance(rows, list):
+        raise Unavailable("failed", f"{url}: an answer that is no engine's", "look at the engine's log")
+    components = version.get("Components")
+    first = components[0] if isinstance(components, list) and components else None
+    name = "podman" if isinstance(first, dict) and "Podman" in str(first.get("Name")) else "docker"
     return Engine(name, _text(version.get("Version")), tuple(_container(row) for row in rows if isinstance(row, dict) and row.get("Id")))
 
 

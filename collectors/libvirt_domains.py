@@ -8,9 +8,11 @@ Source: the libvirt-domain API reference; formatdomain for the XML.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
-from agent.model.values import CpuSet, Fact
+from msgspec import Meta
+
+from agent.model.values import MAX_ID, CpuSet, Fact
 from collectors.sysroot import SysRoot, Unavailable
 from collectors.text import Malformed, convert, printable
 
@@ -27,7 +29,7 @@ class VirtualCpu(Fact, frozen=True):
     number: int
     state: str | None = None
     time_ns: int | None = None
-    last_cpu: int | None = None
+    last_cpu: Annotated[int, Meta(ge=0, lt=MAX_ID)] | None = None
     affinity: CpuSet | None = None
 
 
@@ -160,7 +162,7 @@ def parse_xml(text: str) -> Definition:
     try:
         # Written by libvirt itself; expat bounds the expansion of entities since 2.4.1.
         domain = ElementTree.fromstring(text)  # noqa: S314
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError) as error:
         raise Malformed(f"domain XML: {error}") from None
     topology = domain.find("cpu/topology")
     machine = domain.find("os/type")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.model.values import Fact
+from agent.model.values import Fact, is_number
 from collectors.sysroot import SysRoot
 from collectors.text import newline_separated
 
@@ -67,7 +67,7 @@ def parse(text: str) -> Cpuinfo:
 
 def _processor(block: dict[str, str]) -> Processor | None:
     number = block.get("cpu number", block.get("processor", ""))
-    if not number.isdecimal() or len(number) > 5:
+    if not is_number(number):
         return None
     return Processor(
         int(number),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from agent.model.values import CpuSet, Fact
 from collectors.sysroot import SysRoot
-from collectors.text import Malformed, newline_separated
+from collectors.text import Malformed, cpu_number, newline_separated, numbers
 
 
 class Interrupt(Fact, frozen=True):
@@ -28,8 +30,12 @@ def parse(text: str) -> Interrupts:
     """The header names the online CPUs; every line has one count for each of them, then words that describe it."""
     lines = newline_separated(text)
     header = lines[0].split() if lines else []
-    if not header or any(name[:3] != "CPU" or not name[3:].isdecimal() for name in header):
+    if not header or any(name[:3] != "CPU" for name in header):
         raise Malformed("expected a header 'CPU0 CPU1 ...'", 1)
+    cpus = [cpu_number(name[3:]) for name in header]
+    if any(low >= high for low, high in pairwise(cpus)):
+        # `counts` stand in the order of a set.
+        raise Malformed("expected a header in ascending order", 1)
     found = []
     for number, line in enumerate(lines[1:], 2):
         name, colon, rest = line.partition(":")
@@ -40,5 +46,5 @@ def parse(text: str) -> Interrupts:
         words = rest.split(None, len(header))
         if len(words) >= len(header) and all(word.isdecimal() for word in words[: len(header)]):
             description = words[len(header)] if len(words) > len(header) else ""
-            found.append(Interrupt(name.strip(), tuple(int(word) for word in words[: len(header)]), " ".join(description.split())))
-    return Interrupts(CpuSet(int(name[3:]) for name in header), tuple(found))
+            found.append(Interrupt(name.strip(), numbers(words[: len(header)], number), " ".join(description.split())))
+    return Interrupts(CpuSet(cpus), tuple(found))

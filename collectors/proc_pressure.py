@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.model.values import Fact
 from collectors.sysroot import SysRoot, Unavailable
-from collectors.text import Malformed, nested_keyed
+from collectors.text import Malformed, integer, nested_keyed
 
 
 class Pressure(Fact, frozen=True):
@@ -37,6 +37,6 @@ def parse(text: str) -> Pressure:
         full = lines.get("full")
         # IRQ pressure has a full line only.
         some = lines.get("some", full or {})
-        return Pressure(int(some["total"]), None if full is None else int(full["total"]))
-    except (KeyError, ValueError):
+        return Pressure(integer(some["total"]), None if full is None else integer(full["total"]))
+    except KeyError:
         raise Malformed(f"expected 'some ... total=N', got {text[:60]!r}") from None

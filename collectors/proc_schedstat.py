@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.model.values import Fact
 from collectors.sysroot import SysRoot, Unavailable
-from collectors.text import Malformed, newline_separated
+from collectors.text import Malformed, cpu_number, newline_separated, numbers
 
 
 class RunQueue(Fact, frozen=True):
@@ -29,7 +29,7 @@ def parse(text: str) -> tuple[RunQueue, ...]:
     for number, line in enumerate(newline_separated(text), 1):
         words = line.split()
         if words and words[0][:3] == "cpu" and words[0][3:].isdecimal():
-            if len(words) < 10 or not all(word.isdecimal() for word in words[7:10]):
+            if len(words) < 10:
                 raise Malformed(f"expected 'cpuN' and nine numbers, got {line[:60]!r}", number)
-            queues.append(RunQueue(int(words[0][3:]), int(words[7]), int(words[8]), int(words[9])))
+            queues.append(RunQueue(cpu_number(words[0][3:]), *numbers(words[7:10], number)))
     return tuple(queues)

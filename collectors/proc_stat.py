@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.model.values import Fact
 from collectors.sysroot import SysRoot
-from collectors.text import Malformed, integer, newline_separated
+from collectors.text import Malformed, cpu_number, integer, newline_separated, numbers
 
 # USER_HZ is part of the kernel's interface: 100 on every architecture that runs KVM guests and containers today.
 USER_HZ = 100
@@ -49,11 +49,9 @@ def parse(text: str) -> Stat:
     for number, line in enumerate(newline_separated(text), 1):
         key, *values = line.split()[:12] or [""]
         if key[:3] == "cpu" and key[3:].isdecimal():
-            try:
-                times = [int(value) / USER_HZ for value in values]
-                cpus.append(CpuTime(int(key[3:]), *times[:10]))
-            except (ValueError, TypeError):
-                raise Malformed(f"expected 'cpuN' and at least four numbers, got {line[:60]!r}", number) from None
+            if len(values) < 4:
+                raise Malformed(f"expected 'cpuN' and at least four numbers, got {line[:60]!r}", number)
+            cpus.append(CpuTime(cpu_number(key[3:]), *(ticks / USER_HZ for ticks in numbers(values[:10], number))))
         elif key in ("btime", "ctxt", "processes", "procs_running", "procs_blocked", "softirq", "intr") and values:
             counts[key] = integer(values[0])
     return Stat(

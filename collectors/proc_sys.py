@@ -6,7 +6,7 @@ import zlib
 
 from agent.model.values import Fact
 from collectors.sysroot import SysRoot
-from collectors.text import Malformed, convert, space_separated
+from collectors.text import Malformed, decimal, integer, space_separated
 
 _CONFIG = ("CONFIG_HZ", "CONFIG_SCHEDSTATS", "CONFIG_PSI", "CONFIG_NUMA", "CONFIG_PREEMPT_RT")
 
@@ -34,9 +34,9 @@ def read(root: SysRoot) -> Kernel:
         release=_word(root, "proc/sys/kernel/osrelease"),
         architecture=_word(root, "proc/sys/kernel/arch") or _machine(root),
         boot_id=_word(root, "proc/sys/kernel/random/boot_id"),
-        uptime_seconds=root.parse("proc/uptime", lambda text: convert(float, space_separated(text)[0])),
+        uptime_seconds=root.parse("proc/uptime", lambda text: decimal(space_separated(text)[0])),
         load_average=root.parse("proc/loadavg", parse_loadavg) or (),
-        hz=int(hz) if hz.isdecimal() else None,
+        hz=integer(hz) if hz else None,
         config=config,
         clocksources=tuple((root.text("sys/devices/system/clocksource/clocksource0/available_clocksource") or "").split()),
         hypervisor_type=_word(root, "sys/hypervisor/type"),
@@ -47,7 +47,7 @@ def parse_loadavg(text: str) -> tuple[float, ...]:
     words = space_separated(text)
     if len(words) < 3:
         raise Malformed(f"expected three averages, got {text[:60]!r}")
-    return tuple(convert(float, word) for word in words[:3])
+    return tuple(decimal(word) for word in words[:3])
 
 
 def kernel_config(root: SysRoot) -> dict[str, str]:
@@ -62,8 +62,10 @@ def kernel_config(root: SysRoot) -> dict[str, str]:
     found = {}
     for option in _CONFIG:
         start = text.find(f"\n{option}=")
-        if start >= 0:
-            found[option] = text[start + len(option) + 2 : text.find("\n", start + 1)].strip('"')
+        end = text.find("\n", start + 1)
+        # A line without an end was cut: half a number is another number.
+        if start >= 0 and end >= 0:
+            found[option] = text[start + len(option) + 2 : end].strip('"')
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from agent.model.values import CpuSet, Fact
 from collectors.sysroot import SysRoot
-from collectors.text import Malformed, convert, cpu_list, newline_separated, size_bytes
+from collectors.text import Malformed, cpu_list, cpu_number, integer, newline_separated, numbers, size_bytes
 
 # What field 22 of stat counts in: part of the kernel's interface, 100 on every architecture that matters here.
 USER_HZ = 100
@@ -95,16 +95,17 @@ def parse_stat(text: str) -> tuple[str, str, int, int | None]:
     words = text[closing + 1 :].split()
     if opening < 0 or closing < opening or len(words) < 20 or not words[19].isdecimal():
         raise Malformed(f"expected 'pid (name) state ...', got {text[:60]!r}")
-    last_cpu = int(words[36]) if len(words) > 36 and words[36].isdecimal() else None
-    return text[opening + 1 : closing], words[0], int(words[19]), last_cpu
+    last_cpu = cpu_number(words[36]) if len(words) > 36 and words[36].isdecimal() else None
+    return text[opening + 1 : closing], words[0], integer(words[19]), last_cpu
 
 
 def parse_schedstat(text: str) -> tuple[int, int, int]:
     """Nanoseconds on a CPU, nanoseconds waiting for one, timeslices."""
     words = text.split()
-    if len(words) != 3 or not all(word.isdecimal() for word in words):
+    if len(words) != 3:
         raise Malformed(f"expected three numbers, got {text[:60]!r}")
-    return int(words[0]), int(words[1]), int(words[2])
+    run_ns, delay_ns, timeslices = numbers(words)
+    return run_ns, delay_ns, timeslices
 
 
 def parse_status(text: str) -> dict[str, str]:
@@ -136,7 +137,7 @@ def _list(status: dict[str, str], key: str) -> CpuSet | None:
 
 
 def _count(status: dict[str, str], key: str) -> int | None:
-    return convert(int, status[key]) if key in status else None
+    return integer(status[key]) if key in status else None
 
 
 def _bytes(status: dict[str, str], key: str) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from agent.model.values import Fact
 from collectors.sysroot import SysRoot
-from collectors.text import Malformed, flat_keyed, integer, newline_separated
+from collectors.text import Malformed, flat_keyed, integer, newline_separated, numbers
 
 
 class Zone(Fact, frozen=True):
@@ -58,7 +58,7 @@ def parse_meminfo(text: str) -> dict[str, int]:
         if not colon or not words or not words[0].isdecimal():
             raise Malformed(f"expected 'Name: value kB', got {line[:60]!r}", number)
         if words[-1] == "kB":
-            values[name] = int(words[0]) << 10
+            values[name] = integer(words[0]) << 10
     return values
 
 
@@ -78,12 +78,12 @@ def parse_zoneinfo(text: str) -> tuple[Zone, ...]:
             close()
             if len(words) != 4 or words[2] != "zone" or not words[1].rstrip(",").isdecimal():
                 raise Malformed(f"expected 'Node N, zone NAME', got {line[:60]!r}", number)
-            head, values = (int(words[1].rstrip(",")), words[3]), {}
+            head, values = (integer(words[1].rstrip(",")), words[3]), {}
         elif words[:2] == ["pages", "free"] and len(words) == 3:
             values["free"] = integer(words[2])
         elif len(words) == 2 and words[1].isdecimal():
             # "high:" and "count:" of the per-CPU lists further down end in a colon; the first of a name is the zone's.
-            values.setdefault(words[0], int(words[1]))
+            values.setdefault(words[0], integer(words[1]))
     close()
     return tuple(zones)
 
@@ -93,7 +93,7 @@ def parse_buddyinfo(text: str) -> tuple[Buddy, ...]:
     found = []
     for number, line in enumerate(newline_separated(text), 1):
         words = line.split()
-        if len(words) < 5 or words[0] != "Node" or words[2] != "zone" or not all(word.isdecimal() for word in words[4:]):
+        if len(words) < 5 or words[0] != "Node" or words[2] != "zone":
             raise Malformed(f"expected 'Node N, zone NAME counts', got {line[:60]!r}", number)
-        found.append(Buddy(integer(words[1].rstrip(",")), words[3], tuple(int(word) for word in words[4:])))
+        found.append(Buddy(integer(words[1].rstrip(",")), words[3], numbers(words[4:], number)))
     return tuple(found)

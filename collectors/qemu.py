@@ -41,15 +41,17 @@ def parse(text: str, pid: int, memory_bytes: int) -> GuestMemory | None:
     glibc takes 64 MiB of addresses, as small guests do, but most of it is closed.
     """
     maps = [mapping for mapping in _mappings(text) if mapping.writable]
+    # Where each mapping ends, and where the run of adjoining mappings that it is in begins.
+    ends, begins, begin = {}, [], 0
+    for index, mapping in enumerate(maps):
+        begin = begin if index and maps[index - 1].end == mapping.start else index
+        begins.append(begin)
+        ends[mapping.end] = index
     for first, mapping in enumerate(maps):
-        end = mapping.start
-        for last in range(first, len(maps)):
-            if maps[last].start != end or maps[last].end - mapping.start > memory_bytes:
-                break
-            end = maps[last].end
-            if end - mapping.start == memory_bytes:
-                run = maps[first : last + 1]
-                return GuestMemory(pid, memory_bytes, sum(part.resident for part in run), sum(part.huge for part in run))
+        last = ends.get(mapping.start + memory_bytes)
+        if last is not None and last >= first and begins[last] <= first:
+            run = maps[first : last + 1]
+            return GuestMemory(pid, memory_bytes, sum(part.resident for part in run), sum(part.huge for part in run))
     return None
 
 

@@ -6,7 +6,7 @@ Ids are as the kernel prints them, -1 where it knows none; only the sibling sets
 
 from __future__ import annotations
 
-from agent.model.values import CpuSet, Fact
+from agent.model.values import CpuSet, Fact, is_number
 from collectors.sysroot import SysRoot
 from collectors.text import cpu_list, cpu_mask, hexadecimal, integer, size_bytes
 
@@ -72,7 +72,7 @@ class Cpus(Fact, frozen=True):
 
 
 def read(root: SysRoot) -> Cpus:
-    numbers = CpuSet(int(name[3:]) for name in root.names(CPU) if name[:3] == "cpu" and name[3:].isdecimal() and len(name) < 9)
+    numbers = CpuSet(int(name[3:]) for name in root.names(CPU) if name[:3] == "cpu" and is_number(name[3:]))
     online = root.parse(f"{CPU}/online", cpu_list)
     if online is None and numbers:
         online = CpuSet(cpu for cpu in numbers if _online(root, cpu))

@@ -11,7 +11,7 @@ from agent.model.values import Fact
 from collectors.sysroot import SysRoot
 from collectors.text import integer
 
-_CHOSEN = re.compile(r"\[(\w+)\]")
+_CHOSEN = re.compile(r"\[([\w+]+)\]")
 
 
 class MemoryPolicy(Fact, frozen=True):

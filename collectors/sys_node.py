@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.model.values import CpuSet, Fact
+from agent.model.values import CpuSet, Fact, is_number
 from collectors.sysroot import SysRoot
 from collectors.text import Malformed, cpu_list, cpu_mask, integer, newline_separated, space_separated
 
@@ -27,7 +27,7 @@ class Nodes(Fact, frozen=True):
 
 
 def read(root: SysRoot) -> Nodes:
-    numbers = sorted(int(name[4:]) for name in root.names(NODE) if name[:4] == "node" and name[4:].isdecimal() and len(name) < 10)
+    numbers = CpuSet(int(name[4:]) for name in root.names(NODE) if name[:4] == "node" and is_number(name[4:]))
     return Nodes(
         tuple(_node(root, number) for number in numbers),
         online=root.parse(f"{NODE}/online", cpu_list),
@@ -60,7 +60,7 @@ def parse_meminfo(text: str) -> dict[str, int]:
             continue
         if len(words) < 4 or words[0] != "Node" or not words[3].isdecimal():
             raise Malformed(f"expected 'Node N Name: value', got {line[:60]!r}", number)
-        values[words[2].removesuffix(":")] = int(words[3]) << 10 if words[-1] == "kB" else int(words[3])
+        values[words[2].removesuffix(":")] = integer(words[3]) << 10 if words[-1] == "kB" else integer(words[3])
     return values
 
 
@@ -70,5 +70,5 @@ def parse_numastat(text: str) -> dict[str, int]:
         name, _, value = line.partition(" ")
         if not value.strip().isdecimal():
             raise Malformed(f"expected 'name count', got {line[:60]!r}", number)
-        values[name] = int(value)
+        values[name] = integer(value)
     return values

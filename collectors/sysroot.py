@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 MARK = "stratascope-recording.json"
 MAX_FILE_BYTES = 32 << 20
+_YEAR_10000 = 253402300800
 
 # What the kernel says when a file has nothing for us. ESRCH: the task ended while it was read. ENODEV, ENXIO: a device or CPU
 # went offline. EOPNOTSUPP: a cgroup file whose controller is off, cpu.pressure with psi=0. EINVAL: cpufreq of an offline CPU.
@@ -58,11 +59,12 @@ class Unavailable(Exception):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """One path that exists but was not readable."""
+    """One path that exists but was not readable, or one question that was not answered."""
 
     path: str
     reason: Reason
     detail: str
+    remedy: str | None = None
 
 
 class Mark(msgspec.Struct):
@@ -73,8 +75,6 @@ class Mark(msgspec.Struct):
     page_bytes: int
     inodes: dict[str, int] = {}
     refusals: dict[str, Refusal] = {}
-    unavailable: dict[str, Refusal] = {}
-    """Questions that had no answer, by the name of the reply; `path` is the remedy."""
 
 
 class SysRoot:
@@ -95,12 +95,18 @@ class SysRoot:
         except OSError as error:
             raise Unavailable("denied", f"{self.path}: {error.strerror}") from None
         try:
-            mark = (Path(self.path) / MARK).read_bytes()
-        except OSError:
-            return
+            mark = self._read(MARK)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return
+            # Not to be taken for a live root.
+            reason, detail = _say(error)
+            raise Unavailable(reason, f"{self.path}/{MARK}: {detail}") from None
         try:
             self.mark = msgspec.json.decode(mark, type=Mark)
-        except msgspec.MsgspecError as error:
+            if not 0 <= self.mark.taken_at < _YEAR_10000:
+                raise ValueError(f"taken_at: {self.mark.taken_at} is no time")
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise Unavailable("failed", f"{self.path}/{MARK}: {error}", "record again with agent record") from None
 
     @property
@@ -137,11 +143,7 @@ class SysRoot:
 
     def require(self, path: str) -> str:
         """The whole file; `Unavailable` when it is not to be had."""
-        try:
-            return _decode(self._read(path))
-        except OSError as error:
-            reason, detail = _say(error)
-            raise Unavailable(reason, f"{path}: {detail}") from None
+        return _decode(self._required(path))
 
     def parse(self, path: str, parser: Callable[[str], T]) -> T | None:
         """`parser` of the file, None when it is absent or empty; `Malformed` names the path."""
@@ -210,19 +212,25 @@ class SysRoot:
         """What is asked and not read: `ask()` on a live root, the stored answer on a recording."""
         if self.live:
             return ask()
-        silent = self.mark.unavailable.get(name) if self.mark else None
-        if silent is not None:
-            raise Unavailable(silent.reason, silent.detail, silent.path or None)
         path = f"replies/{name}.json"
         try:
             answer = self._read(path)
         except OSError as error:
+            if (refusal := self._then(error).get(path)) is not None:
+                raise Unavailable(refusal.reason, refusal.detail, refusal.remedy) from None
             raise Unavailable("unsupported", f"{path}: {_say(error)[1]}", "this recording was made without it: record again") from None
         try:
             # Not _decode(): a backslash that it puts for a bad byte would not be JSON.
             return msgspec.json.decode(answer.decode("utf-8", "replace"), type=kind, dec_hook=decode_value)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise Malformed(str(error), path=path) from None
+
+    def _required(self, path: str) -> bytes:
+        try:
+            return self._read(path)
+        except OSError as error:
+            refusal = self._refusal(path, error)
+            raise Unavailable(refusal.reason, f"{path}: {refusal.detail}") from None
 
     def _read(self, path: str) -> bytes:
         fd = self._open(path, os.O_RDONLY)
@@ -264,13 +272,17 @@ class SysRoot:
             os.close(fd)
 
     def _refuse(self, path: str, error: OSError) -> None:
+        refusal = self._refusal(path, error)
+        if refusal.reason != "absent":
+            self.refusals.append(refusal)
+
+    def _refusal(self, path: str, error: OSError) -> Refusal:
         path = printable(path)
-        if self.mark is not None and error.errno == errno.ENOENT and path in self.mark.refusals:
-            self.refusals.append(self.mark.refusals[path])
-            return
-        reason, detail = _say(error)
-        if reason != "absent":
-            self.refusals.append(Refusal(path, reason, detail))
+        return self._then(error).get(path) or Refusal(path, *_say(error))
+
+    def _then(self, error: OSError) -> dict[str, Refusal]:
+        """What the recorded host refused: it stands for what is absent from the recording."""
+        return self.mark.refusals if self.mark is not None and error.errno == errno.ENOENT else {}
 
     def _open(self, path: str, flags: int) -> int:
         if self._fd < 0:
@@ -295,16 +307,16 @@ class Recorder(SysRoot):
                 self._store(path, data)
             return data
 
-    def require(self, path: str) -> str:
+    def _required(self, path: str) -> bytes:
         try:
-            data = self._read(path)
-        except OSError as error:
-            reason, detail = _say(error)
-            if reason != "absent":
-                self.made.refusals[path] = Refusal(path, reason, detail)
-            raise Unavailable(reason, f"{path}: {detail}") from None
+            data = super()._required(path)
+        except Unavailable as error:
+            if error.reason != "absent":
+                name = printable(path)
+                self.made.refusals[name] = Refusal(name, error.reason, error.detail.removeprefix(f"{path}: "))
+            raise
         self._store(path, data)
-        return _decode(data)
+        return data
 
     def link(self, path: str) -> str | None:
         with self._noting(path):
@@ -322,12 +334,13 @@ class Recorder(SysRoot):
         return number
 
     def reply(self, name: str, kind: type[T], ask: Callable[[], T]) -> T:
+        path = f"replies/{name}.json"
         try:
             answer = super().reply(name, kind, ask)
         except Unavailable as error:
-            self.made.unavailable[name] = Refusal(error.remedy or "", error.reason, error.detail)
+            self.made.refusals[path] = Refusal(path, error.reason, printable(error.detail), error.remedy)
             raise
-        self._store(f"replies/{name}.json", msgspec.json.format(msgspec.json.encode(answer, enc_hook=encode_value), indent=1))
+        self._store(path, msgspec.json.format(msgspec.json.encode(answer, enc_hook=encode_value), indent=1))
         return answer
 
     def _entries(self, path: str) -> list[tuple[str, bool]]:
@@ -350,7 +363,7 @@ class Recorder(SysRoot):
 
     def _place(self, path: str) -> Path:
         place = self.into / path
-        if ".." in place.parts:
+        if path.startswith("/") or ".." in place.parts:
             raise ValueError(f"{path} leads outside the recording")
         place.parent.mkdir(parents=True, exist_ok=True)
         return place

@@ -6,11 +6,12 @@ Parsers are pure: text in, values out. Unknown keys are kept or skipped (kernels
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from agent.model.values import CpuSet, Limit
+from agent.model.values import MAX_ID, CpuSet, Limit
 
 T = TypeVar("T")
 
@@ -33,7 +34,13 @@ class Malformed(Exception):
 
 def printable(text: str) -> str:
     """Text that UTF-8 can hold: names of files and processes come with lone surrogates for bytes that are not UTF-8."""
-    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        # JSON may hold half of a pair: "\ud800".
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def convert(kind: Callable[[str], T], text: str, line: int | None = None) -> T:
@@ -52,6 +59,30 @@ def integer(text: str) -> int:
     if len(digits) > 40:
         raise Malformed(f"a number of {len(digits)} digits")
     return int(digits)
+
+
+def numbers(words: Sequence[str], line: int | None = None) -> tuple[int, ...]:
+    """Counters of at most 64 bits, many at once."""
+    digits = "".join(words)
+    if words and not (digits.isascii() and digits.isdecimal() and max(map(len, words)) <= 20):
+        raise Malformed(f"expected numbers, got {' '.join(words)[:60]!r}", line)
+    return tuple(map(int, words))
+
+
+def cpu_number(text: str) -> int:
+    """A CPU's number; what is no number of a CPU cannot be an element of a CpuSet either."""
+    number = integer(text)
+    if not 0 <= number < MAX_ID:
+        raise Malformed(f"expected the number of a CPU, got {text[:60]!r}")
+    return number
+
+
+def decimal(text: str) -> float:
+    """ "0.25": a load average or seconds; float() would take "nan" and "inf", too."""
+    value = convert(float, text)
+    if not math.isfinite(value):
+        raise Malformed(f"expected a number, got {text[:60]!r}")
+    return value
 
 
 def hexadecimal(text: str) -> int:
@@ -94,8 +125,8 @@ def flat_keyed(text: str) -> dict[str, int]:
     for number, line in enumerate(newline_separated(text), 1):
         key, _, value = line.partition(" ")
         try:
-            values[key] = int(value)
-        except ValueError:
+            values[key] = integer(value)
+        except Malformed:
             raise Malformed(f"expected 'key number', got {line[:60]!r}", number) from None
     return values
 

@@ -22,7 +22,8 @@ Reason = Literal["absent", "denied", "unsupported", "late", "failed"]
 # and a set of four thousand million CPUs would take half a gigabyte.
 MAX_ID = 1 << 16
 
-_LIST = re.compile(r"\d{1,9}(?:-\d{1,9}(?::\d{1,9}/\d{1,9})?)?")
+_LIST = re.compile(r"[0-9]{1,9}(?:-[0-9]{1,9}(?::[0-9]{1,9}/[0-9]{1,9})?)?")
+_MASK = re.compile(r"[0-9a-fA-F]*")
 
 
 class Fact(Struct, frozen=True, omit_defaults=True):
@@ -53,7 +54,10 @@ class CpuSet:
     def parse_list(cls, text: str) -> CpuSet:
         """`cpulist` of sysfs: "0-3,8", "0-31:4/8" (used/group), or "" for none (lib/bitmap-str.c, bitmap_parselist)."""
         mask = 0
-        for part in text.strip().split(","):
+        parts = text.strip().split(",", MAX_ID)
+        if len(parts) > MAX_ID:
+            raise ValueError(f"not a CPU list: {text[:80]!r}")
+        for part in parts:
             part = part.strip()
             if not part:
                 continue
@@ -64,31 +68,27 @@ class CpuSet:
             low, high = int(first), int(last or first)
             if high < low or high >= MAX_ID:
                 raise ValueError(f"not a CPU list: {text[:80]!r}")
+            length = high - low + 1
+            pattern = (1 << length) - 1
             if stride:
                 used, _, group = stride.partition("/")
                 if int(group) == 0 or int(used) > int(group):
                     raise ValueError(f"not a CPU list: {text[:80]!r}")
-                for cpu in range(low, high + 1):
-                    if (cpu - low) % int(group) < int(used):
-                        mask |= 1 << cpu
-            else:
-                mask |= ((1 << (high - low + 1)) - 1) << low
+                pattern &= _repeated(min(int(used), length), min(int(group), length), length)
+            mask |= pattern << low
         return cls.of_mask(mask)
 
     @classmethod
     def parse_mask(cls, text: str) -> CpuSet:
         """`cpumap` of sysfs: comma-separated 32-bit hexadecimal groups, the most significant first; groups may be empty."""
-        groups = text.strip().split(",")
+        groups = text.strip().split(",", MAX_ID // 32)
+        if len(groups) > MAX_ID // 32:
+            raise ValueError(f"not a CPU mask: {text[:80]!r}")
         mask = 0
         for group in groups:
-            if len(group) > (8 if len(groups) > 1 else MAX_ID // 4):
+            if len(group) > (8 if len(groups) > 1 else MAX_ID // 4) or not _MASK.fullmatch(group):
                 raise ValueError(f"not a CPU mask: {text[:80]!r}")
-            try:
-                mask = mask << 32 | int(group or "0", 16)
-            except ValueError:
-                raise ValueError(f"not a CPU mask: {text[:80]!r}") from None
-        if mask < 0 or mask.bit_length() > MAX_ID:
-            raise ValueError(f"not a CPU mask: {text[:80]!r}")
+            mask = mask << 32 | int(group or "0", 16)
         return cls.of_mask(mask)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -145,6 +145,20 @@ class CpuSet:
         return f"CpuSet({str(self)!r})"
 
 
+def is_number(text: str) -> bool:
+    """Whether a name's digits number a CPU or a node: "7", and neither "07x" nor "4294967295"."""
+    return len(text) < 6 and text.isascii() and text.isdecimal() and int(text) < MAX_ID
+
+
+def _repeated(used: int, group: int, length: int) -> int:
+    """The first `used` of every `group` bits, over at least `length` bits; by doubling, so that a hostile list costs little."""
+    pattern, width = (1 << used) - 1, group
+    while width < length:
+        pattern |= pattern << width
+        width *= 2
+    return pattern
+
+
 class Limit(float):
     """An upper bound that may be unlimited: infinity inside, the string "max" in JSON, a number otherwise."""
 
@@ -186,8 +200,10 @@ def encode_value(value: object) -> object:
 
 
 def decode_value(kind: type, value: Any) -> object:
-    """The other direction, for answers that are replayed."""
+    """The other direction, for answers that are replayed. msgspec makes a ValidationError of a ValueError, and of nothing else."""
     if kind is CpuSet:
+        if not isinstance(value, str):
+            raise ValueError(f"not a CPU list: {value!r:.80}")
         return CpuSet.parse_list(value)
     if kind is Limit:
         return Limit.parse(value) if isinstance(value, str) else Limit(value)

@@ -155,7 +155,7 @@ def _dies(
 ) -> tuple[Group, ...]:
     trivial = {package.cpus for package in packages} | {core.cpus for core in cores}
     sets = {(entry.die_cpus & online) for entry in topology.values() if entry.die_cpus and _known(entry.die_id) is not None}
-    return _groups(sets - trivial, package_of, lambda cpu: topology[cpu].die_id)
+    return _groups(sets - trivial, package_of, lambda cpu: topology[cpu].die_id if cpu in topology else None)
 
 
 def _clusters(
@@ -169,7 +169,7 @@ def _clusters(
 ) -> tuple[Group, ...]:
     trivial = {entry.cpus for level in (packages, dies, cores) for entry in level} | {cache.cpus for cache in caches if cache.level == 2}
     sets = {(entry.cluster_cpus & online) for entry in topology.values() if entry.cluster_cpus and _known(entry.cluster_id) is not None}
-    return _groups(sets - trivial, package_of, lambda cpu: topology[cpu].cluster_id)
+    return _groups(sets - trivial, package_of, lambda cpu: topology[cpu].cluster_id if cpu in topology else None)
 
 
 def _groups(sets: set[CpuSet], package_of: dict[int, int], number: Callable[[int], int | None]) -> tuple[Group, ...]:

@@ -1,0 +1,151 @@
+"""collectors/proc_cpuinfo.py: every architecture has keys of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from collectors.proc_cpuinfo import Cpuinfo, Processor, parse, read
+from collectors.sysroot import SysRoot, Unavailable
+
+X86 = """processor\t: 0
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 106
+model name\t: Intel(R) Xeon(R) Gold 6330 CPU @ 2.00GHz
+stepping\t: 6
+microcode\t: 0xd0003a5
+physical id\t: 1
+core id\t\t: 31
+flags\t\t: fpu vme la57 hypervisor
+TLB size\t: 1536 4K pages
+address sizes\t: 46 bits physical, 57 bits virtual
+
+processor\t: 4
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 106
+
+"""
+ARM = """processor\t: 0
+BogoMIPS\t: 50.00
+Features\t: fp asimd sve
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x3
+CPU part\t: 0xd0c
+CPU revision\t: 1
+
+"""
+ARM_BOARD = """Processor\t: ARMv7 Processor rev 4 (v7l)
+processor\t: 0
+BogoMIPS\t: 38.40
+
+processor\t: 1
+BogoMIPS\t: 38.40
+
+Features\t: swp half thumb
+CPU implementer\t: 0x51
+CPU part\t: 0x06f
+
+Hardware\t: Some board
+Serial\t\t: 0000000000000000
+"""
+S390 = """vendor_id       : IBM/S390
+# processors    : 2
+bogomips per cpu: 3033.00
+features\t: esan3 zarch stfle
+facilities      : 0 1 2
+processor 0: version = FF,  identification = 2733E8,  machine = 2964
+processor 1: version = FF,  identification = 2733E8,  machine = 2964
+
+cpu number      : 0
+cpu MHz dynamic : 5000
+
+"""
+POWER = """processor\t: 8
+cpu\t\t: POWER9, altivec supported
+clock\t\t: 2950.000000MHz
+revision\t: 2.2 (pvr 004e 1202)
+
+timebase\t: 512000000
+platform\t: PowerNV
+machine\t\t: PowerNV 8335-GTH
+"""
+RISCV = """processor\t: 0
+hart\t\t: 2
+isa\t\t: rv64imafdc
+mmu\t\t: sv39
+uarch\t\t: sifive,u74-mc
+mvendorid\t: 0x489
+
+"""
+SPARC = """cpu\t\t: UltraSparc T5 (Niagara5)
+fpu\t\t: UltraSparc T5 integrated FPU
+pmu\t\t: niagara5
+prom\t\t: OBP 4.38.16
+type\t\t: sun4v
+ncpus probed\t: 2
+ncpus active\t: 2
+CPU0ClkTck\t: 00000000d6924470
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "processor", "flags"),
+    [
+        (
+            X86,
+            Processor(0, "GenuineIntel", "Intel(R) Xeon(R) Gold 6330 CPU @ 2.00GHz", "6", "106", "6", "0xd0003a5", 1, 31),
+            ("fpu", "vme", "la57", "hypervisor"),
+        ),
+        (ARM, Processor(0, "0x41", None, "8", "0xd0c", "1"), ("fp", "asimd", "sve")),
+        (RISCV, Processor(0, "0x489", "sifive,u74-mc"), ("rv64imafdc",)),
+        (POWER, Processor(8, None, "POWER9, altivec supported", model="2.2 (pvr 004e 1202)"), ()),
+        (S390, Processor(0, "IBM/S390", "2964"), ("esan3", "zarch", "stfle")),
+    ],
+    ids=["x86", "arm", "risc-v", "power", "s390"],
+)
+def test_architectures(text: str, processor: Processor, flags: tuple[str, ...]) -> None:
+    found = parse(text)
+    assert (found.processors[0], found.flags) == (processor, flags)
+
+
+def test_x86_says_more() -> None:
+    found = parse(X86)
+    assert [processor.cpu for processor in found.processors] == [0, 4]
+    assert found.processors[1] == Processor(4, "GenuineIntel", family="6", model="106")
+    assert (found.tlb, found.address_sizes) == ("1536 4K pages", "46 bits physical, 57 bits virtual")
+
+
+def test_an_arm_board_describes_all_its_processors_at_the_end() -> None:
+    found = parse(ARM_BOARD)
+    assert {processor.vendor for processor in found.processors} <= {"0x51"}
+    assert [processor.cpu for processor in found.processors][-1] == 1
+    assert found.flags == ("swp", "half", "thumb")
+
+
+def test_s390_has_a_line_for_each() -> None:
+    assert [processor.cpu for processor in parse(S390).processors][:2] == [0, 1]
+
+
+def test_sparc_has_no_blocks() -> None:
+    assert parse(SPARC).processors == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n\n", "no colon\n", "processor : x\n", "processor : -1\n", "processor : 65536\n", "processor :\n", "processor x: a=b\n"]
+)
+def test_what_names_no_processor(text: str) -> None:
+    assert parse(text) == Cpuinfo(())
+
+
+@pytest.mark.parametrize(("line", "package"), [("physical id : 3", 3), ("physical id : -1", None), ("physical id : 99999999999", None)])
+def test_packages(line: str, package: int | None) -> None:
+    assert parse(f"processor : 0\n{line}\n").processors == (Processor(0, package_id=package),)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        read(SysRoot(tmp_path))

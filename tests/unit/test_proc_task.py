@@ -1,0 +1,126 @@
+"""collectors/proc_task.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.model.values import CpuSet
+from collectors.proc_task import (
+    Task,
+    TaskGroup,
+    parse_anon_huge,
+    parse_cgroup,
+    parse_schedstat,
+    parse_stat,
+    parse_status,
+    read,
+)
+from collectors.sysroot import SysRoot
+from collectors.text import Malformed
+from tests.unit.tree import grow
+
+# Fields 4-21, 22 (start time), 23-38, 39 (last CPU), 40-52.
+REST = " ".join(["1"] * 18) + " 4242 " + " ".join(["2"] * 16) + " 7 " + " ".join(["3"] * 13)
+
+
+@pytest.mark.parametrize("name", ["bash", "a b", "a) R 1 (b", ")", "((", "", "tab\tnew\nline", "CPU 0/KVM", "\\xff", "(sd-pam)"])
+def test_names(name: str) -> None:
+    assert parse_stat(f"12 ({name}) S {REST}\n") == (name, "S", 4242, 7)
+
+
+@given(st.text(max_size=15))
+def test_any_name(name: str) -> None:
+    assert parse_stat(f"12 ({name}) S {REST}\n") == (name, "S", 4242, 7)
+
+
+def test_an_old_kernel_names_no_cpu() -> None:
+    assert parse_stat(f"1 (x) R {' '.join(['1'] * 18)} 5") == ("x", "R", 5, None)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        (parse_stat, "12 (x S 1\n"),
+        (parse_stat, "12 x) S 1\n"),
+        (parse_stat, ")("),
+        (parse_stat, "12 (x) S 1 2 3"),
+        (parse_stat, f"12 (x) S {REST.replace('4242', 'x')}"),
+        (parse_stat, f"12 (x) S {REST.replace('4242', '9' * 5000)}"),
+        (parse_stat, f"12 (x) S {REST.replace(' 7 ', ' 70000 ')}"),
+        (parse_schedstat, "1 2"),
+        (parse_schedstat, "1 2 x"),
+        (parse_schedstat, "1 2 -3"),
+        (parse_cgroup, "/docker\n"),
+        (parse_cgroup, "1:cpu\n"),
+        (parse_anon_huge, "AnonHugePages: x kB\n"),
+    ],
+)
+def test_bad_texts(parse: Callable[[str], object], text: str) -> None:
+    with pytest.raises(Malformed):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "groups"),
+    [
+        ("", {}),
+        ("0::/\n", {"": "/"}),
+        ("1:name=systemd:/user.slice\n0::/init.scope\n", {"name=systemd": "/user.slice", "": "/init.scope"}),
+        ("4:cpu,cpuacct:/docker/0a\n0::/\n", {"cpu": "/docker/0a", "cpuacct": "/docker/0a", "": "/"}),
+        ("0::/a:b:c d\n", {"": "/a:b:c d"}),
+        ("0::/../other\n", {"": "/../other"}),
+        ("1:cpu:/a (deleted)\n", {"cpu": "/a (deleted)"}),
+    ],
+)
+def test_groups(text: str, groups: dict[str, str]) -> None:
+    assert parse_cgroup(text) == groups
+
+
+def test_small_texts() -> None:
+    assert parse_schedstat("1 22 333\n") == (1, 22, 333)
+    assert parse_status("Name:\ta:b\nUmask:\t0022\nodd\n") == {"Name": "a:b", "Umask": "0022", "odd": ""}
+    assert parse_anon_huge("00-ff ---p [rollup]\nRss: 8 kB\nAnonHugePages:   2048 kB\n") == 2 << 20
+    assert parse_anon_huge("Rss: 8 kB\n") is None
+
+
+STATUS = "Name:\tx\nVmRSS:\t     100 kB\nVmPTE:\t 8 kB\nVmSwap:\t 0 kB\n"
+TASK_STATUS = "Cpus_allowed_list:\t0-3\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t6\n"
+
+
+def test_a_process(tmp_path: Path) -> None:
+    root = grow(
+        tmp_path,
+        {
+            "proc/9/status": STATUS,
+            "proc/9/cgroup": "0::/x\n",
+            "proc/9/smaps_rollup": "AnonHugePages: 2048 kB\n",
+            "proc/9/task/10/stat": f"10 (b) R {REST}",
+            "proc/9/task/9/stat": f"9 (a) S {REST}",
+            "proc/9/task/9/schedstat": "1 2 3\n",
+            "proc/9/task/9/status": TASK_STATUS,
+            "proc/9/task/odd/stat": "nonsense",
+            "proc/11/task/": "",
+        },
+    )
+    first = Task(9, "a", "S", 4242, 7, 1, 2, 3, CpuSet(range(4)), CpuSet((0,)), 5, 6)
+    assert read(root, [9, 9, 11, 12]) == (TaskGroup(9, (first, Task(10, "b", "R", 4242, 7)), 100 << 10, 8 << 10, 0, 2 << 20, {"": "/x"}),)
+    assert root.refusals == []
+
+
+def test_a_zombie_has_no_memory(tmp_path: Path) -> None:
+    root = grow(tmp_path, {"proc/9/task/9/stat": f"9 (a) Z {REST}", "proc/9/status": "Name:\ta\n"})
+    assert read(root, [9]) == (TaskGroup(9, (Task(9, "a", "Z", 4242, 7),)),)
+
+
+def test_this_process() -> None:
+    import os
+
+    (own,) = read(SysRoot("/"), [os.getpid()])
+    (main,) = [task for task in own.tasks if task.tid == os.getpid()]
+    assert main.allowed_cpus == CpuSet(os.sched_getaffinity(0))
+    assert (own.resident_bytes or 0) > 1 << 20

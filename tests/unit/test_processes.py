@@ -1,0 +1,79 @@
+"""collectors/processes.py: who a QEMU process is, and what of its command line leaves the reader."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from collectors import processes
+from collectors.processes import Process, vm_identity
+from collectors.sysroot import SysRoot
+from tests.unit.tree import recorded
+
+UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "identity"),
+    [
+        ([], (None, None)),
+        (["qemu"], (None, None)),
+        (["qemu", "-uuid", UUID], (UUID, None)),
+        (["qemu", "-uuid", UUID.upper()], (UUID, None)),
+        (["qemu", "-uuid"], (None, None)),
+        (["qemu", "-uuid", "x"], (None, None)),
+        (["qemu", "-uuid", f"{UUID}0"], (None, None)),
+        (["qemu", "-uuid", f"{UUID}\n"], (None, None)),
+        (["qemu", "-name", "guest=db,debug-threads=on", "-uuid", UUID], (UUID, "db")),
+        (["qemu", "-name", "db"], (None, "db")),
+        (["qemu", "-name", "db,process=x"], (None, "db")),
+        (["qemu", "-name", "debug-threads=on,guest=db"], (None, "db")),
+        (["qemu", "-name", "guest="], (None, "")),
+        (["qemu", "-name", ""], (None, "")),
+        (["qemu", "-name", "guest=a\udcff"], (None, "a\\xff")),
+        (["qemu", "-name", "guest=" + "x" * 5000], (None, "x" * 256)),
+        (["qemu", "-object", "secret,id=s,data=hunter2", "-name", "db"], (None, "db")),
+        (["qemu", "-append", "-uuid", "password"], (None, None)),
+    ],
+)
+def test_identity(arguments: list[str], identity: tuple[str | None, str | None]) -> None:
+    assert vm_identity(arguments) == identity
+
+
+def test_no_secret_of_a_command_line_leaves(tmp_path: Path) -> None:
+    program = tmp_path / "qemu-unit-test"
+    program.symlink_to(os.path.realpath(sys.executable))
+    secrets = ["-object", "secret,id=s,data=hunter2", "-vnc", ":0,password=hunter2", "hunter2"]
+    identity = ["-name", "guest=db,debug-threads=on", "-uuid", UUID]
+    code = "import sys; print(); sys.stdout.flush(); sys.stdin.read()"
+    command = [str(program), "-I", "-c", code, *secrets, *identity]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"TOKEN": "hunter2"}) as machine:
+        try:
+            assert machine.stdout is not None
+            machine.stdout.readline()
+            before = time.time()
+            table = processes.ask(SysRoot("/"))
+        finally:
+            machine.kill()
+    assert "hunter2" not in str(table)
+    (mine,) = [process for process in table if process.pid == machine.pid]
+    assert (mine.parent_pid, mine.name, mine.threads, mine.vm_uuid, mine.vm_name) == (os.getpid(), "qemu-unit-test", 1, UUID, "db")
+    assert mine.exe == os.path.realpath(sys.executable)
+    assert abs(before - mine.started_at) < 60
+
+
+def test_the_table_of_this_host() -> None:
+    (own,) = [process for process in processes.ask(SysRoot("/")) if process.pid == os.getpid()]
+    assert (own.parent_pid, own.vm_uuid, own.vm_name) == (os.getppid(), None, None)
+    assert own.threads >= 1
+
+
+def test_another_root_has_its_own_table(tmp_path: Path) -> None:
+    assert processes.read(SysRoot(tmp_path)) == ()
+    root = recorded(tmp_path, {"replies/processes.json": '[{"pid": 7, "parent_pid": 1, "name": "x", "started_at": 1.5, "threads": 2}]'})
+    assert processes.read(root) == (Process(7, 1, "x", 1.5, 2),)
