@@ -403,7 +403,7 @@ def test_a_reply_that_was_refused_is_refused_again(tmp_path: Path, origin: Path)
 def test_a_reply_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
         recorded(tmp_path, {}).reply("answer", Answer, explode)
-    assert (caught.value.reason, caught.value.remedy) == ("absent", "not in this recording")
+    assert (caught.value.reason, caught.value.remedy) == ("unsupported", "this recording was made without it: record again")
 
 
 @pytest.mark.parametrize(
@@ -430,10 +430,10 @@ def test_bytes_in_a_reply_that_are_not_utf_8(tmp_path: Path) -> None:
         b"\xff",
         b'{"taken_at": "x", "version": "0"}',
         b'{"taken_at": 0, "version": "\xff"}',
-        b'{"taken_at": 1e300, "version": "0"}',
-        b'{"taken_at": -1e300, "version": "0"}',
-        b'{"taken_at": 0, "version": "0", "inodes": {"a": "b"}}',
-        b'{"taken_at": 0, "version": "0", "refusals": {"a": {"reason": "odd"}}}',
+        b'{"taken_at": 1e300, "version": "0", "page_bytes": 4096}',
+        b'{"taken_at": -1e300, "version": "0", "page_bytes": 4096}',
+        b'{"taken_at": 0, "version": "0", "page_bytes": 4096, "inodes": {"a": "b"}}',
+        b'{"taken_at": 0, "version": "0", "page_bytes": 4096, "refusals": {"a": {"reason": "odd"}}}',
         b"[" * 100_000,
     ],
     ids=range(12),
@@ -479,5 +479,5 @@ def test_a_recorder_writes_only_into_its_directory(tmp_path: Path, path: str) ->
 def test_the_mark_is_json(tmp_path: Path, origin: Path) -> None:
     record(origin, tmp_path / "into")
     mark = msgspec.json.decode((tmp_path / "into" / MARK).read_bytes())
-    assert set(mark) == {"taken_at", "version", "inodes", "refusals"}
+    assert set(mark) == {"taken_at", "version", "page_bytes", "inodes", "refusals"}
     assert mark["refusals"]["proc/fifo"]["reason"] == "failed"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from collectors.sysroot import MARK, SysRoot
 
-A_MARK = '{"taken_at": 1700000000, "version": "0"}'
+A_MARK = '{"taken_at": 1700000000, "version": "0", "page_bytes": 4096}'
 
 
 def grow(root: Path, files: Mapping[str, str | bytes]) -> SysRoot:
