@@ -12,20 +12,19 @@ HEADERS := gcc libvirt-dev pkg-config python3-dev
 
 LOCK := pip-compile --quiet --no-config --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help snapshot test bench schema lock clean packages headers libvirt
+.PHONY: help snapshot test bench schema lock clean packages
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
 
 # Everything but the document goes to stderr, so that `make snapshot | jq` works.
 snapshot: $(VENV)/agent  ## print what this host is, as JSON
-	@$(MAKE) libvirt >&2 || echo "make: without libvirt-python, virtual machines will be a gap in the snapshot" >&2
+	@$(call binding) >&2 || echo "make: without libvirt-python, virtual machines will be a gap in the snapshot" >&2
 	@$(BIN)/agent snapshot --pretty
 
 test: packages $(VENV)/test  ## run the tests (as root it installs the Debian packages that they need); ARGS="-k name" for some
-	@$(MAKE) headers libvirt || test "$$STRATASCOPE_STRICT" != 1
+	@$(call binding) || test "$$STRATASCOPE_STRICT" != 1
 	@$(BIN)/python -m pytest $(ARGS)
 
 bench: packages $(VENV)/test  ## measure the agent beside its peers
@@ -63,18 +62,14 @@ $(VENV)/test: $(VENV)/agent test.lock
 packages:
 	@$(call install,$(PACKAGES)) || { test "$$STRATASCOPE_STRICT" != 1 && echo "make: going on without; what needs them is skipped" >&2; }
 
-headers: $(VENV)/agent
-	@$(BIN)/python -c 'import libvirt' 2>/dev/null || $(call install,$(HEADERS))
-
-# The binding compiles against the libvirt of the host and must not be newer. Where that has no headers, root can fetch them.
-libvirt: $(VENV)/agent
-	@if $(BIN)/python -c 'import libvirt' 2>/dev/null; then exit 0; fi; \
+# Installs libvirt-python. It compiles against the libvirt of the host and must not be newer; where that has no headers, root can fetch them.
+binding = { $(BIN)/python -c 'import libvirt' 2>/dev/null || { \
 	if ! pkg-config --exists libvirt 2>/dev/null; then \
-		command -v libvirtd virtqemud >/dev/null || { echo "make: no libvirt on this host" >&2; exit 1; }; \
-		$(call install,$(HEADERS)) || exit 1; \
-	fi; \
+		{ command -v libvirtd || command -v virtqemud || { echo "make: no libvirt on this host" >&2; false; }; } >/dev/null && \
+		$(call install,$(HEADERS)); \
+	fi && { \
 	$(PIP) --use-pep517 --no-build-isolation "libvirt-python<=$$(pkg-config --modversion libvirt)" \
-		|| { echo "make: libvirt-python does not build; apt-get install $(HEADERS)" >&2; exit 1; }
+		|| { echo "make: libvirt-python does not build; it needs $(HEADERS)" >&2; false; }; }; }; }
 
 # Installs those of the Debian packages $(1) that are missing; fails, saying so, where it cannot.
 # hwloc brings what hwloc-nox brings, and they exclude each other.

@@ -9,10 +9,12 @@ Each daemon gets a mount namespace of its own, so nothing it mounts is seen outs
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -34,9 +36,11 @@ IMAGE = "stratascope-lab:busybox"
 IDLE = b"\xfb\xf4\xeb\xfd"  # sti; hlt; jmp to hlt
 BUSY = b"\xeb\xfe"  # jmp to itself
 
+_TURN_SECONDS = 240
 _START_SECONDS = 60
 _STOP_SECONDS = 30
 _LIBVIRT_URI = "qemu:///system"
+_turns: list[socket.socket] = []
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,6 @@ class Libvirt(Daemon):
 def dockerd(directory: Path) -> Iterator[Docker]:
     """The engine with everything it keeps below `directory`, without a network."""
     need("dockerd", "docker", "containerd", "runc", "busybox", "unshare", root=True)
-    _refuse_beside("/run/docker.sock", "/var/run/docker.sock", "/run/containerd/")
     configuration = {
         "data-root": f"{directory}/data",
         "exec-root": f"{directory}/exec",
@@ -119,9 +122,15 @@ def dockerd(directory: Path) -> Iterator[Docker]:
     }
     path = directory / "daemon.json"
     path.write_text(json.dumps(configuration))
-    traces = _Traces(("/run/docker", "/run/containerd", "/run/mount", "/opt/containerd"), "docker")
     host = f"unix://{directory}/docker.sock"
-    with _daemon(directory, ["dockerd", "--config-file", str(path)], {}, ["docker", "--host", host, "version"], traces) as daemon:
+    with _daemon(
+        directory,
+        ["dockerd", "--config-file", str(path)],
+        ask=["docker", "--host", host, "version"],
+        beside=("/run/docker.sock", "/var/run/docker.sock", "/run/containerd/"),
+        leaves=("/run/docker", "/run/containerd", "/opt/containerd"),
+        cgroup="docker",
+    ) as daemon:
         docker = Docker(directory, daemon.pid, daemon.namespace, host)
         try:
             docker.cli("import", "-", IMAGE, given=_busybox())
@@ -136,7 +145,6 @@ def dockerd(directory: Path) -> Iterator[Docker]:
 def libvirtd(directory: Path) -> Iterator[Libvirt]:
     """The hypervisor's daemon with its own configuration and state, on the sockets of the host."""
     need("libvirtd", "virsh", "qemu-system-x86_64", "unshare", root=True)
-    _refuse_beside("/run/libvirt/", "/var/run/libvirt/")
     for name in ("etc", "lib", "cache", "log"):
         (directory / name).mkdir(exist_ok=True)
     # As root: /dev/kvm may be root's alone. stdio_handler: no virtlogd. namespaces: /dev stays the host's.
@@ -147,9 +155,15 @@ def libvirtd(directory: Path) -> Iterator[Libvirt]:
         'auth_unix_rw = "none"\nauth_unix_ro = "none"\nunix_sock_rw_perms = "0700"\nlog_outputs = "2:stderr"\n'
     )
     places = {directory / "etc": "/etc/libvirt"} | {directory / name: f"/var/{name}/libvirt" for name in ("lib", "cache", "log")}
-    traces = _Traces(("/run/libvirt", "/run/mount"), "machine")
-    ask = ["virsh", "--connect", _LIBVIRT_URI, "uri"]
-    with _daemon(directory, ["libvirtd", "--pid-file", f"{directory}/libvirtd.pid"], places, ask, traces) as daemon:
+    with _daemon(
+        directory,
+        ["libvirtd", "--pid-file", f"{directory}/libvirtd.pid"],
+        ask=["virsh", "--connect", _LIBVIRT_URI, "uri"],
+        beside=("/run/libvirt/", "/var/run/libvirt/"),
+        leaves=("/run/libvirt", "/run/mount"),  # /run/mount is mount's own
+        cgroup="machine",
+        places=places,
+    ) as daemon:
         libvirt = Libvirt(directory, daemon.pid, daemon.namespace, _LIBVIRT_URI)
         try:
             yield libvirt
@@ -248,9 +262,18 @@ class _Traces:
 
 
 @contextlib.contextmanager
-def _daemon(directory: Path, command: Sequence[str], places: Mapping[Path, str], ask: Sequence[str], traces: _Traces) -> Iterator[Daemon]:
+def _daemon(
+    directory: Path,
+    command: Sequence[str],
+    *,
+    ask: Sequence[str],
+    beside: tuple[str, ...],
+    leaves: Sequence[str],
+    cgroup: str,
+    places: Mapping[Path, str] | None = None,
+) -> Iterator[Daemon]:
     """Runs `command` with `places` bound over the host's own until `ask` answers; ends all of it, whatever comes."""
-    mounts = "".join(f'mount --bind "{here}" "{there}" && ' for here, there in places.items())
+    mounts = "".join(f'mount --bind "{here}" "{there}" && ' for here, there in (places or {}).items())
     unshared = ["unshare", "--mount", "--propagation", "private", "sh", "-c", mounts + 'exec "$@"', "sh", which(command[0]) or command[0]]
     log = directory / "log.txt"
     process: subprocess.Popen[bytes] | None = None
@@ -264,7 +287,9 @@ def _daemon(directory: Path, command: Sequence[str], places: Mapping[Path, str],
             namespace = os.readlink(f"/proc/{process.pid}/ns/mnt")
         return subprocess.run([which(ask[0]) or ask[0], *ask[1:]], capture_output=True, timeout=_START_SECONDS, check=False).returncode == 0
 
-    with _terminable():
+    with _terminable(), turn():
+        _refuse(beside)
+        traces = _Traces(leaves, cgroup)
         try:
             with _undisturbed(), log.open("wb") as output:
                 process = subprocess.Popen(
@@ -300,6 +325,32 @@ def _end(process: subprocess.Popen[bytes], others: list[psutil.Process]) -> None
 
 
 @contextlib.contextmanager
+def turn() -> Iterator[None]:
+    """One lab at a time on a host: each would take the other's traces for what was there before. The kernel ends it with the process."""
+    if _turns:
+        yield
+        return
+    with socket.socket(socket.AF_UNIX) as lock:
+
+        def taken() -> bool:
+            try:
+                lock.bind("\0stratascope-lab")
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                return False
+            return True
+
+        if not _until(taken, _TURN_SECONDS):
+            lack("its turn", "another run of these tests holds the lab of this host")
+        _turns.append(lock)
+        try:
+            yield
+        finally:
+            _turns.remove(lock)
+
+
+@contextlib.contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM unwinds as Ctrl-C does."""
 
@@ -327,7 +378,7 @@ def _undisturbed() -> Iterator[None]:
             signal.raise_signal(arrived[0])
 
 
-def _refuse_beside(*prefixes: str) -> None:
+def _refuse(prefixes: tuple[str, ...]) -> None:
     """Ends the test when somebody already listens at one of these paths (/proc/net/unix)."""
     for line in Path("/proc/net/unix").read_text().splitlines():
         path = line.split(maxsplit=7)[-1]
@@ -369,6 +420,7 @@ def _until(done: Callable[[], bool], seconds: float) -> bool:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs with SIGINT ignored
     with tempfile.TemporaryDirectory(prefix="lab-") as name, _terminable():
         first, second = Path(name, "docker"), Path(name, "libvirt")
         first.mkdir()

@@ -79,35 +79,43 @@ def test_a_domain_has_its_pin(libvirt: host.Libvirt, tmp_path: Path) -> None:
 
 
 def test_nothing_stays(alone: None, tmp_path: Path) -> None:
-    before = surroundings()
     (tmp_path / "docker").mkdir()
     (tmp_path / "libvirt").mkdir()
-    with host.dockerd(tmp_path / "docker") as docker, host.libvirtd(tmp_path / "libvirt") as libvirt:
-        docker.run()
-        libvirt.define_and_start(host.domain_xml("left", host.boot_disk(tmp_path / "disk")))
-        running = [*docker.processes(), *libvirt.processes()]
-        names = {process.name() for process in running}
-        assert {"dockerd", "containerd", "libvirtd", "qemu-system-x86_64"} <= names
-        assert names & {"sleep", "busybox"}
-        assert Path("/proc/mounts").read_text() == before["mounts"]
-    assert not host.alive(running)
-    assert surroundings() == before
+    with host.turn():
+        before = surroundings()
+        with host.dockerd(tmp_path / "docker") as docker, host.libvirtd(tmp_path / "libvirt") as libvirt:
+            docker.run()
+            libvirt.define_and_start(host.domain_xml("left", host.boot_disk(tmp_path / "disk")))
+            running = [*docker.processes(), *libvirt.processes()]
+            names = {process.name() for process in running}
+            assert {"dockerd", "containerd", "libvirtd", "qemu-system-x86_64"} <= names
+            assert names & {"sleep", "busybox"}
+            assert Path("/proc/mounts").read_text() == before["mounts"]
+        assert not host.alive(running)
+        assert surroundings() == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_nothing_stays_when_it_is_interrupted(alone: None, number: signal.Signals) -> None:
     need("dockerd", "libvirtd", "qemu-system-x86_64", root=True)
-    before = surroundings()
+    with host.turn():
+        before = surroundings()
     command = [sys.executable, "-m", "tests.lab.host"]
     with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True, start_new_session=True) as lab:
-        assert lab.stdout is not None
-        docker = lab.stdout.readline().strip().removeprefix("DOCKER_HOST=")
-        uri = lab.stdout.readline().strip().removeprefix("LIBVIRT_DEFAULT_URI=")
-        assert docker.startswith("unix://")
-        assert uri == "qemu:///system"
-        running = psutil.Process(lab.pid).children(recursive=True)
-        assert {"dockerd", "libvirtd"} <= {process.name() for process in running}
-        lab.send_signal(number)
-        assert lab.wait(60) == 130
+        try:
+            assert lab.stdout is not None
+            docker = lab.stdout.readline().strip().removeprefix("DOCKER_HOST=")
+            uri = lab.stdout.readline().strip().removeprefix("LIBVIRT_DEFAULT_URI=")
+            assert docker.startswith("unix://")
+            assert uri == "qemu:///system"
+            running = psutil.Process(lab.pid).children(recursive=True)
+            assert {"dockerd", "libvirtd"} <= {process.name() for process in running}
+            lab.send_signal(number)
+            assert lab.wait(60) == 130
+        finally:
+            if lab.poll() is None:
+                lab.terminate()
+                lab.wait(60)
     assert not host.alive(running)
-    assert surroundings() == before
+    with host.turn():
+        assert surroundings() == before
