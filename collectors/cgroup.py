@@ -25,6 +25,9 @@ MAX_GROUPS = 50_000
 # size, it lies above this.
 _V1_UNLIMITED = 1 << 62
 
+# What stands among the controllers in the super options of a v1 mount (kernel/cgroup/cgroup-v1.c, cgroup1_show_options).
+_NO_CONTROLLERS = ("rw", "ro", "noprefix", "xattr", "cpuset_v2_mode", "favordynmods", "clone_children")
+
 _HEX = r"[0-9a-f]{64}"
 _OWNERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("docker", re.compile(rf"docker-({_HEX})\.scope|.*/docker/({_HEX})")),
@@ -167,9 +170,8 @@ def _mounts(root: SysRoot) -> dict[str, str]:
             if kind[0] == "cgroup2":
                 found.setdefault("", mount)
             else:
-                # The super options name the controllers among "rw", "xattr" and the like; unknown names do no harm.
                 for option in kind[-1].split(","):
-                    if option not in ("rw", "ro") and "=" not in option.removeprefix("name="):
+                    if option not in _NO_CONTROLLERS and "=" not in option.removeprefix("name="):
                         found.setdefault(option, mount)
         return found
     if root.text("sys/fs/cgroup/cgroup.controllers") is not None:
@@ -350,10 +352,14 @@ def _processes(root: SysRoot, path: str, places: tuple[str | None, ...]) -> tupl
         return None
     for place in places:
         if place is not None:
-            pids = root.text(f"{place}/cgroup.procs")
+            pids = root.parse(f"{place}/cgroup.procs", parse_procs, blank=True)
             if pids is not None:
-                return tuple(integer(line) for line in newline_separated(pids))
+                return pids
     return None
+
+
+def parse_procs(text: str) -> tuple[int, ...]:
+    return tuple(integer(line) for line in newline_separated(text))
 
 
 def parse_cpu_max(text: str) -> tuple[Limit, int]:

@@ -203,5 +203,4 @@ def _flag(value: int | None) -> bool | None:
 
 def _empty_or(root: SysRoot, path: str) -> CpuSet | None:
     """These lists are empty lines (nohz_full: "(null)") where the kernel was told of no CPU."""
-    text = root.text(path)
-    return None if text is None else cpu_list("" if "(null)" in text else text)
+    return root.parse(path, lambda text: cpu_list("" if "(null)" in text else text), blank=True)

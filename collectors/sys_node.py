@@ -38,11 +38,11 @@ def read(root: SysRoot) -> Nodes:
 def _node(root: SysRoot, number: int) -> Node:
     directory = f"{NODE}/node{number}"
     meminfo = root.parse(f"{directory}/meminfo", parse_meminfo) or {}
-    cpus = root.text(f"{directory}/cpulist")
+    # The list of a node without CPUs is an empty line: an empty set, not an unknown one.
+    cpus = root.parse(f"{directory}/cpulist", cpu_list, blank=True)
     return Node(
         number,
-        # The list of a node without CPUs is an empty line: an empty set, not an unknown one.
-        cpus=cpu_list(cpus) if cpus is not None else root.parse(f"{directory}/cpumap", cpu_mask),
+        cpus=cpus if cpus is not None else root.parse(f"{directory}/cpumap", cpu_mask),
         memory_bytes=meminfo.get("MemTotal"),
         free_bytes=meminfo.get("MemFree"),
         distances=root.parse(f"{directory}/distance", lambda text: tuple(integer(word) for word in space_separated(text))) or (),

@@ -145,10 +145,10 @@ class SysRoot:
         """The whole file; `Unavailable` when it is not to be had."""
         return _decode(self._required(path))
 
-    def parse(self, path: str, parser: Callable[[str], T]) -> T | None:
-        """`parser` of the file, None when it is absent or empty; `Malformed` names the path."""
+    def parse(self, path: str, parser: Callable[[str], T], blank: bool = False) -> T | None:
+        """`parser` of the file, None when it is absent or, unless `blank` says something, empty; `Malformed` names the path."""
         text = self.text(path)
-        if text is None or not text.strip():
+        if text is None or not (blank or text.strip()):
             return None
         try:
             return parser(text)

@@ -1,0 +1,72 @@
+"""collectors/sys_node.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.model.values import CpuSet
+from collectors.sys_node import NODE, Node, Nodes, parse_meminfo, parse_numastat, read
+from collectors.sysroot import SysRoot
+from collectors.text import Malformed
+from tests.unit.tree import grow
+
+
+def test_nothing(tmp_path: Path) -> None:
+    assert read(SysRoot(tmp_path)) == Nodes(())
+
+
+def test_nodes(tmp_path: Path) -> None:
+    root = grow(
+        tmp_path,
+        {
+            f"{NODE}/online": "0,8,252\n",
+            f"{NODE}/has_memory": "0,252\n",
+            f"{NODE}/node8/cpulist": "4-7\n",
+            f"{NODE}/node8/meminfo": "Node 8 MemTotal:       0 kB\nNode 8 HugePages_Total:  3\n",
+            f"{NODE}/node0/cpulist": "0-3\n",
+            f"{NODE}/node0/distance": "10 20 80\n",
+            f"{NODE}/node0/meminfo": "\nNode 0 MemTotal:    1024 kB\nNode 0 MemFree:    512 kB\n",
+            f"{NODE}/node0/numastat": "numa_hit 5\nnuma_miss 0\n",
+            f"{NODE}/node252/cpulist": "\n",
+            f"{NODE}/node3/cpumap": "00000000,00000003\n",
+            f"{NODE}/nodes/": "",
+            f"{NODE}/power/": "",
+        },
+    )
+    assert read(root) == Nodes(
+        (
+            Node(0, CpuSet(range(4)), 1 << 20, 1 << 19, (10, 20, 80), {"numa_hit": 5, "numa_miss": 0}),
+            Node(3, CpuSet((0, 1))),
+            Node(8, CpuSet(range(4, 8)), 0),
+            Node(252, CpuSet()),
+        ),
+        online=CpuSet((0, 8, 252)),
+        has_memory=CpuSet((0, 252)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        (parse_meminfo, "MemTotal: 1 kB\n"),
+        (parse_meminfo, "Node 0 MemTotal: x kB\n"),
+        (parse_meminfo, "Node 0 MemTotal:\n"),
+        (parse_meminfo, f"Node 0 MemTotal: {'9' * 5000} kB\n"),
+        (parse_numastat, "numa_hit\n"),
+        (parse_numastat, "numa_hit x\n"),
+        (parse_numastat, f"numa_hit {'9' * 5000}\n"),
+    ],
+)
+def test_bad_texts(parse: Callable[[str], object], text: str) -> None:
+    with pytest.raises(Malformed):
+        parse(text)
+
+
+@pytest.mark.parametrize(("name", "text"), [("distance", "10 x"), ("meminfo", "x"), ("numastat", "x"), ("cpulist", "x"), ("cpumap", "x")])
+def test_bad_files(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        read(grow(tmp_path, {f"{NODE}/node0/{name}": text}))
+    assert caught.value.path == f"{NODE}/node0/{name}"
