@@ -75,7 +75,7 @@ def read(root: SysRoot) -> Cpus:
     numbers = CpuSet(int(name[3:]) for name in root.names(CPU) if name[:3] == "cpu" and is_number(name[3:]))
     online = root.parse(f"{CPU}/online", cpu_list)
     if online is None and numbers:
-        online = CpuSet(cpu for cpu in numbers if _online(root, cpu))
+        online = _online(root, numbers)
     caches: list[CpuCache] = []
     seen: set[tuple[int, str, CpuSet]] = set()
     for cpu in numbers:
@@ -95,10 +95,11 @@ def read(root: SysRoot) -> Cpus:
     )
 
 
-def _online(root: SysRoot, cpu: int) -> bool:
+def _online(root: SysRoot, numbers: CpuSet) -> CpuSet:
     """For old kernels and partial trees without the list. CPU0 has no file of its own; an offline CPU loses its topology."""
-    stated = root.parse(f"{CPU}/cpu{cpu}/online", integer)
-    return stated != 0 if stated is not None else bool(root.names(f"{CPU}/cpu{cpu}/topology"))
+    stated = {cpu: root.parse(f"{CPU}/cpu{cpu}/online", integer) for cpu in numbers}
+    placed = [cpu for cpu in numbers if root.names(f"{CPU}/cpu{cpu}/topology")]
+    return CpuSet(cpu for cpu, flag in stated.items() if (flag != 0 if flag is not None else cpu in placed or not placed))
 
 
 def _topology(root: SysRoot, cpu: int) -> CpuTopology:

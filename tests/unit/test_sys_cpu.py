@@ -93,7 +93,7 @@ def test_an_offline_cpu_has_no_topology(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "cache"),
     [
-        ({"level": "1"}, CpuCache(0, 1, "Unified")),
+        ({"level": "2"}, CpuCache(0, 2, "Unified")),
         ({"level": "1", "type": "Data\n", "shared_cpu_map": "3\n", "size": "32K\n"}, CpuCache(0, 1, "Data", BOTH, size_bytes=32 << 10)),
         ({"level": "3", "shared_cpu_list": "0-1\n", "id": "7\n"}, CpuCache(0, 3, "Unified", BOTH, id=7)),
         ({"level": "2", "shared_cpu_map": "00000000\n"}, CpuCache(0, 2, "Unified")),
@@ -109,13 +109,23 @@ def test_caches(tmp_path: Path, files: dict[str, str], cache: CpuCache) -> None:
     assert read(grow(tmp_path, {f"{C}/{name}": text for name, text in files.items()})).caches == (cache,)
 
 
+def test_a_cache_that_does_not_say_what_it_is_is_noted(tmp_path: Path) -> None:
+    """A first-level cache without a type may hold instructions or data; one without a level may be anything."""
+    root = grow(tmp_path, {f"{C}/level": "1", f"{CPU}/cpu0/cache/index9/type": "Data\n"})
+    assert read(root).caches == ()
+    assert {(refusal.path, refusal.reason) for refusal in root.refusals} == {
+        (f"{C}/type", "absent"),
+        (f"{CPU}/cpu0/cache/index9/level", "absent"),
+    }
+
+
 def test_a_cache_is_shown_once(tmp_path: Path) -> None:
     files: dict[str, str] = {}
     for cpu in (0, 1, 2):
         here = f"{CPU}/cpu{cpu}/cache"
         shared = "3" if cpu < 2 else "4"
         files |= {f"{here}/index0/level": "2", f"{here}/index0/shared_cpu_map": shared, f"{here}/index0/id": "0", f"{here}/uevent": ""}
-        files |= {f"{here}/index1/level": "1", f"{here}/index2/type": "Data"}
+        files |= {f"{here}/index1/level": "1", f"{here}/index1/type": "Data", f"{here}/index2/type": "Data"}
     found = read(grow(tmp_path, files)).caches
     # Two level-2 caches of the same id; without a map every CPU's is its own; without a level it is none.
     assert [(cache.cpu, cache.level, str(cache.shared)) for cache in found] == [
