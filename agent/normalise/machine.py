@@ -25,7 +25,7 @@ def physical(sample: Sample) -> Physical:
     topology = {entry.cpu: entry for entry in (sample.cpus.topology if sample.cpus else ()) if entry.cpu in online}
     packages = _packages(sample, topology, online)
     where = {cpu: index for index, package in enumerate(packages) for cpu in package.cpus}
-    cores = _cores(sample, topology, online, where)
+    cores = _cores(sample, topology, online, packages, where)
     caches = _caches(sample, online, cores)
     dies = _dies(topology, online, packages, cores, where)
     nodes = _nodes(sample, online)
@@ -75,6 +75,15 @@ def partition(cpus: Iterable[int], mates: Callable[[int], CpuSet]) -> list[CpuSe
     return groups
 
 
+def _claims(sets: Iterable[CpuSet]) -> dict[int, CpuSet]:
+    """What the others say of a CPU that says nothing itself: a missing file must not split what belongs together."""
+    claims: dict[int, CpuSet] = {}
+    for cpus in sets:
+        for cpu in cpus:
+            claims.setdefault(cpu, cpus)
+    return claims
+
+
 def _known(number: int | None) -> int | None:
     """The kernel prints -1 for an id that it does not know."""
     return None if number is None or number < 0 else number
@@ -83,10 +92,14 @@ def _known(number: int | None) -> int | None:
 def _packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -> list[Package]:
     processors = {processor.cpu: processor for processor in sample.cpuinfo.processors} if sample.cpuinfo else {}
 
+    claims = _claims(entry.package_cpus for entry in topology.values() if entry.package_cpus)
+
     def mates(cpu: int) -> CpuSet:
         entry = topology.get(cpu)
         if entry is not None and entry.package_cpus:
             return entry.package_cpus
+        if cpu in claims:
+            return claims[cpu]
         if entry is not None and _known(entry.package_id) is not None:
             return CpuSet(other for other, its in topology.items() if its.package_id == entry.package_id)
         mine = processors.get(cpu)
@@ -117,22 +130,30 @@ def _packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) 
     return packages
 
 
-def _cores(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, package_of: dict[int, int]) -> tuple[Core, ...]:
+def _cores(
+    sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, packages: list[Package], package_of: dict[int, int]
+) -> tuple[Core, ...]:
     first = sample.cpuinfo.processors[0] if sample.cpuinfo and sample.cpuinfo.processors else None
     # AMD's families 15h and 16h name the two cores of a module as siblings, with a core_id each.
     modules = first is not None and first.vendor == "AuthenticAMD" and first.family in ("21", "22")
 
-    def mates(cpu: int) -> CpuSet:
-        entry = topology.get(cpu)
-        if entry is None or entry.core_cpus is None:
-            return CpuSet((cpu,))
+    def siblings_of(entry: CpuTopology) -> CpuSet:
+        if entry.core_cpus is None:
+            return CpuSet()
         siblings = entry.core_cpus & online
         if modules and _known(entry.core_id) is not None:
             return CpuSet(other for other in siblings if other in topology and topology[other].core_id == entry.core_id)
         if entry.core_id == entry.package_id == -1 and siblings == online:
             # RISC-V, before its topology is known: every id is -1 and every CPU a sibling of every other.
-            return CpuSet((cpu,))
+            return CpuSet((entry.cpu,))
         return siblings
+
+    said = {cpu: siblings for cpu, entry in topology.items() if (siblings := siblings_of(entry))}
+    claims = _claims(said.values())
+
+    def mates(cpu: int) -> CpuSet:
+        # A core is in one package, whatever a broken table says of it.
+        return (said.get(cpu) or claims.get(cpu, CpuSet())) & packages[package_of[cpu]].cpus
 
     cores = []
     for group in partition(online, mates):
