@@ -26,7 +26,7 @@ def physical(sample: Sample) -> Physical:
     topology = {entry.cpu: entry for entry in (sample.cpus.topology if sample.cpus else ()) if entry.cpu in online}
     packages = _packages(sample, topology, online)
     where = {cpu: index for index, package in enumerate(packages) for cpu in package.cpus}
-    cores = _cores(sample, topology, online, where)
+    cores = _cores(sample, topology, online, packages, where)
     caches = _caches(sample, online, cores)
     dies = _dies(topology, online, packages, cores, where)
     nodes = _nodes(sample, online)
@@ -125,17 +125,20 @@ def _packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) 
     return packages
 
 
-def _cores(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, package_of: dict[int, int]) -> tuple[Core, ...]:
+def _cores(
+    sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, packages: list[Package], package_of: dict[int, int]
+) -> tuple[Core, ...]:
     first = sample.cpuinfo.processors[0] if sample.cpuinfo and sample.cpuinfo.processors else None
     # AMD's families 15h and 16h name the two cores of a module as siblings, with a core_id each.
     modules = first is not None and first.vendor == "AuthenticAMD" and first.family in ("21", "22")
 
     def mates(cpu: int) -> CpuSet | None:
         entry = topology.get(cpu)
-        if entry is None or entry.core_cpus is None:
+        if entry is None or not entry.core_cpus or (modules and _known(entry.core_id) is None):
             return None
-        siblings = entry.core_cpus & online
-        if modules and _known(entry.core_id) is not None:
+        # A core is in one package, whatever a broken table says of it.
+        siblings = entry.core_cpus & packages[package_of[cpu]].cpus
+        if modules:
             return CpuSet(other for other in siblings if other in topology and topology[other].core_id == entry.core_id)
         if entry.core_id == entry.package_id == -1 and siblings == online:
             # RISC-V, before its topology is known: every id is -1 and every CPU a sibling of every other.

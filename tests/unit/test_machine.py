@@ -1,0 +1,382 @@
+"""agent/normalise/machine.py on small trees, read by the real readers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.config import Config
+from agent.model.physical import Physical
+from agent.model.values import CpuSet
+from agent.normalise.machine import partition, physical
+from agent.sample import Errands, take
+from tests.unit.tree import recorded
+
+CPU, NODE = "sys/devices/system/cpu", "sys/devices/system/node"
+SOURCES = ("sys_cpu", "sys_node", "hugepages", "proc_cpuinfo", "proc_vm", "proc_stat")
+
+
+def look(path: Path, files: Mapping[str, str]) -> Physical:
+    root = recorded(path, files)
+    sample = take(root, Config(str(path), SOURCES), Errands())
+    assert {gap.reason for gap in sample.gaps} <= {"absent"}
+    return physical(sample)
+
+
+def cpu(number: int, **topology: object) -> dict[str, str]:
+    return {f"{CPU}/cpu{number}/topology/{name}": f"{value}\n" for name, value in topology.items()}
+
+
+def cache(number: int, index: int, level: int, shared: str, **more: object) -> dict[str, str]:
+    files = {"level": level, "shared_cpu_list": shared, **more}
+    return {f"{CPU}/cpu{number}/cache/index{index}/{name}": f"{value}\n" for name, value in files.items()}
+
+
+def regular(packages: int, cores: int, threads: int, **more: object) -> dict[str, str]:
+    """Linux' usual numbering: first threads first, package by package; core ids begin anew in each package."""
+    files = {f"{CPU}/online": f"0-{packages * cores * threads - 1}\n"}
+    for number in range(packages * cores * threads):
+        package, core = number // cores % packages, number % cores
+        mates = [number % (packages * cores) + thread * packages * cores for thread in range(threads)]
+        all_of_it = [n for n in range(packages * cores * threads) if n // cores % packages == package]
+        files |= cpu(
+            number,
+            core_id=core,
+            physical_package_id=package,
+            core_cpus_list=CpuSet(mates),
+            package_cpus_list=CpuSet(all_of_it),
+            **more,
+        )
+    return files
+
+
+def sets(things: object) -> list[str]:
+    assert isinstance(things, tuple)
+    return [str(thing.cpus) for thing in things]
+
+
+def test_nothing(tmp_path: Path) -> None:
+    found = look(tmp_path, {})
+    assert (found.packages, found.cores, found.nodes, found.caches, found.architecture, len(found.cpus.online)) == ((), (), (), (), None, 0)
+
+
+def test_threads_share_cores(tmp_path: Path) -> None:
+    found = look(tmp_path, regular(1, 2, 2))
+    assert (sets(found.packages), sets(found.cores), found.architecture) == (["0-3"], ["0,2", "1,3"], "smp")
+
+
+def test_core_ids_repeat_in_every_package(tmp_path: Path) -> None:
+    found = look(tmp_path, regular(2, 2, 2))
+    assert sets(found.packages) == ["0-1,4-5", "2-3,6-7"]
+    assert [(str(core.cpus), core.package, core.os_index) for core in found.cores] == [
+        ("0,4", 0, 0),
+        ("1,5", 0, 1),
+        ("2,6", 1, 0),
+        ("3,7", 1, 1),
+    ]
+    assert [package.os_index for package in found.packages] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("mates", "packages"),
+    [(("0-1", "0-1", "2-3", "2-3"), ["0-1", "2-3"]), (("0-3",) * 4, ["0-3"]), ((None,) * 4, ["0-3"])],
+)
+def test_packages_without_a_number(tmp_path: Path, mates: tuple[str | None, ...], packages: list[str]) -> None:
+    files = {f"{CPU}/online": "0-3\n"}
+    for number, mate in enumerate(mates):
+        files |= cpu(number, physical_package_id=-1, core_id=number, **({"core_siblings_list": mate} if mate else {}))
+    found = look(tmp_path, files)
+    assert sets(found.packages) == packages
+    assert {package.os_index for package in found.packages} == {None}
+
+
+def test_packages_by_number_alone(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-3\n"}
+    for number in range(4):
+        files |= cpu(number, physical_package_id=number % 2, core_id=0)
+    assert sets(look(tmp_path, files).packages) == ["0,2", "1,3"]
+
+
+def test_packages_of_cpuinfo(tmp_path: Path) -> None:
+    text = "".join(f"processor : {n}\nphysical id : {n // 2}\nmodel name : m{n // 2}\n\n" for n in range(4))
+    found = look(tmp_path, {"proc/cpuinfo": text})
+    assert [(str(package.cpus), package.os_index, package.model_name) for package in found.packages] == [("0-1", 0, "m0"), ("2-3", 1, "m1")]
+    assert sets(found.cores) == ["0", "1", "2", "3"]
+
+
+def test_only_stat(tmp_path: Path) -> None:
+    found = look(tmp_path, {"proc/stat": "cpu 1 1 1 1\ncpu0 1 1 1 1\ncpu3 1 1 1 1\n"})
+    assert (str(found.cpus.online), sets(found.packages), sets(found.cores)) == ("0,3", ["0,3"], ["0", "3"])
+
+
+def test_conflicting_packages_are_still_a_partition(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-3\n"}
+    for number, mates in enumerate(("0-2", "0-1", "2-3", "0-3")):
+        files |= cpu(number, package_cpus_list=mates)
+    assert sets(look(tmp_path, files).packages) == ["0-2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("die_ids", "mates", "dies"),
+    [
+        ((0, 0, 1, 1), ("0-1", "0-1", "2-3", "2-3"), ["0-1", "2-3"]),
+        ((0, 0, 0, 0), ("0-3",) * 4, []),  # the package
+        ((0, 1, 2, 3), ("0", "1", "2", "3"), []),  # a CPU each
+        ((-1,) * 4, ("0-1", "0-1", "2-3", "2-3"), []),
+        # A set that begins with a CPU of which nothing else is known.
+        ((0, 0, None, None), ("0-1", "0-1", None, None), ["0-1"]),
+        ((None, 0, 0, 0), (None, "0-1", "2-3", "2-3"), ["0-1", "2-3"]),
+    ],
+)
+def test_dies(tmp_path: Path, die_ids: tuple[int | None, ...], mates: tuple[str | None, ...], dies: list[str]) -> None:
+    files = {f"{CPU}/online": "0-3\n"}
+    for number, (die, mate) in enumerate(zip(die_ids, mates, strict=True)):
+        if die is not None:
+            files |= cpu(number, core_id=number, core_cpus_list=number, package_cpus_list="0-3", die_id=die, die_cpus_list=mate)
+            files |= cpu(number, cluster_id=die, cluster_cpus_list=mate)
+    found = look(tmp_path, files)
+    assert sets(found.dies) == dies
+    assert [str(die) for package in found.packages for die in package.dies] == dies
+    # A cluster that is a die says nothing more.
+    assert found.clusters == ()
+
+
+@pytest.mark.parametrize(
+    ("shared", "clusters"),
+    [("0-1 0-1 2-3 2-3", ["0-1", "2-3"]), ("0 1 2 3", []), ("0-3 0-3 0-3 0-3", [])],
+    ids=["pairs", "cores", "package"],
+)
+@pytest.mark.parametrize("level_2", [False, True])
+def test_clusters(tmp_path: Path, shared: str, clusters: list[str], level_2: bool) -> None:
+    files = {f"{CPU}/online": "0-3\n"}
+    for number, mates in enumerate(shared.split()):
+        files |= cpu(number, core_cpus_list=number, package_cpus_list="0-3", cluster_id=0, cluster_cpus_list=mates)
+        if level_2:
+            files |= cache(number, 0, 2, mates)
+    assert sets(look(tmp_path, files).clusters) == ([] if level_2 else clusters)
+
+
+@pytest.mark.parametrize("gone", [("core_cpus_list",), ("package_cpus_list",), ("core_id",), ("core_cpus_list", "package_cpus_list"), None])
+@pytest.mark.parametrize("number", range(8))
+def test_what_one_cpu_does_not_say_the_others_do(tmp_path: Path, number: int, gone: tuple[str, ...] | None) -> None:
+    whole = regular(2, 2, 2)
+    here = f"{CPU}/cpu{number}/topology/"
+    files = {path: text for path, text in whole.items() if not (path.startswith(here) and (gone is None or path[len(here) :] in gone))}
+    found = look(tmp_path, files)
+    assert sets(found.packages) == ["0-1,4-5", "2-3,6-7"]
+    assert sets(found.cores) == ["0,4", "1,5", "2,6", "3,7"]
+
+
+def test_a_core_is_in_one_package(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-1\n"}
+    for number in range(2):
+        files |= cpu(number, core_cpus_list="0-1", package_cpus_list=number)
+    found = look(tmp_path, files)
+    assert [(str(core.cpus), core.package) for core in found.cores] == [("0", 0), ("1", 1)]
+
+
+def test_offline_cpus_are_in_no_set(tmp_path: Path) -> None:
+    files = regular(1, 2, 2) | {f"{CPU}/online": "0-2\n", f"{CPU}/present": "0-3\n", f"{CPU}/possible": "0-191\n"}
+    files |= cache(0, 0, 3, "0-3", size="8192K") | cache(3, 0, 1, "3") | {f"{NODE}/node0/cpulist": "0-3\n"}
+    found = look(tmp_path, files)
+    assert (str(found.cpus.online), str(found.cpus.offline), str(found.cpus.possible)) == ("0-2", "3", "0-191")
+    assert (sets(found.packages), sets(found.cores), sets(found.caches), sets(found.nodes)) == (["0-2"], ["0,2", "1"], ["0-2"], ["0-2"])
+
+
+def test_cpu_0_may_be_offline(tmp_path: Path) -> None:
+    found = look(tmp_path, {f"{CPU}/cpu0/online": "0\n", f"{CPU}/cpu1/online": "1\n"} | cpu(1, core_id=0, physical_package_id=0))
+    assert (sets(found.packages), sets(found.cores), found.architecture) == (["1"], ["1"], "uniprocessor")
+
+
+@pytest.mark.parametrize(
+    ("vendor", "family", "cores"),
+    [
+        ("AuthenticAMD", 21, ["0", "1", "2", "3"]),
+        ("AuthenticAMD", 22, ["0", "1", "2", "3"]),
+        ("AuthenticAMD", 25, ["0-1", "2-3"]),
+        ("GenuineIntel", 21, ["0-1", "2-3"]),
+    ],
+)
+def test_bulldozer_modules_hold_two_cores(tmp_path: Path, vendor: str, family: int, cores: list[str]) -> None:
+    files = {f"{CPU}/online": "0-3\n", "proc/cpuinfo": f"processor : 0\nvendor_id : {vendor}\ncpu family : {family}\n\n"}
+    for number, mates in enumerate(("0-1", "0-1", "2-3", "2-3")):
+        files |= cpu(number, core_id=number, physical_package_id=0, thread_siblings_list=mates, core_siblings_list="0-3")
+    assert sets(look(tmp_path, files).cores) == cores
+
+
+def test_risc_v_before_its_topology_is_known(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-3\n"}
+    for number in range(4):
+        files |= cpu(number, core_id=-1, physical_package_id=-1, die_id=-1, thread_siblings_list="0-3", core_siblings_list=number)
+    found = look(tmp_path, files)
+    assert sets(found.cores) == ["0", "1", "2", "3"]
+    assert {core.os_index for core in found.cores} == {None}
+
+
+def test_hybrid_cores_have_different_numbers_of_threads(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-3\n", "sys/devices/cpu_core/cpus": "0-1\n", "sys/devices/cpu_atom/cpus": "2-3\n"}
+    for number, (mates, top) in enumerate((("0-1", 5000000), ("0-1", 5000000), ("2", 3800000), ("3", 3800000))):
+        files |= cpu(number, core_cpus_list=mates, package_cpus_list="0-3")
+        files[f"{CPU}/cpu{number}/cpufreq/cpuinfo_max_freq"] = f"{top}\n"
+    found = look(tmp_path, files)
+    assert sets(found.cores) == ["0-1", "2", "3"]
+    assert [(kind.name, str(kind.cpus), kind.max_freq_hz) for kind in found.cpu_kinds] == [
+        ("cpu_core", "0-1", 5_000_000_000),
+        ("cpu_atom", "2-3", 3_800_000_000),
+    ]
+
+
+def test_a_kind_is_named_by_its_part_and_not_by_its_capacity(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-3\n"}
+    for number, (midr, capacity) in enumerate((("0x1", 1024), ("0x1", 1000), ("0x2", 400), ("0x2", 410))):
+        files |= {f"{CPU}/cpu{number}/regs/identification/midr_el1": midr, f"{CPU}/cpu{number}/cpu_capacity": f"{capacity}\n"}
+    assert [(str(kind.cpus), kind.capacity, kind.midr) for kind in look(tmp_path, files).cpu_kinds] == [("0-1", 1024, 1), ("2-3", 410, 2)]
+
+
+def test_turbo_alone_makes_no_kinds(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-1\n"} | {f"{CPU}/cpu{n}/cpufreq/cpuinfo_max_freq": f"{4000000 + n}\n" for n in range(2)}
+    assert look(tmp_path, files).cpu_kinds == ()
+
+
+def test_caches_whose_ids_collide(tmp_path: Path) -> None:
+    files = regular(1, 4, 1)
+    for number, (mates, size) in enumerate((("0", "48K"), ("1-3", "64K"), ("1-3", "64K"), ("1-3", "64K"))):
+        files |= cache(number, 0, 2, mates, id=0, type="Unified", size=size) | cache(number, 1, 3, "0-3", id=0, ways_of_associativity=0)
+    found = look(tmp_path, files).caches
+    assert [(entry.level, str(entry.cpus), entry.id, entry.size_bytes, entry.ways) for entry in found] == [
+        (2, "0", 0, 48 << 10, None),
+        (2, "1-3", 0, 64 << 10, None),
+        (3, "0-3", 0, None, None),
+    ]
+    assert {entry.sharing_origin for entry in found} == {None}
+
+
+def test_a_cache_that_names_no_cpu_is_its_cores(tmp_path: Path) -> None:
+    files = regular(1, 2, 2) | {f"{CPU}/cpu{n}/cache/index0/level": "1\n" for n in range(4)}
+    found = look(tmp_path, files).caches
+    assert [(str(entry.cpus), entry.sharing_origin) for entry in found] == [("0,2", "inferred"), ("1,3", "inferred")]
+
+
+def test_a_kernel_without_nodes_has_one(tmp_path: Path) -> None:
+    found = look(tmp_path, regular(1, 2, 1) | {"proc/meminfo": "MemTotal: 1024 kB\nMemFree: 12 kB\n"})
+    (node,) = found.nodes
+    assert (node.os_index, str(node.cpus), node.memory_bytes, node.free_bytes, node.origin) == (0, "0-1", 1 << 20, 12 << 10, "synthesised")
+    assert (found.memory.architecture, found.memory.total_bytes, found.architecture) == ("uma", 1 << 20, "smp")
+
+
+def node(number: int, cpus: str, kib: int | None, distance: str = "") -> dict[str, str]:
+    files = {f"{NODE}/node{number}/cpulist": f"{cpus}\n"}
+    if kib is not None:
+        files[f"{NODE}/node{number}/meminfo"] = f"Node {number} MemTotal: {kib} kB\n"
+    return files | ({f"{NODE}/node{number}/distance": f"{distance}\n"} if distance else {})
+
+
+def test_nodes_without_memory_and_without_cpus(tmp_path: Path) -> None:
+    files = regular(1, 4, 1) | node(0, "0-1", 1024) | node(1, "2-3", 0) | node(2, "", 4096) | node(3, "", None)
+    found = look(tmp_path, files)
+    assert [(n.os_index, str(n.cpus), n.memory_bytes, n.kind, n.kind_origin) for n in found.nodes] == [
+        (0, "0-1", 1 << 20, "dram", "inferred"),
+        (1, "2-3", 0, "unknown", None),
+        (2, "", 4 << 20, "unknown", None),
+        (3, "", None, "unknown", None),
+    ]
+    assert (found.architecture, found.memory.architecture) == ("numa", "numa")
+
+
+@pytest.mark.parametrize(
+    ("online", "distance", "distances"),
+    [
+        ("0,8,252\n", "10 20 80", {0: 10, 8: 20, 252: 80}),
+        (None, "10 20 80", {0: 10, 8: 20, 252: 80}),
+        # Columns that cannot be named are left out: no number is put on the wrong node.
+        ("0,8\n", "10 20 80", {}),
+        ("0,8,252\n", "10 20", {}),
+        ("0,8,252\n", "", {}),
+    ],
+)
+def test_sparse_nodes(tmp_path: Path, online: str | None, distance: str, distances: dict[int, int]) -> None:
+    files = node(0, "0", 1, distance) | node(8, "1", 1) | node(252, "", 1)
+    files |= {f"{NODE}/online": online} if online else {}
+    assert look(tmp_path, files | {f"{CPU}/online": "0-1\n"}).nodes[0].distances == distances
+
+
+def test_huge_pages_belong_to_their_node(tmp_path: Path) -> None:
+    files = node(0, "0", 1) | node(1, "1", 1) | {f"{CPU}/online": "0-1\n"}
+    files[f"{NODE}/node1/hugepages/hugepages-2048kB/nr_hugepages"] = "7\n"
+    assert [[(p.page_bytes, p.total_pages, p.free_pages) for p in n.hugepages] for n in look(tmp_path, files).nodes] == [
+        [],
+        [(2 << 20, 7, None)],
+    ]
+
+
+@given(st.sets(st.integers(0, 40), max_size=20), st.dictionaries(st.integers(0, 40), st.sets(st.integers(0, 60), max_size=6)))
+def test_partition(cpus: set[int], mates: dict[int, set[int]]) -> None:
+    groups = partition(cpus, lambda number: CpuSet(mates.get(number, ())))
+    assert sorted(number for group in groups for number in group) == sorted(cpus)
+    assert all(groups)
+
+
+masks = st.sets(st.integers(0, 9), max_size=6).map(lambda numbers: str(CpuSet(numbers)))
+ids = st.sampled_from([-1, 0, 1, 2])
+one_cpu = st.fixed_dictionaries(
+    {},
+    optional={
+        "core_id": ids,
+        "cluster_id": ids,
+        "die_id": ids,
+        "physical_package_id": ids,
+        "core_cpus_list": masks,
+        "cluster_cpus_list": masks,
+        "die_cpus_list": masks,
+        "package_cpus_list": masks,
+    },
+)
+one_cache = st.tuples(st.integers(0, 7), st.integers(0, 2), st.integers(1, 3), masks)
+
+
+@given(
+    online=st.none() | masks,
+    present=st.none() | masks,
+    cpus=st.dictionaries(st.integers(0, 7), one_cpu, max_size=8),
+    caches=st.lists(one_cache, max_size=8),
+    nodes=st.dictionaries(st.integers(0, 9), masks, max_size=3),
+    cpuinfo=st.lists(st.tuples(st.integers(0, 9), ids), max_size=4),
+)
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_a_tree_says_the_model_is_sound(
+    online: str | None,
+    present: str | None,
+    cpus: dict[int, dict[str, object]],
+    caches: list[tuple[int, int, int, str]],
+    nodes: dict[int, str],
+    cpuinfo: list[tuple[int, int]],
+) -> None:
+    files: dict[str, str] = {f"{CPU}/online": f"{online}\n"} if online is not None else {}
+    files |= {f"{CPU}/present": f"{present}\n"} if present is not None else {}
+    for number, topology in cpus.items():
+        files |= cpu(number, **topology)
+    for number, index, level, shared in caches:
+        files |= cache(number, index, level, shared)
+    for number, near in nodes.items():
+        files |= node(number, near, 1)
+    if cpuinfo:
+        files["proc/cpuinfo"] = "".join(f"processor : {number}\nphysical id : {package}\n\n" for number, package in cpuinfo)
+    with tempfile.TemporaryDirectory() as place:
+        found = look(Path(place), files)
+    everyone = found.cpus.online
+    # Packages partition the online CPUs, cores partition the packages.
+    assert sorted(number for package in found.packages for number in package.cpus) == list(everyone)
+    assert sorted(number for core in found.cores for number in core.cpus) == list(everyone)
+    assert all(core.cpus <= found.packages[core.package].cpus for core in found.cores)
+    assert all(core.cpus for core in found.cores)
+    assert all(entry.cpus and entry.cpus <= everyone for entry in found.caches)
+    assert len({(entry.level, entry.type, entry.cpus) for entry in found.caches}) == len(found.caches)
+    assert all(entry.cpus <= everyone for entry in found.nodes)
+    assert all(entry.cpus <= everyone for entry in (*found.dies, *found.clusters))
+    assert all(0 <= group.package < len(found.packages) for group in (*found.dies, *found.clusters))
+    assert found.cpus.offline is None or not found.cpus.offline & everyone
