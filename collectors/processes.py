@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import pairwise
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot
+from collectors.sysroot import SysRoot, Unavailable
 from collectors.text import printable
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -35,12 +35,13 @@ def read(root: SysRoot) -> tuple[Process, ...]:
 
 
 def ask(root: SysRoot) -> tuple[Process, ...]:
+    # psutil opens by path what it finds: below a root that somebody filled that may be a FIFO. The root of procfs is inode 1.
+    if root.inode("proc") != 1:
+        raise Unavailable("absent", f"{root.path}: proc is no process file system", "mount the host's /proc there")
     import psutil
 
-    # psutil reads another root's process table when told where proc is; never this host's in place of it.
+    # Of another root psutil reads that one's table, never this host's in place of it.
     psutil.PROCFS_PATH = f"{root.path.rstrip('/')}/proc"
-    if not root.names("proc/1"):
-        return ()
     found = []
     for process in psutil.process_iter(["pid", "ppid", "name", "create_time", "num_threads"]):
         info = process.info

@@ -16,7 +16,8 @@ def placed(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical,
 
     Neighbours are counted only when every source of workloads answered, or has none to tell of: a part of them is no count.
     """
-    blind = {gap.source for gap in gaps if gap.reason != "absent" or gap.source == "wasm_maps"}
+    # No libvirt is no machines; no cgroups or no process table is no answer.
+    blind = {gap.source for gap in gaps if gap.reason != "absent" or gap.source != "libvirt_domains"}
     all_seen = not blind & {"cgroup", "libvirt_domains", "processes", "wasm_maps"}
     all_caches = not any(gap.source == "sys_cpu" for gap in gaps)
     known = {workload.id: workload for workload in workloads}

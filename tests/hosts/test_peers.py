@@ -6,7 +6,7 @@ The trees are other projects' data and stay outside this repository: without the
 from __future__ import annotations
 
 import json
-import tarfile
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,9 @@ pytestmark = pytest.mark.skipif(not TREES, reason="../shared/fixtures/hosts is n
 def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     into = tmp_path_factory.mktemp("hosts")
     for name in TREES:
-        with tarfile.open(SHARED / f"{name}.tar.xz") as archive:
-            archive.extractall(into / name, filter="tar")
+        (into / name).mkdir()
+        # Python's own tarfile takes several times as long.
+        subprocess.run(["tar", "-xJf", str(SHARED / f"{name}.tar.xz"), "-C", str(into / name)], check=True, timeout=60)
     return into
 
 

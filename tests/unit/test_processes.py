@@ -12,7 +12,7 @@ import pytest
 
 from collectors import processes
 from collectors.processes import Process, vm_identity
-from collectors.sysroot import SysRoot
+from collectors.sysroot import SysRoot, Unavailable
 from tests.unit.tree import recorded
 
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
@@ -74,6 +74,7 @@ def test_the_table_of_this_host() -> None:
 
 
 def test_another_root_has_its_own_table(tmp_path: Path) -> None:
-    assert processes.read(SysRoot(tmp_path)) == ()
+    with pytest.raises(Unavailable, match="no process file system"):
+        processes.read(SysRoot(tmp_path))
     root = recorded(tmp_path, {"replies/processes.json": '[{"pid": 7, "parent_pid": 1, "name": "x", "started_at": 1.5, "threads": 2}]'})
     assert processes.read(root) == (Process(7, 1, "x", 1.5, 2),)
