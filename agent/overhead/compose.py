@@ -88,6 +88,9 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
     cut = held * _edge(activity.periods or 0) if held else 0.0
     point, low, high = (held + eligible * figure for figure in interval)
     low, high = max(0.0, low - cut), high + cut
+    if held:
+        # Beside others a thread of a group out of quota may wait without being stopped, but no longer than it does not run.
+        high = max(high, threads - own)
     measured = None if activity.delay_seconds is None else activity.delay_seconds / activity.seconds
     source = "/proc/PID/task/TID/schedstat, field 2"
     return _prediction(
@@ -156,8 +159,14 @@ def throttled(workload: Workload, window: Window, activity: Activity) -> Iterabl
     overrun = parameters.SLICE_RETURN.hi * min(len(cpus), math.ceil(max(threads, 1.0)))
     # Demand beyond the quota cannot be seen in the usage; that the threads never sleep, and use it up, can.
     bound = threads * period > quota and mean >= 0.95 * (1 - edge) * quota
+    others = 0.0
     if bound:
-        shares = (1.0, max(0.0, 1 - overrun / quota - edge), 1.0)
+        busy = window.busy_cpus(cpus)
+        if busy is None or window.cpu_seconds is None:
+            return
+        others = max(0.0, busy - usage / window.cpu_seconds)
+        inputs |= {"other_busy_cpus": others}
+        shares = (1.0, max(0.0, throttling.throttled_share_beside(quota, period, threads, others) - overrun / quota - edge), 1.0)
         formula = "1: threads that never sleep and may use more than the quota in a period are stopped in each"
     else:
         shares = _shares(mean, cpu.burst_usec or 0, quota, period, reach, overrun, edge)
@@ -169,7 +178,7 @@ def throttled(workload: Workload, window: Window, activity: Activity) -> Iterabl
     if bound:
         fewest, most = max(quota / period, math.floor(threads)), min(float(len(cpus)), math.ceil(threads))
         point = throttling.throttled_seconds(quota, period, threads) / period
-        low = throttling.throttled_seconds(quota + overrun, period, fewest) / period * (1 - edge)
+        low = throttling.throttled_seconds_beside(quota + overrun, period, fewest, others) / period * (1 - edge)
         high = throttling.throttled_seconds(quota, period, most) / period * (1 + edge)
         interval = (point, min(low, point), max(high, point))
         formula = "(n*P - Q)/P: each of n run queues stands still while its CPU does not run the group"

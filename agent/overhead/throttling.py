@@ -1,8 +1,9 @@
 """CFS bandwidth control: how often a group runs out of quota, and for how long it stands still.
 
 Source: Documentation/scheduler/sched-bwc.rst. cpu.stat's throttled time sums over the CPUs' run queues, and so does `threads` here count
-threads that run at the same time: no more than there are CPUs. A queue is stopped while it has threads, the whole time in which its CPU
-does not run the group (Linux 6.18, which throttles by task: n*P - Q to within 2 % over 1.5 s).
+threads that run at the same time: no more than there are CPUs. Measured on Linux 6.18, which throttles by task, over 1.5 s: a queue that
+no other group disturbs is stopped the whole time in which its CPU does not run the group, n*P - Q to within 2 %. A queue whose threads
+wait behind others has not asked for quota yet and is not stopped: beside others throttled time falls as far as to nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,18 @@ def stopped_seconds(quota: float, period: float, threads: float) -> float:
 def throttled_seconds(quota: float, period: float, threads: float) -> float:
     """What cpu.stat's throttled time grows by in a period: each of the run queues stands still."""
     return max(0.0, threads * period - quota)
+
+
+def throttled_seconds_beside(quota: float, period: float, threads: float, others: float) -> float:
+    """The least of it when other groups run on these CPUs for `others` seconds a second: all of that may be waiting instead."""
+    return max(0.0, throttled_seconds(quota, period, threads) - others * period)
+
+
+def throttled_share_beside(quota: float, period: float, threads: float, others: float) -> float:
+    """The least share of periods with throttling: to spare the group one, others must run for all of n*P - Q in it."""
+    spared = others * period
+    stopped = throttled_seconds(quota, period, threads)
+    return 0.0 if spared >= stopped else 1 - spared / stopped
 
 
 def request_seconds(cpu_seconds: float, threads: float, quota: float, period: float) -> float:

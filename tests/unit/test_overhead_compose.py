@@ -143,6 +143,13 @@ def test_threads_that_never_sleep_use_their_quota_up(threads: int, cpus: CpuSet)
     assert found["run_queue_delay"].inside
 
 
+def test_beside_others_a_quota_may_stop_nobody() -> None:
+    """A run queue whose threads wait for the CPU is not stopped."""
+    found = of(bound, busy=10)
+    assert found["throttled_time"].value == pytest.approx(1.5)
+    assert found["throttled_time"].lo == found["throttled_periods"].lo == 0
+
+
 @pytest.mark.parametrize("quota", [200_000, 200_001, 1e12])
 def test_a_quota_for_every_cpu_throttles_nobody(quota: float) -> None:
     found = of(lambda passed: replace(container(passed), cpu=cpu(passed, quota=quota)))

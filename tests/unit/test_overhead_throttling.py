@@ -16,6 +16,8 @@ from agent.overhead.throttling import (
     stopped_seconds,
     throttled_periods_share,
     throttled_seconds,
+    throttled_seconds_beside,
+    throttled_share_beside,
 )
 
 quotas = st.floats(0.01, 10)
@@ -91,6 +93,15 @@ def test_with_burst_as_simulated(load: float, variation: float, burst: float) ->
 def test_stopped_exactly_where_the_quota_does_not_cover_the_period(quota: float, period: float, threads: float) -> None:
     assert (throttled_seconds(quota, period, threads) > 0) == (threads * period > quota)
     assert stopped_seconds(quota, period, threads) <= period
+
+
+@given(quotas, st.floats(0.01, 1), threads_, st.floats(0, 64), st.floats(0, 64))
+def test_others_only_take_from_what_is_stopped(quota: float, period: float, threads: float, one: float, two: float) -> None:
+    few, many = sorted((one, two))
+    alone = throttled_seconds(quota, period, threads)
+    assert 0 <= throttled_seconds_beside(quota, period, threads, many) <= throttled_seconds_beside(quota, period, threads, few) <= alone
+    assert 0 <= throttled_share_beside(quota, period, threads, many) <= throttled_share_beside(quota, period, threads, few) <= 1
+    assert throttled_share_beside(quota, period, threads, 0) == (alone > 0)
 
 
 @given(st.floats(0.01, 1), threads_, st.floats(0, 1e-6))
