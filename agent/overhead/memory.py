@@ -26,6 +26,6 @@ def container_kernel_bytes(
     return per_thread * threads + per_process * processes + per_cpu * cpus + page_tables
 
 
-def sandbox_bytes(reserved_slots: int, committed: float, requested: float) -> float:
-    """Committed beyond requested, and at least three page-table pages a reservation that is touched."""
-    return max(0.0, committed - requested) + reserved_slots * 3 * PAGE_BYTES
+def sandbox_bytes(reserved_slots: int, committed: float, requested: float, tables: float = 3) -> float:
+    """Committed beyond requested, and `tables` page-table pages (at least three by default) a reservation that is touched."""
+    return max(0.0, committed - requested) + reserved_slots * tables * PAGE_BYTES

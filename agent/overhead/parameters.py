@@ -48,7 +48,12 @@ BURSTINESS = Param(
     "coefficient of variation of demand", "ratio", 0.2, 0.5, 1.0, "assumed; from usage sampled by period once there is a series"
 )
 SLICE_RETURN = Param(
-    "quota overrun per CPU and period", "seconds", 0.0, 0.0, 1e-3, "Documentation/scheduler/sched-bwc.rst: up to 1 ms per CPU"
+    "quota overrun, or quota left on a CPU, per CPU and period",
+    "seconds",
+    0.0,
+    0.0,
+    1e-3,
+    "Documentation/scheduler/sched-bwc.rst: up to 1 ms per CPU",
 )
 
 # Translation
@@ -79,3 +84,4 @@ KERNEL_PER_PROCESS = Param(
 KERNEL_PER_CPU = Param(
     "kernel memory per CPU of a group", "bytes", 4 * 1024.0, 60 * 1024.0, 120 * 1024.0, "assumed: per-CPU counters of the group"
 )
+PAGE_TABLES = Param("page-table pages per sparse reservation", "pages", 2, 3, 4, "one for each level that only this reservation uses")

@@ -6,12 +6,16 @@ born within the window counts whole; what went backwards, or whose owner changed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import cached_property
 
 from agent.model.host import Host
-from agent.model.logical import CpuTime
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Thread, Workload
+
+USER_HZ = 100
+"""Unit of `Thread.start_ticks`."""
 
 
 class Activity(Fact, frozen=True):
@@ -30,7 +34,7 @@ class Activity(Fact, frozen=True):
     throttled_seconds: float | None = None
 
 
-class Window(Fact, frozen=True):
+class Window(Fact, frozen=True, dict=True):
     """`seconds` between `before` and `after`; without a `before`, each workload's life, and the CPUs' since boot."""
 
     after: Host
@@ -39,23 +43,39 @@ class Window(Fact, frozen=True):
 
     def activity(self, workload: Workload) -> Activity | None:
         """None where no time has passed, or it is not known how much."""
-        old = None
-        if self.before is not None:
-            old = next((w for w in self.before.workloads if w.id == workload.id and w.identity == workload.identity), None)
+        old = self._earlier.get((workload.id, workload.identity))
         seconds = self.seconds if old is not None else _age(workload, self.after)
-        if seconds is None or seconds <= 0:
+        if seconds is None or not 0 < seconds < math.inf:
             return None
-        return _activity(old, workload, seconds)
+        return _activity(old, workload, seconds, None if self.before is None else self.before.identity.uptime_seconds)
+
+    @property
+    def cpu_seconds(self) -> float | None:
+        """What `busy_cpus` is an average over."""
+        return self.seconds if self.before is not None else self.after.identity.uptime_seconds
 
     def busy_cpus(self, cpus: CpuSet) -> float | None:
         """How many of `cpus` were busy on average; None when one of them has no counters."""
-        now = {time.cpu: time for time in self.after.logical.cpu.times}
-        then = {time.cpu: time for time in self.before.logical.cpu.times} if self.before else {}
-        seconds = self.seconds if self.before else self.after.identity.uptime_seconds
-        if not seconds or seconds <= 0 or not cpus or any(cpu not in now for cpu in cpus):
-            return None
-        shares = [_busy(then.get(cpu), now[cpu], seconds) for cpu in cpus]
-        return None if None in shares else sum(share for share in shares if share is not None)
+        shares = [self._busy.get(cpu) for cpu in cpus]
+        known = [share for share in shares if share is not None]
+        return sum(known) if known and len(known) == len(shares) else None
+
+    @cached_property
+    def _earlier(self) -> dict[tuple[str, str], Workload]:
+        return {(workload.id, workload.identity): workload for workload in self.before.workloads} if self.before else {}
+
+    @cached_property
+    def _busy(self) -> dict[int, float | None]:
+        seconds = self.cpu_seconds
+        if seconds is None or not 0 < seconds < math.inf:
+            return {}
+        now = self.after.logical.cpu.times
+        if self.before is None:
+            return {time.cpu: min(1.0, time.busy_seconds / seconds) for time in now}
+        # A CPU that came online within the window was there before: the kernel keeps its counters while it is offline.
+        then = {time.cpu: time.busy_seconds for time in self.before.logical.cpu.times}
+        spent = {time.cpu: difference(then.get(time.cpu), time.busy_seconds) for time in now}
+        return {cpu: None if busy is None else min(1.0, busy / seconds) for cpu, busy in spent.items()}
 
     @property
     def runnable_tasks(self) -> float | None:
@@ -77,11 +97,19 @@ def _age(workload: Workload, host: Host) -> float | None:
     return None if uptime is None or workload.started_seconds is None else uptime - workload.started_seconds
 
 
-def _activity(old: Workload | None, new: Workload, seconds: float) -> Activity:
+def _activity(old: Workload | None, new: Workload, seconds: float, began: float | None) -> Activity:
     threads = scheduled(new)
     known = {(thread.tid, thread.start_ticks): thread for thread in scheduled(old)} if old else {}
     pairs = [(known.get((thread.tid, thread.start_ticks)), thread) for thread in threads]
-    slices = [_since(was.timeslices if was else None, now.timeslices, was is None) for was, now in pairs]
+    # A thread that is older than the window and was not here joined from another group: what it did there is not the workload's.
+    joined = old is not None and any(_joined(thread, was, began) for was, thread in pairs)
+
+    def by_thread(name: str) -> list[float | None]:
+        return [
+            None if joined else _since(None if was is None else getattr(was, name), getattr(now, name), was is None) for was, now in pairs
+        ]
+
+    slices = by_thread("timeslices")
     states = [thread.state for host in ([old, new] if old else [new]) for thread in scheduled(host)]
     cpu, was = new.cpu, old.cpu if old else None
 
@@ -93,12 +121,12 @@ def _activity(old: Workload | None, new: Workload, seconds: float) -> Activity:
     return Activity(
         seconds,
         since_start=old is None,
-        run_seconds=_scaled([_since(was.run_ns if was else None, now.run_ns, was is None) for was, now in pairs], 1e-9),
-        delay_seconds=_scaled([_since(was.delay_ns if was else None, now.delay_ns, was is None) for was, now in pairs], 1e-9),
+        run_seconds=_scaled(by_thread("run_ns"), 1e-9),
+        delay_seconds=_scaled(by_thread("delay_ns"), 1e-9),
         timeslices=None if (total := _scaled(slices, 1)) is None else int(total),
         # A throttled thread is runnable, too: it waits for its group, not for an event.
         runnable_threads=sum(1 for state in states if state == "R") / (2 if old else 1) if None not in states and states else None,
-        active_threads=sum(1 for count in slices if count) if None not in slices else None,
+        active_threads=None if None in slices else sum(1 for count in slices if count),
         usage_seconds=_scaled([counted("usage_usec")], 1e-6),
         periods=None if periods is None else int(periods),
         throttled_periods=None if throttled is None else int(throttled),
@@ -113,6 +141,13 @@ def scheduled(workload: Workload) -> tuple[Thread, ...]:
     return workload.threads
 
 
+def _joined(thread: Thread, was: Thread | None, began: float | None) -> bool:
+    """Starts are cut to 1/100 s, and so is the uptime. A thread of unknown start has no identity."""
+    if thread.start_ticks is None:
+        return True
+    return was is None and began is not None and thread.start_ticks / USER_HZ < began - 0.02
+
+
 def _since(before: int | None, after: int | None, born: bool) -> float | None:
     return after if born else difference(before, after)
 
@@ -120,8 +155,3 @@ def _since(before: int | None, after: int | None, born: bool) -> float | None:
 def _scaled(values: Sequence[float | None], scale: float) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) * scale if known and len(known) == len(values) else None
-
-
-def _busy(before: CpuTime | None, after: CpuTime, seconds: float) -> float | None:
-    spent = difference(before.busy_seconds if before else 0.0, after.busy_seconds)
-    return None if spent is None else min(1.0, spent / seconds)

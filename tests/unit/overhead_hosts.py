@@ -1,0 +1,133 @@
+"""Hosts out of the model's types: two CPUs, and on them a container, a machine and a sandbox."""
+
+from __future__ import annotations
+
+from agent.model.device import CpuDevices, Devices, MemoryDevices
+from agent.model.host import Host, Identity, Virtualization
+from agent.model.logical import Cpu, CpuTime, Kvm, Logical
+from agent.model.logical import Memory as KernelMemory
+from agent.model.physical import Cache, Cpus, Physical
+from agent.model.physical import Memory as PhysicalMemory
+from agent.model.values import CpuSet, Limit
+from agent.model.workload import Cpu as WorkloadCpu
+from agent.model.workload import Guest, LinearMemory, Memory, Paradigm, Placement, Stack, Thread, VCpu, Workload
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+BOTH = CpuSet((0, 1))
+UPTIME = 1000.0
+
+# What a thread has done by the end of a window of ten seconds, and by its beginning.
+RUN_NS, DELAY_NS, SLICES = 5_000_000_000, 1_000_000_000, 4000
+
+
+def thread(tid: int, passed: float = 0.0, state: str = "R", start_ticks: int = 500) -> Thread:
+    done = 1 + passed
+    return Thread(
+        tid,
+        "worker",
+        start_ticks,
+        state,
+        0,
+        BOTH,
+        run_ns=int(RUN_NS * done),
+        delay_ns=int(DELAY_NS * done),
+        timeslices=int(SLICES * done),
+    )
+
+
+def cpu(passed: float = 0.0, usage: float = 3.0, quota: float = 50_000) -> WorkloadCpu:
+    """`usage`: CPU seconds in the window of ten seconds."""
+    return WorkloadCpu(
+        quota_usec=Limit(quota),
+        period_usec=100_000,
+        burst_usec=0,
+        usage_usec=int(1e6 * (1 + usage * passed)),
+        periods=int(100 * (1 + passed)),
+        throttled_periods=int(10 * (1 + passed)),
+        throttled_usec=int(1e5 * (1 + passed)),
+    )
+
+
+def container(passed: float = 0.0) -> Workload:
+    memory = Memory(
+        current_bytes=200 * MIB,
+        kernel_bytes=2 * MIB,
+        page_table_bytes=MIB // 2,
+        stat={"anon": 100 * MIB, "file_mapped": 28 * MIB, "anon_thp": 64 * MIB},
+    )
+    return _workload("c0ffee", "containerization", cpu(passed), memory, (thread(11, passed), thread(12, passed, "S")), processes=1)
+
+
+def machine(passed: float = 0.0) -> Workload:
+    memory = Memory(resident_bytes=GIB + 60 * MIB, backing_bytes=GIB, backing_huge_bytes=GIB // 2)
+    vcpus = tuple(VCpu(number, thread=thread(21 + number, passed)) for number in range(2))
+    guest = Guest(accelerator="kvm", iothreads=1, video_bytes=16 * MIB)
+    return _workload("vm", "virtualization", WorkloadCpu(), memory, (thread(20, passed, "S"),), vcpus=vcpus, guest=guest)
+
+
+def sandbox(passed: float = 0.0) -> Workload:
+    memory = Memory(allotted_bytes=16 * MIB, backing_bytes=8 * MIB, resident_bytes=40 * MIB, anon_huge_bytes=4 * MIB)
+    linear = LinearMemory("0x7f0000000000", 16 * MIB, 256, 4 * GIB, "wasmtime", "high", 8 * MIB)
+    return _workload("wasm", "sandbox", WorkloadCpu(), memory, (thread(31, passed),), memories=(linear,))
+
+
+def _workload(
+    name: str,
+    paradigm: Paradigm,
+    used: WorkloadCpu,
+    memory: Memory,
+    threads: tuple[Thread, ...],
+    processes: int | None = None,
+    vcpus: tuple[VCpu, ...] = (),
+    guest: Guest | None = None,
+    memories: tuple[LinearMemory, ...] = (),
+) -> Workload:
+    return Workload(
+        id=name,
+        identity=f"{name}:1",
+        paradigm=paradigm,
+        runtime="any",
+        name=name,
+        execution_mode="single-level",
+        memory_mode="shared-kernel",
+        isolation="any",
+        stack=Stack((), ()),
+        cpu=used,
+        memory=memory,
+        placement=Placement(allowed_cpus=BOTH),
+        started_seconds=5.0,
+        processes=processes,
+        guest=guest,
+        vcpus=vcpus,
+        threads=threads,
+        memories=memories,
+    )
+
+
+def times(number: int, busy: float) -> CpuTime:
+    return CpuTime(number, busy, 0.0, 0.0, 0.0)
+
+
+def host(passed: float = 0.0, workloads: tuple[Workload, ...] | None = None, busy: float = 6.0) -> Host:
+    """`busy`: seconds of ten in which each CPU runs somebody."""
+    logical = Logical(
+        Cpu(times=tuple(times(number, 100 + busy * passed) for number in BOTH), runnable_tasks=4, tick_hz=250, page_table_levels=4),
+        KernelMemory(),
+        kvm=Kvm("kvm_intel", nested_paging=True),
+    )
+    caches = tuple(
+        Cache(level, kind, cpus, size_bytes=size)
+        for level, kind, cpus, size in (
+            (1, "Data", CpuSet((0,)), 48 * KIB),
+            (1, "Instruction", CpuSet((0,)), 32 * KIB),
+            (2, "Unified", CpuSet((0,)), 2 * MIB),
+            (3, "Unified", BOTH, 64 * MIB),
+        )
+    )
+    return Host(
+        Identity(uptime_seconds=UPTIME + 10 * passed, virtualization=Virtualization("none")),
+        Physical(Cpus(online=BOTH), PhysicalMemory(), caches=caches),
+        logical,
+        Devices(CpuDevices(), MemoryDevices()),
+        workloads if workloads is not None else (container(passed), machine(passed), sandbox(passed)),
+    )

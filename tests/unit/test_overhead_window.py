@@ -1,0 +1,174 @@
+"""agent/overhead/window.py: whose counters are compared, and what a difference is worth."""
+
+from __future__ import annotations
+
+from time import process_time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from agent.model.host import Host
+from agent.model.values import CpuSet
+from agent.model.workload import Workload
+from agent.overhead.window import Activity, Window, difference
+from tests.unit.overhead_hosts import BOTH, container, cpu, host, machine, thread, times
+
+
+def activity(before: Workload | None, after: Workload, seconds: float | None = 10.0) -> Activity | None:
+    old = host(workloads=() if before is None else (before,))
+    return Window(host(1.0, (after,)), old, seconds).activity(after)
+
+
+def seen(before: Workload | None, after: Workload) -> Activity:
+    found = activity(before, after)
+    assert found is not None
+    return found
+
+
+@given(st.none() | st.floats(0, 1e300), st.none() | st.floats(0, 1e300))
+def test_a_difference_is_never_negative(before: float | None, after: float | None) -> None:
+    found = difference(before, after)
+    assert found is None or found >= 0
+    assert (found is None) == (before is None or after is None or after < before)
+
+
+def test_a_window() -> None:
+    found = seen(container(), container(1.0))
+    assert not found.since_start
+    assert found.seconds == 10
+    assert found.run_seconds == pytest.approx(10)
+    assert found.delay_seconds == pytest.approx(2)
+    assert found.timeslices == 8000
+    assert found.runnable_threads == 1
+    assert found.active_threads == 2
+    assert found.usage_seconds == pytest.approx(3)
+    assert (found.periods, found.throttled_periods) == (100, 10)
+    assert found.throttled_seconds == pytest.approx(0.1)
+
+
+def test_a_machine_is_its_vcpus() -> None:
+    assert seen(machine(), machine(1.0)).run_seconds == pytest.approx(10)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, None])
+def test_without_time_there_is_no_activity(seconds: float | None) -> None:
+    assert activity(container(), container(1.0), seconds) is None
+
+
+@pytest.mark.parametrize("name", ["usage_usec", "periods", "throttled_periods", "throttled_usec"])
+def test_a_counter_of_the_group_that_went_back_is_none(name: str) -> None:
+    after = container(1.0)
+    found = seen(container(), replace(after, cpu=replace(after.cpu, **{name: 0})))
+    field = {"usage_usec": "usage_seconds", "throttled_usec": "throttled_seconds"}.get(name, name)
+    whole = seen(container(), after)
+    assert getattr(found, field) is None
+    assert replace(found, **{field: getattr(whole, field)}) == whole
+
+
+@pytest.mark.parametrize(("name", "field"), [("run_ns", "run_seconds"), ("delay_ns", "delay_seconds"), ("timeslices", "timeslices")])
+@pytest.mark.parametrize("value", [0, None])
+def test_one_thread_without_a_difference_leaves_no_sum(name: str, field: str, value: int | None) -> None:
+    after = container(1.0)
+    broken = replace(after.threads[0], **{name: value})
+    found = seen(container(), replace(after, threads=(broken, after.threads[1])))
+    assert getattr(found, field) is None
+
+
+def test_a_workload_reborn_under_its_id_is_not_joined() -> None:
+    reborn = replace(container(), identity="c0ffee:2", started_seconds=1008.0)
+    found = seen(container(), reborn)
+    assert found.since_start
+    assert found.seconds == pytest.approx(2)
+    assert found.usage_seconds == pytest.approx(1)
+
+
+def test_a_workload_born_within_the_window_counts_whole() -> None:
+    found = seen(None, replace(container(), started_seconds=1006.0))
+    assert found.since_start
+    assert found.seconds == pytest.approx(4)
+    assert found.run_seconds == pytest.approx(10)
+
+
+def test_a_workload_of_unknown_birth_has_no_activity() -> None:
+    assert activity(None, replace(container(), started_seconds=None)) is None
+    assert activity(None, replace(container(), started_seconds=2000.0)) is None
+
+
+def with_threads(workload: Workload, *tids: tuple[int, int], passed: float = 0.0) -> Workload:
+    return replace(workload, threads=tuple(thread(tid, passed, start_ticks=start) for tid, start in tids))
+
+
+def test_a_thread_born_within_the_window_counts_whole() -> None:
+    found = seen(with_threads(container(), (11, 500)), with_threads(container(1.0), (11, 500), (99, 100_500), passed=1.0))
+    assert found.run_seconds == pytest.approx(5 + 10)
+
+
+def test_a_thread_that_takes_a_dead_ones_number_is_another() -> None:
+    found = seen(with_threads(container(), (11, 500)), with_threads(container(1.0), (11, 100_500)))
+    assert found.run_seconds == pytest.approx(5)
+
+
+def test_a_thread_that_joined_from_elsewhere_is_not_counted_as_born() -> None:
+    found = seen(with_threads(container(), (11, 500)), with_threads(container(1.0), (11, 500), (99, 600), passed=1.0))
+    assert (found.run_seconds, found.delay_seconds, found.timeslices) == (None, None, None)
+    assert found.usage_seconds == pytest.approx(3)
+
+
+def test_a_thread_of_unknown_start_is_nobody() -> None:
+    unknown = replace(thread(11, 1.0), start_ticks=None)
+    assert seen(container(), replace(container(1.0), threads=(unknown,))).run_seconds is None
+
+
+def test_one_host_is_each_workloads_life() -> None:
+    after = host(1.0)
+    found = Window(after).activity(after.workloads[0])
+    assert found is not None
+    assert found.since_start
+    assert found.seconds == pytest.approx(1005)
+    assert Window(after).busy_cpus(BOTH) == pytest.approx(2 * 106 / 1010)
+
+
+def _times(host: Host, *pairs: tuple[int, float]) -> Host:
+    return replace(host, logical=replace(host.logical, cpu=replace(host.logical.cpu, times=tuple(times(*pair) for pair in pairs))))
+
+
+def test_busy_cpus() -> None:
+    window = Window(_times(host(1.0), (0, 104), (1, 250)), host(), 10.0)
+    assert window.busy_cpus(CpuSet((0,))) == pytest.approx(0.4)
+    assert window.busy_cpus(BOTH) == pytest.approx(1.4)
+    assert window.busy_cpus(CpuSet()) is None
+
+
+def test_a_cpu_that_went_offline_or_came_is_unknown_and_spoils_no_other() -> None:
+    gone = Window(_times(host(1.0), (0, 104)), host(), 10.0)
+    came = Window(host(1.0), _times(host(), (0, 100)), 10.0)
+    reset = Window(_times(host(1.0), (0, 106), (1, 3)), host(), 10.0)
+    for window in (gone, came, reset):
+        assert window.busy_cpus(CpuSet((1,))) is None
+        assert window.busy_cpus(BOTH) is None
+        assert window.busy_cpus(CpuSet((0,))) is not None
+
+
+@pytest.mark.parametrize("seconds", [0.0, -3.0, None])
+def test_without_time_no_cpu_was_busy_or_idle(seconds: float | None) -> None:
+    assert Window(host(1.0), host(), seconds).busy_cpus(BOTH) is None
+
+
+def test_runnable_tasks_leave_the_reader_out() -> None:
+    none = replace(host(), logical=replace(host().logical, cpu=replace(host().logical.cpu, runnable_tasks=None)))
+    assert Window(host(1.0), host(), 10.0).runnable_tasks == 3
+    assert Window(host(1.0), none, 10.0).runnable_tasks == 3
+    assert Window(none, none, 10.0).runnable_tasks is None
+
+
+def test_two_thousand_workloads_are_found_in_linear_time() -> None:
+    def crowd(passed: float) -> Host:
+        made = replace(container(passed), cpu=cpu(passed))
+        return host(passed, tuple(replace(made, id=f"{number}", identity=f"{number}:1") for number in range(2000)))
+
+    window = Window(crowd(1.0), crowd(0.0), 10.0)
+    began = process_time()
+    assert all(window.activity(workload) is not None and window.busy_cpus(BOTH) is not None for workload in window.after.workloads)
+    assert process_time() - began < 1
