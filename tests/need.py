@@ -33,6 +33,7 @@ PACKAGES = {
     "promtool": "prometheus",
     "qemu-system-x86_64": "qemu-system-x86",
     "runc": "runc",
+    "setpriv": "util-linux",
     "systemd-analyze": "systemd",
     "unshare": "util-linux",
     "virsh": "libvirt-clients",

@@ -107,7 +107,7 @@ class Libvirt(Daemon):
 @contextlib.contextmanager
 def dockerd(directory: Path) -> Iterator[Docker]:
     """The engine with everything it keeps below `directory`, without a network."""
-    need("dockerd", "docker", "containerd", "runc", "busybox", "unshare", root=True)
+    need("dockerd", "docker", "containerd", "runc", "busybox", "setpriv", "unshare", root=True)
     configuration = {
         "data-root": f"{directory}/data",
         "exec-root": f"{directory}/exec",
@@ -144,7 +144,7 @@ def dockerd(directory: Path) -> Iterator[Docker]:
 @contextlib.contextmanager
 def libvirtd(directory: Path) -> Iterator[Libvirt]:
     """The hypervisor's daemon with its own configuration and state, on the sockets of the host."""
-    need("libvirtd", "virsh", "qemu-system-x86_64", "unshare", root=True)
+    need("libvirtd", "virsh", "qemu-system-x86_64", "setpriv", "unshare", root=True)
     for name in ("etc", "lib", "cache", "log"):
         (directory / name).mkdir(exist_ok=True)
     # As root: /dev/kvm may be root's alone. stdio_handler: no virtlogd. namespaces: /dev stays the host's.
@@ -274,7 +274,21 @@ def _daemon(
 ) -> Iterator[Daemon]:
     """Runs `command` with `places` bound over the host's own until `ask` answers; ends all of it, whatever comes."""
     mounts = "".join(f'mount --bind "{here}" "{there}" && ' for here, there in (places or {}).items())
-    unshared = ["unshare", "--mount", "--propagation", "private", "sh", "-c", mounts + 'exec "$@"', "sh", which(command[0]) or command[0]]
+    # Should this process be killed outright, the daemon is told to end.
+    unshared = [
+        "setpriv",
+        "--pdeathsig",
+        "TERM",
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        mounts + 'exec "$@"',
+        "sh",
+        which(command[0]) or command[0],
+    ]
     log = directory / "log.txt"
     process: subprocess.Popen[bytes] | None = None
     namespace = ours = os.readlink("/proc/self/ns/mnt")
