@@ -90,7 +90,7 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
     low, high = max(0.0, low - cut), high + cut
     if held:
         # Beside others a thread of a group out of quota may wait without being stopped, but no longer than it does not run.
-        high = max(high, threads - own)
+        high = max(high, threads - own + cut)
     measured = None if activity.delay_seconds is None else activity.delay_seconds / activity.seconds
     source = "/proc/PID/task/TID/schedstat, field 2"
     return _prediction(
