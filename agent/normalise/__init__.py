@@ -9,16 +9,26 @@ from agent.model.workload import Workload
 from agent.normalise.kernel import logical, virtualization
 from agent.normalise.machine import physical
 from agent.normalise.placement import placed
-from agent.normalise.workloads import containers, machines, sandboxes
+from agent.normalise.workloads import containers, machines, sandboxed
 from agent.sample import Sample
 
 
 def normalise(sample: Sample) -> Host:
     hardware = physical(sample)
     kernel = logical(sample)
-    found = (*containers(sample), *machines(sample), *sandboxes(sample))
-    workloads = placed(found, hardware, kernel, sample.gaps)
+    found = (*containers(sample), *machines(sample), *sandboxed(sample))
+    workloads = placed(found, hardware, kernel, _all_workloads(sample, found), not any(gap.source == "sys_cpu" for gap in sample.gaps))
     return Host(_identity(sample), hardware, kernel, _devices(sample, hardware, workloads), workloads, sample.gaps)
+
+
+def _all_workloads(sample: Sample, found: tuple[Workload, ...]) -> bool:
+    """Whether every source of workloads answered, and every process with linear memories could be told from its successor."""
+    # No libvirt is no machines; no cgroups or no process table is no answer.
+    silent = {gap.source for gap in sample.gaps if gap.reason != "absent" or gap.source != "libvirt_domains"}
+    runtimes = [process for process in sample.sandboxes or () if process.memories]
+    return not silent & {"cgroup", "libvirt_domains", "processes", "wasm_maps"} and len(runtimes) == sum(
+        1 for workload in found if workload.paradigm == "sandbox"
+    )
 
 
 def _identity(sample: Sample) -> Identity:

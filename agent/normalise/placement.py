@@ -6,21 +6,20 @@ from msgspec.structs import replace
 
 from agent.model.logical import Logical
 from agent.model.physical import Physical
-from agent.model.values import CpuSet, Gap
+from agent.model.values import CpuSet
 from agent.model.workload import Placement, Workload
 from agent.normalise.stacks import stack
 
 
-def placed(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical, gaps: tuple[Gap, ...]) -> tuple[Workload, ...]:
+def placed(
+    workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical, all_workloads: bool, all_caches: bool
+) -> tuple[Workload, ...]:
     """Each workload with its footprint, its neighbours and its stack.
 
-    Neighbours are counted only when every source of workloads answered, or has none to tell of: a part of them is no count.
+    Neighbours are counted only among `all_workloads`, last-level caches only of `all_caches`: a part of them is no count.
     """
-    # No libvirt is no machines; no cgroups or no process table is no answer.
-    blind = {gap.source for gap in gaps if gap.reason != "absent" or gap.source != "libvirt_domains"}
-    all_seen = not blind & {"cgroup", "libvirt_domains", "processes", "wasm_maps"}
-    all_caches = not any(gap.source == "sys_cpu" for gap in gaps)
     known = {workload.id: workload for workload in workloads}
+    all_workloads = all_workloads and all(workload.placement.allowed_cpus is not None for workload in workloads)
     footprints = {workload.id: _whole_cores(workload.placement.allowed_cpus, hardware) for workload in workloads}
     # A thousand containers have few different footprints: neighbours are counted by footprint, not by pair.
     users: dict[CpuSet, list[str]] = {}
@@ -38,7 +37,7 @@ def placed(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical,
                 shared |= footprint & mine
                 others += strangers
         placement = _on(workload.placement, hardware, all_caches)
-        if mine and all_seen:
+        if mine and all_workloads:
             placement = replace(placement, shared_cpus=shared & (placement.allowed_cpus or CpuSet()), sharing_workloads=others)
         found.append(replace(workload, placement=placement))
     return tuple(replace(workload, stack=stack(workload, hardware, kernel)) for workload in found)

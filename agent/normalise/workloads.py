@@ -100,6 +100,8 @@ def machines(sample: Sample) -> tuple[Workload, ...]:
             threads = _threads([process] if process else [])
             vcpus = tuple(_vcpus(domain, threads, online))
             running = tuple(vcpu.thread for vcpu in vcpus if vcpu.thread)
+            # One vCPU's thread not known: what the others did is not what the machine did.
+            whole = running if len(running) == len(vcpus) else ()
             owner = cgroup.whose(home.path) if home else None
             found.append(
                 Workload(
@@ -113,9 +115,9 @@ def machines(sample: Sample) -> tuple[Workload, ...]:
                     isolation="hardware virtualization" if domain.definition.type == "kvm" else "emulation",
                     stack=_EMPTY_STACK,
                     # A machine's run time and delay are its vCPUs': what its emulator threads wait is not the guest's.
-                    cpu=_cpu(tree, home, running),
+                    cpu=_cpu(tree, home, whole),
                     memory=_guest_memory(sample, domain, tree, home, process),
-                    placement=Placement(_union([vcpu.affinity for vcpu in vcpus]), last_cpus=_threads_cpus(running)),
+                    placement=Placement(_union([vcpu.affinity for vcpu in vcpus]), last_cpus=_threads_cpus(whole)),
                     parent=owner[1] if owner else None,
                     state=domain.state,
                     cgroup=home.path if home else None,
@@ -125,13 +127,14 @@ def machines(sample: Sample) -> tuple[Workload, ...]:
                     guest=_guest(domain),
                     controls=tuple(_controls(home, tree.controllers)) if home else (),
                     vcpus=vcpus,
-                    threads=tuple(thread for thread in threads if thread not in running),
+                    # A thread without a name may be a vCPU's.
+                    threads=tuple(thread for thread in threads if thread not in running and thread.name is not None),
                 )
             )
     return tuple(found)
 
 
-def sandboxes(sample: Sample) -> tuple[Workload, ...]:
+def sandboxed(sample: Sample) -> tuple[Workload, ...]:
     """One workload for each process that holds linear memories."""
     tasks = {group.pid: group for group in sample.tasks or ()}
     names = {process.pid: process.name for process in sample.table or ()}

@@ -137,7 +137,8 @@ def _activity(old: Workload | None, new: Workload, seconds: float, began: float 
 def scheduled(workload: Workload) -> tuple[Thread, ...]:
     """The threads that do the workload's work: of a machine, its vCPUs'."""
     if workload.paradigm == "virtualization":
-        return tuple(vcpu.thread for vcpu in workload.vcpus if vcpu.thread is not None)
+        threads = tuple(vcpu.thread for vcpu in workload.vcpus if vcpu.thread is not None)
+        return threads if len(threads) == len(workload.vcpus) else ()
     return workload.threads
 
 

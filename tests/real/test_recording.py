@@ -52,11 +52,18 @@ def figures(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def named(path: str, thing: Any, place: int) -> str:
     if not isinstance(thing, dict):
         return str(place)
-    if "paradigm" in thing:
-        return str(thing["id"])
-    keys: tuple[str, ...] = ("id", "tid", "cpu", "number", "page_bytes", "workload", "component", "base", "name", "node")
-    if path.startswith(".physical."):
-        keys = ("os_index", "page_bytes") if ".nodes" in path else ("level", "type", "cpus")
+    for keys in (
+        ("workload", "component"),
+        ("paradigm", "id"),
+        ("tid",),
+        ("number",),
+        ("base",),
+        ("level", "type", "cpus"),
+        ("node", "name"),
+    ):
+        if all(key in thing for key in keys):
+            return " ".join(str(thing[key]) for key in keys)
+    keys = ("os_index", "page_bytes") if ".nodes" in path else ("cpus",) if path.startswith(".physical.") else ("cpu", "page_bytes", "name")
     return ",".join(f"{key}={thing[key]}" for key in keys if key in thing)
 
 
