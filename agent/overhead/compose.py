@@ -83,7 +83,7 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
             return None
         # It counts timeslices, all of which are in the eligible time.
         interval = (unsaturated[0] / eligible, unsaturated[1] / eligible, unsaturated[2] / eligible)
-        formula = "held + timeslices/s * (W + wake-up); W between Erlang C over m CPUs and rho/(1-rho), times the mean burst"
+        formula = "held + timeslices/s * (phi*W + wake-up); W between Erlang C over m CPUs and rho/(1-rho), times the mean burst"
     # Both counters, of the delay and of the stop, grow when the wait is over: what is cut off at the ends of the window differs.
     cut = held * _edge(activity.periods or 0) if held else 0.0
     point, low, high = (held + eligible * figure for figure in interval)
@@ -123,18 +123,20 @@ def _unsaturated(
         return min(run / slices, scheduling.slice_seconds(scheduling.base_slice_seconds(online, norm), tick))
 
     norm, tick, rate = parameters.SLICE_NORM, parameters.TICK_HZ, slices / activity.seconds
+    queued = parameters.QUEUED
     balanced, alone = scheduling.wait_balanced_seconds(cpus, utilisation, 1.0), scheduling.wait_alone_seconds(utilisation, 1.0)
     mean = burst(norm.mode, tick.mode)
     inputs |= {
         "timeslices_per_second": rate,
         "utilisation_by_others": utilisation,
         "mean_burst_seconds": mean,
+        "queued_share": queued.mode,
         "wake_up_seconds": wake.mode,
     }
     return (
-        rate * (math.sqrt(balanced * alone) * mean + wake.mode),
-        rate * (balanced * burst(norm.lo, tick.hi) + wake.lo),
-        rate * (alone * burst(norm.hi, tick.lo) + wake.hi),
+        rate * (queued.mode * math.sqrt(balanced * alone) * mean + wake.mode),
+        rate * (queued.lo * balanced * burst(norm.lo, tick.hi) + wake.lo),
+        rate * (queued.hi * alone * burst(norm.hi, tick.lo) + wake.hi),
     )
 
 
