@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from agent.model.host import Host
+from agent.model.logical import CpuTime
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Thread, Workload
 
@@ -72,10 +73,12 @@ class Window(Fact, frozen=True, dict=True):
         now = self.after.logical.cpu.times
         if self.before is None:
             return {time.cpu: min(1.0, time.busy_seconds / seconds) for time in now}
+        # Idle time and not the sum of the modes: the modes are sampled at ticks, and what a quota stops and starts at its own rhythm
+        # is caught twice as often as it runs, or never. A tickless kernel measures idle time.
         # A CPU that came online within the window was there before: the kernel keeps its counters while it is offline.
-        then = {time.cpu: time.busy_seconds for time in self.before.logical.cpu.times}
-        spent = {time.cpu: difference(then.get(time.cpu), time.busy_seconds) for time in now}
-        return {cpu: None if busy is None else min(1.0, busy / seconds) for cpu, busy in spent.items()}
+        then = {time.cpu: _idle(time) for time in self.before.logical.cpu.times}
+        idle = {time.cpu: difference(then.get(time.cpu), _idle(time)) for time in now}
+        return {cpu: None if spent is None else min(1.0, max(0.0, 1 - spent / seconds)) for cpu, spent in idle.items()}
 
     @property
     def runnable_tasks(self) -> float | None:
@@ -90,6 +93,10 @@ def difference(before: float | None, after: float | None) -> float | None:
     if before is None or after is None or after < before:
         return None
     return after - before
+
+
+def _idle(time: CpuTime) -> float:
+    return time.idle_seconds + (time.iowait_seconds or 0.0)
 
 
 def _age(workload: Workload, host: Host) -> float | None:

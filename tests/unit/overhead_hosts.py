@@ -104,14 +104,14 @@ def _workload(
     )
 
 
-def times(number: int, busy: float) -> CpuTime:
-    return CpuTime(number, busy, 0.0, 0.0, 0.0)
+def times(number: int, busy: float, passed: float = 0.0) -> CpuTime:
+    return CpuTime(number, busy, 0.0, 0.0, idle_seconds=UPTIME + 10 * passed - busy - 1, iowait_seconds=1.0)
 
 
 def host(passed: float = 0.0, workloads: tuple[Workload, ...] | None = None, busy: float = 6.0) -> Host:
     """`busy`: seconds of ten in which each CPU runs somebody."""
     logical = Logical(
-        Cpu(times=tuple(times(number, 100 + busy * passed) for number in BOTH), runnable_tasks=4, tick_hz=250, page_table_levels=4),
+        Cpu(times=tuple(times(number, 100 + busy * passed, passed) for number in BOTH), runnable_tasks=4, tick_hz=250, page_table_levels=4),
         KernelMemory(),
         kvm=Kvm("kvm_intel", nested_paging=True),
     )

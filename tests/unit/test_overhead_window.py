@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from agent.model.host import Host
+from agent.model.logical import CpuTime
 from agent.model.values import CpuSet
 from agent.model.workload import Workload
 from agent.overhead.window import Activity, Window, difference
@@ -130,21 +131,26 @@ def test_one_host_is_each_workloads_life() -> None:
     assert Window(after).busy_cpus(BOTH) == pytest.approx(2 * 106 / 1010)
 
 
-def _times(host: Host, *pairs: tuple[int, float]) -> Host:
-    return replace(host, logical=replace(host.logical, cpu=replace(host.logical.cpu, times=tuple(times(*pair) for pair in pairs))))
+def _times(host: Host, *found: CpuTime) -> Host:
+    return replace(host, logical=replace(host.logical, cpu=replace(host.logical.cpu, times=found)))
 
 
 def test_busy_cpus() -> None:
-    window = Window(_times(host(1.0), (0, 104), (1, 250)), host(), 10.0)
+    window = Window(_times(host(1.0), times(0, 104, 1.0), times(1, 110, 1.0)), host(), 10.0)
     assert window.busy_cpus(CpuSet((0,))) == pytest.approx(0.4)
     assert window.busy_cpus(BOTH) == pytest.approx(1.4)
     assert window.busy_cpus(CpuSet()) is None
 
 
+def test_idle_time_says_what_modes_sampled_at_ticks_do_not() -> None:
+    sampled = replace(times(0, 104, 1.0), user_seconds=108.0)
+    assert Window(_times(host(1.0), sampled), host(), 10.0).busy_cpus(CpuSet((0,))) == pytest.approx(0.4)
+
+
 def test_a_cpu_that_went_offline_or_came_is_unknown_and_spoils_no_other() -> None:
-    gone = Window(_times(host(1.0), (0, 104)), host(), 10.0)
-    came = Window(host(1.0), _times(host(), (0, 100)), 10.0)
-    reset = Window(_times(host(1.0), (0, 106), (1, 3)), host(), 10.0)
+    gone = Window(_times(host(1.0), times(0, 104, 1.0)), host(), 10.0)
+    came = Window(host(1.0), _times(host(), times(0, 100)), 10.0)
+    reset = Window(_times(host(1.0), times(0, 106, 1.0), CpuTime(1, 3.0, 0.0, 0.0, 2.0)), host(), 10.0)
     for window in (gone, came, reset):
         assert window.busy_cpus(CpuSet((1,))) is None
         assert window.busy_cpus(BOTH) is None
