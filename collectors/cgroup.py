@@ -35,8 +35,8 @@ _OWNERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("containerd", re.compile(rf"cri-containerd-({_HEX})\.scope")),
     ("cri-o", re.compile(rf"crio-({_HEX})(?:\.scope)?")),
     ("kubernetes", re.compile(rf".*/pod[0-9a-f-]{{36}}/({_HEX})")),
-    ("lxc", re.compile(r"lxc\.payload\.(.+)|.*/lxc/([^/]+)")),
-    ("nspawn", re.compile(r"systemd-nspawn@(.+)\.service|machine-(?!qemu)(?!lxc)(.+)\.scope")),
+    ("lxc", re.compile(r"lxc\.payload\.(.+)|.*/lxc/([^/]+)", re.DOTALL)),
+    ("nspawn", re.compile(r"systemd-nspawn@(.+)\.service|machine-(?!qemu)(?!lxc)(.+)\.scope", re.DOTALL)),
 )
 
 
@@ -213,7 +213,7 @@ def _group(root: SysRoot, path: str, unified: str | None, v1: dict[str, str], mo
     return Group(
         printable(path),
         root.inode(home) if home else None,
-        root.parse(f"{v2}/cgroup.controllers", lambda text: tuple(text.split())) if v2 else None,
+        root.parse(f"{v2}/cgroup.controllers", lambda text: tuple(text.split()), blank=True) if v2 else None,
         cpu=_some((_cpu_v1 if "cpu" in v1 else _cpu_v2)(root, cpu, place("cpuacct"))) if cpu else None,
         cpuset=_some(_cpuset(root, cpuset, "cpuset" in v1)) if cpuset else None,
         memory=_some((_memory_v1 if "memory" in v1 else _memory_v2)(root, memory)) if memory else None,
