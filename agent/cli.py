@@ -95,7 +95,8 @@ def _record(parsed: argparse.Namespace) -> int:
     import time
 
     from agent.sample import Errands, take
-    from collectors.sysroot import Recorder, Unavailable
+    from collectors.recorder import Recorder
+    from collectors.sysroot import Unavailable
 
     config = _config(parsed)
     try:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from mmap import PAGESIZE
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-from agent.model.values import Reason, decode_value, encode_value
+from agent.model.values import Reason, decode_value
 from collectors.text import Malformed, printable
 
 T = TypeVar("T")
@@ -163,19 +162,6 @@ class SysRoot:
         """The names of the directories in a directory (links to directories are not), sorted."""
         return tuple(sorted(name for name, is_directory in self._entries(path) if is_directory))
 
-    def link(self, path: str) -> str | None:
-        """Where a symbolic link points, as it is written."""
-        head, _, name = path.rpartition("/")
-        try:
-            fd = self._open(head or ".", os.O_PATH | os.O_DIRECTORY)
-            try:
-                return os.readlink(os.fsencode(name), dir_fd=fd).decode("utf-8", "backslashreplace")
-            finally:
-                os.close(fd)
-        except OSError as error:
-            self._refuse(path, error)
-            return None
-
     def inode(self, path: str) -> int | None:
         """The inode: with the path, the identity of a cgroup. A recording keeps it in its mark."""
         if self.mark is not None:
@@ -290,86 +276,6 @@ class SysRoot:
         # A FIFO in a foreign tree would hold us until somebody writes. openat2() refuses O_PATH with flags it would ignore.
         wait = 0 if flags & os.O_PATH else os.O_NONBLOCK
         return _openat2()(self._fd, path, flags | os.O_CLOEXEC | wait)
-
-
-class Recorder(SysRoot):
-    """A root that copies what is read through it into `into`. `close()` writes the mark."""
-
-    def __init__(self, path: str | Path, into: str | Path, taken_at: float, version: str) -> None:
-        super().__init__(path)
-        self.into = Path(into)
-        self.made = Mark(taken_at, version, PAGESIZE)
-
-    def raw(self, path: str) -> bytes | None:
-        with self._noting(path):
-            data = super().raw(path)
-            if data is not None:
-                self._store(path, data)
-            return data
-
-    def _required(self, path: str) -> bytes:
-        try:
-            data = super()._required(path)
-        except Unavailable as error:
-            if error.reason != "absent":
-                name = printable(path)
-                self.made.refusals[name] = Refusal(name, error.reason, error.detail.removeprefix(f"{path}: "))
-            raise
-        self._store(path, data)
-        return data
-
-    def link(self, path: str) -> str | None:
-        with self._noting(path):
-            target = super().link(path)
-        if target is not None:
-            place = self._place(path)
-            if not place.is_symlink() and not place.exists():
-                place.symlink_to(target)
-        return target
-
-    def inode(self, path: str) -> int | None:
-        number = super().inode(path)
-        if number is not None:
-            self.made.inodes[printable(path)] = number
-        return number
-
-    def reply(self, name: str, kind: type[T], ask: Callable[[], T]) -> T:
-        path = f"replies/{name}.json"
-        try:
-            answer = super().reply(name, kind, ask)
-        except Unavailable as error:
-            self.made.refusals[path] = Refusal(path, error.reason, printable(error.detail), error.remedy)
-            raise
-        self._store(path, msgspec.json.format(msgspec.json.encode(answer, enc_hook=encode_value), indent=1))
-        return answer
-
-    def _entries(self, path: str) -> list[tuple[str, bool]]:
-        with self._noting(path):
-            entries = super()._entries(path)
-        for name, is_directory in entries:
-            if is_directory:
-                self._place(f"{path}/{name}").mkdir(exist_ok=True)
-        return entries
-
-    def close(self) -> None:
-        (self.into / MARK).write_bytes(msgspec.json.format(msgspec.json.encode(self.made), indent=1))
-
-    @contextmanager
-    def _noting(self, path: str) -> Iterator[None]:
-        known = len(self.refusals)
-        yield
-        for refusal in self.refusals[known:]:
-            self.made.refusals[refusal.path] = refusal
-
-    def _place(self, path: str) -> Path:
-        place = self.into / path
-        if path.startswith("/") or ".." in place.parts:
-            raise ValueError(f"{path} leads outside the recording")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        return place
-
-    def _store(self, path: str, data: bytes) -> None:
-        self._place(path).write_bytes(data)
 
 
 def _decode(data: bytes) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import reduce
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from agent.model.values import CpuSet, Limit
-from agent.model.workload import Control, Cpu, Guest, LinearMemory, Memory, Placement, Stack, Thread, VCpu, Workload
+from agent.model.values import CpuSet
+from agent.model.workload import Guest, LinearMemory, Memory, Placement, Stack, Thread, VCpu, Workload
+from agent.normalise.groups import Tree, controls_of, cpu_of, cpuset_of, memory_of, tree_of
 from agent.sample import Sample
 from collectors import cgroup, libvirt_domains, proc_task
 
@@ -21,22 +21,9 @@ _VCPU_THREAD = re.compile(r"CPU (\d{1,4})/(KVM|TCG)")
 _EMPTY_STACK = Stack((), ())
 
 
-class _Tree(NamedTuple):
-    """The groups by path, and which version each controller is in."""
-
-    groups: dict[str, cgroup.Group]
-    controllers: dict[str, str]
-
-
-def _tree(sample: Sample) -> _Tree:
-    if sample.cgroups is None:
-        return _Tree({}, {})
-    return _Tree({group.path: group for group in sample.cgroups.groups}, sample.cgroups.controllers)
-
-
 def containers(sample: Sample) -> tuple[Workload, ...]:
     """One workload for each container group with a process in it, or in a group below it."""
-    tree = _tree(sample)
+    tree = tree_of(sample)
     groups = tree.groups
     names = {container.id: (engine.name, container) for engine in sample.engines or () for container in engine.containers}
     tasks = {group.pid: group for group in sample.tasks or ()}
@@ -68,9 +55,9 @@ def containers(sample: Sample) -> tuple[Workload, ...]:
                 memory_mode="shared-kernel",
                 isolation="namespaces and cgroup",
                 stack=_EMPTY_STACK,
-                cpu=_cpu(tree, home, threads),
-                memory=_memory(tree, home, live),
-                placement=Placement(*_cpuset(tree, home), last_cpus=_threads_cpus(threads)),
+                cpu=cpu_of(tree, home, threads),
+                memory=memory_of(tree, home, live),
+                placement=Placement(*cpuset_of(tree, home), last_cpus=_threads_cpus(threads)),
                 parent=outer[1] if outer else None,
                 state=known[1].state if known else None,
                 image=known[1].image if known else None,
@@ -78,7 +65,7 @@ def containers(sample: Sample) -> tuple[Workload, ...]:
                 pid=live[0].pid if live else None,
                 processes=len(pids) if None not in lists else None,
                 started_seconds=_started(threads),
-                controls=tuple(_controls(home, tree.controllers)),
+                controls=tuple(controls_of(home, tree.controllers)),
                 threads=threads,
             )
         )
@@ -89,7 +76,7 @@ def machines(sample: Sample) -> tuple[Workload, ...]:
     """One workload for each running domain, its vCPUs joined with the threads that run them."""
     processes = {process.vm_uuid: process.pid for process in sample.table or () if process.vm_uuid}
     tasks = {group.pid: group for group in sample.tasks or ()}
-    tree = _tree(sample)
+    tree = tree_of(sample)
     online = sample.cpus.online if sample.cpus else None
     found = []
     for hypervisor in sample.hypervisors or ():
@@ -115,7 +102,7 @@ def machines(sample: Sample) -> tuple[Workload, ...]:
                     isolation="hardware virtualization" if domain.definition.type == "kvm" else "emulation",
                     stack=_EMPTY_STACK,
                     # A machine's run time and delay are its vCPUs': what its emulator threads wait is not the guest's.
-                    cpu=_cpu(tree, home, whole),
+                    cpu=cpu_of(tree, home, whole),
                     memory=_guest_memory(sample, domain, tree, home, process),
                     placement=Placement(_union([vcpu.affinity for vcpu in vcpus]), last_cpus=_threads_cpus(whole)),
                     parent=owner[1] if owner else None,
@@ -125,7 +112,7 @@ def machines(sample: Sample) -> tuple[Workload, ...]:
                     processes=1 if pid is not None else None,
                     started_seconds=_started(threads),
                     guest=_guest(domain),
-                    controls=tuple(_controls(home, tree.controllers)) if home else (),
+                    controls=tuple(controls_of(home, tree.controllers)) if home else (),
                     vcpus=vcpus,
                     # A thread without a name may be a vCPU's.
                     threads=tuple(thread for thread in threads if thread not in running and thread.name is not None),
@@ -138,7 +125,7 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
     """One workload for each process that holds linear memories."""
     tasks = {group.pid: group for group in sample.tasks or ()}
     names = {process.pid: process.name for process in sample.table or ()}
-    tree = _tree(sample)
+    tree = tree_of(sample)
     found = []
     for process in sample.sandboxes or ():
         live = tasks.get(process.pid)
@@ -180,9 +167,9 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
                 memory_mode="linear",
                 isolation="bounds-checked linear memory",
                 stack=_EMPTY_STACK,
-                cpu=_cpu(tree, home, threads, own_group=False),
+                cpu=cpu_of(tree, home, threads, own_group=False),
                 memory=replace(
-                    _memory(tree, home, [live], own_group=False),
+                    memory_of(tree, home, [live], own_group=False),
                     allotted_bytes=sum(memory.size_bytes for memory in memories),
                     backing_bytes=None if None in resident else sum(size for size in resident if size is not None),
                 ),
@@ -250,12 +237,12 @@ def _guest(domain: libvirt_domains.Domain) -> Guest:
     )
 
 
-def _path(tree: _Tree, process: proc_task.TaskGroup) -> str | None:
+def _path(tree: Tree, process: proc_task.TaskGroup) -> str | None:
     """The group of a process in the hierarchy that has the CPU controller."""
     return process.cgroups.get("cpu" if tree.controllers.get("cpu") == "v1" else "")
 
 
-def _vm_group(tree: _Tree, process: proc_task.TaskGroup | None) -> cgroup.Group | None:
+def _vm_group(tree: Tree, process: proc_task.TaskGroup | None) -> cgroup.Group | None:
     """The machine's group: libvirt puts QEMU into an "emulator" child, on systemd hosts inside a "libvirt" one."""
     path = _path(tree, process) if process else None
     if path is None:
@@ -265,131 +252,21 @@ def _vm_group(tree: _Tree, process: proc_task.TaskGroup | None) -> cgroup.Group 
     return tree.groups.get(path)
 
 
-def _tightest(tree: _Tree, home: cgroup.Group | None, controller: str) -> tuple[Limit | None, str | None]:
-    """The smallest limit of a group and its ancestors, and whose it is: nobody's where none is set.
-
-    None when one of them should state a limit and does not: the tightest of the rest may not be the tightest.
-    """
-    found, path = [], home.path if home else ""
-    while path:
-        group = tree.groups.get(path)
-        limit = _limit(group, controller) if group else None
-        if limit is not None:
-            found.append((limit, path))
-        elif path != "/" and _must_state(tree, group, controller):
-            return None, None
-        path = "" if path == "/" else path.rpartition("/")[0] or "/"
-    if not found:
-        return None, None
-    limit, by = min(found, key=lambda entry: entry[0])
-    return limit, None if limit.unlimited else by
-
-
-def _limit(group: cgroup.Group, controller: str) -> Limit | None:
-    """CPUs (quota by period) or bytes."""
-    if controller == "memory":
-        return group.memory.max_bytes if group.memory else None
-    if group.cpu is None or group.cpu.quota_usec is None or not group.cpu.period_usec:
-        return None
-    return Limit(group.cpu.quota_usec / group.cpu.period_usec)
-
-
-def _must_state(tree: _Tree, group: cgroup.Group | None, controller: str) -> bool:
-    """On v2 a group states limits of the controllers that are enabled in it, on v1 every group does."""
-    if tree.controllers.get(controller) == "v1":
-        return True
-    return group is None or group.controllers is None or controller in group.controllers
-
-
-def _cpu(tree: _Tree, home: cgroup.Group | None, threads: tuple[Thread, ...], own_group: bool = True) -> Cpu:
-    """`own_group`: the group is the workload's alone, so that its usage is the workload's, too."""
-    runs = [thread.run_ns for thread in threads]
-    delays = [thread.delay_ns for thread in threads]
-    slices = [thread.timeslices for thread in threads]
-    limit, by = _tightest(tree, home, "cpu")
-    cpu = home.cpu if home and home.cpu and own_group else cgroup.Cpu()
-    stall = home.pressure.get("cpu") if home and own_group else None
-    return Cpu(
-        cpu.quota_usec,
-        cpu.period_usec,
-        cpu.burst_usec,
-        cpu.weight,
-        cpu.shares,
-        limit,
-        by,
-        cpu.usage_usec,
-        cpu.user_usec,
-        cpu.system_usec,
-        cpu.periods,
-        cpu.throttled_periods,
-        cpu.throttled_usec,
-        run_ns=_sum(runs),
-        delay_ns=_sum(delays),
-        timeslices=_sum(slices),
-        pressure_some_usec=stall.some_usec if stall else None,
-        pressure_full_usec=stall.full_usec if stall else None,
-    )
-
-
-def _memory(tree: _Tree, home: cgroup.Group | None, processes: Sequence[proc_task.TaskGroup], own_group: bool = True) -> Memory:
-    limit, by = _tightest(tree, home, "memory")
-    memory = home.memory if home and home.memory and own_group else cgroup.Memory()
-    stall = home.pressure.get("memory") if home and own_group else None
-    return Memory(
-        memory.min_bytes,
-        memory.low_bytes,
-        memory.high_bytes,
-        memory.max_bytes,
-        memory.soft_limit_bytes,
-        memory.swap_max_bytes,
-        limit,
-        by,
-        memory.current_bytes,
-        memory.peak_bytes,
-        memory.swap_bytes,
-        memory.kernel_bytes,
-        # Pages that processes share are in the resident size of each: one process only is a sum.
-        resident_bytes=processes[0].resident_bytes if len(processes) == 1 else None,
-        page_table_bytes=_sum([process.page_table_bytes for process in processes]),
-        anon_huge_bytes=_sum([process.anon_huge_bytes for process in processes]),
-        pressure_some_usec=stall.some_usec if stall else None,
-        pressure_full_usec=stall.full_usec if stall else None,
-        oom_group=memory.oom_group,
-        oom_kill_disable=memory.oom_kill_disable,
-        under_oom=memory.under_oom,
-        events=memory.events,
-        stat=memory.stat,
-    )
-
-
 def _guest_memory(
     sample: Sample,
     domain: libvirt_domains.Domain,
-    tree: _Tree,
+    tree: Tree,
     home: cgroup.Group | None,
     process: proc_task.TaskGroup | None,
 ) -> Memory:
     backing = next((guest for guest in sample.guests or () if process and guest.pid == process.pid), None)
     return replace(
-        _memory(tree, home, [process] if process else []),
+        memory_of(tree, home, [process] if process else []),
         allotted_bytes=domain.memory_bytes,
         allotted_max_bytes=domain.max_memory_bytes,
         backing_bytes=backing.resident_bytes if backing else None,
         backing_huge_bytes=backing.huge_bytes if backing else None,
     )
-
-
-def _cpuset(tree: _Tree, home: cgroup.Group) -> tuple[CpuSet | None, CpuSet | None]:
-    """CPUs and nodes that a group may use: its own cpuset's, or on v2 that of the nearest ancestor which has one."""
-    group: cgroup.Group | None = home
-    while group is not None:
-        if group.cpuset is not None:
-            # Kernels before 3.17 have no effective sets on v1: what is configured is in force.
-            return group.cpuset.cpus_effective or group.cpuset.cpus, group.cpuset.mems_effective or group.cpuset.mems
-        if group.path == "/" or _must_state(tree, group, "cpuset"):
-            break
-        group = tree.groups.get(group.path.rpartition("/")[0] or "/")
-    return None, None
 
 
 def _threads_cpus(threads: Sequence[Thread | VCpu]) -> CpuSet | None:
@@ -404,43 +281,7 @@ def _union(sets: Sequence[CpuSet | None]) -> CpuSet | None:
     return reduce(CpuSet.__or__, known) if known and len(known) == len(sets) else None
 
 
-def _controls(home: cgroup.Group, controllers: dict[str, str]) -> Iterable[Control]:
-    """The controls of both versions beside each other. A pair that differs in meaning shows the one that was read only."""
-    cpu, memory, cpuset = home.cpu or cgroup.Cpu(), home.memory or cgroup.Memory(), home.cpuset or cgroup.Cpuset()
-    rows: tuple[tuple[str, str, str | None, str | None, Limit | int | CpuSet | bool | None, str], ...] = (
-        ("cpu", "quota", "cpu.cfs_quota_us", "cpu.max", cpu.quota_usec, "usec"),
-        ("cpu", "period", "cpu.cfs_period_us", "cpu.max", cpu.period_usec, "usec"),
-        ("cpu", "burst", "cpu.cfs_burst_us", "cpu.max.burst", cpu.burst_usec, "usec"),
-        ("cpu", "share", "cpu.shares", "cpu.weight", cpu.shares if cpu.shares is not None else cpu.weight, "weight"),
-        ("cpuset", "CPUs", "cpuset.cpus", "cpuset.cpus", cpuset.cpus, "cpus"),
-        ("cpuset", "nodes", "cpuset.mems", "cpuset.mems", cpuset.mems, "nodes"),
-        ("memory", "hard limit", "memory.limit_in_bytes", "memory.max", memory.max_bytes, "bytes"),
-        ("memory", "soft limit", "memory.soft_limit_in_bytes", None, memory.soft_limit_bytes, "bytes"),
-        ("memory", "protection", None, "memory.low", memory.low_bytes, "bytes"),
-        ("memory", "throttle limit", None, "memory.high", memory.high_bytes, "bytes"),
-        ("memory", "OOM killer off", "memory.oom_control", None, memory.oom_kill_disable, "flag"),
-        ("memory", "OOM kills the whole group", None, "memory.oom.group", memory.oom_group, "flag"),
-        ("memory", "usage", "memory.usage_in_bytes", "memory.current", memory.current_bytes, "bytes"),
-    )
-    for controller, name, v1, v2, value, unit in rows:
-        file = v1 if controllers.get(controller) == "v1" else v2
-        if value is not None and file is not None:
-            yield Control(name, v1, v2, file, _plain(value), unit)
-
-
-def _plain(value: Limit | int | CpuSet | bool) -> int | str | bool:
-    if isinstance(value, Limit):
-        return "max" if value.unlimited else int(value)
-    return str(value) if isinstance(value, CpuSet) else value
-
-
 def _started(threads: tuple[Thread, ...]) -> float | None:
     starts = [thread.start_ticks for thread in threads]
     known = [ticks for ticks in starts if ticks is not None]
     return min(known) / proc_task.USER_HZ if known and len(known) == len(starts) else None
-
-
-def _sum(values: Sequence[int | None]) -> int | None:
-    """None when a part of it is not known: a smaller sum would be a wrong one."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known and len(known) == len(values) else None

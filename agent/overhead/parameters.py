@@ -25,11 +25,6 @@ class Param(Fact, frozen=True):
     origin: Literal["default", "calibrated", "measured", "configured"] = "default"
 
 
-def exactly(name: str, unit: str, value: float, source: str) -> Param:
-    """A figure that the host states."""
-    return Param(name, unit, value, value, value, source, "measured")
-
-
 def bounds(formula: Callable[..., float], *params: Param) -> tuple[float, float, float]:
     """Point, lowest and highest value over the corners of the intervals: hard bounds where `formula` is monotone in each parameter."""
     point = formula(*(param.mode for param in params))

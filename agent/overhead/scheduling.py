@@ -8,6 +8,16 @@ from __future__ import annotations
 
 import math
 
+from agent.model.snapshot import Prediction
+from agent.model.workload import Workload
+from agent.overhead import parameters
+from agent.overhead.prediction import prediction, weaknesses
+from agent.overhead.throttling import edge_share, held_threads
+from agent.overhead.window import Activity, Window
+
+SATURATED = 0.95
+"""Busy share of the allowed CPUs above which no queue formula holds."""
+
 
 def base_slice_seconds(cpus: int, norm_seconds: float) -> float:
     """s_norm * (1 + log2(min(CPUs, 8))): sysctl_sched_tunable_scaling is logarithmic by default."""
@@ -47,3 +57,109 @@ def saturated_delay(own_threads: float, other_threads: float, cpus: int) -> floa
     if total <= cpus or own_threads <= 0:
         return 0.0
     return own_threads * (1 - cpus / total)
+
+
+def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> Prediction | None:
+    """Seconds of delay in a second, summed over the workload's threads (of a machine: its vCPUs'; the host level of two).
+
+    The kernel counts the time in which a group's quota holds its runnable threads back as their run delay, on 6.18, too, which
+    dequeues them. A group waits in that time for its quota and in the rest, `eligible`, for a CPU.
+    """
+    cpus = workload.placement.allowed_cpus
+    busy = window.busy_cpus(cpus) if cpus else None
+    run, runnable, stopped = activity.run_seconds, activity.runnable_threads, _stopped(workload, activity)
+    if not cpus or busy is None or window.cpu_seconds is None or run is None or runnable is None or stopped is None:
+        return None
+    own = run / activity.seconds
+    # Both are averages, each over its own time: a workload's life may be shorter than the CPUs'.
+    others = max(0.0, busy - run / window.cpu_seconds)
+    # States are two moments only; what ran or was stopped was runnable.
+    threads = max(runnable, own + stopped)
+    if stopped and activity.periods is None:
+        return None
+    held = held_threads(stopped, threads, len(cpus))
+    eligible = min(1.0, max(1 - held / threads, own / len(cpus))) if held else 1.0
+    demand = own / eligible if own else 0.0
+    flags = weaknesses(activity, window)
+    limit = workload.cpu.limit_cpus
+    unseen = (
+        limit is not None and not limit.unlimited and (activity.throttled_seconds is None or workload.cpu.limited_by != workload.cgroup)
+    )
+    if unseen or workload.cpu.weight not in (None, 100) or workload.cpu.shares not in (None, 1024):
+        # What a group above holds back is not in this one's counters, and threads count as equals.
+        flags.append("extrapolated")
+    inputs = {"cpus": float(len(cpus)), "own_busy_cpus": own, "other_busy_cpus": others, "held_threads": held}
+    if (demand + others) / len(cpus) >= SATURATED:
+        tasks, elsewhere = window.runnable_tasks, window.busy_cpus(window.after.physical.cpus.online - cpus)
+        if tasks is None or (elsewhere is None and not window.after.physical.cpus.online <= cpus):
+            return None
+        # The tasks of the host that are not ours, nor run on a CPU that we may not use: at most these compete.
+        crowd = max(others, tasks - (threads - held) - (elsewhere or 0.0))
+        low = saturated_delay(demand, others, len(cpus))
+        point = saturated_delay(threads, math.sqrt(others * crowd), len(cpus))
+        high = saturated_delay(threads, crowd, len(cpus))
+        interval = (point, min(low, point), max(high, point))
+        inputs |= {"own_runnable_threads": threads, "other_runnable_tasks": crowd}
+        formula = "held + eligible*n*(1 - m/(n + k)): n own and k other runnable threads of equal weight on m CPUs"
+        flags.append("saturated")
+    else:
+        unsaturated = _unsaturated(window, activity, len(cpus), demand, others, inputs)
+        if unsaturated is None:
+            return None
+        # It counts timeslices, all of which are in the eligible time.
+        interval = (unsaturated[0] / eligible, unsaturated[1] / eligible, unsaturated[2] / eligible)
+        formula = "held + timeslices/s * (phi*W + wake-up); W between Erlang C over m CPUs and rho/(1-rho), times the mean burst"
+    # Both counters, of the delay and of the stop, grow when the wait is over: what is cut off at the ends of the window differs.
+    cut = held * edge_share(activity.periods or 0) if held else 0.0
+    point, low, high = (held + eligible * figure for figure in interval)
+    low, high = max(0.0, low - cut), high + cut
+    if held:
+        # Beside others a thread of a group out of quota may wait without being stopped, but no longer than it does not run.
+        high = max(high, threads - own + cut)
+    measured = None if activity.delay_seconds is None else activity.delay_seconds / activity.seconds
+    source = "/proc/PID/task/TID/schedstat, field 2"
+    return prediction(
+        workload, "run_queue_delay", (point, low, high), "seconds/second", "contention", formula, inputs, flags, measured, source
+    )
+
+
+def _stopped(workload: Workload, activity: Activity) -> float | None:
+    """Run queues of the group that stand still, on average; none without a quota of its own."""
+    if activity.throttled_seconds is not None:
+        return activity.throttled_seconds / activity.seconds
+    return 0.0 if workload.cpu.quota_usec is None or workload.cpu.quota_usec.unlimited else None
+
+
+def _unsaturated(
+    window: Window, activity: Activity, cpus: int, own: float, others: float, inputs: dict[str, float]
+) -> tuple[float, float, float] | None:
+    slices, run, active = activity.timeslices, activity.run_seconds, activity.active_threads
+    virtual, online = window.after.identity.virtualization, len(window.after.physical.cpus.online)
+    if slices is None or run is None or active is None or virtual is None or not online:
+        return None
+    if not slices or not run:
+        return 0.0, 0.0, 0.0
+    wake = parameters.WAKE_GUEST if virtual.kind == "guest" else parameters.WAKE
+    # To one thread its siblings are others, too.
+    utilisation = min(SATURATED, (others + own * (1 - 1 / max(1, active))) / cpus)
+
+    # A stated tick is not asked for: few kernels show their configuration, and a figure must not depend on whether they do.
+    def burst(norm: float, tick: float) -> float:
+        return min(run / slices, slice_seconds(base_slice_seconds(online, norm), tick))
+
+    norm, tick, rate = parameters.SLICE_NORM, parameters.TICK_HZ, slices / activity.seconds
+    queued = parameters.QUEUED
+    balanced, alone = wait_balanced_seconds(cpus, utilisation, 1.0), wait_alone_seconds(utilisation, 1.0)
+    mean = burst(norm.mode, tick.mode)
+    inputs |= {
+        "timeslices_per_second": rate,
+        "utilisation_by_others": utilisation,
+        "mean_burst_seconds": mean,
+        "queued_share": queued.mode,
+        "wake_up_seconds": wake.mode,
+    }
+    return (
+        rate * (queued.mode * math.sqrt(balanced * alone) * mean + wake.mode),
+        rate * (queued.lo * balanced * burst(norm.lo, tick.hi) + wake.lo),
+        rate * (queued.hi * alone * burst(norm.hi, tick.lo) + wake.hi),
+    )

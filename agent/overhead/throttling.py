@@ -9,6 +9,13 @@ wait behind others has not asked for quota yet and is not stopped: beside others
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+
+from agent.model.snapshot import Prediction
+from agent.model.workload import Workload
+from agent.overhead import parameters
+from agent.overhead.prediction import prediction, weaknesses
+from agent.overhead.window import Activity, Window
 
 
 def exhausted_after_seconds(quota: float, threads: float) -> float:
@@ -102,3 +109,73 @@ def _spitzer(shape: float, load: float, above: bool) -> float:
             break
         n += step
     return total
+
+
+def throttled(workload: Workload, window: Window, activity: Activity) -> Iterable[Prediction | None]:
+    """Share of periods with throttling, and throttled time, of a group with a quota of its own."""
+    cpu, cpus = workload.cpu, workload.placement.allowed_cpus
+    if cpu.quota_usec is None or cpu.quota_usec.unlimited or not cpu.period_usec or not cpus:
+        return
+    usage, runnable, periods = activity.usage_seconds, activity.runnable_threads, activity.periods
+    quota, period = cpu.quota_usec * 1e-6, cpu.period_usec * 1e-6
+    if usage is None or runnable is None or periods is None or quota <= 0 or period <= 0:
+        return
+    threads = min(runnable, float(len(cpus)))
+    flags = weaknesses(activity, window)
+    inputs = {"quota_seconds": quota, "period_seconds": period, "runnable_threads": runnable, "cpus": float(len(cpus)), "periods": periods}
+    # Without an active period nothing was measured: no share of none.
+    share = None if not periods or activity.throttled_periods is None else activity.throttled_periods / periods
+    time = None if activity.throttled_seconds is None else activity.throttled_seconds / activity.seconds
+    edge = edge_share(periods)
+    mean = usage / max(1, periods)
+    reach = min(max(threads, 1.0, math.ceil(min(usage / activity.seconds, len(cpus)))), float(len(cpus)))
+    overrun = parameters.SLICE_RETURN.hi * min(len(cpus), math.ceil(max(threads, 1.0)))
+    # Demand beyond the quota cannot be seen in the usage; that the threads never sleep, and use it up, can.
+    bound = threads * period > quota and mean >= 0.95 * (1 - edge) * quota
+    others = 0.0
+    if bound:
+        busy = window.busy_cpus(cpus)
+        if busy is None or window.cpu_seconds is None:
+            return
+        others = max(0.0, busy - usage / window.cpu_seconds)
+        inputs |= {"other_busy_cpus": others}
+        shares = (1.0, max(0.0, throttled_share_beside(quota, period, threads, others) - overrun / quota - edge), 1.0)
+        formula = "1: threads that never sleep and may use more than the quota in a period are stopped in each"
+    else:
+        shares = _shares(mean, cpu.burst_usec or 0, quota, period, reach, overrun, edge)
+        inputs |= {"mean_demand_seconds": mean, "variation": parameters.BURSTINESS.mode}
+        formula = "token bucket of quota + burst, demand by period gamma distributed with the measured mean"
+    source = "cpu.stat nr_throttled/nr_periods"
+    weak = flags if bound else [*flags, "prior_only"]
+    yield prediction(workload, "throttled_periods", shares, "ratio", "contention", formula, inputs, weak, share, source)
+    if bound:
+        fewest, most = max(quota / period, math.floor(threads)), min(float(len(cpus)), math.ceil(threads))
+        point = throttled_seconds(quota, period, threads) / period
+        low = throttled_seconds_beside(quota + overrun, period, fewest, others) / period * (1 - edge)
+        high = throttled_seconds(quota, period, most) / period * (1 + edge)
+        interval = (point, min(low, point), max(high, point))
+        formula = "(n*P - Q)/P: each of n run queues stands still while its CPU does not run the group"
+        source = "cpu.stat throttled time"
+        yield prediction(workload, "throttled_time", interval, "seconds/second", "contention", formula, inputs, flags, time, source)
+
+
+def edge_share(periods: int) -> float:
+    """The periods at both ends of the window are seen in part, and a share of few periods is a coarse number."""
+    return min(1.0, 1.5 / max(1, periods))
+
+
+def _shares(
+    mean: float, burst_usec: int, quota: float, period: float, threads: float, overrun: float, edge: float
+) -> tuple[float, float, float]:
+    """Point and interval over the variation of demand and the quota that CPUs overrun, or keep from one another."""
+
+    def share(variation: float, served: float) -> float:
+        return throttled_periods_share(mean, variation, served, period, threads, burst_usec * 1e-6) if served > 0 else 1.0
+
+    wide = parameters.BURSTINESS
+    if mean <= 0 or quota >= threads * period:
+        point = low = 0.0
+    else:
+        point, low = share(wide.mode, quota), min(share(wide.lo, quota + overrun), share(wide.hi, quota + overrun))
+    high = max(share(wide.lo, quota - overrun), share(wide.hi, quota - overrun))
+    return point, max(0.0, min(low, point) - edge), min(1.0, max(high, point) + edge)

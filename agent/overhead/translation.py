@@ -7,7 +7,18 @@ number of references is its bound.
 
 from __future__ import annotations
 
-from agent.model.values import Fact
+from collections.abc import Iterable
+from typing import Literal
+
+from agent.model.snapshot import Prediction
+from agent.model.values import CpuSet, Fact
+from agent.model.workload import Workload
+from agent.overhead import parameters
+from agent.overhead.prediction import prediction
+from agent.overhead.window import Window
+
+PAGE_BYTES = 4096
+HUGE_PAGE_BYTES = 2 << 20
 
 PTE_BYTES = 8
 PER_TABLE = 512
@@ -73,3 +84,110 @@ def walk_nested_seconds(span: float, guest_page: float, host_page: float, caches
     host = walk_native_seconds(span, host_page, caches) - caches.fixed_seconds
     inner = walk_native_seconds(tables, host_page, caches) - caches.fixed_seconds
     return walk_native_seconds(span, guest_page, caches) + host + (effective_references(span, guest_page, caches) - 1) * inner
+
+
+def walks(workload: Workload, window: Window) -> Iterable[Prediction | None]:
+    """References of a page walk, and what one costs with the caches of this host."""
+    levels, kvm = window.after.logical.cpu.page_table_levels, window.after.logical.kvm
+    machine = workload.paradigm == "virtualization"
+    if machine and (workload.guest is None or workload.guest.accelerator != "kvm" or kvm is None):
+        # An emulator translates in software: there is no walk of the guest's.
+        return
+    nested = machine and kvm is not None and kvm.nested_paging is True
+    if machine and kvm is not None and kvm.nested_paging is None and kvm.vendor_module in (None, "kvm_intel", "kvm_amd"):
+        # These can do both. Others (a software MMU) cannot.
+        return
+    mapped = _mapped(workload)
+    if levels is None or levels < 2 or mapped is None:
+        return
+    used, huge = mapped
+    flags = ["no_counterpart"]
+    pages = levels - huge
+    inputs = {"levels": float(levels), "huge_page_share": huge}
+    smallest = references_native(levels, 1)
+    if nested:
+        # What pages the guest uses is not seen from here: 4 KiB is its default.
+        interval = (
+            levels * pages + levels + pages,
+            float(references_nested(smallest, smallest)),
+            float(references_nested(levels, levels)),
+        )
+        formula = "g*h + g + h, g levels in the guest and h on the host; a huge page saves one"
+    elif machine:
+        flags.append("shadow")
+        interval = (float(levels), float(smallest), float(levels))
+        formula = "g: shadow page tables are walked as native ones"
+    else:
+        interval = (pages, float(smallest), float(levels))
+        formula = "n levels; a huge page saves one"
+    yield prediction(workload, "walk_references", interval, "references/walk", "intrinsic", formula, inputs, flags)
+    yield _walk_cost(workload, window, nested, used, huge, flags)
+
+
+def _walk_cost(workload: Workload, window: Window, nested: bool, used: float, huge: float, flags: list[str]) -> Prediction | None:
+    capacities = _capacities(window, workload.placement.allowed_cpus)
+    if not capacities:
+        return None
+
+    def cost(pick: Literal["lo", "mode", "hi"]) -> float:
+        helps: Literal["lo", "mode", "hi"] = "hi" if pick == "lo" else "lo" if pick == "hi" else "mode"
+        latencies = (parameters.L1_SECONDS, parameters.L2_SECONDS, parameters.L3_SECONDS)[: len(capacities)]
+        caches = Hierarchy(
+            capacities,
+            tuple(getattr(latency, pick) for latency in latencies),
+            getattr(parameters.DRAM_SECONDS, pick),
+            getattr(parameters.STRUCTURE_HIT_SECONDS, pick),
+            getattr(parameters.LEAF_SHARE, helps),
+            {"lo": (64.0, 32.0), "mode": (32.0, 16.0), "hi": (16.0, 4.0)}[pick],
+        )
+        span = max(float(PAGE_BYTES), used * getattr(parameters.WORKING_SET_SHARE, pick))
+        # Which pages a guest uses is not seen from here: the smallest at worst, huge ones at best.
+        guest = HUGE_PAGE_BYTES if pick == "lo" else PAGE_BYTES
+        small = _walk(span, guest, PAGE_BYTES, nested, caches)
+        large = _walk(span, guest, HUGE_PAGE_BYTES, nested, caches)
+        share = {"lo": 1.0, "mode": huge, "hi": 0.0}[pick]
+        return share * large + (1 - share) * small
+
+    interval = (cost("mode"), cost("lo"), cost("hi"))
+    inputs = {"used_bytes": used, "huge_page_share": huge, "working_set_share": parameters.WORKING_SET_SHARE.mode} | {
+        f"l{level}_bytes": capacity for level, capacity in enumerate(capacities, 1)
+    }
+    formula = "fixed + leaf entry + upper entries past the paging-structure caches, each at the latency of the cache that holds it"
+    return prediction(workload, "walk_cost", interval, "seconds/walk", "intrinsic", formula, inputs, flags)
+
+
+def _walk(span: float, guest_page: int, page: int, nested: bool, caches: Hierarchy) -> float:
+    if nested:
+        return walk_nested_seconds(span, guest_page, page, caches)
+    return walk_native_seconds(span, page, caches)
+
+
+def _mapped(workload: Workload) -> tuple[float, float] | None:
+    """Mapped bytes of the workload, and how much of them lies in huge pages (0..1). One source for each kind, or none."""
+    held = workload.memory
+    used: int | None
+    match workload.paradigm:
+        case "virtualization":
+            used, whole, huge = held.backing_bytes, held.backing_bytes, held.backing_huge_bytes
+        case "containerization":
+            # v2, then v1, whose counts below the group are "total_".
+            stat = held.stat
+            anon, mapped, huge = stat.get("anon"), stat.get("file_mapped"), stat.get("anon_thp")
+            if anon is None:
+                anon, mapped, huge = stat.get("total_rss"), stat.get("total_mapped_file"), stat.get("total_rss_huge")
+            used = whole = None if anon is None or mapped is None else anon + mapped
+        case "sandbox":
+            used, whole, huge = held.backing_bytes, held.resident_bytes, held.anon_huge_bytes
+        case _:
+            used, whole, huge = held.resident_bytes, held.resident_bytes, held.anon_huge_bytes
+    if not used or not whole or huge is None or used < 0 or whole < 0:
+        return None
+    return float(used), min(1.0, max(0.0, huge / whole))
+
+
+def _capacities(window: Window, cpus: CpuSet | None) -> tuple[float, ...]:
+    """Bytes of the data caches of one allowed CPU, innermost first; none where a level's size is not known."""
+    cpu = next(iter(cpus), None) if cpus else None
+    sizes = {cache.level: cache.size_bytes for cache in window.after.physical.caches if cpu in cache.cpus and cache.type != "Instruction"}
+    known = [float(sizes.get(level) or 0) for level in range(1, max(sizes, default=0) + 1)]
+    return tuple(known[:3]) if all(size > 0 for size in known) else ()

@@ -14,7 +14,8 @@ from agent.config import Config
 from agent.normalise import normalise
 from agent.sample import Errands, take
 from agent.service import once, snapshot
-from collectors.sysroot import MARK, Recorder, SysRoot
+from collectors.recorder import Recorder
+from collectors.sysroot import MARK, SysRoot
 from exporters.json import render
 
 

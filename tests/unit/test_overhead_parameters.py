@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.overhead import parameters
-from agent.overhead.parameters import Param, bounds, exactly
+from agent.overhead.parameters import Param, bounds
 
 PARAMS = [value for value in vars(parameters).values() if isinstance(value, Param)]
 
@@ -17,11 +17,6 @@ def test_every_parameter_is_ordered_positive_and_has_a_source() -> None:
         assert 0 <= param.lo <= param.mode <= param.hi, param.name
         assert param.source
         assert param.unit
-
-
-def test_a_stated_figure_has_no_interval() -> None:
-    tick = exactly("tick", "1/second", 250, "/proc/config.gz")
-    assert (tick.lo, tick.mode, tick.hi, tick.origin) == (250, 250, 250, "measured")
 
 
 @st.composite

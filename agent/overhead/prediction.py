@@ -1,0 +1,59 @@
+"""One figure of the model as the snapshot holds it: its interval, its inputs, what weakens it, and the measurement beside it."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from agent.model.snapshot import Prediction
+from agent.model.workload import Workload
+from agent.overhead.window import Activity, Window
+
+Kind = Literal["intrinsic", "contention"]
+
+
+def weaknesses(activity: Activity, window: Window) -> list[str]:
+    """What weakens a contention figure."""
+    flags = ["since_start"] if activity.since_start else []
+    virtual = window.after.identity.virtualization
+    if virtual is not None and virtual.kind == "guest":
+        # This host's own steal is in every delay seen from inside it.
+        flags.append("host_is_guest")
+    return flags
+
+
+def prediction(
+    workload: Workload,
+    component: str,
+    interval: tuple[float, float, float],
+    unit: str,
+    kind: Kind,
+    formula: str,
+    inputs: dict[str, float],
+    flags: list[str],
+    measured: float | None = None,
+    source: str | None = None,
+) -> Prediction | None:
+    value, lo, hi = interval
+    # Counters of a broken machine may be any number; what comes of them is not a prediction.
+    if not all(math.isfinite(figure) and figure >= 0 for figure in (value, lo, hi, *inputs.values())):
+        return None
+    if measured is not None and not 0 <= measured < math.inf:
+        # Two sources that do not count the same (hugetlb pages are in no process's resident size), or a counter that was broken at birth.
+        measured = None
+    return Prediction(
+        workload.id,
+        component,
+        value,
+        lo,
+        hi,
+        unit,
+        kind,
+        formula,
+        inputs,
+        tuple(flags) or ("ok",),
+        measured,
+        source if measured is not None else None,
+        None if measured is None or value <= 0 else measured / value,
+        None if measured is None else lo <= measured <= hi,
+    )

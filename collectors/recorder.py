@@ -1,0 +1,88 @@
+"""The door with a copier behind it: what a pass reads and is answered goes into a directory that can be read in the host's place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from mmap import PAGESIZE
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from agent.model.values import encode_value
+from collectors.sysroot import MARK, Mark, Refusal, SysRoot, Unavailable
+from collectors.text import printable
+
+T = TypeVar("T")
+
+
+class Recorder(SysRoot):
+    """A root that copies what is read through it into `into`. `close()` writes the mark."""
+
+    def __init__(self, path: str | Path, into: str | Path, taken_at: float, version: str) -> None:
+        super().__init__(path)
+        self.into = Path(into)
+        self.made = Mark(taken_at, version, PAGESIZE)
+
+    def raw(self, path: str) -> bytes | None:
+        with self._noting(path):
+            data = super().raw(path)
+            if data is not None:
+                self._store(path, data)
+            return data
+
+    def _required(self, path: str) -> bytes:
+        try:
+            data = super()._required(path)
+        except Unavailable as error:
+            if error.reason != "absent":
+                name = printable(path)
+                self.made.refusals[name] = Refusal(name, error.reason, error.detail.removeprefix(f"{path}: "))
+            raise
+        self._store(path, data)
+        return data
+
+    def inode(self, path: str) -> int | None:
+        number = super().inode(path)
+        if number is not None:
+            self.made.inodes[printable(path)] = number
+        return number
+
+    def reply(self, name: str, kind: type[T], ask: Callable[[], T]) -> T:
+        path = f"replies/{name}.json"
+        try:
+            answer = super().reply(name, kind, ask)
+        except Unavailable as error:
+            self.made.refusals[path] = Refusal(path, error.reason, printable(error.detail), error.remedy)
+            raise
+        self._store(path, msgspec.json.format(msgspec.json.encode(answer, enc_hook=encode_value), indent=1))
+        return answer
+
+    def _entries(self, path: str) -> list[tuple[str, bool]]:
+        with self._noting(path):
+            entries = super()._entries(path)
+        for name, is_directory in entries:
+            if is_directory:
+                self._place(f"{path}/{name}").mkdir(exist_ok=True)
+        return entries
+
+    def close(self) -> None:
+        (self.into / MARK).write_bytes(msgspec.json.format(msgspec.json.encode(self.made), indent=1))
+
+    @contextmanager
+    def _noting(self, path: str) -> Iterator[None]:
+        known = len(self.refusals)
+        yield
+        for refusal in self.refusals[known:]:
+            self.made.refusals[refusal.path] = refusal
+
+    def _place(self, path: str) -> Path:
+        place = self.into / path
+        if path.startswith("/") or ".." in place.parts:
+            raise ValueError(f"{path} leads outside the recording")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
+
+    def _store(self, path: str, data: bytes) -> None:
+        self._place(path).write_bytes(data)
