@@ -100,7 +100,9 @@ class Service:
         then = {(gap.source, gap.reason): gap for gap in self._said}
         for key in sorted(now.keys() - then.keys()):
             remedy = now[key].remedy
-            log.warning("source %s is %s: %s%s", *key, now[key].detail, f" ({remedy})" if remedy else "")
+            # What a host does not have is worth knowing, what was refused or broke is worth a look.
+            level = logging.INFO if now[key].reason == "absent" else logging.WARNING
+            log.log(level, "source %s is %s: %s%s", *key, now[key].detail, f" ({remedy})" if remedy else "")
         for source, reason in sorted(then.keys() - now.keys()):
-            log.warning("source %s is not %s any more", source, reason)
+            log.info("source %s is not %s any more", source, reason)
         self._said = frozenset(gaps)

@@ -42,6 +42,10 @@ while threading.active_count() > 1:
 """
 
 
+# Twenty times a second awake, without a child that may end while it is read.
+WAKING = "mkfifo /tick; exec 3<>/tick; while :; do read -t 0.05 x <&3; done"
+
+
 @contextmanager
 def sandbox() -> Iterator[tuple[int, dict[int, int]]]:
     """The pid of a Python with three linear memories, and their sizes by base address."""
@@ -56,7 +60,7 @@ def sandbox() -> Iterator[tuple[int, dict[int, int]]]:
 @pytest.fixture(scope="module")
 def container(docker: host.Docker) -> Iterator[str]:
     options = ("--cpus", "1.5", "--cpuset-cpus", "0-1", "--memory", "256m", "--memory-reservation", "128m", "--cpu-shares", "512")
-    id_ = docker.run("--name", "first-light", *options, command=("sh", "-c", "while :; do sleep 0.01; done"))
+    id_ = docker.run("--name", "first-light", *options, command=("sh", "-c", WAKING))
     yield id_
     docker.remove(id_)
 
