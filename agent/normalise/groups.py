@@ -135,18 +135,18 @@ def cpuset_of(tree: Tree, home: cgroup.Group) -> tuple[CpuSet | None, CpuSet | N
 
 
 def controls_of(home: cgroup.Group, controllers: dict[str, str]) -> Iterable[Control]:
-    """The controls of both versions beside each other. A pair that differs in meaning shows the one that was read only."""
+    """The controls of both versions beside each other, with the one that was read: a value means what its own file says."""
     cpu, memory, cpuset = home.cpu or cgroup.Cpu(), home.memory or cgroup.Memory(), home.cpuset or cgroup.Cpuset()
     rows: tuple[tuple[str, str, str | None, str | None, Limit | int | CpuSet | bool | None, str], ...] = (
         ("cpu", "quota", "cpu.cfs_quota_us", "cpu.max", cpu.quota_usec, "usec"),
         ("cpu", "period", "cpu.cfs_period_us", "cpu.max", cpu.period_usec, "usec"),
         ("cpu", "burst", "cpu.cfs_burst_us", "cpu.max.burst", cpu.burst_usec, "usec"),
-        ("cpu", "share", "cpu.shares", "cpu.weight", cpu.shares if cpu.shares is not None else cpu.weight, "weight"),
+        ("cpu", "share", "cpu.shares", "cpu.weight", _either(cpu.shares, cpu.weight), "weight"),
         ("cpuset", "CPUs", "cpuset.cpus", "cpuset.cpus", cpuset.cpus, "cpus"),
         ("cpuset", "nodes", "cpuset.mems", "cpuset.mems", cpuset.mems, "nodes"),
         ("memory", "hard limit", "memory.limit_in_bytes", "memory.max", memory.max_bytes, "bytes"),
-        ("memory", "soft limit", "memory.soft_limit_in_bytes", None, memory.soft_limit_bytes, "bytes"),
-        ("memory", "protection", None, "memory.low", memory.low_bytes, "bytes"),
+        # What container engines call a reservation: v1 reclaims above it first, v2 protects what is below it.
+        ("memory", "soft limit", "memory.soft_limit_in_bytes", "memory.low", _either(memory.soft_limit_bytes, memory.low_bytes), "bytes"),
         ("memory", "throttle limit", None, "memory.high", memory.high_bytes, "bytes"),
         ("memory", "OOM killer off", "memory.oom_control", None, memory.oom_kill_disable, "flag"),
         ("memory", "OOM kills the whole group", None, "memory.oom.group", memory.oom_group, "flag"),
@@ -156,6 +156,11 @@ def controls_of(home: cgroup.Group, controllers: dict[str, str]) -> Iterable[Con
         file = v1 if controllers.get(controller) == "v1" else v2
         if value is not None and file is not None:
             yield Control(name, v1, v2, file, _plain(value), unit)
+
+
+def _either(v1: Limit | int | None, v2: Limit | int | None) -> Limit | int | None:
+    """Only one version has the controller."""
+    return v2 if v1 is None else v1
 
 
 def _plain(value: Limit | int | CpuSet | bool) -> int | str | bool:

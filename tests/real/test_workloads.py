@@ -107,6 +107,7 @@ def test_one_snapshot_holds_all_three(docker: host.Docker, libvirt: host.Libvirt
     controls = {control["name"]: control for control in box["controls"]}
     assert (controls["quota"]["v1"], controls["quota"]["v2"], controls["quota"]["value"]) == ("cpu.cfs_quota_us", "cpu.max", 150000)
     assert controls["hard limit"]["v1"] == "memory.limit_in_bytes"
+    assert (controls["soft limit"]["v2"], controls["soft limit"]["value"]) == ("memory.low", limits["MemoryReservation"])
 
     machine = by_id(found, domain)
     pins = dict(line.split() for line in libvirt.virsh("vcpupin", domain).splitlines()[2:] if line)
