@@ -1,0 +1,191 @@
+"""agent/normalise: what several sources say of one workload, on trees of cgroup v2 as systemd hosts have them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from agent.config import Config
+from agent.model.values import CpuSet, Limit
+from agent.model.workload import Workload
+from agent.normalise import normalise
+from agent.sample import Errands, take
+from tests.unit.tree import recorded
+
+CG = "sys/fs/cgroup"
+CPU = "sys/devices/system/cpu"
+DOCKER, PODMAN, INNER = "d" * 64, "a" * 64, "e" * 64
+UUID = "0a0b0c0d-0000-4000-8000-000000000001"
+
+HOST: dict[str, str] = {
+    "proc/1/mountinfo": "30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+    f"{CG}/cgroup.controllers": "cpuset cpu io memory pids\n",
+    f"{CG}/cpuset.cpus.effective": "0-3\n",
+    f"{CG}/cpuset.mems.effective": "0-1\n",
+    f"{CPU}/online": "0-3\n",
+    "proc/sys/kernel/hostname": "box\n",
+} | {
+    f"{CPU}/cpu{cpu}/topology/{name}": value
+    for cpu in range(4)
+    for name, value in (("core_cpus_list", "0-1" if cpu < 2 else "2-3"), ("package_cpus_list", "0-3"), ("physical_package_id", "0"))
+}
+
+
+def thread(pid: int, tid: int, name: str, allowed: str = "0-3") -> dict[str, str]:
+    here = f"proc/{pid}/task/{tid}"
+    return {
+        f"{here}/stat": f"{tid} ({name}) S " + " ".join(["1"] * 18) + f" {1000 + tid} " + " ".join(["0"] * 16) + f" {tid % 4} 0 0\n",
+        f"{here}/schedstat": "1000000 200000 30\n",
+        f"{here}/status": f"Name:\t{name}\nCpus_allowed_list:\t{allowed}\nvoluntary_ctxt_switches:\t3\n",
+    }
+
+
+def group(path: str, controllers: str, **files: str) -> dict[str, str]:
+    return {f"{CG}{path}/cgroup.controllers": f"{controllers}\n"} | {
+        f"{CG}{path}/{name}": f"{text}\n" if text else "" for name, text in files.items()
+    }
+
+
+def workloads(root: Path, *trees: dict[str, str]) -> dict[str, Workload]:
+    files = dict(HOST)
+    for tree in trees:
+        files |= tree
+    tree_root = recorded(root, files)
+    found = normalise(take(tree_root, Config(root=str(root)), Errands())).workloads
+    return {workload.id: workload for workload in found}
+
+
+def test_an_ancestor_may_be_the_tightest(tmp_path: Path) -> None:
+    slice_ = "/system.slice"
+    scope = f"{slice_}/docker-{DOCKER}.scope"
+    found = workloads(
+        tmp_path,
+        group(slice_, "cpu memory", **{"cpu.max": "50000 100000", "memory.max": "1073741824"}),
+        group(
+            scope,
+            "cpu memory",
+            **{"cpu.max": "150000 100000", "cpu.weight": "20", "memory.max": "268435456", "memory.low": "134217728", "cgroup.procs": "7"},
+        ),
+        thread(7, 7, "sh"),
+    )
+    (box,) = found.values()
+    assert (box.cpu.quota_usec, box.cpu.period_usec, box.cpu.weight, box.cpu.shares) == (Limit(150000), 100000, 20, None)
+    assert (box.cpu.limit_cpus, box.cpu.limited_by) == (Limit(0.5), slice_)
+    assert (box.memory.limit_bytes, box.memory.limited_by) == (Limit(256 << 20), scope)
+    # No cpuset controller in the scope or the slice: the root's set is in force.
+    assert (box.placement.allowed_cpus, box.placement.allowed_nodes) == (CpuSet(range(4)), CpuSet((0, 1)))
+    controls = {control.name: (control.v1, control.v2, control.file, control.value) for control in box.controls}
+    assert controls["quota"] == ("cpu.cfs_quota_us", "cpu.max", "cpu.max", 150000)
+    assert controls["soft limit"] == ("memory.soft_limit_in_bytes", "memory.low", "memory.low", 128 << 20)
+    assert (box.cpu.run_ns, box.cpu.delay_ns, box.processes, box.started_seconds) == (1000000, 200000, 1, 10.07)
+
+
+def test_an_ancestor_that_should_state_a_limit_and_does_not(tmp_path: Path) -> None:
+    slice_ = "/system.slice"
+    procs = {"cpu.max": "150000 100000", "memory.max": "max", "cgroup.procs": "7"}
+    found = workloads(tmp_path, group(slice_, "cpu"), group(f"{slice_}/docker-{DOCKER}.scope", "cpu memory", **procs), thread(7, 7, "sh"))
+    (box,) = found.values()
+    assert box.cpu.quota_usec == Limit(150000)
+    assert (box.cpu.limit_cpus, box.cpu.limited_by) == (None, None)
+    # memory is not enabled in the slice: it has no limit to state.
+    assert box.memory.limit_bytes is not None
+    assert (box.memory.limit_bytes.unlimited, box.memory.limited_by) == (True, None)
+
+
+def test_podman_sets_its_limits_on_a_child(tmp_path: Path) -> None:
+    scope = f"/machine.slice/libpod-{PODMAN}.scope"
+    found = workloads(
+        tmp_path,
+        group("/machine.slice", ""),
+        group(scope, "cpu memory", **{"cpu.max": "max 100000", "memory.max": "max"}),
+        group(f"{scope}/container", "cpu memory", **{"cpu.max": "25000 100000", "memory.max": "67108864", "cgroup.procs": "9"}),
+        thread(9, 9, "init"),
+    )
+    (box,) = found.values()
+    assert (box.id, box.runtime) == (PODMAN, "podman")
+    assert (box.cpu.quota_usec, box.cpu.limit_cpus, box.memory.max_bytes) == (Limit(25000), Limit(0.25), Limit(64 << 20))
+
+
+def test_a_container_in_a_container_nests(tmp_path: Path) -> None:
+    outer = f"/system.slice/docker-{DOCKER}.scope"
+    found = workloads(
+        tmp_path,
+        group("/system.slice", ""),
+        group(outer, "cpuset", **{"cgroup.procs": "", "cpuset.cpus.effective": "0-1", "cpuset.mems.effective": "0"}),
+        group(f"{outer}/init", "", **{"cgroup.procs": "5"}),
+        group(f"{outer}/docker", ""),
+        group(f"{outer}/docker/{INNER}", "", **{"cgroup.procs": "6"}),
+        thread(5, 5, "dockerd"),
+        thread(6, 6, "sh"),
+    )
+    assert set(found) == {DOCKER, INNER}
+    assert (found[INNER].parent, found[DOCKER].parent) == (DOCKER, None)
+    assert [thread.tid for thread in found[DOCKER].threads] == [5]
+    assert found[INNER].placement.allowed_cpus == CpuSet((0, 1))
+    # They share by nature: neither is the other's neighbour.
+    assert found[INNER].placement.sharing_workloads is None or found[INNER].placement.sharing_workloads == 0
+
+
+def test_a_dead_container_is_none(tmp_path: Path) -> None:
+    assert workloads(tmp_path, group("/system.slice", ""), group(f"/system.slice/docker-{DOCKER}.scope", "", **{"cgroup.procs": ""})) == {}
+
+
+def machine(vcpus: list[dict[str, object]], topology: dict[str, int]) -> dict[str, str]:
+    domain = {
+        "uuid": UUID,
+        "name": "db",
+        "id": 3,
+        "state": "running",
+        "definition": {"type": "kvm", "machine": "pc-q35-7.2", "pinned_vcpus": "0", **topology},
+        "max_memory_bytes": 64 << 20,
+        "memory_bytes": 48 << 20,
+        "vcpus": vcpus,
+        "max_vcpus": 4,
+        "emulator_affinity": "0-3",
+    }
+    table = [{"pid": 20, "parent_pid": 1, "name": "qemu-system-x86", "started_at": 1.0, "threads": 3, "vm_uuid": UUID, "vm_name": "db"}]
+    return {
+        "replies/libvirt_domains.json": json.dumps([{"uri": "qemu:///system", "libvirt_version": "9.0.0", "domains": [domain]}]),
+        "replies/processes.json": json.dumps(table),
+    }
+
+
+def test_a_machine_and_the_threads_of_its_vcpus(tmp_path: Path) -> None:
+    scope = "/machine.slice/machine-qemu\\x2d3\\x2ddb.scope"
+    vcpus: list[dict[str, object]] = [
+        {"number": 0, "state": "running", "time_ns": 7, "last_cpu": 1, "affinity": "1"},
+        {"number": 1, "state": "running", "time_ns": 8, "last_cpu": 2, "affinity": "0-3"},
+    ]
+    files = {
+        **machine(vcpus, {"sockets": 1, "cores": 2, "threads": 1}),
+        **group("/machine.slice", ""),
+        **group(scope, "cpu", **{"cpu.max": "max 100000", "cpu.weight": "50"}),
+        **group(f"{scope}/libvirt", "cpu", **{"cpu.max": "90000 100000"}),
+        **group(f"{scope}/libvirt/emulator", "cpu", **{"cpu.max": "max 100000"}),
+        **thread(20, 20, "qemu-system-x86"),
+        **thread(20, 21, "CPU 0/KVM", "1"),
+        **thread(20, 22, "CPU 1/KVM"),
+        "proc/20/status": "VmRSS:\t   40960 kB\n",
+        "proc/20/cgroup": f"1:name=systemd:/x\n0::{scope}/libvirt/emulator\n",
+    }
+    (vm,) = workloads(tmp_path, files).values()
+    assert (vm.id, vm.paradigm, vm.runtime, vm.name, vm.state) == (UUID, "virtualization", "kvm", "db", "running")
+    assert [(vcpu.pinned, str(vcpu.affinity), vcpu.thread and vcpu.thread.tid) for vcpu in vm.vcpus] == [
+        (True, "1", 21),
+        (False, "0-3", 22),
+    ]
+    assert [thread.tid for thread in vm.threads] == [20]
+    # Both vCPUs' run time, and not the emulator's.
+    assert (vm.cpu.run_ns, vm.cpu.timeslices) == (2000000, 60)
+    assert (vm.cgroup, vm.cpu.weight) == (scope, 50)
+    assert (vm.memory.allotted_bytes, vm.memory.allotted_max_bytes, vm.memory.resident_bytes) == (48 << 20, 64 << 20, 40 << 20)
+    assert vm.guest is not None
+    assert (vm.guest.cores, vm.guest.max_vcpus, str(vm.guest.emulator_affinity)) == (2, 4, "0-3")
+    assert [layer.name for layer in vm.stack.cpu] == ["hardware", "hypervisor", "guest OS", "guest application"]
+
+
+def test_one_vcpu_without_a_thread_is_no_half_machine(tmp_path: Path) -> None:
+    vcpus: list[dict[str, object]] = [{"number": 0, "affinity": "1"}, {"number": 1, "affinity": "0-3"}]
+    (vm,) = workloads(tmp_path, machine(vcpus, {}), thread(20, 21, "CPU 0/KVM", "1"), {"proc/20/status": "VmRSS: 1 kB\n"}).values()
+    assert vm.vcpus[0].thread is not None
+    assert (vm.vcpus[1].thread, vm.cpu.run_ns, vm.placement.last_cpus) == (None, None, None)
