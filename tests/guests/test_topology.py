@@ -121,6 +121,16 @@ def test_dmidecode(truth: Truth, ours: Snapshot) -> None:
     assert (smbios.board_vendor, smbios.board_name) == (board.get("Manufacturer"), board.get("Product Name"))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_an_emulated_machine_is_a_guest_and_not_of_kvm(truth: Truth, ours: Snapshot) -> None:
+    assert "Hypervisor detected" not in truth.text("dmesg.txt")  # what the kernel says under KVM
+    virtualization = ours.host.virtualization
+    assert virtualization is not None
+    assert virtualization.kind == "guest"
+    # The shape with dies has another maker's name in its firmware: nothing says who runs it.
+    assert virtualization.hypervisor == (None if truth.shape is DIES else "qemu")
+
+
 def physical(shape: Shape, guests: dict[str, Truth | GuestFailed], snapshots: dict[str, Snapshot]) -> Snapshot:
     if isinstance(failed := guests[shape.name], GuestFailed):
         raise failed
