@@ -5,8 +5,15 @@ Sets of kernel CPU numbers are compared, never counts or ids alone.
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agent.config import Config
@@ -14,10 +21,11 @@ from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet
 from agent.service import once
 from collectors.sysroot import SysRoot
-from tests.lab import oracles, tiny
+from tests.lab import host, oracles, tiny
 from tests.lab.oracles import Set
 from tests.lab.shapes import DIES, HMAT, MEMORYLESS, OFFLINE, SHAPES, UMA, Shape
 from tests.lab.tiny import GuestFailed, Truth
+from tests.need import TOP
 
 pytestmark = pytest.mark.real
 
@@ -169,3 +177,40 @@ def test_a_guest_that_hangs_ends_in_time(tmp_path: Path) -> None:
     with pytest.raises(GuestFailed, match=r"(?s)not at its end in 8 s.*BusyBox"):
         tiny.boot(shape, tmp_path / "hang", limit_seconds=8)
     assert not (tmp_path / "hang" / "out.img").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_guest_outlives_who_booted_it(number: signal.Signals, tmp_path: Path) -> None:
+    tiny.image()
+    place = tmp_path / "guest"
+    runner = subprocess.Popen([sys.executable, "-m", "tests.lab.tiny", "boot", UMA.name, str(place)], cwd=TOP, stderr=subprocess.DEVNULL)
+    try:
+        assert until(lambda: bool(emulators(place)), 30)
+        began = emulators(place)
+        runner.send_signal(number)
+        assert runner.wait(30) == (-number if number == signal.SIGKILL else 130)
+        assert until(lambda: not host.alive(began), 10)
+    finally:
+        runner.kill()
+        runner.wait(30)
+    assert number == signal.SIGKILL or not (place / "out.img").exists()
+
+
+def emulators(place: Path) -> list[psutil.Process]:
+    """QEMU, and not setpriv before it has become QEMU: only then is its end tied to its parent's."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            command = process.cmdline()
+            if "qemu" in process.name() and any(str(place) in word for word in command):
+                found.append(process)
+    return found
+
+
+def until(done: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
