@@ -21,7 +21,8 @@ from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet
 from agent.service import once
 from collectors.sysroot import SysRoot
-from tests.lab import host, oracles, tiny
+from tests.hosts.test_golden import unpack
+from tests.lab import host, oracles, tiny, tiny_image
 from tests.lab.oracles import Set
 from tests.lab.shapes import DIES, HMAT, MEMORYLESS, OFFLINE, SHAPES, UMA, Shape
 from tests.lab.tiny import GuestFailed, Truth
@@ -36,7 +37,7 @@ KINDS = {"Data": "L{}Cache", "Unified": "L{}Cache", "Instruction": "L{}iCache"}
 
 @pytest.fixture(scope="module")
 def guests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Truth | GuestFailed]:
-    tiny.require()
+    tiny_image.require()
     return tiny.boot_all(SHAPES, tmp_path_factory.mktemp("guests"))
 
 
@@ -74,6 +75,12 @@ def test_lscpu(truth: Truth, ours: Snapshot) -> None:
     # lscpu groups CPUs by their node, so a node without any is not in its table.
     assert {plain(node.cpus) for node in physical.nodes if node.cpus} == said["node"]
     assert plain(physical.cpus.online) == frozenset().union(*said["core"])
+    fields = oracles.lscpu_fields(truth.text("lscpu.json"))
+    assert physical.cpus.online == CpuSet.parse_list(fields["On-line CPU(s) list"])
+    assert physical.cpus.offline == CpuSet.parse_list(fields.get("Off-line CPU(s) list", ""))
+    for package in physical.packages:
+        assert (package.vendor, package.model_name) == (fields["Vendor ID"], fields["Model name"])
+        assert (package.family, package.model, package.stepping) == (fields["CPU family"], fields["Model"], fields["Stepping"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -139,6 +146,20 @@ def test_an_emulated_machine_is_a_guest_and_not_of_kvm(truth: Truth, ours: Snaps
     assert virtualization.hypervisor == (None if truth.shape is DIES else "qemu")
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_recorded_tree_is_of_this_shape(truth: Truth, ours: Snapshot, tmp_path: Path) -> None:
+    """Its sets at least; its counters are of another boot."""
+    tree = unpack(truth.shape.name, tmp_path)
+    recorded = once(SysRoot(tree), Config(root=str(tree))).physical
+    fresh = ours.physical
+    for level in ("packages", "dies", "clusters", "cores", "caches"):
+        assert [thing.cpus for thing in getattr(recorded, level)] == [thing.cpus for thing in getattr(fresh, level)], level
+    assert recorded.cpus == fresh.cpus
+    assert [(node.os_index, node.cpus, node.distances) for node in recorded.nodes] == [
+        (node.os_index, node.cpus, node.distances) for node in fresh.nodes
+    ]
+
+
 def physical(shape: Shape, guests: dict[str, Truth | GuestFailed], snapshots: dict[str, Snapshot]) -> Snapshot:
     if isinstance(failed := guests[shape.name], GuestFailed):
         raise failed
@@ -165,14 +186,14 @@ def test_the_shapes_are_what_they_are_for(guests: dict[str, Truth | GuestFailed]
 
 
 def test_a_guest_that_panics_ends_with_its_console(tmp_path: Path) -> None:
-    tiny.require()
+    tiny_image.require()
     shape = Shape("panic", UMA.arguments, append="rdinit=/bin/lscpu")
     with pytest.raises(GuestFailed, match=r"(?s)ended early.*Attempted to kill init"):
         tiny.boot(shape, tmp_path / "panic")
 
 
 def test_a_guest_that_hangs_ends_in_time(tmp_path: Path) -> None:
-    tiny.require()
+    tiny_image.require()
     shape = Shape("hang", UMA.arguments, append="rdinit=/bin/sh")
     with pytest.raises(GuestFailed, match=r"(?s)not at its end in 8 s.*BusyBox"):
         tiny.boot(shape, tmp_path / "hang", limit_seconds=8)
@@ -181,7 +202,7 @@ def test_a_guest_that_hangs_ends_in_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_guest_outlives_who_booted_it(number: signal.Signals, tmp_path: Path) -> None:
-    tiny.image()
+    tiny_image.image()
     place = tmp_path / "guest"
     runner = subprocess.Popen([sys.executable, "-m", "tests.lab.tiny", "boot", UMA.name, str(place)], cwd=TOP, stderr=subprocess.DEVNULL)
     try:
