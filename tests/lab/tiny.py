@@ -83,8 +83,8 @@ def boot_all(
                     guest.start(made)
                 time.sleep(0.02)
                 for guest in [guest for guest in running if guest.over()]:
-                    running.remove(guest)
                     said[guest.shape.name] = guest.result()
+                    running.remove(guest)
         finally:
             for guest in running:
                 guest.end()
