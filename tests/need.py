@@ -21,6 +21,7 @@ OUTSIDE = "../shared/fixtures"
 PACKAGES = {
     "busybox": "busybox-static",
     "containerd": "containerd",
+    "dmidecode": "dmidecode",
     "docker": "docker.io",
     "dockerd": "docker.io",
     "gcc": "gcc",
@@ -28,6 +29,7 @@ PACKAGES = {
     "libvirtd": "libvirt-daemon-system",
     "lscpu": "util-linux",
     "lstopo-no-graphics": "hwloc-nox",
+    "lz4": "lz4",
     "make": "make",
     "numactl": "numactl",
     "promtool": "prometheus",
