@@ -13,6 +13,7 @@ import hashlib
 import io
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from tests.lab.host import _undisturbed as undisturbed
 from tests.lab.shapes import Shape
 from tests.lab.tiny import CACHE, GuestFailed
 from tests.lab.tiny import _unpacked as unpacked
-from tests.need import need, which
+from tests.need import TOP, need, which
 
 PROGRAMS = ("apt-cache", "busybox", "dpkg-deb", "lz4", "mke2fs", "mmdebstrap", "qemu-system-x86_64", "setpriv", "tar", "unshare")
 
@@ -32,6 +33,17 @@ SUITE = "bookworm"
 KERNEL = "linux-image-cloud-amd64"
 PACKAGES = ("busybox-static", "dbus", "docker.io", "kmod", "numactl", "python3", "python3-pip-whl", "systemd", "systemd-sysv", "util-linux")
 LEFT_OUT = ("doc", "info", "lintian", "locale", "man")
+
+# What wheels may ask of a C library that is no newer than Debian 12's.
+_PLATFORMS = (
+    "manylinux_2_34_x86_64",
+    "manylinux_2_28_x86_64",
+    "manylinux_2_17_x86_64",
+    "manylinux2014_x86_64",
+    "manylinux_2_12_x86_64",
+    "manylinux2010_x86_64",
+    "any",
+)
 
 _IMAGE_BYTES = 2 << 30
 _OUT_BYTES = 256 << 20
@@ -153,6 +165,35 @@ def image() -> Path:
                 if other != place:
                     shutil.rmtree(other)
     return place
+
+
+def wheels() -> dict[str, Path]:
+    """The project as it is here and all that it needs at run time, for Debian's Python: file name and file."""
+    need("setpriv", "unshare", modules=("pip",), root=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    locks = [TOP / "runtime.lock", TOP / "build.lock"]
+    place = CACHE / f"wheels-{hashlib.sha256(b''.join(lock.read_bytes() for lock in locks) + repr(_PLATFORMS).encode()).hexdigest()[:16]}"
+    with _lock(), terminable(), tempfile.TemporaryDirectory(prefix="build-", dir=CACHE) as name:
+        new = Path(name, "wheels")
+        if not place.exists():
+            target = ("--only-binary=:all:", "--python-version=3.11", "--implementation=cp", *(f"--platform={one}" for one in _PLATFORMS))
+            _pip("download", "--require-hashes", "--no-deps", *target, "-r", str(locks[0]), "-d", str(new))
+            _pip("download", "--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(locks[1]), "-d", str(new / "build"))
+            new.rename(place)
+        # Built elsewhere: setuptools leaves its traces beside the sources.
+        source, built = Path(name, "source"), place / "own"
+        source.mkdir()
+        for part in ("LICENSE", "README.md", "pyproject.toml"):
+            shutil.copy(TOP / part, source)
+        for part in ("agent", "collectors", "exporters"):
+            shutil.copytree(TOP / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.rmtree(built, ignore_errors=True)
+        _pip("wheel", "--no-deps", "--no-index", "--find-links", str(place / "build"), "-w", str(built), str(source))
+    return {path.name: path for path in (*place.glob("*.whl"), *built.glob("*.whl"))}
+
+
+def _pip(*arguments: str) -> None:
+    _confined(sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments)
 
 
 def _key() -> str:
