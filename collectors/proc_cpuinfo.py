@@ -13,7 +13,10 @@ _FLAGS = ("flags", "features", "isa", "pmmu", "features supported")
 
 
 class Processor(Fact, frozen=True):
-    """One block, a CPU that was online. `package_id` and `core_id` are for kernels without the topology files."""
+    """One block, a CPU that was online. What comes after `microcode` is for hosts whose topology files are not to be had.
+
+    `package_cores` is how many cores of its package are up.
+    """
 
     cpu: int
     vendor: str | None = None
@@ -24,6 +27,7 @@ class Processor(Fact, frozen=True):
     microcode: str | None = None
     package_id: int | None = None
     core_id: int | None = None
+    package_cores: int | None = None
 
 
 class Cpuinfo(Fact, frozen=True):
@@ -79,6 +83,7 @@ def _processor(block: dict[str, str]) -> Processor | None:
         microcode=block.get("microcode"),
         package_id=_number(block.get("physical id")),
         core_id=_number(block.get("core id")),
+        package_cores=_number(block.get("cpu cores")),
     )
 
 

@@ -12,6 +12,10 @@ from tests.need import OUTSIDE, SHARED, STRICT
 _skipped: list[str] = []
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/trees/*.json anew: the difference is the review")
+
+
 @pytest.fixture(scope="session")
 def docker() -> Iterator[host.Docker]:
     with tempfile.TemporaryDirectory(prefix="lab-docker-") as name, host.dockerd(Path(name)) as docker:

@@ -28,7 +28,7 @@ _IPIS = {"Rescheduling interrupts": "reschedule", "Function call interrupts": "f
 
 _CLOCKS = {"kvm-clock": "kvm", "hyperv_clocksource_tsc_page": "hyperv", "hyperv_clocksource_msr": "hyperv", "xen": "xen"}
 _VENDORS = {
-    "QEMU": "kvm",
+    "QEMU": "qemu",  # it runs machines under KVM, and without
     "VMware, Inc.": "vmware",
     "innotek GmbH": "virtualbox",
     "Xen": "xen",

@@ -9,7 +9,7 @@ a cluster that is a core, an L2, a die or a package.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
@@ -34,7 +34,7 @@ def physical(sample: Sample) -> Physical:
     return Physical(
         cpus=cpus,
         memory=memory,
-        architecture=None if not online else "numa" if memory.architecture == "numa" else "smp" if len(online) > 1 else "uniprocessor",
+        architecture=_architecture(online, memory),
         packages=tuple(_with_dies(package, dies) for package in packages),
         dies=dies,
         clusters=_clusters(topology, online, packages, dies, cores, caches, where),
@@ -43,6 +43,14 @@ def physical(sample: Sample) -> Physical:
         nodes=nodes,
         cpu_kinds=_kinds(sample, online),
     )
+
+
+def _architecture(online: CpuSet, memory: Memory) -> Literal["uniprocessor", "smp", "numa"] | None:
+    if memory.architecture == "numa":
+        return "numa"
+    if len(online) > 1:
+        return "smp" if memory.architecture == "uma" else None
+    return "uniprocessor" if online else None
 
 
 def _cpus(sample: Sample) -> Cpus:
@@ -131,9 +139,12 @@ def _cores(
     first = sample.cpuinfo.processors[0] if sample.cpuinfo and sample.cpuinfo.processors else None
     # AMD's families 15h and 16h name the two cores of a module as siblings, with a core_id each.
     modules = first is not None and first.vendor == "AuthenticAMD" and first.family in ("21", "22")
+    stated = _stated_cores(sample) if not topology else {}
 
     def mates(cpu: int) -> CpuSet | None:
         entry = topology.get(cpu)
+        if entry is None and cpu in stated:
+            return stated[cpu]
         if entry is None or not entry.core_cpus or (modules and _known(entry.core_id) is None):
             return None
         # A core is in one package, whatever a broken table says of it.
@@ -151,6 +162,18 @@ def _cores(
         number = next((number for number in numbers if number is not None), None)
         cores.append(Core(group, package_of[next(iter(group))], _known(number)))
     return tuple(cores)
+
+
+def _stated_cores(sample: Sample) -> dict[int, CpuSet]:
+    """Cores by cpuinfo alone, where its core ids are as many as the cores that it counts: some kernels begin anew in each die."""
+    cores: dict[int, dict[int, list[int]]] = {}
+    counts: dict[int, set[int | None]] = {}
+    for processor in sample.cpuinfo.processors if sample.cpuinfo else ():
+        if processor.package_id is not None and processor.core_id is not None:
+            cores.setdefault(processor.package_id, {}).setdefault(processor.core_id, []).append(processor.cpu)
+            counts.setdefault(processor.package_id, set()).add(processor.package_cores)
+    trusted = [mates for package, its in cores.items() if counts[package] == {len(its)} for mates in its.values()]
+    return {cpu: CpuSet(mates) for mates in trusted for cpu in mates}
 
 
 def _dies(
@@ -226,7 +249,7 @@ def _nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
     if sample.nodes is None:
         return ()
     if not sample.nodes.nodes:
-        if not online and not meminfo:
+        if (not online and not meminfo) or _has_nodes(sample):
             return ()
         # A kernel without NUMA shows no node: all its memory is one.
         only = Node(0, online, meminfo.get("MemTotal"), meminfo.get("MemFree"), origin="synthesised")
@@ -245,6 +268,12 @@ def _nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
         )
         for node in sample.nodes.nodes
     )
+
+
+def _has_nodes(sample: Sample) -> bool:
+    """A kernel with NUMA counts by node (mm/vmstat.c), and names nodes in zoneinfo: without sysfs, how many there are is not known."""
+    memory = sample.memory
+    return memory is not None and ("numa_hit" in memory.vmstat or any(zone.node > 0 for zone in memory.zones))
 
 
 def _kind(node: sys_node.Node) -> dict[str, Any]:

@@ -5,8 +5,15 @@ Sets of kernel CPU numbers are compared, never counts or ids alone.
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agent.config import Config
@@ -14,10 +21,12 @@ from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet
 from agent.service import once
 from collectors.sysroot import SysRoot
-from tests.lab import oracles, tiny
+from tests.hosts.test_golden import unpack
+from tests.lab import host, oracles, tiny, tiny_image
 from tests.lab.oracles import Set
 from tests.lab.shapes import DIES, HMAT, MEMORYLESS, OFFLINE, SHAPES, UMA, Shape
 from tests.lab.tiny import GuestFailed, Truth
+from tests.need import TOP
 
 pytestmark = pytest.mark.real
 
@@ -28,7 +37,7 @@ KINDS = {"Data": "L{}Cache", "Unified": "L{}Cache", "Instruction": "L{}iCache"}
 
 @pytest.fixture(scope="module")
 def guests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Truth | GuestFailed]:
-    tiny.require()
+    tiny_image.require()
     return tiny.boot_all(SHAPES, tmp_path_factory.mktemp("guests"))
 
 
@@ -66,6 +75,12 @@ def test_lscpu(truth: Truth, ours: Snapshot) -> None:
     # lscpu groups CPUs by their node, so a node without any is not in its table.
     assert {plain(node.cpus) for node in physical.nodes if node.cpus} == said["node"]
     assert plain(physical.cpus.online) == frozenset().union(*said["core"])
+    fields = oracles.lscpu_fields(truth.text("lscpu.json"))
+    assert physical.cpus.online == CpuSet.parse_list(fields["On-line CPU(s) list"])
+    assert physical.cpus.offline == CpuSet.parse_list(fields.get("Off-line CPU(s) list", ""))
+    for package in physical.packages:
+        assert (package.vendor, package.model_name) == (fields["Vendor ID"], fields["Model name"])
+        assert (package.family, package.model, package.stepping) == (fields["CPU family"], fields["Model"], fields["Stepping"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -121,6 +136,30 @@ def test_dmidecode(truth: Truth, ours: Snapshot) -> None:
     assert (smbios.board_vendor, smbios.board_name) == (board.get("Manufacturer"), board.get("Product Name"))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_an_emulated_machine_is_a_guest_and_not_of_kvm(truth: Truth, ours: Snapshot) -> None:
+    assert "Hypervisor detected" not in truth.text("dmesg.txt")  # what the kernel says under KVM
+    virtualization = ours.host.virtualization
+    assert virtualization is not None
+    assert virtualization.kind == "guest"
+    # The shape with dies has another maker's name in its firmware: nothing says who runs it.
+    assert virtualization.hypervisor == (None if truth.shape is DIES else "qemu")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_recorded_tree_is_of_this_shape(truth: Truth, ours: Snapshot, tmp_path: Path) -> None:
+    """Its sets at least; its counters are of another boot."""
+    tree = unpack(truth.shape.name, tmp_path)
+    recorded = once(SysRoot(tree), Config(root=str(tree))).physical
+    fresh = ours.physical
+    for level in ("packages", "dies", "clusters", "cores", "caches"):
+        assert [thing.cpus for thing in getattr(recorded, level)] == [thing.cpus for thing in getattr(fresh, level)], level
+    assert recorded.cpus == fresh.cpus
+    assert [(node.os_index, node.cpus, node.distances) for node in recorded.nodes] == [
+        (node.os_index, node.cpus, node.distances) for node in fresh.nodes
+    ]
+
+
 def physical(shape: Shape, guests: dict[str, Truth | GuestFailed], snapshots: dict[str, Snapshot]) -> Snapshot:
     if isinstance(failed := guests[shape.name], GuestFailed):
         raise failed
@@ -147,15 +186,52 @@ def test_the_shapes_are_what_they_are_for(guests: dict[str, Truth | GuestFailed]
 
 
 def test_a_guest_that_panics_ends_with_its_console(tmp_path: Path) -> None:
-    tiny.require()
+    tiny_image.require()
     shape = Shape("panic", UMA.arguments, append="rdinit=/bin/lscpu")
     with pytest.raises(GuestFailed, match=r"(?s)ended early.*Attempted to kill init"):
         tiny.boot(shape, tmp_path / "panic")
 
 
 def test_a_guest_that_hangs_ends_in_time(tmp_path: Path) -> None:
-    tiny.require()
+    tiny_image.require()
     shape = Shape("hang", UMA.arguments, append="rdinit=/bin/sh")
     with pytest.raises(GuestFailed, match=r"(?s)not at its end in 8 s.*BusyBox"):
         tiny.boot(shape, tmp_path / "hang", limit_seconds=8)
     assert not (tmp_path / "hang" / "out.img").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_guest_outlives_who_booted_it(number: signal.Signals, tmp_path: Path) -> None:
+    tiny_image.image()
+    place = tmp_path / "guest"
+    runner = subprocess.Popen([sys.executable, "-m", "tests.lab.tiny", "boot", UMA.name, str(place)], cwd=TOP, stderr=subprocess.DEVNULL)
+    try:
+        assert until(lambda: bool(emulators(place)), 30)
+        began = emulators(place)
+        runner.send_signal(number)
+        assert runner.wait(30) == (-number if number == signal.SIGKILL else 130)
+        assert until(lambda: not host.alive(began), 10)
+    finally:
+        runner.kill()
+        runner.wait(30)
+    assert number == signal.SIGKILL or not (place / "out.img").exists()
+
+
+def emulators(place: Path) -> list[psutil.Process]:
+    """QEMU, and not setpriv before it has become QEMU: only then is its end tied to its parent's."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            command = process.cmdline()
+            if "qemu" in process.name() and any(str(place) in word for word in command):
+                found.append(process)
+    return found
+
+
+def until(done: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True

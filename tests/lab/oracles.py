@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Set = frozenset[int]
 
@@ -41,6 +43,17 @@ def lscpu(text: str) -> dict[str, set[Set]]:
             for name, number in zip(groups, numbers, strict=True):
                 groups[name][number].add(int(cpu))
     return {name: {frozenset(cpus) for cpus in its.values()} for name, its in groups.items()}
+
+
+def lscpu_fields(text: str) -> dict[str, str]:
+    """`lscpu -J`: fields within fields, each under its name without the colon."""
+    found: dict[str, str] = {}
+    ahead: list[dict[str, Any]] = list(json.loads(text)["lscpu"])
+    while ahead:
+        entry = ahead.pop()
+        found[entry["field"].removesuffix(":")] = entry["data"]
+        ahead += entry.get("children", ())
+    return found
 
 
 def hwloc(text: str) -> Hwloc:

@@ -109,6 +109,22 @@ def test_packages_of_cpuinfo(tmp_path: Path) -> None:
     assert sets(found.cores) == ["0", "1", "2", "3"]
 
 
+def block(number: int, package: int, core: int, cores: int) -> str:
+    return f"processor : {number}\nphysical id : {package}\ncore id : {core}\ncpu cores : {cores}\n\n"
+
+
+@pytest.mark.parametrize(
+    ("ids", "count", "cores"),
+    [
+        ([(0, 0), (0, 0), (0, 1), (1, 0)], {0: 2, 1: 1}, ["0-1", "2", "3"]),
+        ([(0, 0), (0, 1), (0, 0), (0, 1)], {0: 4}, ["0", "1", "2", "3"]),  # anew in each die
+    ],
+)
+def test_cores_of_cpuinfo(tmp_path: Path, ids: list[tuple[int, int]], count: dict[int, int], cores: list[str]) -> None:
+    text = "".join(block(number, package, core, count[package]) for number, (package, core) in enumerate(ids))
+    assert sets(look(tmp_path, {"proc/cpuinfo": text}).cores) == cores
+
+
 def test_only_stat(tmp_path: Path) -> None:
     found = look(tmp_path, {"proc/stat": "cpu 1 1 1 1\ncpu0 1 1 1 1\ncpu3 1 1 1 1\n"})
     assert (str(found.cpus.online), sets(found.packages), sets(found.cores)) == ("0,3", ["0,3"], ["0", "3"])
@@ -267,6 +283,12 @@ def test_a_kernel_without_nodes_has_one(tmp_path: Path) -> None:
     (node,) = found.nodes
     assert (node.os_index, str(node.cpus), node.memory_bytes, node.free_bytes, node.origin) == (0, "0-1", 1 << 20, 12 << 10, "synthesised")
     assert (found.memory.architecture, found.memory.total_bytes, found.architecture) == ("uma", 1 << 20, "smp")
+
+
+@pytest.mark.parametrize("files", [{"proc/vmstat": "numa_hit 1\n"}, {"proc/zoneinfo": "Node 1, zone   Normal\n  pages free     1\n"}])
+def test_nodes_that_are_not_shown_are_not_one_node(tmp_path: Path, files: dict[str, str]) -> None:
+    found = look(tmp_path, regular(1, 2, 1) | {"proc/meminfo": "MemTotal: 1024 kB\n", **files})
+    assert (found.nodes, found.memory.architecture, found.architecture) == ((), None, None)
 
 
 def node(number: int, cpus: str, kib: int | None, distance: str = "") -> dict[str, str]:
