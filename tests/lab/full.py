@@ -19,12 +19,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tests.lab.host import _terminable as terminable
 from tests.lab.host import _undisturbed as undisturbed
 from tests.lab.shapes import Shape
-from tests.lab.tiny import CACHE, GuestFailed
-from tests.lab.tiny import _unpacked as unpacked
+from tests.lab.tiny import GuestFailed
+from tests.lab.tiny_image import CACHE
+from tests.lab.tiny_image import _unpacked as unpacked
 from tests.need import TOP, need, which
 
 PROGRAMS = ("apt-cache", "busybox", "dpkg-deb", "lz4", "mke2fs", "mmdebstrap", "qemu-system-x86_64", "setpriv", "tar", "unshare")
@@ -138,17 +140,18 @@ def run(job: str | Path, files: Mapping[str, Path], into: Path, *, limit_seconds
     built = image()
     console, out = into / "console.log", into / "out"
     out.mkdir()
-    with terminable(), tempfile.TemporaryDirectory(prefix="guest-", dir=CACHE) as name:
-        given, taken = Path(name, "given"), Path(name, "taken")
+    # The disks have no names: however this ends, they end with it.
+    with terminable(), tempfile.TemporaryFile(dir=CACHE) as given, tempfile.TemporaryFile(dir=CACHE) as taken:
         _pack(given, job, files)
-        with taken.open("wb") as disk:
-            disk.truncate(_OUT_BYTES)
-        ended = _watch(_qemu(built, given, taken, console, shape), Path(name, "qemu.log"), limit_seconds)
-        unpacked = subprocess.run(
-            ["tar", "-xf", str(taken), "-C", str(out), "--no-same-owner"], capture_output=True, text=True, timeout=120, check=False
-        )
-        if ended or unpacked.returncode or not (out / "code").exists():
-            raise GuestFailed(f"{shape.name}: {ended or 'ended without a result'}\n{_tail(console)}{unpacked.stderr if not ended else ''}")
+        taken.truncate(_OUT_BYTES)
+        wrong = _watch(_qemu(built, given, taken, console, shape), (given, taken), limit_seconds)
+        if not wrong:
+            taken.seek(0)
+            unpack = ["tar", "-x", "--no-same-owner", "-C", str(out)]
+            subprocess.run(unpack, stdin=taken, stderr=subprocess.DEVNULL, timeout=120, check=False)
+            wrong = "" if (out / "code").exists() else "ended without a result"
+        if wrong:
+            raise GuestFailed(f"guest {shape.name} {wrong}\n{_tail(console)}")
     return Result(int((out / "code").read_text()), out, console)
 
 
@@ -167,8 +170,8 @@ def image() -> Path:
     return place
 
 
-def wheels() -> dict[str, Path]:
-    """The project as it is here and all that it needs at run time, for Debian's Python: file name and file."""
+def wheels(into: Path) -> dict[str, Path]:
+    """The project as it is here, built below `into`, and all that it needs at run time, for Debian's Python: file name and file."""
     need("setpriv", "unshare", modules=("pip",), root=True)
     CACHE.mkdir(parents=True, exist_ok=True)
     locks = [TOP / "runtime.lock", TOP / "build.lock"]
@@ -181,13 +184,12 @@ def wheels() -> dict[str, Path]:
             _pip("download", "--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(locks[1]), "-d", str(new / "build"))
             new.rename(place)
         # Built elsewhere: setuptools leaves its traces beside the sources.
-        source, built = Path(name, "source"), place / "own"
+        source, built = Path(name, "source"), into / "wheels"
         source.mkdir()
         for part in ("LICENSE", "README.md", "pyproject.toml"):
             shutil.copy(TOP / part, source)
         for part in ("agent", "collectors", "exporters"):
             shutil.copytree(TOP / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.rmtree(built, ignore_errors=True)
         _pip("wheel", "--no-deps", "--no-index", "--find-links", str(place / "build"), "-w", str(built), str(source))
     return {path.name: path for path in (*place.glob("*.whl"), *built.glob("*.whl"))}
 
@@ -269,18 +271,20 @@ def _confined(*command: str) -> None:
             raise RuntimeError(f"{command[0]} ended with {code}: {said.read().decode(errors='replace')[-2000:]}")
 
 
-def _pack(disk: Path, job: str | Path, files: Mapping[str, Path]) -> None:
-    with tarfile.open(disk, "w") as tar:
+def _pack(disk: IO[bytes], job: str | Path, files: Mapping[str, Path]) -> None:
+    with tarfile.open(fileobj=disk, mode="w") as tar:
         script = job.encode() if isinstance(job, str) else job.read_bytes()
         member = tarfile.TarInfo("job")
         member.size = len(script)
         tar.addfile(member, io.BytesIO(script))
         for name, path in files.items():
             tar.add(path, name)
+    disk.flush()
 
 
-def _qemu(built: Path, given: Path, taken: Path, console: Path, shape: Shape) -> list[str]:
-    disks = [f"file={built}/root.img,snapshot=on", f"file={given},readonly=on", f"file={taken}"]
+def _qemu(built: Path, given: IO[bytes], taken: IO[bytes], console: Path, shape: Shape) -> list[str]:
+    named = [f"file=/proc/self/fd/{disk.fileno()}" for disk in (given, taken)]
+    disks = [f"file={built}/root.img,snapshot=on", f"{named[0]},readonly=on", named[1]]
     return [
         which("qemu-system-x86_64") or "",
         *("-machine", shape.machine, "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,la57=off"),
@@ -299,25 +303,27 @@ def _qemu(built: Path, given: Path, taken: Path, console: Path, shape: Shape) ->
     ]
 
 
-def _watch(command: Sequence[str], said: Path, limit_seconds: float) -> str:
+def _watch(command: Sequence[str], disks: Sequence[IO[bytes]], limit_seconds: float) -> str:
     """Runs QEMU to its end, or ends it. Gives what was wrong, if anything was."""
-    with said.open("w+b") as output:
+    with tempfile.TemporaryFile() as said:
         with undisturbed():
             # Should this process be killed outright, so is the guest.
             process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *command],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=said,
+                stderr=said,
                 start_new_session=True,
+                pass_fds=[disk.fileno() for disk in disks],
             )
         try:
             code = process.wait(limit_seconds)
         except subprocess.TimeoutExpired:
-            return f"not done in {limit_seconds:.0f} s"
+            return f"not at its end in {limit_seconds:.0f} s"
         finally:
             _kill(process)
-    return f"QEMU ended with {code}: {said.read_text(errors='replace')[-1000:]}" if code else ""
+        said.seek(0)
+        return f"ended with QEMU's {code}: {said.read().decode(errors='replace')[-1000:]}" if code else ""
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
