@@ -166,9 +166,15 @@ def physical(shape: Shape, guests: dict[str, Truth | GuestFailed], snapshots: di
     return snapshots[shape.name]
 
 
-def test_the_shapes_are_what_they_are_for(guests: dict[str, Truth | GuestFailed], snapshots: dict[str, Snapshot]) -> None:
+def test_the_shapes_are_what_they_are_for(
+    guests: dict[str, Truth | GuestFailed], snapshots: dict[str, Snapshot], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Agreement proves little on a machine that came out plain: what makes each shape odd is there."""
     found = {shape: physical(shape, guests, snapshots).physical for shape in SHAPES}
+    with capsys.disabled():
+        for shape, its in found.items():
+            met = f"{len(its.packages)} packages, {len(its.cores)} cores, CPUs {its.cpus.online}, {len(its.nodes)} nodes"
+            print(f"\nguest {shape.name:12} {met}, in {getattr(guests[shape.name], 'seconds', 0):.1f} s", end="")
     dies = found[DIES]
     assert [str(die.cpus) for die in dies.dies] == ["0-3", "4-7", "8-11", "12-15"]
     assert [str(core.cpus) for core in dies.cores][:2] == ["0-1", "2-3"]
@@ -198,6 +204,13 @@ def test_a_guest_that_hangs_ends_in_time(tmp_path: Path) -> None:
     with pytest.raises(GuestFailed, match=r"(?s)not at its end in 8 s.*BusyBox"):
         tiny.boot(shape, tmp_path / "hang", limit_seconds=8)
     assert not (tmp_path / "hang" / "out.img").exists()
+
+
+def test_a_guest_whose_disk_is_full_ends_with_its_console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_image.require()
+    monkeypatch.setattr(tiny, "DISK_BYTES", 64 << 10)
+    with pytest.raises(GuestFailed, match=r"(?s)ended early.*No space left on device"):
+        tiny.boot(Shape("full", UMA.arguments), tmp_path / "full")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -31,9 +31,9 @@ from tests.need import TOP, which
 
 TREES = TOP / "tests" / "trees"
 LIMIT_SECONDS = 90.0  # five to twenty are usual
+DISK_BYTES = 64 << 20  # sparse
 BESIDE = 2  # guests at a time: as many as the smallest machine has CPUs
 
-_DISK_BYTES = 64 << 20  # sparse
 _DONE = "tiny: done"
 _PANIC = "panic=-1"  # reboots at once, which -no-reboot makes the end
 _APPEND = f"console=ttyS0 loglevel=4 nokaslr mitigations=off audit=0 apparmor=0 nowatchdog {_PANIC}"
@@ -83,8 +83,8 @@ def boot_all(
                     guest.start(made)
                 time.sleep(0.02)
                 for guest in [guest for guest in running if guest.over()]:
-                    running.remove(guest)
                     said[guest.shape.name] = guest.result()
+                    running.remove(guest)
         finally:
             for guest in running:
                 guest.end()
@@ -110,7 +110,7 @@ class _Guest:
     def start(self, made: Image) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         with self._disk.open("wb") as disk:
-            disk.truncate(_DISK_BYTES)
+            disk.truncate(DISK_BYTES)
         command = [
             # Should this process be killed outright, so is the guest.
             *(which("setpriv") or "setpriv", "--pdeathsig", "KILL"),

@@ -6,7 +6,6 @@ Both are kept below .cache/lab, named by all that they are made of.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
@@ -65,8 +64,11 @@ def image() -> Image:
             new.mkdir()
             (new / "vmlinux").write_bytes(_kernel(package, Path(name)))
             (new / "initramfs").write_bytes(_cpio(files))
-            with contextlib.suppress(FileExistsError):
+            try:
                 new.rename(place)  # whole, or not at all
+            except OSError:
+                if not place.is_dir():  # another run was faster
+                    raise
     return made
 
 
