@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # What the tests run beside us; need.py names the package of each program.
-PACKAGES := busybox-static containerd dmidecode docker.io gcc git hwloc-nox libvirt-clients libvirt-daemon-driver-qemu \
-	libvirt-daemon-system libvirt-dev lz4 make numactl pkg-config prometheus python3-dev qemu-system-x86 runc systemd util-linux
+PACKAGES := apt busybox-static containerd dmidecode docker.io dpkg e2fsprogs gcc git hwloc-nox libvirt-clients \
+	libvirt-daemon-driver-qemu libvirt-daemon-system libvirt-dev lz4 make mmdebstrap numactl pkg-config prometheus python3-dev \
+	qemu-system-x86 runc systemd tar util-linux
 # What libvirt-python is compiled with.
 HEADERS := gcc libvirt-dev pkg-config python3-dev
 

@@ -99,6 +99,8 @@ class Sample(Fact, frozen=True):
     gaps: tuple[Gap, ...] = ()
     seconds: dict[str, float] = {}
     """How long each source took."""
+    counted_at: float | None = None
+    """When the workloads' counters were read (time.monotonic): a pass that has to import or wait comes to them later than others."""
 
 
 class Errands:
@@ -196,6 +198,7 @@ def take(root: SysRoot, config: Config, errands: Errands, patience_seconds: floa
     silent = cpuinfo is None or not any(processor.model_name for processor in cpuinfo.processors)
     table = one.ask("processes", processes.read)
     cgroups = one.ask("cgroup", cgroup.read)
+    counted_at = time.monotonic()
     # Children of kthreadd, pid 2, have no memory map.
     users = tuple(process.pid for process in table or () if 2 not in (process.pid, process.parent_pid))
     sandboxes = one.ask("wasm_maps", lambda r: wasm_maps.read(r, users)) if users else None
@@ -228,6 +231,7 @@ def take(root: SysRoot, config: Config, errands: Errands, patience_seconds: floa
         guests=one.ask("qemu", lambda r: qemu.read(r, _guests(found, machines, tasks))) if found and machines else None,
         gaps=tuple(one.gaps),
         seconds=one.seconds,
+        counted_at=counted_at,
     )
 
 

@@ -14,7 +14,7 @@ from agent.model.snapshot import Agent, Snapshot
 from agent.model.values import Gap
 from agent.normalise import normalise
 from agent.overhead.compose import predict
-from agent.overhead.window import Window
+from agent.overhead.window import Window, difference
 from agent.sample import Errands, take
 from collectors import own_cost
 from collectors.sysroot import SysRoot
@@ -45,15 +45,17 @@ def snapshot(after: Host, taken_at: float, before: Host | None = None, seconds: 
 def once(root: SysRoot, config: Config) -> Snapshot:
     """One document. Where workloads run on a live host, a second pass after the interval turns counters into rates."""
     errands = Errands()
-    taken_at, began = time.time(), time.monotonic()
-    host = normalise(take(root, config, errands, PATIENCE_SECONDS))
+    taken_at = time.time()
+    before = take(root, config, errands, PATIENCE_SECONDS)
+    host = normalise(before)
     if root.mark is not None:
         return snapshot(host, root.mark.taken_at)
     if not host.workloads or config.interval_seconds <= 0:
         return snapshot(host, taken_at)
     time.sleep(config.interval_seconds)
-    taken_at, again = time.time(), time.monotonic()
-    return snapshot(normalise(take(root, config, errands, PATIENCE_SECONDS)), taken_at, host, again - began)
+    taken_at = time.time()
+    after = take(root, config, errands, PATIENCE_SECONDS)
+    return snapshot(normalise(after), taken_at, host, difference(before.counted_at, after.counted_at))
 
 
 class Service:
@@ -68,6 +70,7 @@ class Service:
         self._snapshot: Snapshot | None = None
         self._run = prometheus.Run()
         self._began = 0.0
+        self._counted_at: float | None = None
         self._said: frozenset[Gap] = frozenset()
 
     @property
@@ -87,9 +90,8 @@ class Service:
         taken_at, began = time.time(), time.monotonic()
         sample = take(self._root, self._config, self._errands, patience_seconds)
         host = normalise(sample)
-        seconds = began - self._began if self._host is not None else None
-        self._snapshot = snapshot(host, taken_at, self._host, seconds)
-        self._host, self._began = host, began
+        self._snapshot = snapshot(host, taken_at, self._host, difference(self._counted_at, sample.counted_at))
+        self._host, self._began, self._counted_at = host, began, sample.counted_at
         cost = own_cost.read()
         self._run = prometheus.Run(sample.seconds, cost.cpu_seconds, cost.resident_bytes, cost.open_fds, cost.started_at)
         self._say(host.gaps)

@@ -19,11 +19,13 @@ OUTSIDE = "../shared/fixtures"
 
 # Debian's package of each program that a test may name; all of them stand in the Makefile.
 PACKAGES = {
+    "apt-cache": "apt",
     "busybox": "busybox-static",
     "containerd": "containerd",
     "dmidecode": "dmidecode",
     "docker": "docker.io",
     "dockerd": "docker.io",
+    "dpkg-deb": "dpkg",
     "gcc": "gcc",
     "git": "git",
     "libvirtd": "libvirt-daemon-system",
@@ -31,12 +33,15 @@ PACKAGES = {
     "lstopo-no-graphics": "hwloc-nox",
     "lz4": "lz4",
     "make": "make",
+    "mke2fs": "e2fsprogs",
+    "mmdebstrap": "mmdebstrap",
     "numactl": "numactl",
     "promtool": "prometheus",
     "qemu-system-x86_64": "qemu-system-x86",
     "runc": "runc",
     "setpriv": "util-linux",
     "systemd-analyze": "systemd",
+    "tar": "tar",
     "unshare": "util-linux",
     "virsh": "libvirt-clients",
 }

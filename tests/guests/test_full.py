@@ -1,0 +1,277 @@
+"""The agent on a host that it was not written on: two nodes, systemd as PID 1, control groups v2 and Docker, all of it real.
+
+One guest does what `full_job` says; each test here is a fact of that minute, as the agent and as another program saw it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal as signals
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from agent.config import Config
+from agent.service import once
+from collectors.sysroot import SysRoot
+from collectors.text import cpu_list
+from exporters.json import render
+from tests.lab import full, host, oracles
+from tests.lab.full import TWO_NODES
+from tests.lab.shapes import Shape
+from tests.lab.tiny import GuestFailed
+from tests.need import TOP, need
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+
+JOB = Path(__file__).with_name("full_job")
+LIMIT_SECONDS = 400
+SYS_PTRACE = 1 << 19  # include/uapi/linux/capability.h
+# systemd's range for dynamic users (systemd.exec(5), DynamicUser=).
+DYNAMIC = range(61184, 65520)
+
+
+@pytest.fixture(scope="module")
+def image() -> None:
+    """Built before any guest's clock runs."""
+    need(*full.PROGRAMS, root=True)
+    full.image()
+
+
+@pytest.fixture(scope="module")
+def out(image: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("full")
+    busybox = place / "busybox.tar"
+    busybox.write_bytes(host._busybox())
+    files = {f"wheels/{name}": path for name, path in full.wheels(place).items()}
+    files |= {"stratascope.service": TOP / "deploy/stratascope.service", "busybox.tar": busybox}
+    result = full.run(JOB, files, place, limit_seconds=LIMIT_SECONDS)
+    print(result.log)
+    assert result.code == 0, result.log
+    return result.out
+
+
+@pytest.fixture(scope="module")
+def snapshot(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "snapshot").read_bytes())
+    return found
+
+
+@pytest.fixture(scope="module")
+def inspected(out: Path) -> dict[str, Any]:
+    """What Docker says of its container."""
+    (found,) = json.loads((out / "inspect").read_bytes())
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture(scope="module")
+def container(snapshot: dict[str, Any], inspected: dict[str, Any]) -> dict[str, Any]:
+    return named(snapshot, inspected["Id"])
+
+
+def named(snapshot: dict[str, Any], id_: str) -> dict[str, Any]:
+    (found,) = (one for one in snapshot["workloads"] if one["id"] == id_)
+    assert isinstance(found, dict)
+    return found
+
+
+def said(out: Path, name: str) -> str:
+    return (out / name).read_text().strip()
+
+
+def keyed(text: str, between: str) -> dict[str, str]:
+    return dict(line.split(between, 1) for line in text.splitlines() if between in line)
+
+
+def test_the_host_is_systemd_on_v2(out: Path, snapshot: dict[str, Any]) -> None:
+    assert said(out, "init") == "systemd"
+    assert re.findall(r" - (cgroup2?) ", said(out, "mountinfo")) == ["cgroup2"]
+    assert {"cpu", "cpuset", "memory"} <= set(said(out, "controllers").split())
+    assert snapshot["host"]["cgroup"] == {"version": "v2"}
+    assert snapshot["host"]["hostname"] == "lab"
+
+
+def test_two_nodes_as_numactl_has_them(out: Path, snapshot: dict[str, Any]) -> None:
+    truth = oracles.numactl(said(out, "numactl"))
+    physical = snapshot["physical"]
+    assert physical["architecture"] == physical["memory"]["architecture"] == "numa"
+    assert truth.distances == {0: {0: 10, 1: 21}, 1: {0: 25, 1: 10}}
+    assert {node["os_index"]: frozenset(cpu_list(node["cpus"])) for node in physical["nodes"]} == truth.cpus
+    assert {node["os_index"]: {int(to): value for to, value in node["distances"].items()} for node in physical["nodes"]} == truth.distances
+
+
+def test_the_cpus_as_lscpu_has_them(out: Path, snapshot: dict[str, Any]) -> None:
+    truth = oracles.lscpu(said(out, "lscpu"))
+    physical = snapshot["physical"]
+    assert {frozenset(cpu_list(core["cpus"])) for core in physical["cores"]} == truth["core"]
+    assert {frozenset(cpu_list(package["cpus"])) for package in physical["packages"]} == truth["socket"]
+    assert len(truth["socket"]) == 2
+
+
+def test_nothing_is_amiss(snapshot: dict[str, Any]) -> None:
+    """There is no libvirt and no KVM in this guest; all else that the agent can read is there to be read."""
+    assert {(gap["source"], gap["reason"]) for gap in snapshot["gaps"]} == {("sys_kvm", "absent"), ("libvirt_domains", "absent")}
+
+
+def test_the_container_s_limits_as_docker_has_them(inspected: dict[str, Any], container: dict[str, Any]) -> None:
+    asked = inspected["HostConfig"]
+    cpu, memory = container["cpu"], container["memory"]
+    assert cpu["quota_usec"] / cpu["period_usec"] == cpu["limit_cpus"] == asked["NanoCpus"] / 1e9 == 0.5
+    assert memory["max_bytes"] == memory["limit_bytes"] == asked["Memory"] == 64 << 20
+    assert memory["low_bytes"] == asked["MemoryReservation"] == 32 << 20
+    assert memory["swap_max_bytes"] == asked["MemorySwap"] - asked["Memory"]
+    assert container["placement"]["allowed_cpus"] == asked["CpusetCpus"] == "0"
+    # The runtime's own conversion, of 2..262144 to 1..10000 (opencontainers/cgroups, ConvertCPUSharesToCgroupV2Value).
+    assert cpu["weight"] == 1 + (asked["CpuShares"] - 2) * 9999 // 262142
+    assert "shares" not in cpu
+    assert container["pid"] == inspected["State"]["Pid"]
+    assert (container["name"], container["image"], container["state"]) == ("burner", "lab", "running")
+
+
+def test_the_container_s_limits_as_the_kernel_has_them(out: Path, inspected: dict[str, Any], container: dict[str, Any]) -> None:
+    cpu, memory = container["cpu"], container["memory"]
+    assert container["cgroup"] == f"/system.slice/docker-{inspected['Id']}.scope" == cpu["limited_by"] == memory["limited_by"]
+    assert f"{cpu['quota_usec']} {cpu['period_usec']}" == said(out, "cpu.max")
+    for file, value in {
+        "cpu.weight": cpu["weight"],
+        "memory.max": memory["max_bytes"],
+        "memory.low": memory["low_bytes"],
+        "memory.swap.max": memory["swap_max_bytes"],
+        "cpuset.cpus.effective": container["placement"]["allowed_cpus"],
+        "cpuset.mems.effective": container["placement"]["allowed_nodes"],
+    }.items():
+        assert str(value) == said(out, file), file
+
+
+def test_the_container_is_placed_on_its_node(container: dict[str, Any]) -> None:
+    placement = container["placement"]
+    assert (placement["packages"], placement["cores"], placement["last_cpus"], placement["nodes_spanned"]) == ([0], 1, "0", "0")
+
+
+def test_the_container_is_throttled_and_that_was_to_be_expected(out: Path, snapshot: dict[str, Any], container: dict[str, Any]) -> None:
+    before, after = (keyed(said(out, f"stat.{when}"), " ") for when in ("before", "after"))
+    cpu = container["cpu"]
+    for ours, theirs in {
+        "periods": "nr_periods",
+        "throttled_periods": "nr_throttled",
+        "throttled_usec": "throttled_usec",
+        "usage_usec": "usage_usec",
+    }.items():
+        assert int(before[theirs]) < cpu[ours] <= int(after[theirs]), ours
+    predicted = [one for one in snapshot["predictions"] if one["workload"] == container["id"] and one["component"].startswith("throttled_")]
+    # Throttled time is foretold of a group that uses its quota up; should others have kept it from that, there is the share alone.
+    assert "throttled_periods" in {one["component"] for one in predicted}
+    for one in predicted:
+        print(f"{one['component']}: measured {one['measured']:.3f}, predicted {one['value']:.3f} [{one['lo']:.3f}, {one['hi']:.3f}]")
+        assert one["inside"], one
+
+
+def test_a_limited_service_is_no_container(out: Path, snapshot: dict[str, Any], inspected: dict[str, Any]) -> None:
+    """systemd-run's service burns a quarter of CPU 3. It is not a workload yet, and nothing is taken for one."""
+    assert said(out, "busy") == "25000 100000"
+    assert [one["id"] for one in snapshot["workloads"]] == [inspected["Id"]]
+
+
+def test_the_unit_has_a_user_of_its_own_and_one_capability(out: Path) -> None:
+    unit, status = keyed(said(out, "unit"), "="), keyed(said(out, "status"), ":\t")
+    assert (unit["ActiveState"], unit["DynamicUser"], unit["NRestarts"]) == ("active", "yes", "0")
+    assert {int(uid) in DYNAMIC for uid in status["Uid"].split()} == {True}
+    assert {name: int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")} == dict.fromkeys(
+        ("CapEff", "CapPrm", "CapBnd"), SYS_PTRACE
+    )
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+def test_the_unit_serves_what_a_snapshot_says(out: Path, snapshot: dict[str, Any], container: dict[str, Any]) -> None:
+    """Without the socket's group the service knows the container by its control group only, and says why."""
+    samples = [one for family in text_string_to_metric_families((out / "metrics").read_text()) for one in family.samples]
+
+    def of(name: str) -> dict[tuple[str, ...], float]:
+        return {tuple(one.labels.values()): one.value for one in samples if one.name == name}
+
+    assert of("strata_workload_cpu_limit_cpus") == {(container["id"],): 0.5}
+    assert of("strata_workload_memory_limit_bytes") == {(container["id"],): float(64 << 20)}
+    assert of("strata_workload_placement_info") == {(container["id"], "0", "0-1"): 1.0}
+    (throttled,) = of("strata_workload_cpu_throttled_periods_total").values()
+    assert throttled >= container["cpu"]["throttled_periods"]
+    gaps = {(gap["source"], gap["reason"]) for gap in snapshot["gaps"]}
+    assert set(of("strata_source_gap_info")) == gaps | {("docker_engine", "denied")}
+
+
+def test_the_recording_replays_here(out: Path, snapshot: dict[str, Any], container: dict[str, Any]) -> None:
+    root = str(out / "recording")
+    replayed = json.loads(render(once(SysRoot(root), Config(root=root))))
+    again = named(replayed, container["id"])
+    assert [one["id"] for one in replayed["workloads"]] == [one["id"] for one in snapshot["workloads"]]
+    # What counts and what is used has gone on meanwhile; the stack shows some of it.
+    assert {key for key in container if container[key] != again[key]} <= {"cpu", "memory", "threads", "controls", "stack"}
+    for part, keys in (
+        ("cpu", ("quota_usec", "period_usec", "weight", "limit_cpus")),
+        ("memory", ("max_bytes", "low_bytes", "swap_max_bytes")),
+    ):
+        assert {key: container[part][key] for key in keys} == {key: again[part][key] for key in keys}
+    assert again["cpu"]["usage_usec"] > container["cpu"]["usage_usec"]
+    assert replayed["gaps"] == snapshot["gaps"]
+    assert replayed["host"]["cgroup"] == {"version": "v2"}
+    for part in ("cpus", "cores", "packages", "caches"):
+        assert replayed["physical"][part] == snapshot["physical"][part]
+
+
+def test_the_unit_ends_cleanly(out: Path) -> None:
+    assert keyed(said(out, "stopped"), "=") == {"Result": "success", "ExecMainStatus": "0", "ActiveState": "inactive", "NRestarts": "0"}
+    assert "Traceback" not in said(out, "journal")
+
+
+def test_a_full_guest_that_panics_ends_with_its_console(image: None, tmp_path: Path) -> None:
+    shape = Shape("panic", TWO_NODES.arguments, append="init=/bin/true")
+    with pytest.raises(GuestFailed, match=r"(?s)panic ended without a result.*Attempted to kill init"):
+        full.run("", {}, tmp_path, shape=shape, limit_seconds=60)
+
+
+def test_a_full_guest_that_hangs_ends_in_time(image: None, tmp_path: Path) -> None:
+    began = time.monotonic()
+    shape = Shape("hang", TWO_NODES.arguments, append="init=/bin/cat")
+    with pytest.raises(GuestFailed, match="hang not at its end in 8 s"):
+        full.run("", {}, tmp_path, shape=shape, limit_seconds=8)
+    assert time.monotonic() - began < 20
+
+
+BOOT = """
+import sys
+from pathlib import Path
+from tests.lab import full
+full.run("", {}, Path(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def booting(image: None, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", BOOT, str(tmp_path)], cwd=TOP) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_an_interrupted_guest_is_gone(booting: subprocess.Popen[bytes], tmp_path: Path, signal: str) -> None:
+    guests: list[psutil.Process] = []
+    end = time.monotonic() + 60
+    while not guests and time.monotonic() < end:
+        time.sleep(0.1)
+        guests = [one for one in psutil.Process(booting.pid).children(recursive=True) if one.name().startswith("qemu")]
+    assert guests
+    os.kill(booting.pid, getattr(signals, signal))
+    assert booting.wait(30) != 0
+    _, left = psutil.wait_procs(guests, timeout=20)
+    assert host.alive(left) == []
