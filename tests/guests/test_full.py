@@ -174,6 +174,8 @@ def test_the_container_is_throttled_and_that_was_to_be_expected(out: Path, snaps
     for one in predicted:
         print(f"{one['component']}: measured {one['measured']:.3f}, predicted {one['value']:.3f} [{one['lo']:.3f}, {one['hi']:.3f}]")
         assert one["inside"], one
+        if one["inputs"].get("other_busy_cpus", 1.0) < 0.1:
+            assert one["hi"] - one["lo"] < 0.3, "an interval that holds everything says nothing"
 
 
 def test_a_limited_service_is_no_container(out: Path, snapshot: dict[str, Any], inspected: dict[str, Any]) -> None:
