@@ -24,7 +24,7 @@ class Process(Fact, frozen=True):
     parent_pid: int
     name: str
     started_at: float
-    threads: int
+    threads: int | None
     exe: str | None = None
     vm_uuid: str | None = None
     vm_name: str | None = None
@@ -63,7 +63,7 @@ def ask(root: SysRoot) -> tuple[Process, ...]:
                 info["ppid"] or 0,
                 printable(info["name"]),
                 info["create_time"],
-                info["num_threads"] or 0,
+                info["num_threads"],
                 printable(exe) if exe else None,
                 uuid,
                 name,

@@ -50,7 +50,7 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
     """Counts of what was asked for and answered: where a source has a gap, its devices are not known to be none."""
     silent = {gap.source for gap in sample.gaps}
     vcpus = [vcpu for workload in workloads for vcpu in workload.vcpus]
-    guests = [workload.memory.allotted_bytes or 0 for workload in workloads if workload.paradigm == "virtualization"]
+    guests = [workload.memory.allotted_bytes for workload in workloads if workload.paradigm == "virtualization"]
     memories = [memory for process in sample.sandboxes or () for memory in process.memories]
     threads = {group.pid: len(group.tasks) for group in sample.tasks or ()}
     runtimes = [process.pid for process in sample.sandboxes or () if process.memories]
@@ -69,7 +69,7 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
         MemoryDevices(
             physical_bytes=hardware.memory.total_bytes,
             nodes=len(hardware.nodes) or None,
-            virtual_bytes=sum(guests) if machines_known else None,
+            virtual_bytes=sum(size for size in guests if size is not None) if machines_known and None not in guests else None,
             logical_bytes=sum(memory.size_bytes for memory in memories) if sandboxes_known else None,
             logical_memories=len(memories) if sandboxes_known else None,
         ),

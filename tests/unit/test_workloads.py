@@ -189,3 +189,14 @@ def test_one_vcpu_without_a_thread_is_no_half_machine(tmp_path: Path) -> None:
     (vm,) = workloads(tmp_path, machine(vcpus, {}), thread(20, 21, "CPU 0/KVM", "1"), {"proc/20/status": "VmRSS: 1 kB\n"}).values()
     assert vm.vcpus[0].thread is not None
     assert (vm.vcpus[1].thread, vm.cpu.run_ns, vm.placement.last_cpus) == (None, None, None)
+
+
+def test_a_guest_of_unknown_memory_is_no_guest_without_memory(tmp_path: Path) -> None:
+    files = machine([], {})
+    (hypervisor,) = json.loads(files["replies/libvirt_domains.json"])
+    known = hypervisor["domains"][0]
+    unknown = {key: value for key, value in known.items() if key != "memory_bytes"} | {"uuid": UUID[:-1] + "2"}
+    for domains, expected in (([known], 48 << 20), ([known, unknown], None)):
+        files["replies/libvirt_domains.json"] = json.dumps([hypervisor | {"domains": domains}])
+        root = recorded(tmp_path, HOST | files)
+        assert normalise(take(root, Config(root=str(tmp_path)), Errands())).devices.memory.virtual_bytes == expected
