@@ -70,6 +70,7 @@ def test_no_secret_of_a_command_line_leaves(tmp_path: Path) -> None:
 def test_the_table_of_this_host() -> None:
     (own,) = [process for process in processes.ask(SysRoot("/")) if process.pid == os.getpid()]
     assert (own.parent_pid, own.vm_uuid, own.vm_name) == (os.getppid(), None, None)
+    assert own.threads is not None
     assert own.threads >= 1
 
 
