@@ -1,14 +1,21 @@
 """What a container engine says of its containers: the Docker Engine API, which Podman speaks, too.
 
 Only identity comes from here (id, name, image, state); limits and usage are the kernel's to tell. Labels and environments hold
-secrets and are not asked for. Names are the users' to choose: hostile text.
+secrets: no label is kept that was not asked for by name. Names are the users' to choose: hostile text.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator
+
 from agent.model.values import Fact
 from collectors.sysroot import SysRoot, Unavailable
 from collectors.text import printable
+
+_UNSAID = "1.44"
+# Two kilobytes are usual of a container.
+MAX_BYTES = 32 << 20
 
 SOCKETS = ("run/docker.sock", "run/podman/podman.sock")
 
@@ -18,6 +25,7 @@ class Container(Fact, frozen=True):
     name: str | None = None
     image: str | None = None
     state: str | None = None
+    labels: dict[str, str] = {}
 
 
 class Engine(Fact, frozen=True):
@@ -28,19 +36,23 @@ class Engine(Fact, frozen=True):
     containers: tuple[Container, ...]
 
 
-def read(root: SysRoot, urls: tuple[str, ...] = (), timeout_seconds: int = 1) -> tuple[Engine, ...]:
+def read(root: SysRoot, urls: tuple[str, ...] = (), timeout_seconds: int = 1, labels: tuple[str, ...] = ()) -> tuple[Engine, ...]:
     """Every engine whose socket is there. Raises `Unavailable` when there is none, or one of them cannot be asked."""
-    return root.reply("docker_engine", tuple[Engine, ...], lambda: ask(root, urls, timeout_seconds))
+    return root.reply("docker_engine", tuple[Engine, ...], lambda: ask(root, urls, timeout_seconds, labels))
 
 
-def ask(root: SysRoot, urls: tuple[str, ...], timeout_seconds: int) -> tuple[Engine, ...]:
+def ask(root: SysRoot, urls: tuple[str, ...], timeout_seconds: int, labels: tuple[str, ...]) -> tuple[Engine, ...]:
     found = urls or tuple(f"unix://{path}" for name in SOCKETS if (path := root.socket(name)) is not None)
     if not found:
         raise Unavailable("absent", "no engine socket: " + ", ".join(SOCKETS), "start the engine, or name it with --docker URL")
-    return tuple(_engine(url, timeout_seconds) for url in found)
+    return tuple(_engine(url, timeout_seconds, labels) for url in found)
 
 
-def _engine(url: str, timeout_seconds: int) -> Engine:
+def _engine(url: str, timeout_seconds: int, labels: tuple[str, ...]) -> Engine:
+    """One question without a version: each engine answers it in its newest one, and its head says who it is.
+
+    /version would cost more than all else here: Podman runs its helpers and asks the package manager to answer it, up to a second.
+    """
     try:
         import docker
         from docker.errors import DockerException
@@ -48,32 +60,49 @@ def _engine(url: str, timeout_seconds: int) -> Engine:
     except ImportError:
         raise Unavailable("unsupported", "the docker library is not installed", "pip install docker") from None
     try:
-        client = docker.APIClient(base_url=url, version="auto", timeout=timeout_seconds)
+        # Its version is never said, but without one the library asks for the engine's.
+        client = docker.APIClient(base_url=url, version=_UNSAID, timeout=timeout_seconds)
         try:
-            version = client.version()
-            rows = client.containers()
+            answer = client.get(f"{client.base_url}/containers/json", timeout=timeout_seconds, stream=True)
+            answer.raise_for_status()
+            body = b"".join(_bounded(answer.iter_content(1 << 16), url))
+            rows = json.loads(body)
         finally:
             client.close()
     except (DockerException, RequestException, ValueError, RecursionError) as error:
-        # The library wraps what its first question, for the version, runs into.
-        if isinstance(error, Timeout) or isinstance(error.__cause__, Timeout):
+        if isinstance(error, Timeout):
             raise Unavailable("late", f"{url}: no answer in {timeout_seconds} s", "look at the engine's log") from None
         denied = "Permission denied" in str(error)
         remedy = "run as root or in the socket's group" if denied else "look at the engine's log"
         raise Unavailable("denied" if denied else "failed", f"{url}: {type(error).__name__}", remedy) from None
-    if not isinstance(version, dict) or not isinstance(rows, list):
+    if not isinstance(rows, list):
         raise Unavailable("failed", f"{url}: an answer that is no engine's", "look at the engine's log")
-    components = version.get("Components")
-    first = components[0] if isinstance(components, list) and components else None
-    name = "podman" if isinstance(first, dict) and "Podman" in str(first.get("Name")) else "docker"
-    return Engine(name, _text(version.get("Version")), tuple(_container(row) for row in rows if isinstance(row, dict) and row.get("Id")))
+    name, version = _server(answer.headers.get("Server", ""))
+    return Engine(name, version, tuple(_container(row, labels) for row in rows if isinstance(row, dict) and row.get("Id")))
 
 
-def _container(row: dict[str, object]) -> Container:
+def _bounded(pieces: Iterable[bytes], url: str) -> Iterator[bytes]:
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > MAX_BYTES:
+            raise Unavailable("failed", f"{url}: an answer of more than {MAX_BYTES >> 20} MiB", "look at the engine's log")
+        yield piece
+
+
+def _server(head: str) -> tuple[str, str | None]:
+    """Name and version: "Docker/20.10.24 (linux)", "Libpod/4.3.1 (linux)"."""
+    product, _, version = head.partition(" ")[0].partition("/")
+    return "podman" if product == "Libpod" else "docker", printable(version) or None
+
+
+def _container(row: dict[str, object], labels: tuple[str, ...]) -> Container:
     names = row.get("Names")
     first = names[0] if isinstance(names, list) and names else None
     name = None if first is None else printable(str(first)).removeprefix("/")
-    return Container(printable(str(row["Id"])), name, _text(row.get("Image")), _text(row.get("State")))
+    given = row.get("Labels")
+    kept = {label: printable(str(given[label])) for label in labels if label in given} if isinstance(given, dict) else {}
+    return Container(printable(str(row["Id"])), name, _text(row.get("Image")), _text(row.get("State")), kept)
 
 
 def _text(value: object) -> str | None:

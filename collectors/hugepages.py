@@ -5,27 +5,40 @@ Source: Documentation/admin-guide/mm/hugetlbpage.rst. A page size without a dire
 
 from __future__ import annotations
 
-from agent.model.values import Fact
+import re
+
+from agent.model.values import Fact, is_number
 from collectors.sysroot import SysRoot, Unavailable
 from collectors.text import integer
 
 HOST = "sys/kernel/mm/hugepages"
 NODE = "sys/devices/system/node"
+_SIZE = re.compile(r"[1-9][0-9]{0,10}")
+
+# A node's pool has the first three.
+_HOST_COUNTS = ("nr_hugepages", "free_hugepages", "surplus_hugepages", "nr_overcommit_hugepages", "resv_hugepages")
 
 
 class HugePagePool(Fact, frozen=True):
-    """`total` and `free` are pages; `node` is None for the host's pool, which is the sum over its nodes."""
+    """Counts of pages; `node` is None for the host's pool, which is the sum over its nodes.
+
+    `surplus` pages are in `total` and go back when they are freed; up to `overcommit` of them may come; `reserved` are promised
+    and not handed out yet. The last two are of the host only.
+    """
 
     page_bytes: int
     node: int | None = None
     total: int | None = None
     free: int | None = None
+    surplus: int | None = None
+    overcommit: int | None = None
+    reserved: int | None = None
 
 
 def read(root: SysRoot) -> tuple[HugePagePool, ...]:
     pools = _pools(root, HOST, None)
     for name in root.names(NODE):
-        if name[:4] == "node" and name[4:].isdecimal() and len(name) < 10:
+        if name[:4] == "node" and is_number(name[4:]):
             pools += _pools(root, f"{NODE}/{name}/hugepages", int(name[4:]))
     if not pools:
         raise Unavailable("absent", HOST, "a kernel with CONFIG_HUGETLBFS")
@@ -36,8 +49,9 @@ def _pools(root: SysRoot, directory: str, node: int | None) -> list[HugePagePool
     pools = []
     for name in root.names(directory):
         size = name.removeprefix("hugepages-").removesuffix("kB")
-        if size.isdecimal() and len(size) < 12:
+        if _SIZE.fullmatch(size):
             here = f"{directory}/{name}"
-            total = root.parse(f"{here}/nr_hugepages", integer)
-            pools.append(HugePagePool(int(size) << 10, node, total, root.parse(f"{here}/free_hugepages", integer)))
+            names = _HOST_COUNTS if node is None else _HOST_COUNTS[:3]
+            counts = [root.parse(f"{here}/{name}", integer) for name in names]
+            pools.append(HugePagePool(int(size) << 10, node, *counts))
     return pools

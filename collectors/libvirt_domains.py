@@ -1,26 +1,33 @@
-"""Running domains as libvirt knows them, over a read-only connection: definition, vCPUs, pins, memory.
+"""Running domains as libvirt knows them, over read-only connections: definition, vCPUs, pins, memory.
 
 Only calls that never wait for a guest are made (list, info, XML, vcpus, vcpuPinInfo, emulatorPinInfo): the bulk statistics
-block for 30 s and more behind one stopped QEMU. Run time and delay of vCPUs are read from their threads instead.
-Source: the libvirt-domain API reference; formatdomain for the XML.
+block for 30 s and more behind one stopped QEMU, and so does ioThreadInfo. Run time and delay of vCPUs are read from their threads.
+Definitions are read in every pass, a tenth of the time of all these calls, and parsed when their text is new. Events could not stand in
+for that: libvirt 9.0 announces a change of pins, shares or quotas, and says nothing when vCPUs, iothreads or memory limits change.
+Source: the libvirt-domain API reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any
 
 from msgspec import Meta
 
-from agent.model.values import MAX_ID, CpuSet, Fact
+from agent.model.values import MAX_ID, CpuSet, Fact, Gap
+from collectors.domain_xml import Definition, parse_xml
+from collectors.libvirt_connection import Connections, named, uris
 from collectors.sysroot import SysRoot, Unavailable
-from collectors.text import Malformed, convert, printable
-
-SOCKETS = ("run/libvirt/virtqemud-sock-ro", "run/libvirt/libvirt-sock-ro")
+from collectors.text import Malformed, printable
 
 _DOMAIN_STATES = ("no state", "running", "blocked", "paused", "shutting down", "shut off", "crashed", "suspended")
 _VCPU_STATES = ("offline", "running", "blocked")
-_TOPOLOGY = ("sockets", "dies", "cores", "threads")
+# Drivers that run what they run beside libvirt; others speak to a machine elsewhere, or to none (test).
+_HERE = ("qemu", "lxc", "xen", "ch", "vz", "bhyve")
+_REMEDY = "see that the libvirt daemon of this URI runs"
+_NAMED = 5
 
 
 class VirtualCpu(Fact, frozen=True):
@@ -31,25 +38,6 @@ class VirtualCpu(Fact, frozen=True):
     time_ns: int | None = None
     last_cpu: Annotated[int, Meta(ge=0, lt=MAX_ID)] | None = None
     affinity: CpuSet | None = None
-
-
-class Definition(Fact, frozen=True):
-    """What the domain's XML says. `pinned_vcpus` have a <vcpupin> of their own: the others float with the emulator's default."""
-
-    type: str | None = None
-    machine: str | None = None
-    cpu_mode: str | None = None
-    sockets: int | None = None
-    dies: int | None = None
-    cores: int | None = None
-    threads: int | None = None
-    numa_cells: int | None = None
-    numatune_mode: str | None = None
-    numatune_nodes: CpuSet | None = None
-    pinned_vcpus: CpuSet = CpuSet()
-    hugepages: bool = False
-    iothreads: int = 0
-    video_bytes: int = 0
 
 
 class Domain(Fact, frozen=True):
@@ -64,82 +52,133 @@ class Domain(Fact, frozen=True):
     memory_bytes: int | None = None
     cpu_time_ns: int | None = None
     vcpus: tuple[VirtualCpu, ...] = ()
-    max_vcpus: int | None = None
     emulator_affinity: CpuSet | None = None
 
 
 class Hypervisor(Fact, frozen=True):
-    """One connection that answered."""
+    """One connection that answered. `here`: its domains run on this host."""
 
     uri: str
     libvirt_version: str
     domains: tuple[Domain, ...]
+    here: bool = True
 
 
-def read(root: SysRoot, uris: tuple[str, ...] = ()) -> tuple[Hypervisor, ...]:
-    return root.reply("libvirt_domains", tuple[Hypervisor, ...], lambda: ask(root, uris))
+class Answer(Fact, frozen=True):
+    """Those that answered, and what the others had to say."""
+
+    hypervisors: tuple[Hypervisor, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
 
-def ask(root: SysRoot, uris: tuple[str, ...]) -> tuple[Hypervisor, ...]:
-    found = uris or tuple(f"qemu:///system?socket={path}" for name in SOCKETS if (path := root.socket(name)) is not None)[:1]
-    if not found:
-        raise Unavailable("absent", "no libvirt socket: " + ", ".join(SOCKETS), "start libvirtd, or name it with --libvirt URI")
-    try:
-        import libvirt
-    except ImportError:
-        raise Unavailable("unsupported", "libvirt-python is not installed", "pip install libvirt-python (needs libvirt-dev)") from None
-    # The library prints every error to stderr unless it is told not to.
-    libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    return tuple(_hypervisor(libvirt, uri) for uri in found)
+def read(root: SysRoot, chosen: tuple[str, ...], connections: Connections, patience_seconds: float) -> Answer:
+    return root.reply("libvirt_domains", Answer, lambda: ask(uris(root, chosen), connections, patience_seconds))
 
 
-def _hypervisor(libvirt: Any, uri: str) -> Hypervisor:
-    try:
-        connection = libvirt.openReadOnly(uri)
+def ask(chosen: tuple[str, ...], connections: Connections, patience_seconds: float) -> Answer:
+    """Each URI on its own: one that fails, or never answers, takes nothing from the others."""
+    if len(chosen) == 1:
+        # Whoever asks has a deadline.
+        return _hypervisor(connections, chosen[0])
+    found: dict[str, Answer] = {}
+
+    def one(uri: str) -> None:
         try:
-            version = connection.getLibVersion()
-            domains = [
-                domain
-                for handle in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
-                if (domain := _domain(libvirt, handle)) is not None
-            ]
-        finally:
-            connection.close()
-    except libvirt.libvirtError as error:
-        denied = error.get_error_code() in (libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_ACCESS_DENIED)
-        raise Unavailable("denied" if denied else "failed", f"{uri}: {error}", "see that the libvirt daemon of this URI runs") from None
-    text = f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"
-    return Hypervisor(uri.partition("?")[0], text, tuple(sorted(domains, key=lambda domain: domain.uuid)))
+            found[uri] = _hypervisor(connections, uri)
+        except Unavailable as error:
+            found[uri] = Answer(gaps=(Gap("libvirt_domains", error.reason, error.detail, error.remedy),))
+
+    threads = [threading.Thread(target=one, args=(uri,), name=f"libvirt {uri}", daemon=True) for uri in chosen]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + patience_seconds
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = {uri: Gap("libvirt_domains", "late", f"{named(uri)}: no answer in {patience_seconds:.1f} s", _REMEDY) for uri in chosen}
+    answers = [found.get(uri) or Answer(gaps=(late[uri],)) for uri in chosen]
+    return Answer(
+        tuple(hypervisor for answer in answers for hypervisor in answer.hypervisors),
+        tuple(gap for answer in answers for gap in answer.gaps),
+    )
+
+
+def _hypervisor(connections: Connections, uri: str) -> Answer:
+    def asked(libvirt: Any, connection: Any) -> Answer:
+        version = connection.getLibVersion()
+        domains: list[Domain] = []
+        broken: list[str] = []
+        for handle in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+            try:
+                domain = _domain(libvirt, handle)
+            except (libvirt.libvirtError, Malformed) as error:
+                # Without a daemon no domain answers: that is the connection's to say.
+                if not connection.isAlive():
+                    raise
+                broken.append(f"{printable(handle.name())}: {printable(str(error))}")
+            else:
+                domains += [domain] if domain is not None else []
+        text = f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"
+        found = Hypervisor(named(uri), text, tuple(sorted(domains, key=lambda domain: domain.uuid)), is_here(uri))
+        return Answer((found,), tuple(_gaps(broken)))
+
+    return connections.use(uri, asked)
+
+
+def _gaps(broken: list[str]) -> Iterator[Gap]:
+    """Of domains that did not answer as the others did."""
+    remedy = "ask virsh dumpxml and dominfo for them, and see the log of libvirt's daemon"
+    for detail in broken[:_NAMED]:
+        yield Gap("libvirt_domains", "failed", detail, remedy)
+    if len(broken) > _NAMED:
+        yield Gap("libvirt_domains", "failed", f"{len(broken) - _NAMED} domains more", remedy)
+
+
+def is_here(uri: str) -> bool:
+    """ "qemu:///system", and neither "qemu+ssh://other/system" nor "esx://other/"."""
+    scheme, _, rest = uri.partition("://")
+    return rest.startswith("/") and scheme.partition("+")[0] in _HERE
 
 
 def _domain(libvirt: Any, handle: Any) -> Domain | None:
-    """None when the domain ended while it was asked."""
+    """None when the domain ended while it was asked. What its driver does not know is absent."""
+
+    def known(question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in (
+                libvirt.VIR_ERR_NO_SUPPORT,
+                libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
+                libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
+            ):
+                return None
+            raise
+
     try:
         state, max_memory, memory, _, cpu_time = handle.info()
         definition = parse_xml(handle.XMLDesc(0))
-        infos, _ = handle.vcpus()
-        pins = [_cpus(bools) for bools in handle.vcpuPinInfo(0)]
-        emulator = _cpus(handle.emulatorPinInfo(0))
-        return Domain(
-            handle.UUIDString(),
-            printable(handle.name()),
-            handle.ID(),
-            _DOMAIN_STATES[state] if 0 <= state < len(_DOMAIN_STATES) else "no state",
-            definition,
-            max_memory_bytes=max_memory << 10,
-            memory_bytes=memory << 10,
-            cpu_time_ns=cpu_time,
-            vcpus=tuple(_vcpu(info, pins) for info in infos),
-            max_vcpus=handle.maxVcpus(),
-            emulator_affinity=emulator,
-        )
+        infos, in_force = known(handle.vcpus) or ((), ())
+        pins = [_cpus(bools) for bools in known(lambda: handle.vcpuPinInfo(0)) or ()]
+        emulator = known(lambda: handle.emulatorPinInfo(0))
     except libvirt.libvirtError as error:
         if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
             return None
         raise
+    return Domain(
+        handle.UUIDString(),
+        printable(handle.name()),
+        handle.ID(),
+        _DOMAIN_STATES[state] if 0 <= state < len(_DOMAIN_STATES) else "no state",
+        definition,
+        max_memory_bytes=max_memory << 10,
+        memory_bytes=memory << 10,
+        cpu_time_ns=cpu_time,
+        vcpus=tuple(_vcpu(info, _pin(info[0], pins, definition, mask)) for info, mask in zip(infos, in_force, strict=True)),
+        emulator_affinity=None if emulator is None else _cpus(emulator),
+    )
 
 
-def _vcpu(info: tuple[int, int, int, int], pins: list[CpuSet]) -> VirtualCpu:
+def _vcpu(info: tuple[int, int, int, int], affinity: CpuSet | None) -> VirtualCpu:
     number, state, time_ns, cpu = info
     return VirtualCpu(
         number,
@@ -147,47 +186,16 @@ def _vcpu(info: tuple[int, int, int, int], pins: list[CpuSet]) -> VirtualCpu:
         time_ns,
         # libvirt says -1 where the last CPU is not known.
         cpu if cpu >= 0 else None,
-        pins[number] if number < len(pins) else None,
+        affinity,
     )
+
+
+def _pin(number: int, pins: list[CpuSet], definition: Definition, in_force: Iterable[bool]) -> CpuSet | None:
+    """The library asks for as many pins as there are vCPUs: one whose number lies beyond a gap has its pin in the definition, or none."""
+    if number < len(pins):
+        return pins[number]
+    return definition.tuning.vcpu_pins.get(number, _cpus(in_force)) if pins else None
 
 
 def _cpus(bools: Iterable[bool]) -> CpuSet:
     return CpuSet(number for number, allowed in enumerate(bools) if allowed)
-
-
-def parse_xml(text: str) -> Definition:
-    """The parts of a domain's XML that bear on placement and cost."""
-    from xml.etree import ElementTree
-
-    try:
-        # Written by libvirt itself; expat bounds the expansion of entities since 2.4.1.
-        domain = ElementTree.fromstring(text)  # noqa: S314
-    except (ElementTree.ParseError, ValueError) as error:
-        raise Malformed(f"domain XML: {error}") from None
-    topology = domain.find("cpu/topology")
-    machine = domain.find("os/type")
-    cpu = domain.find("cpu")
-    tune = domain.find("numatune/memory")
-    nodes = None if tune is None else tune.get("nodeset")
-    sockets, dies, cores, threads = (_number(topology.get(name)) for name in _TOPOLOGY) if topology is not None else (None,) * 4
-    video = [_number(model.get("vgamem") or model.get("vram")) for model in domain.iterfind("devices/video/model")]
-    return Definition(
-        type=domain.get("type"),
-        machine=None if machine is None else machine.get("machine"),
-        cpu_mode=None if cpu is None else cpu.get("mode") or "custom",
-        sockets=sockets,
-        dies=dies,
-        cores=cores,
-        threads=threads,
-        numa_cells=len(domain.findall("cpu/numa/cell")) or None,
-        numatune_mode=None if tune is None else tune.get("mode"),
-        numatune_nodes=None if nodes is None else convert(CpuSet.parse_list, nodes),
-        pinned_vcpus=convert(CpuSet.parse_list, ",".join(pin.get("vcpu", "") for pin in domain.iterfind("cputune/vcpupin"))),
-        hugepages=domain.find("memoryBacking/hugepages") is not None,
-        iothreads=_number(domain.findtext("iothreads")) or 0,
-        video_bytes=sum(size << 10 for size in video if size is not None),
-    )
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() and len(text) < 12 else None

@@ -16,6 +16,11 @@ class Interrupt(Fact, frozen=True):
     counts: tuple[int, ...]
     description: str
 
+    @property
+    def is_irq(self) -> bool:
+        """Whether it goes by a number: a device's interrupt, and not the CPU's own."""
+        return len(self.name) < 10 and self.name.isascii() and self.name.isdecimal()
+
 
 class Interrupts(Fact, frozen=True):
     cpus: CpuSet

@@ -16,7 +16,10 @@ USER_HZ = 100
 
 
 class Task(Fact, frozen=True):
-    """One thread. `run_ns`, `delay_ns`, `timeslices` come with CONFIG_SCHED_INFO; `start_ticks` with the tid is its identity."""
+    """One thread. `run_ns`, `delay_ns`, `timeslices` come with CONFIG_SCHED_INFO; `start_ticks` with the tid is its identity.
+
+    `inner_tid` is what it is called in its own PID namespace, the innermost.
+    """
 
     tid: int
     name: str | None = None
@@ -30,6 +33,7 @@ class Task(Fact, frozen=True):
     allowed_nodes: CpuSet | None = None
     voluntary_switches: int | None = None
     involuntary_switches: int | None = None
+    inner_tid: int | None = None
 
 
 class TaskGroup(Fact, frozen=True):
@@ -42,6 +46,8 @@ class TaskGroup(Fact, frozen=True):
     swapped_bytes: int | None = None
     anon_huge_bytes: int | None = None
     cgroups: dict[str, str] = {}
+    virtual_bytes: int | None = None
+    data_bytes: int | None = None
 
 
 def read(root: SysRoot, pids: Iterable[int]) -> tuple[TaskGroup, ...]:
@@ -49,26 +55,31 @@ def read(root: SysRoot, pids: Iterable[int]) -> tuple[TaskGroup, ...]:
 
 
 def _process(root: SysRoot, pid: int) -> TaskGroup | None:
-    tasks = tuple(task for tid in root.names(f"proc/{pid}/task") if tid.isdecimal() and (task := _task(root, pid, int(tid))) is not None)
+    status = root.parse(f"proc/{pid}/status", parse_status) or {}
+    tids = sorted(int(tid) for tid in root.names(f"proc/{pid}/task") if tid.isdecimal())
+    # A process' own status is its first thread's, too.
+    tasks = tuple(task for tid in tids if (task := _task(root, pid, tid, status if tid == pid else None)) is not None)
     if not tasks:
         return None
-    status = root.parse(f"proc/{pid}/status", parse_status) or {}
     return TaskGroup(
         pid,
-        tuple(sorted(tasks, key=lambda task: task.tid)),
+        tasks,
         resident_bytes=_bytes(status, "VmRSS"),
         page_table_bytes=_bytes(status, "VmPTE"),
+        virtual_bytes=_bytes(status, "VmSize"),
+        data_bytes=_bytes(status, "VmData"),
         swapped_bytes=_bytes(status, "VmSwap"),
         anon_huge_bytes=root.parse(f"proc/{pid}/smaps_rollup", parse_anon_huge),
         cgroups=root.parse(f"proc/{pid}/cgroup", parse_cgroup) or {},
     )
 
 
-def _task(root: SysRoot, pid: int, tid: int) -> Task | None:
+def _task(root: SysRoot, pid: int, tid: int, status: dict[str, str] | None) -> Task | None:
     directory = f"proc/{pid}/task/{tid}"
     stat = root.parse(f"{directory}/stat", parse_stat)
     schedstat = root.parse(f"{directory}/schedstat", parse_schedstat)
-    status = root.parse(f"{directory}/status", parse_status) or {}
+    if status is None:
+        status = root.parse(f"{directory}/status", parse_status) or {}
     if stat is None and schedstat is None and not status:
         return None
     name, state, start_ticks, last_cpu = stat or (None, None, None, None)
@@ -86,6 +97,8 @@ def _task(root: SysRoot, pid: int, tid: int) -> Task | None:
         allowed_nodes=_list(status, "Mems_allowed_list"),
         voluntary_switches=_count(status, "voluntary_ctxt_switches"),
         involuntary_switches=_count(status, "nonvoluntary_ctxt_switches"),
+        # Since Linux 4.1 ("/proc/PID/status: show all sets of pid according to ns").
+        inner_tid=integer(words[-1]) if (words := status.get("NSpid", "").split()) else None,
     )
 
 

@@ -11,7 +11,10 @@ from collectors.text import Malformed, flat_keyed, integer, newline_separated, n
 
 
 class Zone(Fact, frozen=True):
-    """One zone of one node; pages as the kernel counts them. `managed_pages` is what the buddy system was given."""
+    """One zone of one node; pages as the kernel counts them. `managed_pages` is what the buddy system was given.
+
+    `start_page` is a page frame number; from there the zone spans `spanned_pages`, holes included.
+    """
 
     node: int
     name: str
@@ -21,6 +24,8 @@ class Zone(Fact, frozen=True):
     high_pages: int | None = None
     present_pages: int | None = None
     managed_pages: int | None = None
+    start_page: int | None = None
+    spanned_pages: int | None = None
 
 
 class Buddy(Fact, frozen=True):
@@ -38,6 +43,10 @@ class Memory(Fact, frozen=True):
     zones: tuple[Zone, ...] = ()
     buddies: tuple[Buddy, ...] = ()
     vmstat: dict[str, int] = {}
+    page_bytes: int | None = None
+
+
+_FIELDS = ("free", "min", "low", "high", "present", "managed", "start_pfn:", "spanned")
 
 
 def read(root: SysRoot) -> Memory:
@@ -46,6 +55,7 @@ def read(root: SysRoot) -> Memory:
         root.parse("proc/zoneinfo", parse_zoneinfo) or (),
         root.parse("proc/buddyinfo", parse_buddyinfo) or (),
         root.parse("proc/vmstat", flat_keyed) or {},
+        root.page_bytes,
     )
 
 
@@ -70,7 +80,7 @@ def parse_zoneinfo(text: str) -> tuple[Zone, ...]:
 
     def close() -> None:
         if head is not None:
-            zones.append(Zone(*head, *(values.get(name) for name in ("free", "min", "low", "high", "present", "managed"))))
+            zones.append(Zone(*head, *map(values.get, _FIELDS)))
 
     for number, line in enumerate(newline_separated(text), 1):
         words = line.split()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from mmap import PAGESIZE
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from agent.model.values import encode_value
-from collectors.sysroot import MARK, Mark, Refusal, SysRoot, Unavailable
+from collectors.sysroot import MARK, Contents, Mark, Refusal, SysRoot, Unavailable
 from collectors.text import printable
 
 T = TypeVar("T")
@@ -20,19 +20,35 @@ T = TypeVar("T")
 class Recorder(SysRoot):
     """A root that copies what is read through it into `into`. `close()` writes the mark."""
 
+    holds = False
+
     def __init__(self, path: str | Path, into: str | Path, taken_at: float, version: str) -> None:
         super().__init__(path)
         self.into = Path(into)
         self.made = Mark(taken_at, version, PAGESIZE)
 
-    def raw(self, path: str) -> bytes | None:
+    def raw(self, path: str, keep: Callable[[bytes], bytes] | None = None) -> bytes | None:
         with self._noting(path):
-            data = super().raw(path)
+            data = super().raw(path, keep)
             if data is not None:
                 self._store(path, data)
             return data
 
-    def _required(self, path: str) -> bytes:
+    def sealed(self, path: str, most_bytes: int, keep: Callable[[bytes], bytes]) -> bytes | None:
+        with self._noting(path):
+            data = super().sealed(path, most_bytes, keep)
+            if data is not None:
+                self._store(path, data)
+            return data
+
+    def words(self, path: str, words: Collection[bytes], known: Mapping[tuple[int, ...], Contents]) -> Contents | None:
+        with self._noting(path):
+            contents = super().words(path, words, known)
+            if contents is not None:
+                self._store(path, b"\n".join(sorted(contents.words)))
+            return contents
+
+    def _required(self, path: str, kept: Callable[[bytes], bytes] | None = None) -> bytes:
         try:
             data = super()._required(path)
         except Unavailable as error:
@@ -40,7 +56,7 @@ class Recorder(SysRoot):
                 name = printable(path)
                 self.made.refusals[name] = Refusal(name, error.reason, error.detail.removeprefix(f"{path}: "))
             raise
-        self._store(path, data)
+        self._store(path, kept(data) if kept else data)
         return data
 
     def inode(self, path: str) -> int | None:
@@ -48,6 +64,13 @@ class Recorder(SysRoot):
         if number is not None:
             self.made.inodes[printable(path)] = number
         return number
+
+    def link(self, path: str) -> str | None:
+        with self._noting(path):
+            target = super().link(path)
+        if target is not None:
+            self.made.links[printable(path)] = target
+        return target
 
     def reply(self, name: str, kind: type[T], ask: Callable[[], T]) -> T:
         path = f"replies/{name}.json"

@@ -6,9 +6,14 @@ Ids are as the kernel prints them, -1 where it knows none; only the sibling sets
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from agent.model.values import CpuSet, Fact, is_number
 from collectors.sysroot import SysRoot
 from collectors.text import cpu_list, cpu_mask, hexadecimal, integer, size_bytes
+
+T = TypeVar("T")
 
 CPU = "sys/devices/system/cpu"
 
@@ -88,7 +93,7 @@ def read(root: SysRoot) -> Cpus:
         isolated=_empty_or(root, f"{CPU}/isolated"),
         nohz_full=_empty_or(root, f"{CPU}/nohz_full"),
         smt_active=_flag(root.parse(f"{CPU}/smt/active", integer)),
-        topology=tuple(_topology(root, cpu) for cpu in numbers if root.names(f"{CPU}/cpu{cpu}/topology")),
+        topology=tuple(_topology(root, cpu, names) for cpu in numbers if (names := root.names(f"{CPU}/cpu{cpu}/topology"))),
         caches=tuple(caches),
         speeds=tuple(speed for cpu in numbers if (speed := _speed(root, cpu)) is not None),
         kinds=_kinds(root),
@@ -102,18 +107,22 @@ def _online(root: SysRoot, numbers: CpuSet) -> CpuSet:
     return CpuSet(cpu for cpu, flag in stated.items() if (flag != 0 if flag is not None else cpu in placed or not placed))
 
 
-def _topology(root: SysRoot, cpu: int) -> CpuTopology:
+def _topology(root: SysRoot, cpu: int, names: tuple[str, ...]) -> CpuTopology:
+    """From the files that are there: to ask for one that is not costs as much as to read it."""
     directory = f"{CPU}/cpu{cpu}/topology"
 
-    def number(name: str) -> int | None:
-        return root.parse(f"{directory}/{name}", integer)
+    def of(name: str, parser: Callable[[str], T]) -> T | None:
+        return root.parse(f"{directory}/{name}", parser) if name in names else None
 
-    def cpus(*names: str) -> CpuSet | None:
-        for name in names:
+    def number(name: str) -> int | None:
+        return of(name, integer)
+
+    def cpus(*words: str) -> CpuSet | None:
+        for word in words:
             # The mask is older; some trees have the list alone, and in one the list of a module's caches contradicts the mask.
-            if (found := root.parse(f"{directory}/{name}", cpu_mask)) is not None:
+            if (found := of(word, cpu_mask)) is not None:
                 return found
-            if (found := root.parse(f"{directory}/{name}_list", cpu_list)) is not None:
+            if (found := of(f"{word}_list", cpu_list)) is not None:
                 return found
         return None
 

@@ -1,46 +1,134 @@
-"""Memory policy of the host: /sys/kernel/mm, zswap's parameters, and the vm sysctls that bear on placement.
+"""Memory policy of the host: transparent huge pages, KSM, demotion and weights of nodes (/sys/kernel/mm), and zswap's parameters.
 
-Sources: Documentation/admin-guide/mm/{transhuge,ksm}.rst, Documentation/admin-guide/sysctl/{vm,kernel}.rst.
+Sources: Documentation/admin-guide/mm/{transhuge,ksm,zswap}.rst, Documentation/ABI/testing/sysfs-kernel-mm-{numa,mempolicy*}.
 """
 
 from __future__ import annotations
 
 import re
 
-from agent.model.values import Fact
+from agent.model.values import Fact, is_number
 from collectors.sysroot import SysRoot
 from collectors.text import integer
 
+MM = "sys/kernel/mm"
+THP = f"{MM}/transparent_hugepage"
+ZSWAP = "sys/module/zswap/parameters"
+WEIGHTS = f"{MM}/mempolicy/weighted_interleave"
+
 _CHOSEN = re.compile(r"\[([\w+]+)\]")
+_WORD = re.compile(r"[\w-]{1,64}")
+_MAX_SIZES = 64
+
+
+class Thp(Fact, frozen=True):
+    """Choices in the kernel's words. `sizes`: what is chosen for each page size in bytes, where it is not "never" (since Linux 6.8)."""
+
+    enabled: str | None = None
+    defrag: str | None = None
+    shmem_enabled: str | None = None
+    huge_page_bytes: int | None = None
+    zero_page: bool | None = None
+    khugepaged_defrag: bool | None = None
+    khugepaged_pages_to_scan: int | None = None
+    khugepaged_scan_sleep_msec: int | None = None
+    khugepaged_pages_collapsed: int | None = None
+    khugepaged_full_scans: int | None = None
+    sizes: dict[int, str] = {}
+
+
+class Ksm(Fact, frozen=True):
+    """Pages, as the kernel counts them. `general_profit_bytes` may be negative: what merging saves less what it takes."""
+
+    run: int | None = None
+    pages_shared: int | None = None
+    pages_sharing: int | None = None
+    pages_unshared: int | None = None
+    pages_volatile: int | None = None
+    pages_scanned: int | None = None
+    full_scans: int | None = None
+    zero_pages: int | None = None
+    general_profit_bytes: int | None = None
+    merge_across_nodes: bool | None = None
+
+
+class Zswap(Fact, frozen=True):
+    enabled: bool | None = None
+    compressor: str | None = None
+    max_pool_percent: int | None = None
+    accept_threshold_percent: int | None = None
+    shrinker_enabled: bool | None = None
 
 
 class MemoryPolicy(Fact, frozen=True):
-    """Choices in the kernel's words. KSM counts are pages, as `pages_shared` and `pages_sharing` are."""
+    """`interleave_weights` by node; `demotion_enabled`: reclaim may move pages to slower nodes."""
 
-    thp_enabled: str | None = None
-    thp_defrag: str | None = None
-    ksm_run: int | None = None
-    ksm_pages_shared: int | None = None
-    ksm_pages_sharing: int | None = None
-    zswap_enabled: bool | None = None
-    swappiness: int | None = None
-    overcommit_memory: int | None = None
-    zone_reclaim_mode: int | None = None
-    numa_balancing: int | None = None
+    thp: Thp = Thp()
+    ksm: Ksm = Ksm()
+    zswap: Zswap = Zswap()
+    demotion_enabled: bool | None = None
+    interleave_weights: dict[int, int] = {}
 
 
 def read(root: SysRoot) -> MemoryPolicy:
+    nodes = [name for name in root.names(WEIGHTS) if name[:4] == "node" and is_number(name[4:])]
+    weights = {int(name[4:]): root.parse(f"{WEIGHTS}/{name}", integer) for name in nodes}
     return MemoryPolicy(
-        thp_enabled=root.parse("sys/kernel/mm/transparent_hugepage/enabled", chosen),
-        thp_defrag=root.parse("sys/kernel/mm/transparent_hugepage/defrag", chosen),
-        ksm_run=root.parse("sys/kernel/mm/ksm/run", integer),
-        ksm_pages_shared=root.parse("sys/kernel/mm/ksm/pages_shared", integer),
-        ksm_pages_sharing=root.parse("sys/kernel/mm/ksm/pages_sharing", integer),
-        zswap_enabled=root.parse("sys/module/zswap/parameters/enabled", lambda text: text.strip() in ("Y", "1")),
-        swappiness=root.parse("proc/sys/vm/swappiness", integer),
-        overcommit_memory=root.parse("proc/sys/vm/overcommit_memory", integer),
-        zone_reclaim_mode=root.parse("proc/sys/vm/zone_reclaim_mode", integer),
-        numa_balancing=root.parse("proc/sys/kernel/numa_balancing", integer),
+        _thp(root),
+        _ksm(root),
+        Zswap(
+            root.parse(f"{ZSWAP}/enabled", flag),
+            root.parse(f"{ZSWAP}/compressor", word),
+            root.parse(f"{ZSWAP}/max_pool_percent", integer),
+            root.parse(f"{ZSWAP}/accept_threshold_percent", integer),
+            root.parse(f"{ZSWAP}/shrinker_enabled", flag),
+        ),
+        root.parse(f"{MM}/numa/demotion_enabled", flag),
+        {node: weight for node, weight in weights.items() if weight is not None},
+    )
+
+
+def _thp(root: SysRoot) -> Thp:
+    def number(name: str) -> int | None:
+        return root.parse(f"{THP}/{name}", integer)
+
+    sizes: dict[int, str] = {}
+    for name in root.names(THP):
+        size = name.removeprefix("hugepages-").removesuffix("kB")
+        if size != name and is_number(size) and len(sizes) < _MAX_SIZES:
+            choice = root.parse(f"{THP}/{name}/enabled", chosen)
+            if choice is not None and choice != "never":
+                sizes[int(size) << 10] = choice
+    return Thp(
+        root.parse(f"{THP}/enabled", chosen),
+        root.parse(f"{THP}/defrag", chosen),
+        root.parse(f"{THP}/shmem_enabled", chosen),
+        number("hpage_pmd_size"),
+        root.parse(f"{THP}/use_zero_page", flag),
+        root.parse(f"{THP}/khugepaged/defrag", flag),
+        number("khugepaged/pages_to_scan"),
+        number("khugepaged/scan_sleep_millisecs"),
+        number("khugepaged/pages_collapsed"),
+        number("khugepaged/full_scans"),
+        sizes,
+    )
+
+
+def _ksm(root: SysRoot) -> Ksm:
+    def number(name: str) -> int | None:
+        return root.parse(f"{MM}/ksm/{name}", integer)
+
+    return Ksm(
+        number("run"),
+        number("pages_shared"),
+        number("pages_sharing"),
+        number("pages_unshared"),
+        number("pages_volatile"),
+        number("pages_scanned"),
+        number("full_scans"),
+        number("ksm_zero_pages"),
+        number("general_profit"),
+        root.parse(f"{MM}/ksm/merge_across_nodes", flag),
     )
 
 
@@ -48,3 +136,12 @@ def chosen(text: str) -> str | None:
     """ "always [madvise] never" -> "madvise"."""
     match = _CHOSEN.search(text)
     return match[1] if match else None
+
+
+def flag(text: str) -> bool:
+    """sysfs prints 0 and 1, Y and N, true and false."""
+    return text.strip() in ("Y", "1", "true")
+
+
+def word(text: str) -> str | None:
+    return text.strip() if _WORD.fullmatch(text.strip()) else None

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from agent.model.values import CpuSet, Fact, is_number
 from collectors.sysroot import SysRoot
-from collectors.text import Malformed, cpu_list, cpu_mask, integer, newline_separated, space_separated
+from collectors.text import Malformed, cpu_list, cpu_mask, integer, newline_separated, numbers, space_separated
 
 NODE = "sys/devices/system/node"
+
+
+class Access(Fact, frozen=True):
+    """How the best initiators of one access class see a node (Documentation/admin-guide/mm/numaperf.rst).
+
+    Class 0 counts every initiator, class 1 those with CPUs only. Firmware that does not state a figure makes it 0: absent here.
+    """
+
+    initiators: CpuSet
+    read_latency_ns: int | None = None
+    write_latency_ns: int | None = None
+    read_bandwidth_mib: int | None = None
+    write_bandwidth_mib: int | None = None
+
+
+class SideCache(Fact, frozen=True):
+    """A cache of memory that lies before a node. `indexing` and `write_policy` are numbers of include/linux/node.h."""
+
+    size_bytes: int | None = None
+    line_bytes: int | None = None
+    indexing: int | None = None
+    write_policy: int | None = None
 
 
 class Node(Fact, frozen=True):
@@ -18,6 +42,8 @@ class Node(Fact, frozen=True):
     free_bytes: int | None = None
     distances: tuple[int, ...] = ()
     numastat: dict[str, int] = {}
+    access: dict[int, Access] = {}
+    side_caches: dict[int, SideCache] = {}
 
 
 class Nodes(Fact, frozen=True):
@@ -27,27 +53,62 @@ class Nodes(Fact, frozen=True):
 
 
 def read(root: SysRoot) -> Nodes:
-    numbers = CpuSet(int(name[4:]) for name in root.names(NODE) if name[:4] == "node" and is_number(name[4:]))
+    found = CpuSet(int(name[4:]) for name in root.names(NODE) if name[:4] == "node" and is_number(name[4:]))
     return Nodes(
-        tuple(_node(root, number) for number in numbers),
+        tuple(_node(root, number) for number in found),
         online=root.parse(f"{NODE}/online", cpu_list),
         has_memory=root.parse(f"{NODE}/has_memory", cpu_list),
     )
 
 
-def _node(root: SysRoot, number: int) -> Node:
-    directory = f"{NODE}/node{number}"
+def count(root: SysRoot, known: Nodes) -> Nodes:
+    """The same nodes with what counts and what is free read again; the rest stays until something is plugged."""
+    return replace(known, nodes=tuple(_counted(root, node) for node in known.nodes))
+
+
+def _counted(root: SysRoot, node: Node) -> Node:
+    directory = f"{NODE}/node{node.os_index}"
     meminfo = root.parse(f"{directory}/meminfo", parse_meminfo) or {}
-    # The list of a node without CPUs is an empty line: an empty set, not an unknown one.
-    cpus = root.parse(f"{directory}/cpulist", cpu_list, blank=True)
-    return Node(
-        number,
-        cpus=cpus if cpus is not None else root.parse(f"{directory}/cpumap", cpu_mask),
+    return replace(
+        node,
         memory_bytes=meminfo.get("MemTotal"),
         free_bytes=meminfo.get("MemFree"),
-        distances=root.parse(f"{directory}/distance", lambda text: tuple(integer(word) for word in space_separated(text))) or (),
         numastat=root.parse(f"{directory}/numastat", parse_numastat) or {},
     )
+
+
+def _node(root: SysRoot, number: int) -> Node:
+    directory = f"{NODE}/node{number}"
+    # The list of a node without CPUs is an empty line: an empty set, not an unknown one.
+    cpus = root.parse(f"{directory}/cpulist", cpu_list, blank=True)
+    found = Node(
+        number,
+        cpus=cpus if cpus is not None else root.parse(f"{directory}/cpumap", cpu_mask),
+        distances=root.parse(f"{directory}/distance", lambda text: numbers(space_separated(text))) or (),
+        access={class_: access for class_ in (0, 1) if (access := _access(root, f"{directory}/access{class_}/initiators")) is not None},
+        side_caches=_side_caches(root, f"{directory}/memory_side_cache"),
+    )
+    return _counted(root, found)
+
+
+def _access(root: SysRoot, directory: str) -> Access | None:
+    names = root.names(directory)
+    if not names:
+        return None
+    # The link is read because a recording has no other trace of it.
+    linked = ((root.link(f"{directory}/{name}") or name).rpartition("/")[2] for name in names if name.startswith("node"))
+    figures = ("read_latency", "write_latency", "read_bandwidth", "write_bandwidth")
+    stated = (root.parse(f"{directory}/{name}", integer) for name in figures)
+    return Access(
+        CpuSet(int(name[4:]) for name in linked if is_number(name[4:])), *(number if (number or 0) > 0 else None for number in stated)
+    )
+
+
+def _side_caches(root: SysRoot, directory: str) -> dict[int, SideCache]:
+    """By level: indexN is the N-th in the way of an access."""
+    levels = [name[5:] for name in root.names(directory) if name.startswith("index") and is_number(name[5:])]
+    files = ("size", "line_size", "indexing", "write_policy")
+    return {int(level): SideCache(*(root.parse(f"{directory}/index{level}/{name}", integer) for name in files)) for level in levels}
 
 
 def parse_meminfo(text: str) -> dict[str, int]:

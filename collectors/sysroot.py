@@ -8,9 +8,12 @@ an errno becomes one of the reasons of `agent.model.values`.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import resource
 import stat
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from mmap import PAGESIZE
 from pathlib import Path
@@ -73,16 +76,45 @@ class Mark(msgspec.Struct):
     version: str
     page_bytes: int
     inodes: dict[str, int] = {}
+    links: dict[str, str] = {}
     refusals: dict[str, Refusal] = {}
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """Which of some words a file holds. `identity` is the file's, and changes with it."""
+
+    identity: tuple[int, ...]
+    words: frozenset[bytes]
+
+
+class Place:
+    """A directory that was entered. `inode` with the path is its identity; held open, names in it are found without walking its path."""
+
+    __slots__ = ("fd", "inode", "path")
+
+    def __init__(self, path: str, inode: int | None, fd: int = -1) -> None:
+        self.path = path
+        self.inode = inode
+        self.fd = fd
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 class SysRoot:
     """One tree. `watch()` gives a view with its own list of refusals, one for each source that reads."""
 
+    holds = True
+    """Whether directories are held open from one pass to the next."""
+
     def __init__(self, path: str | Path = "/") -> None:
         self.path = str(path)
         self.refusals: list[Refusal] = []
+        self.held: dict[str, Place] = {}
+        self.room = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE)
         self._fd = -1
+        self._whole: SysRoot | None = None
         self.mark: Mark | None = None
         if os.path.realpath(self.path) == "/":
             self.path = "/"
@@ -93,6 +125,7 @@ class SysRoot:
             self._fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise Unavailable("denied", f"{self.path}: {error.strerror}") from None
+        weakref.finalize(self, os.close, self._fd)
         try:
             mark = self._read(MARK)
         except OSError as error:
@@ -122,20 +155,57 @@ class SysRoot:
         """The same tree with its own list of refusals."""
         view = SysRoot.__new__(type(self))
         view.__dict__.update(self.__dict__)
+        # The directory is closed with the root that opened it.
+        view._whole = self
         view.refusals = []
         return view
 
-    def text(self, path: str) -> str | None:
+    def text(self, path: str, keep: Callable[[bytes], bytes] | None = None) -> str | None:
         """The whole file, None when it is absent or refused. Bytes that are not UTF-8 come as \\xNN; NUL bytes are dropped.
 
         Stored trees carry NUL bytes behind the text (hwloc's own fixtures do); live sysfs text never holds any.
         """
-        data = self.raw(path)
+        data = self.raw(path, keep)
         return None if data is None else _decode(data)
 
-    def raw(self, path: str) -> bytes | None:
+    def raw(self, path: str, keep: Callable[[bytes], bytes] | None = None) -> bytes | None:
+        """The bytes of a file, or what `keep` leaves of them: a recording holds no more either, of a file that may hold secrets."""
         try:
-            return self._read(path)
+            data = self._read(path)
+        except OSError as error:
+            self._refuse(path, error)
+            return None
+        return data if keep is None else keep(data)
+
+    def sealed(self, path: str, most_bytes: int, keep: Callable[[bytes], bytes]) -> bytes | None:
+        """What `keep` leaves of a memfd that can neither shrink nor grow, by one of the kernel's links to it: map_files, fd.
+
+        Such a link leads out of every root, and is followed as it can lead to nothing else: a file of no file system has these seals.
+        """
+        if self.mark is not None:
+            return self.raw(path, keep)
+        try:
+            data = self._read_sealed(path, most_bytes)
+        except OSError as error:
+            self._refuse(path, error)
+            return None
+        return keep(data)
+
+    def words(self, path: str, words: Collection[bytes], known: Mapping[tuple[int, ...], Contents]) -> Contents | None:
+        """Which of these words the program of a process holds, by the kernel's link to it: exe. One that is `known` is not read again.
+
+        As with `sealed` the link leads out of every root; that it holds a word is all that is told of what it leads to.
+        """
+        if self.mark is not None:
+            data = self.raw(path)
+            return None if data is None else Contents((), frozenset(word for word in words if word in data))
+        try:
+            fd, status = self._follow(path)
+            try:
+                identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+                return known.get(identity) or Contents(identity, _words_in(fd, words))
+            finally:
+                os.close(fd)
         except OSError as error:
             self._refuse(path, error)
             return None
@@ -144,9 +214,13 @@ class SysRoot:
         """The whole file; `Unavailable` when it is not to be had."""
         return _decode(self._required(path))
 
-    def parse(self, path: str, parser: Callable[[str], T], blank: bool = False) -> T | None:
+    def require_raw(self, path: str, kept: Callable[[bytes], bytes]) -> bytes:
+        """The bytes of the whole file; `Unavailable` when it is not to be had. A recording gets no more of it than `kept`."""
+        return self._required(path, kept)
+
+    def parse(self, path: str, parser: Callable[[str], T], blank: bool = False, keep: Callable[[bytes], bytes] | None = None) -> T | None:
         """`parser` of the file, None when it is absent or, unless `blank` says something, empty; `Malformed` names the path."""
-        text = self.text(path)
+        text = self.text(path, keep)
         if text is None or not (blank or text.strip()):
             return None
         try:
@@ -176,6 +250,93 @@ class SysRoot:
         finally:
             os.close(fd)
 
+    def link(self, path: str) -> str | None:
+        """Where a symbolic link leads, as it is written; None when it is absent or none. A recording keeps it in its mark."""
+        if self.mark is not None:
+            self.refusals += filter(None, [self.mark.refusals.get(printable(path))])
+            return self.mark.links.get(printable(path))
+        try:
+            fd = self._open(path, os.O_PATH | os.O_NOFOLLOW)
+            try:
+                # Of what leads to another user's process only the reading is refused.
+                return printable(os.readlink("", dir_fd=fd)) if stat.S_ISLNK(os.fstat(fd).st_mode) else None
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._refuse(path, error)
+            return None
+
+    def enter(self, path: str, inode: int | None = None) -> Place | None:
+        """A directory; the held one where `inode`, the number that its parent lists now, is still its own. None when it is absent."""
+        if not (self.holds and self.live):
+            return Place(path, self.inode(path))
+        place = self.held.get(path)
+        if place is not None and place.inode == inode:
+            return place
+        if len(self.held) >= self.room:
+            return Place(path, inode or self.inode(path))
+        try:
+            fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            self._refuse(path, error)
+            return None
+        place = self.held[path] = Place(path, os.fstat(fd).st_ino, fd)
+        return place
+
+    def keep(self, paths: Collection[str]) -> None:
+        """Let go of the directories that are not among `paths`: they are not there any more."""
+        for path in self.held.keys() - paths:
+            del self.held[path]
+
+    def directories_in(self, place: Place) -> list[tuple[str, int | None]]:
+        """The directories in a directory, links not counted, with their inodes where the place is held."""
+        if place.fd < 0:
+            return [(name, None) for name in self.directories(place.path)]
+        # "." and the name in its parent: the links of a directory that has none below it (kernfs_refresh_inode() counts so, too).
+        if os.fstat(place.fd).st_nlink == 2:
+            return []
+        try:
+            with os.scandir(place.fd) as entries:
+                return [(entry.name, entry.inode()) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            self._refuse(place.path, error)
+            return []
+
+    def text_in(self, place: Place, name: str) -> str | None:
+        """`text` of a name in a place."""
+        if place.fd < 0:
+            return self.text(f"{place.path}/{name}")
+        try:
+            fd = os.open(name, _NAMED, dir_fd=place.fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._refuse(f"{place.path}/{name}", error)
+            return None
+        try:
+            data = os.read(fd, 1 << 13)
+            # kernfs fills a page, or all that there is, before it hands out a part: only a long read may have more behind it.
+            if len(data) >= 1 << 11:
+                data = self._rest(fd, data)
+            elif self._fd >= 0 and not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EISDIR, "not a regular file")
+        except OSError as error:
+            self._refuse(f"{place.path}/{name}", error)
+            return None
+        finally:
+            os.close(fd)
+        return _decode(data)
+
+    def parse_in(self, place: Place, name: str, parser: Callable[[str], T], blank: bool = False) -> T | None:
+        """`parse` of a name in a place."""
+        text = self.text_in(place, name)
+        if text is None or not (blank or text.strip()):
+            return None
+        try:
+            return parser(text)
+        except Malformed as error:
+            raise Malformed(error.detail, error.line, f"{place.path}/{name}") from None
+
     def socket(self, path: str) -> str | None:
         """The absolute path of a socket below the root, for a client library; None when there is none or nothing live may be asked."""
         if not self.live:
@@ -194,6 +355,10 @@ class SysRoot:
         """Say that a reader left something out, and why: part of a gap, not an error."""
         self.refusals.append(Refusal(path, reason, detail))
 
+    def pardon(self, path: str) -> None:
+        """A refusal that the kernel documents for such a file, and that hides nothing: no gap."""
+        self.refusals[:] = [refusal for refusal in self.refusals if refusal.path != path]
+
     def reply(self, name: str, kind: type[T], ask: Callable[[], T]) -> T:
         """What is asked and not read: `ask()` on a live root, the stored answer on a recording."""
         if self.live:
@@ -211,7 +376,7 @@ class SysRoot:
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise Malformed(str(error), path=path) from None
 
-    def _required(self, path: str) -> bytes:
+    def _required(self, path: str, kept: Callable[[bytes], bytes] | None = None) -> bytes:
         try:
             return self._read(path)
         except OSError as error:
@@ -225,22 +390,52 @@ class SysRoot:
                 raise OSError(errno.EISDIR, "not a regular file")
             # procfs and kernfs hand out long files in pieces: only an empty read is the end.
             data = os.read(fd, 1 << 16)
-            if not data:
-                return data
-            more = os.read(fd, 1 << 16)
-            if not more:
-                return data
-            pieces = [data]
-            total = len(data)
-            while more:
-                pieces.append(more)
-                total += len(more)
-                if total > MAX_FILE_BYTES:
-                    raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES >> 20} MiB")
-                more = os.read(fd, 1 << 20)
-            return b"".join(pieces)
+            return self._rest(fd, data) if data else data
         finally:
             os.close(fd)
+
+    def _read_sealed(self, path: str, most_bytes: int) -> bytes:
+        fd, status = self._follow(path)
+        try:
+            try:
+                seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+            except OSError:
+                seals = 0
+            if seals & _SEALS != _SEALS:
+                raise OSError(errno.EINVAL, "not sealed")
+            if status.st_size > most_bytes:
+                raise OSError(errno.EFBIG, f"larger than {most_bytes} bytes")
+            return os.pread(fd, status.st_size, 0)
+        finally:
+            os.close(fd)
+
+    def _follow(self, path: str) -> tuple[int, os.stat_result]:
+        """A regular file by a link of the kernel's, to be read. Looked at before it is opened: another kind may do things when it is."""
+        directory, _, name = path.rpartition("/")
+        opened = [self._open(directory, os.O_PATH | os.O_DIRECTORY)]
+        try:
+            opened.append(os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=opened[0]))
+            status = os.fstat(opened[1])
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+            return os.open(f"/proc/self/fd/{opened[1]}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), status
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+    def _rest(self, fd: int, data: bytes) -> bytes:
+        more = os.read(fd, 1 << 16)
+        if not more:
+            return data
+        pieces = [data]
+        total = len(data)
+        while more:
+            pieces.append(more)
+            total += len(more)
+            if total > MAX_FILE_BYTES:
+                raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES >> 20} MiB")
+            more = os.read(fd, 1 << 20)
+        return b"".join(pieces)
 
     def _entries(self, path: str) -> list[tuple[str, bool]]:
         try:
@@ -250,14 +445,22 @@ class SysRoot:
             return []
         try:
             with os.scandir(fd) as entries:
-                return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
         except OSError as error:
             self._refuse(path, error)
             return []
         finally:
             os.close(fd)
+        if self.mark is None or not self.mark.links:
+            return found
+        # What was read through a link is a directory of the recording.
+        links = {link.rpartition("/")[2] for link in self.mark.links if link.rpartition("/")[0] == printable(path)}
+        return found + [(name, False) for name in links.difference(name for name, _ in found)]
 
     def _refuse(self, path: str, error: OSError) -> None:
+        if error.errno == errno.ENOENT and not (self.mark and self.mark.refusals):
+            # Half of all that is asked for is not there, and nothing is to be said of it.
+            return
         refusal = self._refusal(path, error)
         if refusal.reason != "absent":
             self.refusals.append(refusal)
@@ -278,6 +481,34 @@ class SysRoot:
         return _openat2()(self._fd, path, flags | os.O_CLOEXEC | wait)
 
 
+# A name without a path leads nowhere else, unless it is a link; a FIFO in a foreign tree would hold us.
+_NAMED = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def _words_in(fd: int, words: Collection[bytes]) -> frozenset[bytes]:
+    found: set[bytes] = set()
+    longest = max(map(len, words))
+    rest = b""
+    for _ in range(_MAX_PIECES):
+        piece = os.read(fd, 1 << 20)
+        if not piece or len(found) == len(words):
+            break
+        # One may lie across two pieces.
+        piece = rest + piece
+        found.update(word for word in words if word not in found and word in piece)
+        rest = piece[1 - longest :]
+    return frozenset(found)
+
+
+# Of a program, in MiB: the largest runtimes have a hundred.
+_MAX_PIECES = 512
+
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+
+# Descriptors that are left to sockets, pipes, libraries and the file that is read.
+_SPARE = 256
+
+
 def _decode(data: bytes) -> str:
     text = data.decode("utf-8", "backslashreplace")
     return text.replace("\0", "") if "\0" in text else text
@@ -291,6 +522,7 @@ def _say(error: OSError) -> tuple[Reason, str]:
 
 
 _OPENAT2 = 437  # the same number on every architecture (include/uapi/asm-generic/unistd.h), since Linux 5.6
+_TRIES = 1000  # EAGAIN: something was mounted or renamed, anywhere, while a link led through ".." (openat2(2))
 _RESOLVE_BENEATH = 0x08  # include/uapi/linux/openat2.h; refuses magic links, too
 
 
@@ -306,10 +538,13 @@ def _openat2() -> Callable[[int, str, int], int]:
 
     def open_beneath(root: int, path: str, flags: int) -> int:
         how = OpenHow(flags, 0, _RESOLVE_BENEATH)
-        fd: int = libc.syscall(_OPENAT2, root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
-        if fd < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
-        return fd
+        for _ in range(_TRIES):
+            fd: int = libc.syscall(_OPENAT2, root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+            if fd >= 0:
+                return fd
+            if (number := ctypes.get_errno()) != errno.EAGAIN:
+                break
+            os.sched_yield()
+        raise OSError(number, os.strerror(number), path)
 
     return open_beneath

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from sys import intern
 from typing import TypeVar
 
 from agent.model.values import MAX_ID, CpuSet, Limit
@@ -54,6 +56,8 @@ def convert(kind: Callable[[str], T], text: str, line: int | None = None) -> T:
 def integer(text: str) -> int:
     """A decimal number: kernel files hold nothing else that int() would take ("1_000", Arabic digits)."""
     digits = text.strip()
+    if digits.isdecimal() and digits.isascii() and len(digits) <= 20:
+        return int(digits)
     if not (digits.removeprefix("-").isascii() and digits.removeprefix("-").isdigit()):
         raise Malformed(f"expected a number, got {text[:60]!r}")
     if len(digits) > 40:
@@ -77,6 +81,12 @@ def cpu_number(text: str) -> int:
     return number
 
 
+def node_number(text: str) -> int | None:
+    """`numa_node` and `target_node` of a device: -1 is none."""
+    number = integer(text)
+    return None if number < 0 else number
+
+
 def decimal(text: str) -> float:
     """ "0.25": a load average or seconds; float() would take "nan" and "inf", too."""
     value = convert(float, text)
@@ -95,6 +105,8 @@ def limit(text: str) -> Limit:
     return Limit.parse("max") if text.strip() == "max" else Limit(integer(text))
 
 
+# A thousand containers have few different sets.
+@lru_cache(maxsize=1 << 10)
 def cpu_list(text: str) -> CpuSet:
     return convert(CpuSet.parse_list, text)
 
@@ -111,6 +123,11 @@ def size_bytes(text: str) -> int:
     return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[match[2].upper()]
 
 
+def phrase(text: str) -> str:
+    """A file that is one word or a few; no more than a line of it."""
+    return printable(" ".join(text.split())[:200])
+
+
 def newline_separated(text: str) -> list[str]:
     return text.split("\n")[:-1] if text.endswith("\n") else text.split("\n") if text else []
 
@@ -121,6 +138,11 @@ def space_separated(text: str) -> list[str]:
 
 def flat_keyed(text: str) -> dict[str, int]:
     """ "KEY0 VAL0\\nKEY1 VAL1\\n" with numbers."""
+    words = text.split()
+    digits = "".join(words[1::2])
+    # As it should be: a key and a number a line. The keys are the same in every group.
+    if len(words) == 2 * text.count("\n") and digits.isdecimal() and digits.isascii() and max(map(len, words[1::2])) <= 20:
+        return dict(zip(map(intern, words[::2]), map(int, words[1::2]), strict=True))
     values: dict[str, int] = {}
     for number, line in enumerate(newline_separated(text), 1):
         key, _, value = line.partition(" ")

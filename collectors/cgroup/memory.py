@@ -1,0 +1,167 @@
+"""The memory controller of one group: `memory.*` of both versions. Sizes are bytes.
+
+Sources: Documentation/admin-guide/cgroup-v2.rst ("Memory"), Documentation/admin-guide/cgroup-v1/memory.rst. v1 bounds and counts memory
+and swap together (`memsw`), and memory.numa_stat in pages; its plain keys of memory.stat and numa_stat are the group's own,
+`total_*` and `hierarchical_*` those of its descendants, too, as all of v2's are.
+"""
+
+from __future__ import annotations
+
+from agent.model.values import UNLIMITED, Fact, Limit
+from collectors.sysroot import Place, SysRoot
+from collectors.text import Malformed, flat_keyed, integer, limit, newline_separated
+
+# A v1 limit that was never set is the largest page-aligned counter (mm/memcontrol-v1.c, PAGE_COUNTER_MAX): whatever the page
+# size, it lies above this.
+_V1_UNLIMITED = 1 << 62
+
+MAX_NODES = 1 << 10
+
+
+class Memory(Fact, frozen=True):
+    """`soft_limit` and `oom_kill_disable` are v1's; `min`, `low` and `high` v2's. `stat` and `events` keep the kernel's keys.
+
+    `by_node` is memory.numa_stat: kind -> node -> bytes, of the group with its descendants. `resident_by_node` is the memory in it
+    that processes use: anonymous memory and page cache, without the kernel's own.
+    """
+
+    current_bytes: int | None = None
+    peak_bytes: int | None = None
+    min_bytes: int | None = None
+    low_bytes: int | None = None
+    high_bytes: Limit | None = None
+    max_bytes: Limit | None = None
+    soft_limit_bytes: Limit | None = None
+    swap_bytes: int | None = None
+    swap_peak_bytes: int | None = None
+    swap_high_bytes: Limit | None = None
+    swap_max_bytes: Limit | None = None
+    zswap_bytes: int | None = None
+    zswap_max_bytes: Limit | None = None
+    zswap_writeback: bool | None = None
+    kernel_bytes: int | None = None
+    oom_group: bool | None = None
+    oom_kill_disable: bool | None = None
+    under_oom: bool | None = None
+    swappiness: int | None = None
+    stat: dict[str, int] = {}
+    events: dict[str, int] = {}
+    own_events: dict[str, int] = {}
+    swap_events: dict[str, int] = {}
+    by_node: dict[str, dict[int, int]] = {}
+    resident_by_node: dict[int, int] = {}
+
+
+def read_v2(root: SysRoot, here: Place, whole: bool) -> Memory:
+    def number(name: str) -> int | None:
+        return root.parse_in(here, name, integer)
+
+    def bound(name: str) -> Limit | None:
+        return root.parse_in(here, name, limit)
+
+    stat = root.parse_in(here, "memory.stat", flat_keyed) or {}
+    group = number("memory.oom.group") if whole else None
+    writeback = number("memory.zswap.writeback") if whole else None
+    by_node = root.parse_in(here, "memory.numa_stat", parse_numa_stat) or {}
+    return Memory(
+        current_bytes=number("memory.current"),
+        peak_bytes=number("memory.peak"),
+        min_bytes=_finite(bound("memory.min")) if whole else None,
+        low_bytes=_finite(bound("memory.low")) if whole else None,
+        high_bytes=bound("memory.high"),
+        max_bytes=bound("memory.max"),
+        swap_bytes=number("memory.swap.current"),
+        swap_peak_bytes=number("memory.swap.peak") if whole else None,
+        swap_high_bytes=bound("memory.swap.high") if whole else None,
+        swap_max_bytes=bound("memory.swap.max") if whole else None,
+        zswap_bytes=number("memory.zswap.current") if whole else None,
+        zswap_max_bytes=bound("memory.zswap.max") if whole else None,
+        zswap_writeback=None if writeback is None else writeback != 0,
+        kernel_bytes=stat.get("kernel"),
+        oom_group=None if group is None else group != 0,
+        stat=stat,
+        events=root.parse_in(here, "memory.events", flat_keyed) or {},
+        own_events=root.parse_in(here, "memory.events.local", flat_keyed) or {} if whole else {},
+        swap_events=root.parse_in(here, "memory.swap.events", flat_keyed) or {} if whole else {},
+        by_node=by_node,
+        # The kinds are exclusive here: anon and file hold what cannot be evicted, too, and file holds shmem.
+        resident_by_node=_total(by_node, "anon", "file"),
+    )
+
+
+def read_v1(root: SysRoot, here: Place, whole: bool) -> Memory:
+    def number(name: str) -> int | None:
+        return root.parse_in(here, name, integer)
+
+    def bound(name: str) -> Limit | None:
+        value = number(name)
+        return None if value is None else UNLIMITED if value >= _V1_UNLIMITED else Limit(value)
+
+    oom = root.parse_in(here, "memory.oom_control", flat_keyed) or {}
+    current, with_swap = number("memory.usage_in_bytes"), number("memory.memsw.usage_in_bytes")
+    memory_max, memsw_max = bound("memory.limit_in_bytes"), bound("memory.memsw.limit_in_bytes") if whole else None
+    failures = number("memory.failcnt")
+    pages = root.parse_in(here, "memory.numa_stat", parse_numa_stat) or {}
+    by_node = {
+        kind.removeprefix("hierarchical_"): {node: count * root.page_bytes for node, count in counts.items()}
+        for kind, counts in pages.items()
+        if kind.startswith("hierarchical_")
+    }
+    return Memory(
+        current_bytes=current,
+        peak_bytes=number("memory.max_usage_in_bytes"),
+        max_bytes=memory_max,
+        soft_limit_bytes=bound("memory.soft_limit_in_bytes") if whole else None,
+        # v1 bounds memory and swap together; v2 bounds swap alone.
+        swap_bytes=None if current is None or with_swap is None else max(0, with_swap - current),
+        swap_max_bytes=None if memory_max is None or memsw_max is None else _swap_alone(memory_max, memsw_max),
+        kernel_bytes=number("memory.kmem.usage_in_bytes"),
+        oom_kill_disable=_flag(oom.get("oom_kill_disable")),
+        under_oom=_flag(oom.get("under_oom")),
+        swappiness=number("memory.swappiness") if whole else None,
+        stat=root.parse_in(here, "memory.stat", flat_keyed) or {},
+        # What v2 calls "max" and "oom_kill" in memory.events.
+        events=({} if failures is None else {"max": failures}) | ({"oom_kill": oom["oom_kill"]} if "oom_kill" in oom else {}),
+        by_node=by_node,
+        resident_by_node=by_node.get("total", {}),
+    )
+
+
+def parse_numa_stat(text: str) -> dict[str, dict[int, int]]:
+    """ "anon N0=4096 N1=0" of v2 (bytes), "hierarchical_anon=1 N0=1" of v1 (pages): kind -> node -> number."""
+    kinds: dict[str, dict[int, int]] = {}
+    for number, line in enumerate(newline_separated(text), 1):
+        kind, *fields = line.split() or [""]
+        nodes: dict[int, int] = {}
+        for field in fields:
+            node, _, value = field.partition("=")
+            digits = node[1:] + value
+            if node[:1] != "N" or not (node[1:] and value and digits.isascii() and digits.isdecimal()) or len(field) > 30:
+                raise Malformed(f"expected 'kind N0=number', got {line[:60]!r}", number)
+            nodes[int(node[1:])] = int(value)
+        if max(nodes, default=0) >= MAX_NODES:
+            raise Malformed(f"a node beyond {MAX_NODES - 1}: {line[:60]!r}", number)
+        if not nodes:
+            raise Malformed(f"expected 'kind N0=number', got {line[:60]!r}", number)
+        kinds[kind.partition("=")[0]] = nodes
+    return kinds
+
+
+def _total(by_node: dict[str, dict[int, int]], *kinds: str) -> dict[int, int]:
+    """The sum of kinds; of none where one of them is not there."""
+    if not all(kind in by_node for kind in kinds):
+        return {}
+    return {node: sum(by_node[kind].get(node, 0) for kind in kinds) for node in by_node[kinds[0]]}
+
+
+def _swap_alone(memory: Limit, memory_and_swap: Limit) -> Limit:
+    return UNLIMITED if memory_and_swap.unlimited else Limit(max(0.0, memory_and_swap - memory))
+
+
+def _finite(bound: Limit | None) -> int | None:
+    """memory.min and memory.low protect; "max" there protects all there is, which is no number of bytes."""
+    return None if bound is None or bound.unlimited else int(bound)
+
+
+def _flag(value: int | None) -> bool | None:
+    return None if value is None else value != 0

@@ -1,0 +1,173 @@
+"""What else bounds a group and tells of it: pids, huge pages, pressure, and the hierarchy's own files.
+
+Sources: Documentation/admin-guide/cgroup-v2.rst ("PID", "HugeTLB", "Core Interface Files"), Documentation/accounting/psi.rst,
+Documentation/admin-guide/cgroup-v1/{pids,hugetlb,freezer-subsystem}.rst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agent.model.values import UNLIMITED, Fact, Limit
+from collectors.cgroup.memory import parse_numa_stat
+from collectors.sysroot import Place, SysRoot
+from collectors.text import Malformed, flat_keyed, integer, limit, nested_keyed, newline_separated, numbers, phrase, size_bytes
+
+RESOURCES = ("cpu", "memory", "io", "irq")
+
+# A v1 limit of huge pages that was never set: PAGE_COUNTER_MAX rounded down to the page (mm/hugetlb_cgroup.c).
+_V1_UNLIMITED = 1 << 62
+
+
+class Stall(Fact, frozen=True):
+    """Microseconds in which some, or all, tasks of a group waited (PSI totals). irq has no `some`, cpu no `full` before 5.13."""
+
+    some_usec: int | None = None
+    full_usec: int | None = None
+
+
+class Pids(Fact, frozen=True):
+    """Tasks, threads counted. `max_events`: forks that a limit refused, this group's or an ancestor's; `own_max_events` its own alone."""
+
+    current: int | None = None
+    peak: int | None = None
+    max: Limit | None = None
+    max_events: int | None = None
+    own_max_events: int | None = None
+
+
+class HugePages(Fact, frozen=True):
+    """Explicit huge pages of one size, in bytes. `reserved_*` counts mappings that are not touched yet.
+
+    `by_node` is of the group with its descendants (since Linux 5.16); memory.numa_stat does not count these pages.
+    """
+
+    page_bytes: int
+    current_bytes: int | None = None
+    max_bytes: Limit | None = None
+    reserved_bytes: int | None = None
+    reserved_max_bytes: Limit | None = None
+    max_events: int | None = None
+    own_max_events: int | None = None
+    by_node: dict[int, int] = {}
+
+
+class State(Fact, frozen=True):
+    """The group itself. `dying_descendants` were removed and are still held by memory that is charged to them.
+
+    `freeze` is what was asked of this group, `frozen` what it is, by its own word or an ancestor's. `threads` are those in it, and not
+    in a group below.
+    """
+
+    type: str | None = None
+    populated: bool | None = None
+    frozen: bool | None = None
+    freeze: bool | None = None
+    threads: int | None = None
+    descendants: int | None = None
+    dying_descendants: int | None = None
+    max_depth: Limit | None = None
+    max_descendants: Limit | None = None
+
+
+def pressure(root: SysRoot, here: Place) -> dict[str, Stall]:
+    stalls = {name: root.parse_in(here, f"{name}.pressure", parse_stall) for name in RESOURCES}
+    return {name: stall for name, stall in stalls.items() if stall is not None}
+
+
+def pids(root: SysRoot, here: Place, whole: bool) -> Pids:
+    events = root.parse_in(here, "pids.events", flat_keyed) or {} if whole else {}
+    own = root.parse_in(here, "pids.events.local", flat_keyed) or {} if whole else {}
+    return Pids(
+        root.parse_in(here, "pids.current", integer),
+        root.parse_in(here, "pids.peak", integer) if whole else None,
+        root.parse_in(here, "pids.max", limit),
+        events.get("max"),
+        own.get("max"),
+    )
+
+
+def huge_page_sizes(root: SysRoot, here: Place) -> tuple[str, ...]:
+    """ "2MB", "1GB": the sizes that this kernel keeps account of, by the names of a group's files."""
+    files = (name.split(".") for name in root.names(here.path) if name.startswith("hugetlb."))
+    return tuple(sorted({parts[1] for parts in files if len(parts) > 2}))
+
+
+def huge_pages(root: SysRoot, here: Place, sizes: Iterable[str], is_v1: bool) -> tuple[HugePages, ...]:
+    def bound(name: str) -> Limit | None:
+        value = root.parse_in(here, name, limit)
+        return UNLIMITED if value is not None and value >= _V1_UNLIMITED else value
+
+    current, most, events = (".usage_in_bytes", ".limit_in_bytes", ".failcnt") if is_v1 else (".current", ".max", ".events")
+    # Bytes in both versions. v1 names the group's own pages first.
+    total = "hierarchical_total" if is_v1 else "total"
+    found = []
+    for size in sizes:
+        counted = root.parse_in(here, f"hugetlb.{size}{events}", integer if is_v1 else parse_max_events)
+        found.append(
+            HugePages(
+                size_bytes(size),
+                root.parse_in(here, f"hugetlb.{size}{current}", integer),
+                bound(f"hugetlb.{size}{most}"),
+                root.parse_in(here, f"hugetlb.{size}.rsvd{current}", integer),
+                bound(f"hugetlb.{size}.rsvd{most}"),
+                counted,
+                None if is_v1 else root.parse_in(here, f"hugetlb.{size}.events.local", parse_max_events),
+                (root.parse_in(here, f"hugetlb.{size}.numa_stat", parse_numa_stat) or {}).get(total, {}),
+            )
+        )
+    return tuple(found)
+
+
+def state_v2(root: SysRoot, here: Place) -> State:
+    events = root.parse_in(here, "cgroup.events", flat_keyed) or {}
+    stat = root.parse_in(here, "cgroup.stat", flat_keyed) or {}
+    return State(
+        root.parse_in(here, "cgroup.type", phrase),
+        _flag(events.get("populated")),
+        _flag(events.get("frozen")),
+        _flag(root.parse_in(here, "cgroup.freeze", integer)),
+        root.parse_in(here, "cgroup.threads", parse_count, blank=True),
+        stat.get("nr_descendants"),
+        stat.get("nr_dying_descendants"),
+        root.parse_in(here, "cgroup.max.depth", limit),
+        root.parse_in(here, "cgroup.max.descendants", limit),
+    )
+
+
+def state_v1(root: SysRoot, freezer: Place) -> State:
+    """A group whose freezer.state is FREEZING is not frozen yet."""
+    word = root.parse_in(freezer, "freezer.state", phrase)
+    asked = root.parse_in(freezer, "freezer.self_freezing", integer)
+    return State(
+        frozen=None if word is None else word == "FROZEN",
+        freeze=_flag(asked),
+        threads=root.parse_in(freezer, "tasks", parse_count, blank=True),
+    )
+
+
+def parse_stall(text: str) -> Stall:
+    """ "some avg10=0.00 ... total=5", the same for "full"; one of them may not be there."""
+    lines = nested_keyed(text)
+    found = {kind: integer(lines[kind]["total"]) for kind in ("some", "full") if "total" in lines.get(kind, {})}
+    if not found or lines.keys() & {"some", "full"} != found.keys():
+        raise Malformed(f"expected 'some ... total=N', got {text[:60]!r}")
+    return Stall(found.get("some"), found.get("full"))
+
+
+def parse_procs(text: str) -> tuple[int, ...]:
+    return numbers(newline_separated(text))
+
+
+def parse_count(text: str) -> int:
+    """How many numbers there are, a line each: a thread may be listed twice while it is read, and is one."""
+    return len(set(numbers(newline_separated(text))))
+
+
+def parse_max_events(text: str) -> int | None:
+    """ "max 3"."""
+    return flat_keyed(text).get("max")
+
+
+def _flag(value: int | None) -> bool | None:
+    return None if value is None else value != 0

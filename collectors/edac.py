@@ -1,0 +1,129 @@
+"""Memory controllers and their errors: /sys/devices/system/edac/mc. Source: Documentation/ABI/testing/sysfs-devices-edac.
+
+A controller shows its memory as dimmN, as rankN (AMD, whose driver counts chip selects) or, on old kernels, only as csrowN with
+channels in it (drivers/edac/edac_mc_sysfs.c).
+"""
+
+from __future__ import annotations
+
+from agent.model.values import Fact
+from collectors.sysroot import SysRoot
+from collectors.text import Malformed, integer
+
+MC = "sys/devices/system/edac/mc"
+MAX_ENTRIES = 1024
+
+
+class Dimm(Fact, frozen=True):
+    """One dimmN, rankN or "csrowN/chM". `location` is by layer: "channel 0 slot 1". Errors count since a reset or the driver's start."""
+
+    name: str
+    label: str | None = None
+    location: dict[str, int] = {}
+    size_bytes: int | None = None
+    mem_type: str | None = None
+    edac_mode: str | None = None
+    ce_count: int | None = None
+    ue_count: int | None = None
+
+
+class Controller(Fact, frozen=True):
+    """`ce_noinfo_count` and `ue_noinfo_count`, part of the controller's counts, are errors of which the DIMM is not known."""
+
+    os_index: int
+    name: str | None = None
+    size_bytes: int | None = None
+    ce_count: int | None = None
+    ue_count: int | None = None
+    ce_noinfo_count: int | None = None
+    ue_noinfo_count: int | None = None
+    dimms: tuple[Dimm, ...] = ()
+
+
+def read(root: SysRoot) -> tuple[Controller, ...]:
+    """No controllers where no driver is loaded: that is no gap."""
+    numbers = sorted(number for name in root.names(MC) if (number := _number(name, "mc")) is not None)
+    return tuple(_controller(root, number) for number in numbers)
+
+
+def _controller(root: SysRoot, number: int) -> Controller:
+    place = f"{MC}/mc{number}"
+    names = root.names(place)
+    shown = _ordered(names, "dimm") or _ordered(names, "rank")
+    return Controller(
+        number,
+        _words(root, f"{place}/mc_name"),
+        _mebibytes(root, f"{place}/size_mb"),
+        root.parse(f"{place}/ce_count", integer),
+        root.parse(f"{place}/ue_count", integer),
+        root.parse(f"{place}/ce_noinfo_count", integer),
+        root.parse(f"{place}/ue_noinfo_count", integer),
+        tuple(_dimm(root, place, name) for name in shown) or tuple(_channels(root, place, _ordered(names, "csrow"))),
+    )
+
+
+def _dimm(root: SysRoot, place: str, name: str) -> Dimm:
+    at = f"{place}/{name}"
+    return Dimm(
+        name,
+        _words(root, f"{at}/dimm_label"),
+        root.parse(f"{at}/dimm_location", parse_location) or {},
+        _mebibytes(root, f"{at}/size"),
+        _words(root, f"{at}/dimm_mem_type"),
+        _words(root, f"{at}/dimm_edac_mode"),
+        root.parse(f"{at}/dimm_ce_count", integer),
+        root.parse(f"{at}/dimm_ue_count", integer),
+    )
+
+
+def _channels(root: SysRoot, place: str, rows: list[str]) -> list[Dimm]:
+    """A row counts its uncorrectable errors as a whole: its channels have none of their own."""
+    found = []
+    for row in rows:
+        at = f"{place}/{row}"
+        names = root.names(at)
+        channels = sorted({number for name in names if (number := _number(name.partition("_")[0], "ch")) is not None})
+        kind, mode = _words(root, f"{at}/mem_type"), _words(root, f"{at}/edac_mode")
+        size = _mebibytes(root, f"{at}/size_mb")
+        found += [
+            Dimm(
+                f"{row}/ch{channel}",
+                _words(root, f"{at}/ch{channel}_dimm_label"),
+                {"csrow": int(row[5:]), "channel": channel},
+                size if len(channels) == 1 else None,
+                kind,
+                mode,
+                root.parse(f"{at}/ch{channel}_ce_count", integer),
+                root.parse(f"{at}/ue_count", integer) if len(channels) == 1 else None,
+            )
+            for channel in channels
+        ]
+    return found
+
+
+def parse_location(text: str) -> dict[str, int]:
+    """ "channel 0 slot 1 " -> {"channel": 0, "slot": 1}; the layers are the driver's: branch, channel, slot, csrow, memory."""
+    words = text.split()
+    if len(words) % 2:
+        raise Malformed(f"expected pairs of layer and number, got {text[:60]!r}", 1)
+    return {layer: integer(number) for layer, number in zip(words[::2], words[1::2], strict=True)}
+
+
+def _ordered(names: tuple[str, ...], prefix: str) -> list[str]:
+    found = sorted((number, name) for name in names if (number := _number(name, prefix)) is not None)
+    return [name for _, name in found[:MAX_ENTRIES]]
+
+
+def _number(name: str, prefix: str) -> int | None:
+    digits = name.removeprefix(prefix)
+    return int(digits) if name.startswith(prefix) and len(digits) < 5 and digits.isascii() and digits.isdecimal() else None
+
+
+def _mebibytes(root: SysRoot, path: str) -> int | None:
+    size = root.parse(path, integer)
+    return None if size is None else size << 20
+
+
+def _words(root: SysRoot, path: str) -> str | None:
+    text = root.text(path)
+    return None if text is None else " ".join(text.split()) or None

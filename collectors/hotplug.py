@@ -1,0 +1,81 @@
+"""What is plugged in, and whether it is on its way: the lists of CPUs and nodes, /sys/devices/system/cpu/cpuN/hotplug.
+
+Source: Documentation/core-api/cpu_hotplug.rst. A CPU that comes or goes runs through the states of `hotplug/states`, one after the
+other: it is in `online` before its caches are shown, and its caches are gone before it leaves `online`.
+"""
+
+from __future__ import annotations
+
+from agent.model.values import CpuSet, Fact
+from collectors.sysroot import SysRoot
+from collectors.text import cpu_list, integer, newline_separated
+
+CPU = "sys/devices/system/cpu"
+NODE = "sys/devices/system/node"
+
+
+class Plugged(Fact, frozen=True):
+    """The text of the files that change with what the static facts are read from. `online` is None on kernels without the list.
+
+    Two of them stand for what no list says: microcode is loaded, and turbo switched, for all CPUs alike.
+    """
+
+    online: str | None
+    present: str | None = None
+    isolated: str | None = None
+    nodes: str | None = None
+    nodes_with_memory: str | None = None
+    microcode: str | None = None
+    max_freq: str | None = None
+
+
+class Moment(Fact, frozen=True):
+    """What is plugged, which CPUs of it are on their way up or down, and the inode of what each shows of itself.
+
+    A CPU that went and came back meanwhile shows a new directory.
+    """
+
+    plugged: Plugged
+    moving: CpuSet = CpuSet()
+    inodes: tuple[int | None, ...] = ()
+
+
+def read(root: SysRoot) -> Plugged:
+    return Plugged(
+        root.text(f"{CPU}/online"),
+        present=root.text(f"{CPU}/present"),
+        isolated=root.text(f"{CPU}/isolated"),
+        nodes=root.text(f"{NODE}/online"),
+        nodes_with_memory=root.text(f"{NODE}/has_memory"),
+        microcode=root.text(f"{CPU}/cpu0/microcode/version"),
+        max_freq=root.text(f"{CPU}/cpu0/cpufreq/cpuinfo_max_freq"),
+    )
+
+
+def look(root: SysRoot) -> Moment:
+    """With a few files of each CPU: for before and after a pass over all of them."""
+    plugged = read(root)
+    there = root.parse(f"{CPU}/hotplug/states", parse_states)
+    online = root.parse(f"{CPU}/online", cpu_list)
+    if there is None or online is None:
+        return Moment(plugged)
+    moving = CpuSet(cpu for cpu in online if _on_its_way(root, f"{CPU}/cpu{cpu}/hotplug", there))
+    return Moment(plugged, moving, tuple(_inode(root, f"{CPU}/cpu{cpu}") for cpu in online))
+
+
+def _on_its_way(root: SysRoot, directory: str, there: int) -> bool:
+    state = root.parse(f"{directory}/state", integer)
+    # Somebody may have sent it half the way, to stay there.
+    return state is not None and state != there and state != root.parse(f"{directory}/target", integer)
+
+
+def _inode(root: SysRoot, directory: str) -> int | None:
+    """Of its caches, the first to go and the last to come; of its topology where it shows none."""
+    found = root.inode(f"{directory}/cache")
+    return root.inode(f"{directory}/topology") if found is None else found
+
+
+def parse_states(text: str) -> int | None:
+    """The number of the last state: "236: online"."""
+    pairs = (line.partition(":") for line in newline_separated(text))
+    return next((integer(number) for number, _, name in pairs if name.strip() == "online"), None)

@@ -1,0 +1,106 @@
+"""The door to libvirt: connections that are kept, lent to one asker at a time, and opened anew when the daemon is.
+
+A peer on a network may go without a word, and who asked it waits for ever. Those are asked by the library itself whether they are still
+there, for which a thread runs its event loop. On this host the kernel says when a daemon is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from collectors.sysroot import SysRoot, Unavailable
+
+T = TypeVar("T")
+
+SOCKETS = ("run/libvirt/virtqemud-sock-ro", "run/libvirt/libvirt-sock-ro")
+
+KEEPALIVE_SECONDS, KEEPALIVE_COUNT = 5, 2
+"""A peer on a network that has not answered so many times at this interval is gone."""
+
+_LOOP = "libvirt events"
+_STARTING = threading.Lock()
+
+
+class Connections:
+    """Read-only connections by URI. Each asker has its own: libvirtd answers five questions of a client at once, and no more."""
+
+    def __init__(self) -> None:
+        self._idle: dict[str, list[Any]] = {}
+        self._lock = threading.Lock()
+
+    def use(self, uri: str, ask: Callable[[Any, Any], T]) -> T:
+        """`ask(libvirt, connection)`. A kept connection may be to a daemon that is no more: then once more, on a new one."""
+        libvirt = _library()
+        with self._lock:
+            kept = self._idle.setdefault(uri, [])
+            connection = kept.pop() if kept else None
+        try:
+            if connection is not None:
+                try:
+                    return self._lend(libvirt, uri, connection, ask)
+                except libvirt.libvirtError:
+                    pass
+            return self._lend(libvirt, uri, _opened(libvirt, uri), ask)
+        except libvirt.libvirtError as error:
+            denied = error.get_error_code() in (libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_ACCESS_DENIED)
+            raise Unavailable("denied" if denied else "failed", f"{uri}: {error}", "see that the libvirt daemon of this URI runs") from None
+
+    def _lend(self, libvirt: Any, uri: str, connection: Any, ask: Callable[[Any, Any], T]) -> T:
+        answer = ask(libvirt, connection)
+        # What failed is not kept: it closes with its last reference.
+        with self._lock:
+            self._idle[uri].append(connection)
+        return answer
+
+
+def uris(root: SysRoot, named: tuple[str, ...]) -> tuple[str, ...]:
+    """What to ask: the URIs that were named, else the first socket below the root."""
+    found = named or tuple(f"qemu:///system?socket={path}" for name in SOCKETS if (path := root.socket(name)) is not None)[:1]
+    if not found:
+        raise Unavailable("absent", "no libvirt socket: " + ", ".join(SOCKETS), "start libvirtd, or name it with --libvirt URI")
+    _library()
+    return tuple(dict.fromkeys(found))
+
+
+def named(uri: str) -> str:
+    """A URI without its parameters."""
+    return uri.partition("?")[0]
+
+
+def over_network(uri: str) -> bool:
+    """ "qemu+ssh://other/system", and neither "qemu:///system" nor "test:///default"."""
+    return not uri.partition("://")[2].startswith("/")
+
+
+def _opened(libvirt: Any, uri: str) -> Any:
+    if not over_network(uri):
+        return libvirt.openReadOnly(uri)
+    with _STARTING:
+        if not any(thread.name == _LOOP for thread in threading.enumerate()):
+            # Connections that are there already do without.
+            libvirt.virEventRegisterDefaultImpl()
+            threading.Thread(target=_listen, args=(libvirt,), name=_LOOP, daemon=True).start()
+    connection = libvirt.openReadOnly(uri)
+    # Drivers that speak their hypervisor's own protocol (esx) have no such question.
+    with contextlib.suppress(libvirt.libvirtError):
+        connection.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
+    return connection
+
+
+def _listen(libvirt: Any) -> None:
+    with contextlib.suppress(libvirt.libvirtError):
+        while True:
+            libvirt.virEventRunDefaultImpl()
+
+
+def _library() -> Any:
+    try:
+        import libvirt
+    except ImportError:
+        raise Unavailable("unsupported", "libvirt-python is not installed", "pip install libvirt-python (needs libvirt-dev)") from None
+    # The library prints every error to stderr unless it is told not to.
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    return libvirt

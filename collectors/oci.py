@@ -1,0 +1,206 @@
+"""Containers as their runtimes keep them below run/: the bundles of containerd, CRI-O and Podman, the states of runc and crun.
+
+Sources: the OCI runtime specification (config.md, config-linux.md), containerd's bundles (core/runtime/v2: config.json, `shim-binary-path`,
+and `runtime`, where runc's shim notes the program it was told to run), runc's state.json, crun's status; the annotations of containerd's
+CRI, CRI-O and Podman. Written once and by root: what is `known` of a bundle stands as long as its directory is the same one. They hold
+command lines and environments: no more of them is kept, by a recording either, than is said here. All of it is hostile text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import msgspec
+
+from agent.model.values import Fact
+from collectors.sysroot import Place, SysRoot, Unavailable
+from collectors.text import Malformed, printable
+
+BUNDLES = ("run/containerd/io.containerd.runtime.v2.task", "run/docker/containerd/daemon/io.containerd.runtime.v2.task")
+USERDATA = "run/containers/storage/overlay-containers"
+STATES = {"runc": ("run/runc", "state.json"), "crun": ("run/crun", "status")}
+TOPS = (*BUNDLES, USERDATA, *(top for top, _ in STATES.values()))
+
+MAX_BYTES = 1 << 20
+MAX_CONTAINERS = 20_000
+
+# The same thing under the names of containerd's CRI and of CRI-O, which are the kubelet's labels.
+_NAME = ("io.kubernetes.cri.container-name", "io.kubernetes.container.name")
+_IMAGE = ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName")
+_POD_NAME = ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name")
+_POD_NAMESPACE = ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace")
+_MANAGER = "io.container.manager"
+_WANTED = (*_NAME, *_IMAGE, *_POD_NAME, *_POD_NAMESPACE, _MANAGER)
+
+_ENGINES = {"moby": "docker", "libpod": "podman", "cri-o": "cri-o"}
+
+
+class Bundle(Fact, frozen=True):
+    """One container. `cgroup` is its group's path, `runtime` the program that runs it: "runc", "runsc" (gVisor), "kata".
+
+    `labels` are the annotations that were asked for. `place` and `inode` tell its directory from the next one of its name.
+    """
+
+    id: str
+    engine: str
+    cgroup: str | None = None
+    runtime: str | None = None
+    name: str | None = None
+    image: str | None = None
+    pod_name: str | None = None
+    pod_namespace: str | None = None
+    labels: dict[str, str] = {}
+    place: str = ""
+    inode: int | None = None
+
+
+class _Linux(msgspec.Struct, omit_defaults=True):
+    cgroupsPath: str | None = None  # noqa: N815 (the specification's)
+
+
+class _File(msgspec.Struct, omit_defaults=True):
+    """What is read of the three kinds of files: config.json has the first two, state.json the next, status the last."""
+
+    annotations: dict[str, str] | None = None
+    linux: _Linux | None = None
+    cgroup_paths: dict[str, str] | None = None
+    cgroup_path: str | None = msgspec.field(default=None, name="cgroup-path")
+
+
+def read(root: SysRoot, known: tuple[Bundle, ...] = (), labels: tuple[str, ...] = ()) -> tuple[Bundle, ...]:
+    """Every container that is kept, once: its bundle, or else its runtime's state."""
+    before = {bundle.place: bundle for bundle in known if bundle.inode is not None}
+    found: dict[str, Bundle] = {}
+    for count, (engine, place) in enumerate(_places(root), 1):
+        if count > MAX_CONTAINERS:
+            raise Unavailable("unsupported", f"{place.path}: more than {MAX_CONTAINERS} containers")
+        same = before.get(place.path)
+        bundle = same if same and same.inode == place.inode else _bundle(root, engine, place, labels)
+        if bundle is not None:
+            found.setdefault(bundle.id, bundle)
+    if not (found or root.refusals or any(root.inode(top) is not None for top in TOPS)):
+        raise Unavailable("absent", f"no {', no '.join(TOPS)}", "nothing to do where no such runtime is")
+    return tuple(found.values())
+
+
+def parse_config(text: str) -> tuple[str | None, dict[str, str]]:
+    """A bundle's config.json: the group's path, and the annotations."""
+    config = _decoded(text)
+    return _group(config.linux.cgroupsPath if config.linux else None), config.annotations or {}
+
+
+def parse_state(text: str) -> str | None:
+    """runc's state.json: the group below the mount of v2, or of the controller cpu on v1."""
+    paths = _decoded(text).cgroup_paths or {}
+    path = paths.get("") or paths.get("cpu")
+    if path is None or not path.startswith("/sys/fs/cgroup/"):
+        return None
+    below = path.removeprefix("/sys/fs/cgroup")
+    return _group(below if "" in paths else "/" + below.split("/", 2)[-1])
+
+
+def parse_status(text: str) -> str | None:
+    """crun's status."""
+    return _group(_decoded(text).cgroup_path)
+
+
+def _places(root: SysRoot) -> Iterator[tuple[str, Place]]:
+    """Every directory of a container, and whose it is."""
+    for top in BUNDLES:
+        for namespace, _ in _listed(root, top):
+            for name, inode in _listed(root, f"{top}/{namespace}"):
+                yield _ENGINES.get(namespace, "containerd"), Place(f"{top}/{namespace}/{name}", inode)
+    for name, inode in _listed(root, USERDATA):
+        yield "", Place(f"{USERDATA}/{name}", inode)
+    for engine, (top, _) in STATES.items():
+        for name, inode in _listed(root, top):
+            yield engine, Place(f"{top}/{name}", inode)
+
+
+def _listed(root: SysRoot, path: str) -> list[tuple[str, int | None]]:
+    place = root.enter(path)
+    return sorted(root.directories_in(place)) if place else []
+
+
+def _bundle(root: SysRoot, engine: str, place: Place, labels: tuple[str, ...]) -> Bundle | None:
+    """None where nothing is written yet, or what is written is no container's."""
+    here, id_ = place.path, printable(place.path.rpartition("/")[2])
+    try:
+        if engine in STATES:
+            text = _kept(root, f"{here}/{STATES[engine][1]}", ())
+            group = None if text is None else (parse_state if engine == "runc" else parse_status)(text)
+            return None if group is None else Bundle(id_, engine, group, engine, place=here, inode=place.inode)
+        text = _kept(root, f"{here}/config.json" if engine else f"{here}/userdata/config.json", labels)
+        if text is None:
+            return None
+        group, notes = parse_config(text)
+    except Malformed as error:
+        root.note(here, "failed", error.detail)
+        return None
+    runtime = _program(root.text(f"{here}/runtime")) or _program(root.text(f"{here}/shim-binary-path")) if engine else None
+    return Bundle(
+        id_,
+        engine or _ENGINES.get(notes.get(_MANAGER, ""), "podman"),
+        group,
+        runtime,
+        _first(notes, _NAME),
+        _first(notes, _IMAGE),
+        _first(notes, _POD_NAME),
+        _first(notes, _POD_NAMESPACE),
+        {name: printable(notes[name]) for name in labels if name in notes},
+        here,
+        place.inode,
+    )
+
+
+def _kept(root: SysRoot, path: str, labels: tuple[str, ...]) -> str | None:
+    data = root.raw(path, partial(_keep, wanted=frozenset((*_WANTED, *labels))))
+    return None if not data else data.decode("utf-8", "replace")
+
+
+def _keep(data: bytes, wanted: frozenset[str]) -> bytes:
+    """What is read of a file, and all of it that a recording holds."""
+    if not data.strip():
+        return b""
+    try:
+        record = _decoded(data)
+    except Malformed:
+        return b"no JSON"
+    if record.annotations:
+        record.annotations = {name: value for name, value in record.annotations.items() if name in wanted}
+    return msgspec.json.encode(record)
+
+
+def _decoded(data: str | bytes) -> _File:
+    if len(data) > MAX_BYTES:
+        raise Malformed(f"larger than {MAX_BYTES >> 20} MiB")
+    try:
+        return msgspec.json.decode(data, type=_File)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        # Not what it says: there are environments in it.
+        raise Malformed("expected a container's JSON") from None
+
+
+def _group(path: str | None) -> str | None:
+    """ "/lab/ctr1", or systemd's "system.slice:docker:ID": /system.slice/docker-ID.scope."""
+    if path is None or "\0" in path:
+        return None
+    if path.count(":") == 2 and not path.startswith("/"):
+        slice_, prefix, name = path.split(":")
+        words = slice_.removesuffix(".slice").split("-") if slice_ not in ("", "-.slice") else []
+        above = "".join(f"/{'-'.join(words[:depth])}.slice" for depth in range(1, len(words) + 1))
+        return printable(f"{above}/{prefix}-{name}.scope" if prefix else f"{above}/{name}.scope")
+    parts = [part for part in path.split("/") if part]
+    return None if not parts or "." in parts or ".." in parts else printable("/" + "/".join(parts))
+
+
+def _program(text: str | None) -> str | None:
+    """ "/usr/bin/containerd-shim-runsc-v1" and "/usr/local/bin/runsc" are both "runsc"."""
+    name = (text or "").strip().rpartition("/")[2].removeprefix("containerd-shim-")
+    stem, _, version = name.rpartition("-v")
+    return printable(stem if stem and version.isdecimal() else name)[:64] or None
+
+
+def _first(notes: dict[str, str], names: tuple[str, ...]) -> str | None:
+    return next((printable(notes[name]) for name in names if notes.get(name)), None)

@@ -1,0 +1,49 @@
+"""Which processes run virtual machines: their descriptors of KVM, by the links in /proc/PID/fd.
+
+Source: virt/kvm/kvm_main.c names them "kvm-vm" (kvm_dev_ioctl_create_vm) and "kvm-vcpu:N" (create_vcpu_fd).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from agent.model.values import Fact
+from collectors.sysroot import SysRoot
+
+MAX_DESCRIPTORS = 4096
+"""Of one process: a monitor with so many devices that its vCPUs come later is not counted."""
+
+# Programs that run machines, as the kernel cuts their names: QEMU, Firecracker, Cloud Hypervisor, crosvm, kvmtool.
+_MONITORS = re.compile(r"qemu-.*|qemu|kvm|firecracker|cloud-hyperviso.*|crosvm.*|lkvm|kvmtool|stratovirt|dragonball")
+_VCPU = re.compile(r"anon_inode:kvm-vcpu:(\d{1,5})")
+
+
+class Machine(Fact, frozen=True):
+    """A process that holds a virtual machine of KVM, and the numbers of its vCPUs. None: its descriptors are not to be seen."""
+
+    pid: int
+    vcpus: tuple[int, ...] | None = ()
+
+
+def is_monitor(name: str) -> bool:
+    """Whether a process of this name may run machines: descriptors of all others are not looked at."""
+    return _MONITORS.fullmatch(name) is not None
+
+
+def read(root: SysRoot, pids: Iterable[int]) -> tuple[Machine, ...]:
+    return tuple(machine for pid in sorted(set(pids)) if (machine := _machine(root, pid)) is not None)
+
+
+def _machine(root: SysRoot, pid: int) -> Machine | None:
+    refused = len(root.refusals)
+    names = root.names(f"proc/{pid}/fd")
+    if len(root.refusals) > refused:
+        return Machine(pid, None)
+    if len(names) > MAX_DESCRIPTORS:
+        root.note(f"proc/{pid}/fd", "unsupported", f"more than {MAX_DESCRIPTORS} descriptors")
+        return None
+    links = [root.link(f"proc/{pid}/fd/{name}") for name in names]
+    if "anon_inode:kvm-vm" not in links:
+        return None
+    return Machine(pid, tuple(sorted({int(match[1]) for link in links if link and (match := _VCPU.fullmatch(link))})))

@@ -1,0 +1,90 @@
+"""What keeps a process apart: /proc/PID/ns/*, seccomp and capabilities of /proc/PID/task/PID/status, /proc/PID/attr/current, the id maps.
+
+Sources: namespaces(7), Documentation/filesystems/proc.rst (table 1-2), user_namespaces(7), Documentation/admin-guide/LSM/index.rst.
+Other users' namespaces need CAP_SYS_PTRACE; they are read for one process of a workload, for documents only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agent.model.values import Fact
+from collectors.sysroot import SysRoot
+from collectors.text import Malformed, integer, newline_separated, numbers
+
+KINDS = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
+
+SECCOMP = {"0": "disabled", "1": "strict", "2": "filter"}
+
+# More than the kernel takes (UID_GID_MAP_MAX_EXTENTS, include/linux/user_namespace.h).
+MAX_RANGES = 340
+
+
+class Isolation(Fact, frozen=True):
+    """`namespaces`: kind -> inode. `uids`, `gids`: first inside, first outside, how many. Capabilities are hexadecimal masks."""
+
+    pid: int
+    namespaces: dict[str, int] = {}
+    seccomp: str | None = None
+    seccomp_filters: int | None = None
+    no_new_privs: bool | None = None
+    bounding: str | None = None
+    effective: str | None = None
+    label: str | None = None
+    uids: tuple[tuple[int, int, int], ...] = ()
+    gids: tuple[tuple[int, int, int], ...] = ()
+
+
+def read(root: SysRoot, pids: Iterable[int]) -> tuple[Isolation, ...]:
+    """Each of `pids` that is there, and process 1, whose namespaces are the host's."""
+    return tuple(found for pid in sorted({1, *pids}) if (found := _process(root, pid)) is not None)
+
+
+def _process(root: SysRoot, pid: int) -> Isolation | None:
+    here = f"proc/{pid}"
+    # A recording holds each file once, and counters of proc/PID/status are another reader's.
+    status = root.parse(f"{here}/task/{pid}/status", parse_status)
+    if status is None:
+        return None
+    spaces = {kind: number for kind in KINDS if (number := parse_namespace(root.link(f"{here}/ns/{kind}") or "")) is not None}
+    filters, privileges = status.get("Seccomp_filters"), status.get("NoNewPrivs")
+    return Isolation(
+        pid,
+        spaces,
+        SECCOMP.get(status.get("Seccomp", "")),
+        None if filters is None else integer(filters),
+        None if privileges is None else integer(privileges) != 0,
+        status.get("CapBnd"),
+        status.get("CapEff"),
+        # EINVAL where no security module is loaded: then there is no label, and nothing is missing.
+        root.watch().parse(f"{here}/attr/current", parse_label),
+        root.parse(f"{here}/uid_map", parse_map) or (),
+        root.parse(f"{here}/gid_map", parse_map) or (),
+    )
+
+
+def parse_status(text: str) -> dict[str, str]:
+    return {key: value.strip() for line in newline_separated(text) for key, _, value in [line.partition(":")]}
+
+
+def parse_namespace(text: str) -> int | None:
+    """ "pid:[4026531836]": the inode of a namespace."""
+    digits = text.partition(":[")[2].removesuffix("]")
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else None
+
+
+def parse_label(text: str) -> str | None:
+    """ "docker-default (enforce)", "unconfined", "system_u:system_r:container_t:s0"."""
+    return text.strip()[:256] or None
+
+
+def parse_map(text: str) -> tuple[tuple[int, int, int], ...]:
+    """ "0 100000 65536": inside, outside, count."""
+    ranges = []
+    for number, line in enumerate(newline_separated(text), 1):
+        words = line.split()
+        if len(words) != 3 or number > MAX_RANGES:
+            raise Malformed(f"expected 'inside outside count', got {line[:60]!r}", number)
+        inside, outside, count = numbers(words, number)
+        ranges.append((inside, outside, count))
+    return tuple(ranges)

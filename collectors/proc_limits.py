@@ -1,0 +1,38 @@
+"""What a process may have at most: /proc/PID/limits (getrlimit(2); fs/proc/base.c, proc_pid_limits())."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agent.model.values import UNLIMITED, Fact, Limit
+from collectors.sysroot import SysRoot
+from collectors.text import Malformed, integer, newline_separated
+
+
+class Limits(Fact, frozen=True):
+    """Soft limits in bytes: of address space (RLIMIT_AS), and of private memory that may be written to (RLIMIT_DATA)."""
+
+    address_space: Limit | None = None
+    data: Limit | None = None
+
+
+_NAMES = {"Max address space": "address_space", "Max data size": "data"}
+
+
+def read(root: SysRoot, pids: Iterable[int]) -> dict[int, Limits]:
+    limits = {pid: root.parse(f"proc/{pid}/limits", parse) for pid in sorted(set(pids))}
+    return {pid: one for pid, one in limits.items() if one is not None}
+
+
+def parse(text: str) -> Limits:
+    found: dict[str, Limit] = {}
+    for number, line in enumerate(newline_separated(text), 1):
+        name, rest = line[:26].rstrip(), line[26:].split()
+        if name in _NAMES:
+            if not rest:
+                raise Malformed(f"expected '{name} soft hard unit', got {line[:60]!r}", number)
+            try:
+                found[_NAMES[name]] = UNLIMITED if rest[0] == "unlimited" else Limit(integer(rest[0]))
+            except (Malformed, OverflowError):
+                raise Malformed(f"expected a limit or 'unlimited', got {line[:60]!r}", number) from None
+    return Limits(**found)

@@ -1,0 +1,30 @@
+"""How long a task may run before another one's turn: /proc/1/sched. Source: kernel/sched/debug.c, proc_sched_show_task().
+
+Since Linux 857b158dc5e8 ("sched/eevdf: Use sched_attr::sched_runtime to set request/slice suggestion", 6.12) it has the task's
+slice, which the first task has from the scheduler unless somebody gave it another one. Earlier kernels have no slice: CFS had none.
+"""
+
+from __future__ import annotations
+
+from agent.model.values import Fact
+from collectors.sysroot import SysRoot
+from collectors.text import integer, newline_separated
+
+
+class TaskSlice(Fact, frozen=True):
+    """`slice_ns` of process 1; None on kernels that print none."""
+
+    slice_ns: int | None = None
+
+
+def read(root: SysRoot) -> TaskSlice:
+    return parse(root.require("proc/1/sched"))
+
+
+def parse(text: str) -> TaskSlice:
+    """ "se.slice          :              1400000"."""
+    for line in newline_separated(text):
+        name, colon, value = line.partition(":")
+        if colon and name.strip() == "se.slice":
+            return TaskSlice(integer(value))
+    return TaskSlice()

@@ -1,0 +1,50 @@
+"""Deferred interrupt work by CPU since boot: /proc/softirqs. Source: Documentation/filesystems/proc.rst, section 1.6."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from agent.model.values import CpuSet, Fact
+from collectors.sysroot import SysRoot
+from collectors.text import Malformed, cpu_number, newline_separated, numbers
+
+
+class Softirq(Fact, frozen=True):
+    """`counts` stand in the order of `Softirqs.cpus`."""
+
+    name: str
+    counts: tuple[int, ...]
+
+
+class Softirqs(Fact, frozen=True):
+    """`cpus` have taken one since boot: the file has a column of zeros for each CPU that only might come."""
+
+    cpus: CpuSet
+    lines: tuple[Softirq, ...]
+
+
+def read(root: SysRoot) -> Softirqs:
+    return parse(root.require("proc/softirqs"))
+
+
+def parse(text: str) -> Softirqs:
+    """The header names every possible CPU; each line has one count for each of them."""
+    lines = newline_separated(text)
+    header = lines[0].split() if lines else []
+    if not header or any(name[:3] != "CPU" for name in header):
+        raise Malformed("expected a header 'CPU0 CPU1 ...'", 1)
+    cpus = [cpu_number(name[3:]) for name in header]
+    if any(low >= high for low, high in pairwise(cpus)):
+        # `counts` stand in the order of a set.
+        raise Malformed("expected a header in ascending order", 1)
+    found: list[tuple[str, tuple[int, ...]]] = []
+    for number, line in enumerate(lines[1:], 2):
+        name, colon, rest = line.partition(":")
+        counts = numbers(rest.split(), number)
+        if not colon or len(counts) != len(cpus):
+            raise Malformed(f"expected 'NAME:' and {len(cpus)} counts, got {line[:60]!r}", number)
+        found.append((name.strip(), counts))
+    taken = [place for place in range(len(cpus)) if any(counts[place] for _, counts in found)]
+    return Softirqs(
+        CpuSet(cpus[place] for place in taken), tuple(Softirq(name, tuple(counts[place] for place in taken)) for name, counts in found)
+    )

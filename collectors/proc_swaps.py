@@ -1,0 +1,41 @@
+"""Swap areas: /proc/swaps. Source: mm/swapfile.c, swap_show(); a name is whatever its file is called."""
+
+from __future__ import annotations
+
+import re
+
+from agent.model.values import Fact
+from collectors.sysroot import SysRoot
+from collectors.text import Malformed, integer, newline_separated, numbers, printable
+
+_ESCAPED = re.compile(r"\\([0-3][0-7]{2})")
+
+
+class Swap(Fact, frozen=True):
+    """One area. `type` is "partition" for any block device, zram among them, else "file". The higher priority is used first."""
+
+    name: str
+    type: str
+    size_bytes: int
+    used_bytes: int
+    priority: int
+
+
+def read(root: SysRoot) -> tuple[Swap, ...]:
+    return parse(root.require("proc/swaps"))
+
+
+def parse(text: str) -> tuple[Swap, ...]:
+    """ "/dev/dm-1  partition  8388604  0  -2"; sizes are KiB, and blanks in a name are \\040 (fs/seq_file.c, mangle_path())."""
+    found = []
+    for number, line in enumerate(newline_separated(text)[1:], 2):
+        words = line.split()
+        if len(words) != 5:
+            raise Malformed(f"expected 'name type size used priority', got {line[:60]!r}", number)
+        size, used = numbers(words[2:4], number)
+        found.append(Swap(printable(_ESCAPED.sub(_character, words[0])), words[1], size << 10, used << 10, integer(words[4])))
+    return tuple(found)
+
+
+def _character(match: re.Match[str]) -> str:
+    return chr(int(match[1], 8))

@@ -1,0 +1,63 @@
+"""Memory that is mapped directly and may be made ordinary memory: /sys/bus/dax/devices.
+
+Source: Documentation/ABI/testing/sysfs-bus-dax. `target_node` is the node that the memory is or would be; `node` is where the device is.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from agent.model.values import Fact
+from collectors.sysroot import SysRoot, Unavailable
+from collectors.text import integer, node_number
+
+BUS = "sys/bus"
+DEVICES = f"{BUS}/dax/devices"
+MAX_DEVICES = 4096
+
+Backing = Literal["pmem", "hmem", "cxl"]
+
+
+class DaxDevice(Fact, frozen=True):
+    """`backing` by the parent device; under the driver "kmem" the device is memory of its target node."""
+
+    name: str
+    size_bytes: int | None = None
+    target_node: int | None = None
+    node: int | None = None
+    driver: str | None = None
+    backing: Backing | None = None
+
+
+def read(root: SysRoot) -> tuple[DaxDevice, ...]:
+    names = root.names(DEVICES)
+    if not names and not root.names(BUS):
+        raise Unavailable("absent", BUS)
+    if len(names) > MAX_DEVICES:
+        root.note(DEVICES, "unsupported", f"{len(names)} devices; the first {MAX_DEVICES} were read")
+    return tuple(_device(root, name) for name in names[:MAX_DEVICES])
+
+
+def _device(root: SysRoot, name: str) -> DaxDevice:
+    here = f"{DEVICES}/{name}"
+    uevent = dict(line.partition("=")[::2] for line in (root.text(f"{here}/uevent") or "").splitlines())
+    return DaxDevice(
+        name,
+        size_bytes=root.parse(f"{here}/size", integer),
+        target_node=root.parse(f"{here}/target_node", node_number),
+        node=root.parse(f"{here}/numa_node", node_number),
+        driver=uevent.get("DRIVER"),
+        backing=parse_backing(root.link(here) or ""),
+    )
+
+
+def parse_backing(path: str) -> Backing | None:
+    """ "../../../devices/platform/hmem.1/dax1.0": what the directories above a device are (drivers/dax/{pmem,hmem/hmem,cxl}.c)."""
+    for word in path.split("/"):
+        if word.startswith("ndbus"):
+            return "pmem"
+        if word.startswith("hmem"):
+            return "hmem"
+        if word.startswith("dax_region"):
+            return "cxl"
+    return None

@@ -1,0 +1,67 @@
+"""Persistent memory: /sys/bus/nd/devices. Source: Documentation/ABI/testing/sysfs-bus-nvdimm, Documentation/driver-api/nvdimm/nvdimm.rst.
+
+A region is a span of persistent memory that one or more modules make; namespaces divide it.
+"""
+
+from __future__ import annotations
+
+from agent.model.values import Fact, is_number
+from collectors.sysroot import SysRoot, Unavailable
+from collectors.text import integer, node_number
+
+BUS = "sys/bus"
+DEVICES = f"{BUS}/nd/devices"
+MAX_DEVICES = 4096
+
+
+class Namespace(Fact, frozen=True):
+    """`mode` is how it is used: raw, safe (a block translation table), memory (pages for its files) or dax; `block` its disk."""
+
+    name: str
+    size_bytes: int | None = None
+    mode: str | None = None
+    block: str | None = None
+
+
+class Region(Fact, frozen=True):
+    """`modules` are the nmemN that hold it. `target_node` as of a DAX device."""
+
+    name: str
+    size_bytes: int | None = None
+    node: int | None = None
+    target_node: int | None = None
+    modules: tuple[str, ...] = ()
+    namespaces: tuple[Namespace, ...] = ()
+
+
+def read(root: SysRoot) -> tuple[Region, ...]:
+    names = root.names(DEVICES)
+    if not names and not root.names(BUS):
+        raise Unavailable("absent", BUS)
+    if len(names) > MAX_DEVICES:
+        root.note(DEVICES, "unsupported", f"{len(names)} devices; the first {MAX_DEVICES} were read")
+        names = names[:MAX_DEVICES]
+    return tuple(_region(root, name, names) for name in names if name.startswith("region") and is_number(name[6:]))
+
+
+def _region(root: SysRoot, name: str, names: tuple[str, ...]) -> Region:
+    here = f"{DEVICES}/{name}"
+    count = root.parse(f"{here}/mappings", integer) or 0
+    # "nmem0,0,268435456,0": the module, its first byte, how many, its place in the interleave.
+    mappings = ((root.text(f"{here}/mapping{number}") or "").partition(",")[0].strip() for number in range(min(count, 64)))
+    return Region(
+        name,
+        size_bytes=root.parse(f"{here}/size", integer),
+        node=root.parse(f"{here}/numa_node", node_number),
+        target_node=root.parse(f"{here}/target_node", node_number),
+        modules=tuple(module for module in mappings if module),
+        namespaces=tuple(_namespace(root, other) for other in names if other.startswith(f"namespace{name[6:]}.")),
+    )
+
+
+def _namespace(root: SysRoot, name: str) -> Namespace:
+    here = f"{DEVICES}/{name}"
+    block = root.directories(f"{here}/block")
+    return Namespace(
+        name, root.parse(f"{here}/size", integer), (root.text(f"{here}/mode") or "").strip() or None, block[0] if block else None
+    )

@@ -1,0 +1,41 @@
+"""Compressed memory as a block device: /sys/devices/virtual/block/zramN. Source: Documentation/admin-guide/blockdev/zram.rst."""
+
+from __future__ import annotations
+
+from agent.model.values import Fact
+from collectors.sysroot import SysRoot, Unavailable
+from collectors.text import Malformed, integer, numbers
+
+BLOCK = "sys/devices/virtual/block"
+
+
+class Zram(Fact, frozen=True):
+    """`disk_bytes` is what may be written to it, 0 before it is set up; `memory_used_bytes` holds what the allocator wastes, too."""
+
+    number: int
+    disk_bytes: int | None = None
+    original_bytes: int | None = None
+    compressed_bytes: int | None = None
+    memory_used_bytes: int | None = None
+
+
+def read(root: SysRoot) -> tuple[Zram, ...]:
+    names = root.directories(BLOCK)
+    if not names:
+        raise Unavailable("absent", BLOCK, "modprobe zram, if this host is to swap into compressed memory")
+    return tuple(_zram(root, int(name[4:])) for name in names if name[:4] == "zram" and name[4:].isdecimal() and len(name) < 10)
+
+
+def _zram(root: SysRoot, number: int) -> Zram:
+    here = f"{BLOCK}/zram{number}"
+    stat = root.parse(f"{here}/mm_stat", parse_mm_stat) or (None, None, None)
+    return Zram(number, root.parse(f"{here}/disksize", integer), *stat)
+
+
+def parse_mm_stat(text: str) -> tuple[int, int, int]:
+    """orig_data_size, compr_data_size and mem_used_total head the line; kernels add to its end."""
+    words = text.split()
+    if len(words) < 3:
+        raise Malformed(f"expected at least three sizes, got {text[:60]!r}")
+    original, compressed, used = numbers(words[:3])
+    return original, compressed, used

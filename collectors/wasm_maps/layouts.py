@@ -1,0 +1,66 @@
+"""How each runtime lays out a linear memory in the process's address space: a table of data.
+
+Measured on the runtimes themselves (wasmtime 0.29 to 50, wasmer, Node, Deno, WasmEdge, WAMR, SpiderMonkey); the names of
+wasmtime's settings are those of its `Config`: memory_reservation, memory_guard_size, memory_reservation_for_growth.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+class Layout(NamedTuple):
+    """`slots` times (`reserve`, `guard`) behind one `pre`, all in bytes; a memory starts each slot.
+
+    `header` bytes at the start of the open part belong to the runtime. `weak`: anybody may reserve such a range. `learnt` is what
+    an embedder seems to have chosen.
+    """
+
+    name: str
+    pre: int
+    reserve: int
+    guard: int
+    slots: int = 1
+    header: int = 0
+    weak: bool = False
+    learnt: bool = False
+
+    @property
+    def slot(self) -> int:
+        return self.reserve + self.guard
+
+    @property
+    def total(self) -> int:
+        return self.pre + self.slots * self.slot
+
+
+class Elastic(NamedTuple):
+    """A memory that was given no fixed reservation: `guard`, what it had at first, `growth`, `guard`."""
+
+    name: str
+    guard: int
+    growth: int
+
+
+# A slab goes first: its first slot alone looks like the default layout.
+WASMTIME = (
+    Layout("wasmtime-pooling", 32 * MIB, 4 * GIB, 32 * MIB, slots=1000),
+    Layout("wasmtime-28", 32 * MIB, 4 * GIB, 32 * MIB),
+    Layout("wasmtime-27", 2 * GIB, 4 * GIB, 2 * GIB),
+    # memory_guard_size=0, and Pulley, which checks each access itself.
+    Layout("wasmtime-unguarded", 0, 4 * GIB, 0, weak=True),
+)
+# Also what a 64-bit memory becomes when it grows beyond its reservation. Until version 26 the guard was 64 KiB.
+WASMTIME_ELASTIC = (
+    Elastic("wasmtime-growing", 32 * MIB, 2 * GIB),
+    Elastic("wasmtime-growing", 64 * KIB, 2 * GIB),
+    Elastic("wasmtime-growing", 2 * GIB, 2 * GIB),
+)
+# V8 with its trap handler (src/objects/backing-store.cc).
+V8 = (Layout("v8", 2 * GIB, 4 * GIB, 4 * GIB),)
+WASMER = (Layout("wasmer", 0, 4 * GIB, 4 * GIB + 64 * KIB), Layout("wasmer-1", 0, 4 * GIB, 2 * GIB))
+WASMEDGE = (Layout("wasmedge", 4 * GIB, 4 * GIB, 4 * GIB, weak=True),)
+WAMR = (Layout("wamr", 0, 4 * GIB, 4 * GIB, weak=True),)
+SPIDERMONKEY = (Layout("spidermonkey", 0, 4 * GIB + 4 * KIB, 2 * GIB + 64 * KIB, header=4 * KIB),)

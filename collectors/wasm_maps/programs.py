@@ -1,0 +1,58 @@
+"""Runtimes in static binaries of any name: by what their own code says of itself, which stripping leaves in place.
+
+A program is searched when the map of a process of it looks like a runtime's, and once as long as such a process lives.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from collectors.sysroot import Contents, SysRoot
+from collectors.wasm_maps import layouts
+from collectors.wasm_maps.detection import detect
+from collectors.wasm_maps.files import Vma
+from collectors.wasm_maps.runtimes import RUNTIMES, Runtime
+
+# V8 without Node: its memories with the trap handler are Node's.
+_V8 = Runtime("v8", re.compile(r"(?!)"), layouts.V8)
+# "wasmtime" alone is in other runtimes, too.
+WORDS = {
+    "wasmtime": (b"wasm-memory-image", b".wasmtime.engine"),
+    "wasmer": (b"wasmer_vm",),
+    "spidermonkey": (b"js::wasm",),
+    "v8": (b"WasmMemoryObject",),
+}
+_MARKED = [*(runtime for runtime in RUNTIMES if runtime.name in WORDS), _V8]
+_ALL_WORDS = tuple(word for words in WORDS.values() for word in words)
+
+
+class Searched(NamedTuple):
+    """What a program holds, for the next sweep; the runtime, where its words and the map agree on one."""
+
+    contents: Contents
+    runtime: Runtime | None
+
+
+def search(root: SysRoot, pid: int, vmas: list[Vma], known: dict[tuple[int, ...], Contents]) -> Searched | None:
+    """None where the map looks like no runtime's, or the program is not to be had."""
+    # What an embedder has chosen, or what anybody may reserve, is no reason to read a program.
+    alike = [one for one in _MARKED if _looks_like(vmas, one)]
+    if not alike:
+        return None
+    contents = root.words(f"proc/{pid}/exe", _ALL_WORDS, known)
+    if contents is None:
+        return None
+    return Searched(contents, next((one for one in alike if contents.words & {*WORDS[one.name]}), None))
+
+
+def _looks_like(vmas: list[Vma], runtime: Runtime) -> bool:
+    return any(memory.size_bytes and memory.confidence == "high" for memory in detect(vmas, [runtime._replace(learns=False)]))
+
+
+def shape(maps: bytes) -> bytes:
+    """A map without the names of its files: that they are files is all that matters, and a recording keeps no more."""
+    return _PATHS.sub(rb"\1/\n", maps)
+
+
+_PATHS = re.compile(rb"(?m)^((?:[^ \n]+ +){5})/.*\n")
