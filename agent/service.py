@@ -1,23 +1,32 @@
-"""The only state: the last host and the last snapshot, behind one lock. A pass is taken when the last one is stale."""
+"""The only state: the last host, the last snapshot and the static facts, behind one lock. A pass is taken when the last one is stale."""
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 import threading
 import time
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from agent import __version__
-from agent.config import Config
+from agent.config import Config, calibration_file
 from agent.model.host import Host
 from agent.model.snapshot import Agent, Snapshot
 from agent.model.values import Gap
 from agent.normalise import normalise
+from agent.overhead.claims import claims
 from agent.overhead.compose import predict
+from agent.overhead.parameters import DEFAULTS, Parameters
+from agent.overhead.residuals import Residuals, judge, misses
 from agent.overhead.window import Window, difference
-from agent.sample import Errands, take
-from collectors import own_cost
+from agent.sample import Errands, Statics, take
+from collectors import hotplug, own_cost
 from collectors.sysroot import SysRoot
+from collectors.uevents import Watch
+from collectors.wasm_maps import Seen
 from exporters import prometheus
 
 FRESH_SECONDS = 1.0
@@ -26,7 +35,13 @@ PATIENCE_SECONDS = 1.0
 log = logging.getLogger("stratascope")
 
 
-def snapshot(after: Host, taken_at: float, before: Host | None = None, seconds: float | None = None) -> Snapshot:
+def snapshot(
+    after: Host,
+    taken_at: float,
+    before: Host | None = None,
+    seconds: float | None = None,
+    given: Parameters = DEFAULTS,
+) -> Snapshot:
     """The document of one host, its predictions taken over the window since `before`."""
     return Snapshot(
         schema="stratascope/1",
@@ -37,25 +52,56 @@ def snapshot(after: Host, taken_at: float, before: Host | None = None, seconds: 
         logical=after.logical,
         devices=after.devices,
         workloads=after.workloads,
-        predictions=predict(Window(after, before, seconds)),
+        findings=after.findings,
+        predictions=(predictions := predict(Window(after, before, seconds, given=given))),
+        claims=claims(after.workloads, predictions, given),
         gaps=after.gaps,
+        parameters=given.better,
     )
 
 
 def once(root: SysRoot, config: Config) -> Snapshot:
     """One document. Where workloads run on a live host, a second pass after the interval turns counters into rates."""
+    window, taken_at = watch(root, config)
+    return snapshot(window.after, taken_at, window.before, window.seconds, window.given)
+
+
+def watch(root: SysRoot, config: Config) -> tuple[Window, float]:
+    """The window that one document is about, and when its end was read (Unix seconds)."""
     errands = Errands()
     taken_at = time.time()
     before = take(root, config, errands, PATIENCE_SECONDS)
-    host = normalise(before)
+    host, given = _with_parameters(normalise(before), config)
     if root.mark is not None:
-        return snapshot(host, root.mark.taken_at)
+        return Window(host, given=given), root.mark.taken_at
     if not host.workloads or config.interval_seconds <= 0:
-        return snapshot(host, taken_at)
+        return Window(host, given=given), taken_at
     time.sleep(config.interval_seconds)
     taken_at = time.time()
-    after = take(root, config, errands, PATIENCE_SECONDS)
-    return snapshot(normalise(after), taken_at, host, difference(before.counted_at, after.counted_at))
+    after = take(root, config, errands, PATIENCE_SECONDS, before.statics, seen=before.seen)
+    end, given = _with_parameters(normalise(after), config)
+    return Window(end, host, difference(before.counted_at, after.counted_at), given=given), taken_at
+
+
+def _with_parameters(host: Host, config: Config) -> tuple[Host, Parameters]:
+    """Why a calibration is of no use is a gap of the host's like any other.
+
+    A host that was never calibrated, and need not be, has none; another tree than the host's is not measured by its file.
+    """
+    path = config.calibration or (calibration_file() if config.root == "/" else None)
+    if path is None or not (config.calibration or os.path.exists(path)):
+        return host, DEFAULTS
+    from agent.calibrate.use import parameters
+
+    given, gap = parameters(path, host)
+    return (host if gap is None else replace(host, gaps=(*host.gaps, gap))), given
+
+
+def collect_rarely() -> None:
+    """For a daemon. A pass over a thousand workloads makes a hundred thousand records, none of them in a circle: counting references
+    frees them, and to look for circles after each seven hundred of them takes a tenth of the pass.
+    """
+    gc.set_threshold(100_000, 10, 10)
 
 
 class Service:
@@ -66,12 +112,16 @@ class Service:
         self._config = config
         self._errands = Errands()
         self._lock = threading.Lock()
+        self._watch = Watch()
+        self._statics: Statics | None = None
+        self._seen: dict[int, Seen] = {}
         self._host: Host | None = None
         self._snapshot: Snapshot | None = None
         self._run = prometheus.Run()
         self._began = 0.0
         self._counted_at: float | None = None
         self._said: frozenset[Gap] = frozenset()
+        self._residuals: Residuals = {}
 
     @property
     def ready(self) -> bool:
@@ -79,18 +129,31 @@ class Service:
 
     def metrics(self, openmetrics: bool, patience_seconds: float) -> bytes:
         with self._lock:
-            if self._snapshot is None or time.monotonic() - self._began >= FRESH_SECONDS:
+            if self._snapshot is None or time.monotonic() - self._began >= FRESH_SECONDS or self._replugged():
                 self._take(min(PATIENCE_SECONDS, patience_seconds))
             found, run = self._snapshot, self._run
         if found is None:
             raise RuntimeError("a pass leaves a snapshot")
         return prometheus.render(found, run, openmetrics)
 
+    def _replugged(self) -> bool:
+        """Whether the last pass shows a machine that is no more, or came while it changed: it is not shared then, however fresh it is."""
+        if self._statics is None or self._statics.plugged is None:
+            return self._statics is not None and any(gap.reason == "late" for gap in self._statics.gaps)
+        return self._statics.plugged != hotplug.read(self._root)
+
     def _take(self, patience_seconds: float) -> None:
         taken_at, began = time.time(), time.monotonic()
-        sample = take(self._root, self._config, self._errands, patience_seconds)
-        host = normalise(sample)
-        self._snapshot = snapshot(host, taken_at, self._host, difference(self._counted_at, sample.counted_at))
+        sample = take(self._root, self._config, self._errands, patience_seconds, self._statics, self._watch, whole=False, seen=self._seen)
+        self._seen = sample.seen
+        self._statics = sample.statics
+        host, given = _with_parameters(normalise(sample), self._config)
+        if self._host and self._host.physical.cpus.online != host.physical.cpus.online:
+            log.info("CPUs online: %s, were %s", host.physical.cpus.online, self._host.physical.cpus.online)
+        seconds = difference(self._counted_at, sample.counted_at)
+        found = snapshot(host, taken_at, self._host, seconds, given)
+        predictions, self._residuals = judge(found.predictions, Window(host, self._host, seconds), self._residuals)
+        self._snapshot = replace(found, predictions=predictions, findings=(*found.findings, *misses(predictions, self._residuals)))
         self._host, self._began, self._counted_at = host, began, sample.counted_at
         cost = own_cost.read()
         self._run = prometheus.Run(sample.seconds, cost.cpu_seconds, cost.resident_bytes, cost.open_fds, cost.started_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from agent.model.device import Devices
+from agent.model.finding import Finding
 from agent.model.logical import Logical
 from agent.model.physical import Physical
 from agent.model.values import Fact, Gap
@@ -56,4 +57,5 @@ class Host(Fact, frozen=True):
     devices: Devices
     workloads: tuple[Workload, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    findings: tuple[Finding, ...] = ()
     clock_seconds: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from agent.model.channels import Channels, Dimm, MemoryChannel, MemoryController
 from agent.model.values import CpuSet, Fact, Origin
 
 
@@ -19,7 +20,10 @@ class Cpus(Fact, frozen=True):
 
 
 class Package(Fact, frozen=True):
-    """A socket. `os_index` is physical_package_id, absent where the kernel has none (-1)."""
+    """A socket. `os_index` is physical_package_id, absent where the kernel has none (-1).
+
+    `numa_clustering` is what its maker calls the division of its memory into nodes: "SNC2", "NPS4".
+    """
 
     cpus: CpuSet
     os_index: int | None = None
@@ -31,6 +35,15 @@ class Package(Fact, frozen=True):
     microcode: str | None = None
     identity_origin: Origin | None = None
     dies: tuple[CpuSet, ...] = ()
+    numa_clustering: str | None = None
+    numa_clustering_origin: Origin | None = None
+
+
+class Assembly(Fact, frozen=True):
+    """A book or a drawer of a mainframe: packages that sit together."""
+
+    cpus: CpuSet
+    os_index: int | None = None
 
 
 class Group(Fact, frozen=True):
@@ -64,10 +77,31 @@ class Cache(Fact, frozen=True):
     sharing_origin: Origin | None = None
 
 
+class Access(Fact, frozen=True):
+    """What the nodes that reach a node best (`initiators`) see of its memory, as firmware states it (HMAT). Bandwidth is of a second."""
+
+    initiators: CpuSet
+    read_latency_ns: int | None = None
+    write_latency_ns: int | None = None
+    read_bandwidth_bytes: int | None = None
+    write_bandwidth_bytes: int | None = None
+
+
+class SideCache(Fact, frozen=True):
+    """Memory that caches a node's memory."""
+
+    size_bytes: int | None = None
+    line_bytes: int | None = None
+    indexing: Literal["direct", "indexed", "other"] | None = None
+    write_policy: Literal["write-back", "write-through", "other"] | None = None
+
+
 class Node(Fact, frozen=True):
     """A memory node. `distances` are SLIT numbers by node: relative, local is 10.
 
-    Nodes need not sum to MemTotal: the kernel may initialise their pages late.
+    Nodes need not sum to MemTotal: the kernel may initialise their pages late. `tier` is the kernel's: a smaller number is faster.
+    `access` goes by class: 0 counts every initiator, 1 those with CPUs. `local_cpus` are a node's own, or the nearest ones of a node
+    without: by the evidence that is named. `side_caches` go by level.
     """
 
     os_index: int
@@ -76,18 +110,29 @@ class Node(Fact, frozen=True):
     free_bytes: int | None = None
     kind: Literal["dram", "hbm", "pmem", "cxl", "gpu", "unknown"] | None = None
     kind_origin: Origin | None = None
+    kind_evidence: str | None = None
     origin: Origin | None = None
+    tier: int | None = None
     distances: dict[int, int] = {}
+    access: dict[int, Access] = {}
+    local_cpus: CpuSet | None = None
+    local_cpus_evidence: Literal["own", "pci", "access1", "access0", "distance"] | None = None
+    side_caches: dict[int, SideCache] = {}
     hugepages: tuple[HugePages, ...] = ()
     numastat: dict[str, int] = {}
 
 
 class HugePages(Fact, frozen=True):
-    """A pool of explicit huge pages."""
+    """A pool of explicit huge pages. `surplus_pages` are in the total and go back when they are freed; the host's pool may grow by
+    `overcommit_pages` of them, and has promised `reserved_pages` that nobody has touched yet.
+    """
 
     page_bytes: int
     total_pages: int | None = None
     free_pages: int | None = None
+    surplus_pages: int | None = None
+    overcommit_pages: int | None = None
+    reserved_pages: int | None = None
 
 
 class CpuKind(Fact, frozen=True):
@@ -99,13 +144,70 @@ class CpuKind(Fact, frozen=True):
     max_freq_hz: int | None = None
     base_freq_hz: int | None = None
     midr: int | None = None
+    origin: Origin | None = None
+
+
+class DaxDevice(Fact, frozen=True):
+    """Memory that is mapped directly. Under the driver "kmem" it is memory of `target_node`; `node` is where the device is."""
+
+    name: str
+    size_bytes: int | None = None
+    target_node: int | None = None
+    node: int | None = None
+    driver: str | None = None
+    backing: Literal["pmem", "hmem", "cxl"] | None = None
+
+
+class PmemNamespace(Fact, frozen=True):
+    """A part of a region and how it is used. `block` is its disk in /dev."""
+
+    name: str
+    size_bytes: int | None = None
+    mode: str | None = None
+    block: str | None = None
+
+
+class PmemRegion(Fact, frozen=True):
+    """A span of persistent memory, the modules that hold it and its parts. Nodes are as of a DAX device."""
+
+    name: str
+    size_bytes: int | None = None
+    node: int | None = None
+    target_node: int | None = None
+    modules: tuple[str, ...] = ()
+    namespaces: tuple[PmemNamespace, ...] = ()
+
+
+class Contradiction(Fact, frozen=True):
+    """Sets that cannot all be true of one machine: what they speak of, the CPUs in question, and the sets."""
+
+    subject: str
+    cpus: CpuSet
+    detail: str
+
+
+class Restrictions(Fact, frozen=True):
+    """What the agent itself may use. Nothing else of the model is cut by it."""
+
+    allowed_cpus: CpuSet | None = None
+    allowed_nodes: CpuSet | None = None
 
 
 class Memory(Fact, frozen=True):
-    """`total_bytes` is MemTotal of /proc/meminfo: what the kernel manages, not what is plugged in."""
+    """`total_bytes` is MemTotal of /proc/meminfo: what the kernel manages; `installed_bytes` is what firmware says is plugged in.
+
+    `distances_alike`: every pair of more than two nodes is as far apart. Firmware states no distances, or fills in one: they tell nothing.
+    The bandwidth is theoretical: channels x width x configured rate, absent unless all three are known.
+    """
 
     architecture: Literal["uma", "numa"] | None = None
     total_bytes: int | None = None
+    distances_alike: bool | None = None
+    installed_bytes: int | None = None
+    dimms: tuple[Dimm, ...] = ()
+    controllers: tuple[MemoryController, ...] = ()
+    channels: tuple[MemoryChannel, ...] = ()
+    theoretical_bandwidth_bytes_per_second: int | None = None
 
 
 class Physical(Fact, frozen=True):
@@ -117,7 +219,14 @@ class Physical(Fact, frozen=True):
     packages: tuple[Package, ...] = ()
     dies: tuple[Group, ...] = ()
     clusters: tuple[Group, ...] = ()
+    books: tuple[Assembly, ...] = ()
+    drawers: tuple[Assembly, ...] = ()
     cores: tuple[Core, ...] = ()
     caches: tuple[Cache, ...] = ()
     nodes: tuple[Node, ...] = ()
     cpu_kinds: tuple[CpuKind, ...] = ()
+    dax: tuple[DaxDevice, ...] = ()
+    pmem: tuple[PmemRegion, ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()
+    restrictions: Restrictions | None = None
+    channels: Channels | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from agent.model.device import Devices
-from agent.model.host import Identity
+from agent.model.finding import Finding
+from agent.model.host import Host, Identity
 from agent.model.logical import Logical
 from agent.model.physical import Physical
 from agent.model.values import Fact, Gap
@@ -34,6 +35,34 @@ class Prediction(Fact, frozen=True):
     measured_from: str | None = None
     ratio: float | None = None
     inside: bool | None = None
+    smoothed_ratio: float | None = None
+    """`ratio` over the windows of a daemon, with a half-life of 15 minutes."""
+
+
+Verdict = Literal["holds", "violated", "undecided"]
+
+
+class Claim(Fact, frozen=True):
+    """One ordinal claim of the concept document (`section`), judged by the model's intrinsic costs or by what was measured here."""
+
+    id: str
+    section: str
+    claim: str
+    basis: Literal["model", "measured"]
+    verdict: Verdict
+    evidence: str
+
+
+class Param(Fact, frozen=True):
+    """A parameter of the model: `mode` is the point, `lo` and `hi` the interval."""
+
+    name: str
+    unit: str
+    lo: float
+    mode: float
+    hi: float
+    source: str
+    origin: Literal["default", "calibrated", "measured", "configured"] = "default"
 
 
 class Agent(Fact, frozen=True):
@@ -51,5 +80,33 @@ class Snapshot(Fact, frozen=True, kw_only=True):
     logical: Logical
     devices: Devices
     workloads: tuple[Workload, ...]
+    findings: tuple[Finding, ...]
     predictions: tuple[Prediction, ...]
+    claims: tuple[Claim, ...]
     gaps: tuple[Gap, ...]
+    parameters: tuple[Param, ...] = ()
+    """Those of the model that this host has measured of itself."""
+
+
+class Topology(Fact, frozen=True, kw_only=True):
+    """The parts of the same document that describe the machine: under the same names, as `agent topology --format json` prints them."""
+
+    schema: Literal["stratascope/1"]
+    taken_at: datetime
+    agent: Agent
+    host: Identity
+    physical: Physical
+    logical: Logical
+    gaps: tuple[Gap, ...]
+
+    @classmethod
+    def of(cls, host: Host, taken_at: float, version: str) -> Topology:
+        return cls(
+            schema="stratascope/1",
+            taken_at=datetime.fromtimestamp(taken_at, UTC),
+            agent=Agent(version),
+            host=host.identity,
+            physical=host.physical,
+            logical=host.logical,
+            gaps=host.gaps,
+        )

@@ -18,12 +18,16 @@ Origin = Literal["measured", "configured", "inferred", "synthesised"]
 
 Reason = Literal["absent", "denied", "unsupported", "late", "failed"]
 
-# NR_CPUS is at most 8192 on x86-64 and 4096 elsewhere, MAX_NUMNODES 1024: anything beyond this is a broken or hostile file,
-# and a set of four thousand million CPUs would take half a gigabyte.
-MAX_ID = 1 << 16
+# NR_CPUS is at most 8192 on x86-64 and 4096 elsewhere, MAX_NUMNODES 1024: anything beyond twice that is a broken or hostile file,
+# and as many sets as CPUs take as many bits as their square.
+MAX_ID = 1 << 14
+# Below so many bits, a set is walked from bit to bit.
+_FEW = 8
 
 _LIST = re.compile(r"[0-9]{1,9}(?:-[0-9]{1,9}(?::[0-9]{1,9}/[0-9]{1,9})?)?")
 _MASK = re.compile(r"[0-9a-fA-F]*")
+# As the kernel writes it: no group but the first is short.
+_WHOLE_MASK = re.compile(r"[0-9a-fA-F]{1,8}(?:,[0-9a-fA-F]{8})*")
 
 
 class Fact(Struct, frozen=True, omit_defaults=True):
@@ -81,7 +85,10 @@ class CpuSet:
     @classmethod
     def parse_mask(cls, text: str) -> CpuSet:
         """`cpumap` of sysfs: comma-separated 32-bit hexadecimal groups, the most significant first; groups may be empty."""
-        groups = text.strip().split(",", MAX_ID // 32)
+        text = text.strip()
+        if len(text) < MAX_ID // 3 and _WHOLE_MASK.fullmatch(text):
+            return cls.of_mask(int(text.replace(",", ""), 16))
+        groups = text.split(",", MAX_ID // 32)
         if len(groups) > MAX_ID // 32:
             raise ValueError(f"not a CPU mask: {text[:80]!r}")
         mask = 0
@@ -96,10 +103,18 @@ class CpuSet:
 
     def __iter__(self) -> Iterator[int]:
         mask = self.mask
-        while mask:
-            low = mask & -mask
-            yield low.bit_length() - 1
-            mask ^= low
+        if mask.bit_count() <= _FEW:
+            while mask:
+                low = mask & -mask
+                yield low.bit_length() - 1
+                mask ^= low
+            return
+        # To take bit by bit off a long number copies it as often.
+        digits = bin(mask)[:1:-1]
+        at = digits.find("1")
+        while at >= 0:
+            yield at
+            at = digits.find("1", at + 1)
 
     def __len__(self) -> int:
         return self.mask.bit_count()
@@ -126,7 +141,8 @@ class CpuSet:
         return isinstance(other, CpuSet) and self.mask == other.mask
 
     def __hash__(self) -> int:
-        return hash(self.mask)
+        # Of an int alone, the powers of two have 61 different ones: hash() is modulo 2^61 - 1.
+        return hash((self.mask.bit_length(), self.mask))
 
     def __str__(self) -> str:
         spans: list[str] = []
@@ -146,8 +162,8 @@ class CpuSet:
 
 
 def is_number(text: str) -> bool:
-    """Whether a name's digits number a CPU or a node: "7", and neither "07x" nor "4294967295"."""
-    return len(text) < 6 and text.isascii() and text.isdecimal() and int(text) < MAX_ID
+    """Whether a name's digits number a CPU or a node: "7", and neither "07" nor "4294967295"."""
+    return len(text) < 6 and text.isascii() and text.isdecimal() and int(text) < MAX_ID and (text[0] != "0" or text == "0")
 
 
 def _repeated(used: int, group: int, length: int) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
-from agent.model.values import CpuSet, Fact, Limit
+from agent.model.guest import Guest as Guest
+from agent.model.sandbox import Growth, Published
+from agent.model.sandbox import LinearMemory as LinearMemory
+from agent.model.values import CpuSet, Fact, Limit, Origin
 
 Paradigm = Literal["virtualization", "containerization", "sandbox", "process"]
 ExecutionMode = Literal["two-level", "single-level", "application-level"]
@@ -16,6 +20,7 @@ class Element(Fact, frozen=True):
 
     name: str
     fact: str | None = None
+    origin: Origin | None = None
 
 
 class Layer(Fact, frozen=True):
@@ -30,8 +35,15 @@ class Stack(Fact, frozen=True):
     memory: tuple[Layer, ...]
 
 
+Role = Literal["vcpu", "iothread", "emulator", "vhost", "kvm", "guest", "executor", "compiler", "collector"]
+
+
 class Thread(Fact, frozen=True):
-    """A host thread. Counters since it began; `start_ticks` (1/100 s since boot) with the tid is its identity."""
+    """A host thread. Counters since it began; `start_ticks` (1/100 s since boot) with the tid is its identity.
+
+    `role` is what it does. For a virtual machine: "vhost" and "kvm" are the kernel's. For a Wasm runtime: "guest" runs guest code, as
+    its embedder states; "executor" runs tasks, guests perhaps among them; "compiler", "collector". Whether it waits is its `state`.
+    """
 
     tid: int
     name: str | None = None
@@ -44,10 +56,15 @@ class Thread(Fact, frozen=True):
     timeslices: int | None = None
     voluntary_switches: int | None = None
     involuntary_switches: int | None = None
+    role: Role | None = None
+    role_origin: Origin | None = None
 
 
 class VCpu(Fact, frozen=True):
-    """A vCPU: `affinity` as libvirt has it, `thread` the host thread that runs it. Pinned: it may not run on every host CPU."""
+    """A vCPU: `affinity` as libvirt has it, `thread` the host thread that runs it. Pinned: it may not run on every host CPU.
+
+    `quota_usec` to `throttled_usec` are its own control group's. `kvm` are its counters under KVM's names.
+    """
 
     number: int
     state: str | None = None
@@ -56,19 +73,12 @@ class VCpu(Fact, frozen=True):
     affinity: CpuSet | None = None
     pinned: bool | None = None
     thread: Thread | None = None
-
-
-class LinearMemory(Fact, frozen=True):
-    """A WebAssembly memory seen in the process's map. `reserved_bytes` is address space, not memory."""
-
-    base: str
-    size_bytes: int
-    size_pages: int
-    reserved_bytes: int
-    layout: str
-    confidence: Literal["high", "low"]
-    resident_bytes: int | None = None
-    resident_by_node: dict[int, int] = {}
+    quota_usec: Limit | None = None
+    period_usec: int | None = None
+    shares: int | None = None
+    weight: int | None = None
+    throttled_usec: int | None = None
+    kvm: dict[str, int] = {}
 
 
 class Control(Fact, frozen=True):
@@ -85,7 +95,9 @@ class Control(Fact, frozen=True):
 class Cpu(Fact, frozen=True):
     """Limits and usage. `limit_cpus` is the tightest quota / period of the group and its ancestors, set by `limited_by`.
 
-    `run_ns`, `delay_ns`, `timeslices` are sums over the threads that live now.
+    `run_ns`, `delay_ns`, `timeslices` are sums over the threads that live now, `process_*` over the processes that do, with those
+    of their threads that have ended. `throttled_usec` is whoever's quota stopped it, `own_throttled_usec` its own. `idle`:
+    everything else goes first.
     """
 
     quota_usec: Limit | None = None
@@ -101,18 +113,34 @@ class Cpu(Fact, frozen=True):
     periods: int | None = None
     throttled_periods: int | None = None
     throttled_usec: int | None = None
+    own_throttled_usec: int | None = None
+    bursts: int | None = None
+    burst_used_usec: int | None = None
+    nice: int | None = None
+    idle: bool | None = None
+    uclamp_min_percent: float | None = None
+    uclamp_max_percent: float | None = None
+    rt_runtime_usec: int | None = None
+    rt_period_usec: int | None = None
     run_ns: int | None = None
     delay_ns: int | None = None
     timeslices: int | None = None
+    process_run_ns: int | None = None
+    process_delay_ns: int | None = None
+    process_timeslices: int | None = None
     pressure_some_usec: int | None = None
     pressure_full_usec: int | None = None
+    irq_pressure_full_usec: int | None = None
 
 
 class Memory(Fact, frozen=True):
     """Limits and usage in bytes. `limit_bytes` is the tightest of the group and its ancestors, set by `limited_by`.
 
     `allotted_bytes` is what the workload was given to see (guest memory, linear memories); `backing_*` what of it is resident on
-    the host.
+    the host, as a walk `backing_seconds_ago` found it. `anon_bytes` to `reclaimed_pages` are those of `stat` that both versions of
+    cgroups have. `by_node`: kind -> node -> bytes, of the group with its descendants; `process_by_node` is what that walk found of
+    all of a machine's process, its monitor's own memory with the guest's.
+    `reserved_bytes` is the address space of linear memories, `guard_bytes` what of it is never opened: neither is memory.
     """
 
     min_bytes: int | None = None
@@ -120,13 +148,26 @@ class Memory(Fact, frozen=True):
     high_bytes: Limit | None = None
     max_bytes: Limit | None = None
     soft_limit_bytes: Limit | None = None
+    swap_high_bytes: Limit | None = None
     swap_max_bytes: Limit | None = None
+    zswap_max_bytes: Limit | None = None
+    zswap_writeback: bool | None = None
+    swappiness: int | None = None
     limit_bytes: Limit | None = None
     limited_by: str | None = None
     current_bytes: int | None = None
     peak_bytes: int | None = None
     swap_bytes: int | None = None
+    swap_peak_bytes: int | None = None
+    zswap_bytes: int | None = None
     kernel_bytes: int | None = None
+    anon_bytes: int | None = None
+    file_bytes: int | None = None
+    page_faults: int | None = None
+    major_faults: int | None = None
+    refaults: int | None = None
+    scanned_pages: int | None = None
+    reclaimed_pages: int | None = None
     resident_bytes: int | None = None
     page_table_bytes: int | None = None
     anon_huge_bytes: int | None = None
@@ -134,20 +175,116 @@ class Memory(Fact, frozen=True):
     allotted_max_bytes: int | None = None
     backing_bytes: int | None = None
     backing_huge_bytes: int | None = None
+    backing_hugetlb_bytes: int | None = None
+    backing_swapped_bytes: int | None = None
+    backing_merged_bytes: int | None = None
+    backing_seconds_ago: float | None = None
+    reserved_bytes: int | None = None
+    guard_bytes: int | None = None
     pressure_some_usec: int | None = None
     pressure_full_usec: int | None = None
     oom_group: bool | None = None
     oom_kill_disable: bool | None = None
     under_oom: bool | None = None
     events: dict[str, int] = {}
+    own_events: dict[str, int] = {}
+    swap_events: dict[str, int] = {}
     stat: dict[str, int] = {}
+    by_node: dict[str, dict[int, int]] = {}
+    process_by_node: dict[int, int] = {}
+
+
+class Pids(Fact, frozen=True):
+    """Tasks, threads counted; `limit` is the tightest of the group and its ancestors. `max_events`: forks that it refused,
+    `own_max_events`: those that its own limit did.
+    """
+
+    current: int | None = None
+    peak: int | None = None
+    max: Limit | None = None
+    limit: Limit | None = None
+    limited_by: str | None = None
+    max_events: int | None = None
+    own_max_events: int | None = None
+
+
+class HugePages(Fact, frozen=True):
+    """Explicit huge pages of one size, in bytes. `reserved_*` counts mappings that are not touched yet. `by_node` are in no other
+    figure of a workload's memory by node.
+    """
+
+    page_bytes: int
+    current_bytes: int | None = None
+    max_bytes: Limit | None = None
+    reserved_bytes: int | None = None
+    reserved_max_bytes: Limit | None = None
+    max_events: int | None = None
+    own_max_events: int | None = None
+    by_node: dict[int, int] = {}
+
+
+class Group(Fact, frozen=True):
+    """What the control group says of itself. `partition` and `exclusive_cpus` are its cpuset's.
+
+    `dying_descendants` were removed and are still held by memory that is charged to them. `freeze` was asked of it, `frozen` it is.
+    `threads` are those in it, and not in a group below.
+    """
+
+    type: str | None = None
+    populated: bool | None = None
+    frozen: bool | None = None
+    freeze: bool | None = None
+    threads: int | None = None
+    descendants: int | None = None
+    dying_descendants: int | None = None
+    max_depth: Limit | None = None
+    max_descendants: Limit | None = None
+    partition: str | None = None
+    exclusive_cpus: CpuSet | None = None
+    migrates_memory: bool | None = None
+
+
+class Pod(Fact, frozen=True):
+    """The Kubernetes pod of a container, and the class of service that the kubelet put it in."""
+
+    uid: str
+    qos: str
+    name: str | None = None
+    namespace: str | None = None
+
+
+class IdRange(Fact, frozen=True):
+    """`count` ids from `inside` on are those from `outside` on for the host."""
+
+    inside: int
+    outside: int
+    count: int
+
+
+class Confinement(Fact, frozen=True):
+    """What a workload's first process is kept in. `namespaces`: kind -> inode; those in `shared_with_host` isolate nothing.
+
+    `capabilities` is the bounding set in hexadecimal: what it can ever have. `seccomp`: "disabled", "strict", "filter".
+    """
+
+    namespaces: dict[str, int] = {}
+    shared_with_host: tuple[str, ...] | None = None
+    seccomp: str | None = None
+    seccomp_filters: int | None = None
+    no_new_privileges: bool | None = None
+    capabilities: str | None = None
+    effective_capabilities: str | None = None
+    security_label: str | None = None
+    uids: tuple[IdRange, ...] = ()
+    gids: tuple[IdRange, ...] = ()
 
 
 class Placement(Fact, frozen=True):
     """Where it may run, where it last ran, and what of the machine that touches.
 
     `packages`, `cores` and `llcs` are positions in the physical model (`llcs`: in the caches of the highest level); all of them
-    follow from `allowed_cpus`. `shared_cpus` are CPUs on whose core one of `sharing_workloads` others is allowed, too.
+    follow from `allowed_cpus`. `remote_memory_ratio` is the share of `memory_by_node` on nodes that have none of its CPUs.
+    `shared_cpus` are CPUs on whose core one of `sharing_workloads` others is allowed, too.
     """
 
     allowed_cpus: CpuSet | None = None
@@ -160,26 +297,7 @@ class Placement(Fact, frozen=True):
     shared_cpus: CpuSet | None = None
     sharing_workloads: int | None = None
     memory_by_node: dict[int, int] = {}
-
-
-class Guest(Fact, frozen=True):
-    """What a virtual machine was told it is."""
-
-    machine: str | None = None
-    accelerator: str | None = None
-    cpu_mode: str | None = None
-    sockets: int | None = None
-    dies: int | None = None
-    cores: int | None = None
-    threads: int | None = None
-    numa_cells: int | None = None
-    numatune_mode: str | None = None
-    numatune_nodes: CpuSet | None = None
-    max_vcpus: int | None = None
-    emulator_affinity: CpuSet | None = None
-    hugepages: bool | None = None
-    iothreads: int | None = None
-    video_bytes: int | None = None
+    remote_memory_ratio: float | None = None
 
 
 class Workload(Fact, frozen=True):
@@ -206,7 +324,37 @@ class Workload(Fact, frozen=True):
     started_seconds: float | None = None
     """Seconds since boot."""
     guest: Guest | None = None
+    pids: Pids | None = None
+    huge_pages: tuple[HugePages, ...] = ()
+    io_pressure_some_usec: int | None = None
+    io_pressure_full_usec: int | None = None
+    group: Group | None = None
+    pod: Pod | None = None
+    labels: dict[str, str] = {}
+    """Those that were asked for."""
+    confinement: Confinement | None = None
     controls: tuple[Control, ...] = ()
     vcpus: tuple[VCpu, ...] = ()
     threads: tuple[Thread, ...] = ()
     memories: tuple[LinearMemory, ...] = ()
+    growth: Growth | None = None
+    published: Published | None = None
+
+
+def meant(workloads: Iterable[Workload], word: str) -> tuple[Workload, ...]:
+    """Those that somebody may mean by an id or its beginning, a name, or the number of a process or thread of it.
+
+    A whole id means one; of workloads in one another the innermost is meant.
+    """
+    every = tuple(workloads)
+    if exact := tuple(one for one in every if one.id == word):
+        return exact
+    number = int(word) if word.isascii() and word.isdecimal() and len(word) < 10 else None
+    found = [one for one in every if word and (one.name == word or one.id.startswith(word) or number in _numbers(one))]
+    around = {one.parent for one in found}
+    return tuple(one for one in found if one.id not in around)
+
+
+def _numbers(one: Workload) -> set[int | None]:
+    threads = (*one.threads, *(vcpu.thread for vcpu in one.vcpus if vcpu.thread))
+    return ({one.pid} | {thread.tid for thread in threads}) - {None}

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-from agent.model.device import CpuDevices, Devices, MemoryDevices
+from agent.model.device import CpuDevices, Devices, MemoryDevices, Runtime
 from agent.model.host import CgroupVersion, Host, Identity, Smbios
 from agent.model.physical import Physical
 from agent.model.workload import Workload
+from agent.normalise.containers import containers
+from agent.normalise.findings import findings
 from agent.normalise.kernel import logical, virtualization
 from agent.normalise.machine import physical
-from agent.normalise.placement import placed
-from agent.normalise.workloads import containers, machines, sandboxed
+from agent.normalise.overcommit import memory_overcommits, overcommits
+from agent.normalise.placement import placed, stacked
+from agent.normalise.virtual_machines import machines
+from agent.normalise.workloads import sandboxed
 from agent.sample import Sample
+from collectors import cgroup
+
+# Units that hold other units, or that the kernel runs (systemd.unit(5)).
+_SYSTEMD = (".slice", ".mount", ".swap", ".socket")
 
 
 def normalise(sample: Sample) -> Host:
     hardware = physical(sample)
-    kernel = logical(sample)
+    kernel = logical(sample, hardware)
     found = (*containers(sample), *machines(sample), *sandboxed(sample))
     workloads = placed(found, hardware, kernel, _all_workloads(sample, found), not any(gap.source == "sys_cpu" for gap in sample.gaps))
-    return Host(_identity(sample), hardware, kernel, _devices(sample, hardware, workloads), workloads, sample.gaps)
+    if sample.whole:
+        workloads = stacked(workloads, hardware, kernel)
+    identity = _identity(sample)
+    found_out = findings(workloads, hardware, kernel, identity)
+    return Host(identity, hardware, kernel, _devices(sample, hardware, workloads), workloads, sample.gaps, found_out)
 
 
 def _all_workloads(sample: Sample, found: tuple[Workload, ...]) -> bool:
     """Whether every source of workloads answered, and every process with linear memories could be told from its successor."""
-    # No libvirt is no machines; no cgroups or no process table is no answer.
-    silent = {gap.source for gap in sample.gaps if gap.reason != "absent" or gap.source != "libvirt_domains"}
+    # No libvirt is no machines, no OCI runtime no containers of one; no cgroups or no process table is no answer.
+    silent = {gap.source for gap in sample.gaps if gap.reason != "absent" or gap.source not in ("libvirt_domains", "oci")}
+    if "oci" in silent and not _all_named(sample.cgroups):
+        return False
     runtimes = [process for process in sample.sandboxes or () if process.memories]
-    return not silent & {"cgroup", "libvirt_domains", "processes", "wasm_maps"} and len(runtimes) == sum(
+    return not silent & {"cgroup", "libvirt_domains", "proc_fd", "processes", "wasm_maps"} and len(runtimes) == sum(
         1 for workload in found if workload.paradigm == "sandbox"
     )
+
+
+def _all_named(cgroups: cgroup.Cgroups | None) -> bool:
+    """Whether every group is by its name somebody's, or one that systemd makes for what is no workload: none is a container in hiding."""
+    groups = cgroups.groups if cgroups else ()
+    return all(group.owner or group.path == "/" or group.path.endswith(_SYSTEMD) for group in groups)
 
 
 def _identity(sample: Sample) -> Identity:
@@ -49,12 +69,13 @@ def _identity(sample: Sample) -> Identity:
 def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]) -> Devices:
     """Counts of what was asked for and answered: where a source has a gap, its devices are not known to be none."""
     silent = {gap.source for gap in sample.gaps}
+    workloads = tuple(workload for workload in workloads if not (workload.guest and workload.guest.elsewhere))
     vcpus = [vcpu for workload in workloads for vcpu in workload.vcpus]
     guests = [workload.memory.allotted_bytes for workload in workloads if workload.paradigm == "virtualization"]
     memories = [memory for process in sample.sandboxes or () for memory in process.memories]
     threads = {group.pid: len(group.tasks) for group in sample.tasks or ()}
     runtimes = [process.pid for process in sample.sandboxes or () if process.memories]
-    machines_known = sample.hypervisors is not None
+    machines_known = sample.hypervisors is not None and not silent & {"libvirt_domains", "proc_fd"}
     sandboxes_known = sample.sandboxes is not None and "wasm_maps" not in silent
     return Devices(
         CpuDevices(
@@ -64,6 +85,7 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
             logical=hardware.cpus.online or None,
             virtual=len(vcpus) if machines_known else None,
             virtual_pinned=sum(1 for vcpu in vcpus if vcpu.pinned) if machines_known else None,
+            overcommit=overcommits(workloads, hardware, "sys_cpu" not in silent) if machines_known else (),
             runtime_threads=sum(threads[pid] for pid in runtimes) if sandboxes_known and threads.keys() >= set(runtimes) else None,
         ),
         MemoryDevices(
@@ -72,5 +94,17 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
             virtual_bytes=sum(size for size in guests if size is not None) if machines_known and None not in guests else None,
             logical_bytes=sum(memory.size_bytes for memory in memories) if sandboxes_known else None,
             logical_memories=len(memories) if sandboxes_known else None,
+            runtimes=_runtimes(sample) if sandboxes_known else (),
+            overcommit=memory_overcommits(workloads, hardware) if machines_known else (),
         ),
     )
+
+
+def _runtimes(sample: Sample) -> tuple[Runtime, ...]:
+    """Where memories lie on the heap, how many processes use them is not known."""
+    found = []
+    for name, visible in sorted({(process.runtime, process.visible) for process in sample.sandboxes or ()}):
+        processes = [process for process in sample.sandboxes or () if (process.runtime, process.visible) == (name, visible)]
+        held = None if sample.unread_maps else len(processes)
+        found.append(Runtime(name, held, sum(1 for process in processes if process.memories) if visible else None, visible))
+    return tuple(found)

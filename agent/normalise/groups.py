@@ -6,22 +6,27 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from agent.model.values import CpuSet, Limit
-from agent.model.workload import Control, Cpu, Memory, Thread
+from agent.model.workload import Control, Cpu, Group, HugePages, Memory, Pids, Thread
 from agent.sample import Sample
-from collectors import cgroup, proc_task
+from collectors import cgroup, proc_task, taskstats
+
+_NO_CPU, _NO_MEMORY = cgroup.Cpu(), cgroup.Memory()
+
+Bound = tuple[Limit | None, str | None, bool]
 
 
 class Tree(NamedTuple):
-    """The groups by path, and which version each controller is in."""
+    """The groups by path, which version each controller is in, and what is known of the tightest limits by path and controller."""
 
     groups: dict[str, cgroup.Group]
     controllers: dict[str, str]
+    tightest: dict[tuple[str, str], Bound]
 
 
 def tree_of(sample: Sample) -> Tree:
     if sample.cgroups is None:
-        return Tree({}, {})
-    return Tree({group.path: group for group in sample.cgroups.groups}, sample.cgroups.controllers)
+        return Tree({}, {}, {})
+    return Tree({group.path: group for group in sample.cgroups.groups}, sample.cgroups.controllers, {})
 
 
 def _tightest(tree: Tree, home: cgroup.Group | None, controller: str) -> tuple[Limit | None, str | None]:
@@ -29,25 +34,31 @@ def _tightest(tree: Tree, home: cgroup.Group | None, controller: str) -> tuple[L
 
     None when one of them should state a limit and does not: the tightest of the rest may not be the tightest.
     """
-    found, path = [], home.path if home else ""
-    while path:
-        group = tree.groups.get(path)
-        limit = _limit(group, controller) if group else None
-        if limit is not None:
-            found.append((limit, path))
-        elif path != "/" and _must_state(tree, group, controller):
-            return None, None
+    ahead, path = [], home.path if home else ""
+    # A thousand containers have few parents: each level is asked once.
+    while path and (path, controller) not in tree.tightest:
+        ahead.append(path)
         path = "" if path == "/" else path.rpartition("/")[0] or "/"
-    if not found:
+    limit, by, sure = tree.tightest[path, controller] if path else (None, None, True)
+    for path in reversed(ahead):
+        group = tree.groups.get(path)
+        own = _limit(group, controller) if group else None
+        if own is not None and (limit is None or own <= limit):
+            limit, by = own, path
+        elif own is None and path != "/" and _must_state(tree, group, controller):
+            sure = False
+        tree.tightest[path, controller] = limit, by, sure
+    if not sure or limit is None:
         return None, None
-    limit, by = min(found, key=lambda entry: entry[0])
     return limit, None if limit.unlimited else by
 
 
 def _limit(group: cgroup.Group, controller: str) -> Limit | None:
-    """CPUs (quota by period) or bytes."""
+    """CPUs (quota by period), bytes or tasks."""
     if controller == "memory":
         return group.memory.max_bytes if group.memory else None
+    if controller == "pids":
+        return group.pids.max if group.pids else None
     if group.cpu is None or group.cpu.quota_usec is None or not group.cpu.period_usec:
         return None
     return Limit(group.cpu.quota_usec / group.cpu.period_usec)
@@ -60,14 +71,20 @@ def _must_state(tree: Tree, group: cgroup.Group | None, controller: str) -> bool
     return group is None or group.controllers is None or controller in group.controllers
 
 
-def cpu_of(tree: Tree, home: cgroup.Group | None, threads: tuple[Thread, ...], own_group: bool = True) -> Cpu:
-    """`own_group`: the group is the workload's alone, so that its usage is the workload's, too."""
-    runs = [thread.run_ns for thread in threads]
-    delays = [thread.delay_ns for thread in threads]
-    slices = [thread.timeslices for thread in threads]
+def cpu_of(
+    tree: Tree,
+    home: cgroup.Group | None,
+    threads: tuple[Thread, ...],
+    accounts: Sequence[taskstats.Account | None],
+    own_group: bool = True,
+) -> Cpu:
+    """`own_group`: the group is the workload's alone, so that its usage is the workload's, too. `accounts`: of each of its processes;
+    of a machine, whose processes do more than its vCPUs, of none.
+    """
     limit, by = _tightest(tree, home, "cpu")
-    cpu = home.cpu if home and home.cpu and own_group else cgroup.Cpu()
-    stall = home.pressure.get("cpu") if home and own_group else None
+    cpu = home.cpu if home and home.cpu and own_group else _NO_CPU
+    stalls = home.pressure if home and own_group else {}
+    stall, irq = stalls.get("cpu"), stalls.get("irq")
     return Cpu(
         cpu.quota_usec,
         cpu.period_usec,
@@ -82,31 +99,59 @@ def cpu_of(tree: Tree, home: cgroup.Group | None, threads: tuple[Thread, ...], o
         cpu.periods,
         cpu.throttled_periods,
         cpu.throttled_usec,
-        run_ns=_sum(runs),
-        delay_ns=_sum(delays),
-        timeslices=_sum(slices),
+        cpu.own_throttled_usec,
+        cpu.bursts,
+        cpu.burst_used_usec,
+        cpu.nice,
+        cpu.idle,
+        cpu.uclamp_min_percent,
+        cpu.uclamp_max_percent,
+        cpu.rt_runtime_usec,
+        cpu.rt_period_usec,
+        run_ns=_sum([thread.run_ns for thread in threads]),
+        delay_ns=_sum([thread.delay_ns for thread in threads]),
+        timeslices=_sum([thread.timeslices for thread in threads]),
+        process_run_ns=_sum([account.run_ns if account else None for account in accounts]),
+        process_delay_ns=_sum([account.delay_ns if account else None for account in accounts]),
+        process_timeslices=_sum([account.timeslices if account else None for account in accounts]),
         pressure_some_usec=stall.some_usec if stall else None,
         pressure_full_usec=stall.full_usec if stall else None,
+        irq_pressure_full_usec=irq.full_usec if irq else None,
     )
 
 
 def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_task.TaskGroup], own_group: bool = True) -> Memory:
     limit, by = _tightest(tree, home, "memory")
-    memory = home.memory if home and home.memory and own_group else cgroup.Memory()
+    memory = home.memory if home and home.memory and own_group else _NO_MEMORY
     stall = home.pressure.get("memory") if home and own_group else None
+    stat, is_v1 = memory.stat, tree.controllers.get("memory") == "v1"
     return Memory(
-        memory.min_bytes,
-        memory.low_bytes,
-        memory.high_bytes,
-        memory.max_bytes,
-        memory.soft_limit_bytes,
-        memory.swap_max_bytes,
-        limit,
-        by,
-        memory.current_bytes,
-        memory.peak_bytes,
-        memory.swap_bytes,
-        memory.kernel_bytes,
+        min_bytes=memory.min_bytes,
+        low_bytes=memory.low_bytes,
+        high_bytes=memory.high_bytes,
+        max_bytes=memory.max_bytes,
+        soft_limit_bytes=memory.soft_limit_bytes,
+        swap_high_bytes=memory.swap_high_bytes,
+        swap_max_bytes=memory.swap_max_bytes,
+        zswap_max_bytes=memory.zswap_max_bytes,
+        zswap_writeback=memory.zswap_writeback,
+        swappiness=memory.swappiness,
+        limit_bytes=limit,
+        limited_by=by,
+        current_bytes=memory.current_bytes,
+        peak_bytes=memory.peak_bytes,
+        swap_bytes=memory.swap_bytes,
+        swap_peak_bytes=memory.swap_peak_bytes,
+        zswap_bytes=memory.zswap_bytes,
+        kernel_bytes=memory.kernel_bytes,
+        # v1 counts the group's descendants under total_*; its rss is anonymous memory, its cache holds shmem, as file does.
+        anon_bytes=stat.get("total_rss" if is_v1 else "anon"),
+        file_bytes=stat.get("total_cache" if is_v1 else "file"),
+        page_faults=stat.get("total_pgfault" if is_v1 else "pgfault"),
+        major_faults=stat.get("total_pgmajfault" if is_v1 else "pgmajfault"),
+        refaults=_sum([stat.get(f"{'total_' if is_v1 else ''}workingset_refault_{kind}") for kind in ("anon", "file")]),
+        scanned_pages=None if is_v1 else stat.get("pgscan"),
+        reclaimed_pages=None if is_v1 else stat.get("pgsteal"),
         # Pages that processes share are in the resident size of each: one process only is a sum.
         resident_bytes=processes[0].resident_bytes if len(processes) == 1 else None,
         page_table_bytes=_sum([process.page_table_bytes for process in processes]),
@@ -117,8 +162,67 @@ def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_ta
         oom_kill_disable=memory.oom_kill_disable,
         under_oom=memory.under_oom,
         events=memory.events,
-        stat=memory.stat,
+        own_events=memory.own_events,
+        swap_events=memory.swap_events,
+        stat=stat,
+        by_node=memory.by_node,
     )
+
+
+def pids_of(tree: Tree, home: cgroup.Group) -> Pids | None:
+    limit, by = _tightest(tree, home, "pids")
+    pids = home.pids
+    if pids is None:
+        return None if limit is None else Pids(limit=limit, limited_by=by)
+    return Pids(pids.current, pids.peak, pids.max, limit, by, pids.max_events, pids.own_max_events)
+
+
+def huge_pages_of(home: cgroup.Group) -> tuple[HugePages, ...]:
+    return tuple(
+        HugePages(
+            pages.page_bytes,
+            pages.current_bytes,
+            pages.max_bytes,
+            pages.reserved_bytes,
+            pages.reserved_max_bytes,
+            pages.max_events,
+            pages.own_max_events,
+            pages.by_node,
+        )
+        for pages in home.huge_pages
+    )
+
+
+def group_of(home: cgroup.Group) -> Group | None:
+    state, cpuset = home.state or cgroup.State(), home.cpuset or cgroup.Cpuset()
+    found = Group(
+        state.type,
+        state.populated,
+        state.frozen,
+        state.freeze,
+        state.threads,
+        state.descendants,
+        state.dying_descendants,
+        state.max_depth,
+        state.max_descendants,
+        cpuset.partition,
+        cpuset.exclusive_cpus,
+        cpuset.migrates_memory,
+    )
+    return None if found == Group() else found
+
+
+def container_around(tree: Tree, path: str) -> cgroup.Owner | None:
+    """The deepest container that a group is in."""
+    owner = _owner(tree, path)
+    while owner is not None and owner.kind == "machine":
+        owner = _owner(tree, owner.path.rpartition("/")[0])
+    return owner if owner is not None and owner.kind == "container" else None
+
+
+def _owner(tree: Tree, path: str) -> cgroup.Owner | None:
+    group = tree.groups.get(path)
+    return group.owner if group else cgroup.whose(path)
 
 
 def cpuset_of(tree: Tree, home: cgroup.Group) -> tuple[CpuSet | None, CpuSet | None]:
@@ -136,7 +240,8 @@ def cpuset_of(tree: Tree, home: cgroup.Group) -> tuple[CpuSet | None, CpuSet | N
 
 def controls_of(home: cgroup.Group, controllers: dict[str, str]) -> Iterable[Control]:
     """The controls of both versions beside each other, with the one that was read: a value means what its own file says."""
-    cpu, memory, cpuset = home.cpu or cgroup.Cpu(), home.memory or cgroup.Memory(), home.cpuset or cgroup.Cpuset()
+    cpu, memory, cpuset = home.cpu or _NO_CPU, home.memory or _NO_MEMORY, home.cpuset or cgroup.Cpuset()
+    pids = home.pids or cgroup.Pids()
     rows: tuple[tuple[str, str, str | None, str | None, Limit | int | CpuSet | bool | None, str], ...] = (
         ("cpu", "quota", "cpu.cfs_quota_us", "cpu.max", cpu.quota_usec, "usec"),
         ("cpu", "period", "cpu.cfs_period_us", "cpu.max", cpu.period_usec, "usec"),
@@ -144,12 +249,15 @@ def controls_of(home: cgroup.Group, controllers: dict[str, str]) -> Iterable[Con
         ("cpu", "share", "cpu.shares", "cpu.weight", _either(cpu.shares, cpu.weight), "weight"),
         ("cpuset", "CPUs", "cpuset.cpus", "cpuset.cpus", cpuset.cpus, "cpus"),
         ("cpuset", "nodes", "cpuset.mems", "cpuset.mems", cpuset.mems, "nodes"),
+        ("cpuset", "exclusive CPUs", None, "cpuset.cpus.exclusive", cpuset.cpus_exclusive or None, "cpus"),
         ("memory", "hard limit", "memory.limit_in_bytes", "memory.max", memory.max_bytes, "bytes"),
         # What container engines call a reservation: v1 reclaims above it first, v2 protects what is below it.
         ("memory", "soft limit", "memory.soft_limit_in_bytes", "memory.low", _either(memory.soft_limit_bytes, memory.low_bytes), "bytes"),
         ("memory", "throttle limit", None, "memory.high", memory.high_bytes, "bytes"),
         ("memory", "OOM killer off", "memory.oom_control", None, memory.oom_kill_disable, "flag"),
         ("memory", "OOM kills the whole group", None, "memory.oom.group", memory.oom_group, "flag"),
+        ("memory", "swap limit", "memory.memsw.limit_in_bytes", "memory.swap.max", memory.swap_max_bytes, "bytes"),
+        ("pids", "tasks", "pids.max", "pids.max", pids.max, "tasks"),
         ("memory", "usage", "memory.usage_in_bytes", "memory.current", memory.current_bytes, "bytes"),
     )
     for controller, name, v1, v2, value, unit in rows:

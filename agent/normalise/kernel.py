@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from agent.model.host import Virtualization
 from agent.model.logical import (
     Cpu,
@@ -10,21 +12,24 @@ from agent.model.logical import (
     Ipis,
     Kvm,
     Logical,
-    Memory,
-    MemoryPolicy,
     Pressure,
     Pressures,
     RunQueue,
-    Zone,
+    Softirq,
 )
-from agent.model.physical import HugePages
+from agent.model.physical import Physical
+from agent.normalise.domains import scheduling_domains
+from agent.normalise.interrupts import irq_routes
+from agent.normalise.kernel_memory import memory
+from agent.normalise.scheduling import balanced, cpu_map, isolation, load_balance, partitions, scheduler, tick_hz
 from agent.sample import Sample
-from collectors import proc_interrupts, proc_pressure
-
-_VMSTAT = ("compact_", "nr_", "numa_", "oom_", "pgfault", "pgmajfault", "pgmigrate_", "pgscan", "pgsteal", "pswp", "thp_", "workingset_")
+from collectors import proc_cpuinfo, proc_interrupts, proc_pressure
 
 # The kernel's own descriptions, on x86, ARM and RISC-V alike (arch/*/kernel/{irq,smp}.c).
 _IPIS = {"Rescheduling interrupts": "reschedule", "Function call interrupts": "function_call", "TLB shootdowns": "tlb_shootdown"}
+
+# x86-64: 2 MiB by a page directory's entry, which long mode always has, 1 GiB by the level above.
+_HUGE_PAGES = {"lm": 2 << 20, "pdpe1gb": 1 << 30}
 
 _CLOCKS = {"kvm-clock": "kvm", "hyperv_clocksource_tsc_page": "hyperv", "hyperv_clocksource_msr": "hyperv", "xen": "xen"}
 _VENDORS = {
@@ -36,11 +41,11 @@ _VENDORS = {
 }
 
 
-def logical(sample: Sample) -> Logical:
+def logical(sample: Sample, hardware: Physical) -> Logical:
     kvm, pressures = sample.kvm, sample.pressures
     return Logical(
-        cpu=_cpu(sample),
-        memory=_memory(sample),
+        cpu=_cpu(sample, hardware),
+        memory=memory(sample),
         pressure=None
         if pressures is None
         else Pressures(_pressure(pressures.cpu), _pressure(pressures.memory), _pressure(pressures.io), _pressure(pressures.irq)),
@@ -49,23 +54,40 @@ def logical(sample: Sample) -> Logical:
     )
 
 
-def _cpu(sample: Sample) -> Cpu:
-    stat, kernel, lines = sample.stat, sample.kernel, sample.interrupts
+def _cpu(sample: Sample, hardware: Physical) -> Cpu:
+    stat, kernel, lines, cpuinfo = sample.stat, sample.kernel, sample.interrupts, sample.cpuinfo
+    queues = sample.schedstat.queues if sample.schedstat else ()
+    tick, tick_origin = tick_hz(sample)
+    online = hardware.cpus.online
+    domains = scheduling_domains(sample, online, hardware.nodes, balanced(sample, online))
     return Cpu(
         times=tuple(CpuTime(*(getattr(time, name) for name in CpuTime.__struct_fields__)) for time in stat.cpus) if stat else (),
-        run_queues=tuple(RunQueue(queue.cpu, queue.run_ns, queue.delay_ns, queue.timeslices) for queue in sample.run_queues or ()),
+        run_queues=tuple(RunQueue(queue.cpu, queue.run_ns, queue.delay_ns, queue.timeslices) for queue in queues),
         runnable_tasks=stat.procs_running if stat else None,
         blocked_tasks=stat.procs_blocked if stat else None,
         load_average=kernel.load_average if kernel else (),
         context_switches=stat.context_switches if stat else None,
         forks=stat.forks if stat else None,
-        tick_hz=kernel.hz if kernel else None,
+        tick_hz=tick,
+        tick_hz_origin=tick_origin,
         smt_active=sample.cpus.smt_active if sample.cpus else None,
         interrupt_cpus=lines.cpus if lines else None,
         interrupts=tuple(Interrupt(line.name, line.description, line.counts) for line in lines.lines) if lines else (),
+        irq_routes=irq_routes(sample),
         ipis=_ipis(lines) if lines else (),
         page_table_levels=_levels(sample),
-        tlb=sample.cpuinfo.tlb if sample.cpuinfo else None,
+        tlb=cpuinfo.tlb if cpuinfo else None,
+        huge_page_bytes=tuple(size for flag, size in _HUGE_PAGES.items() if flag in cpuinfo.flags) if cpuinfo else (),
+        physical_address_bits=_address_bits(cpuinfo, "physical"),
+        virtual_address_bits=_address_bits(cpuinfo, "virtual"),
+        softirq_cpus=sample.softirqs.cpus if sample.softirqs else None,
+        softirqs=tuple(Softirq(line.name, line.counts) for line in sample.softirqs.lines) if sample.softirqs else (),
+        scheduler=scheduler(sample),
+        domains=domains,
+        partitions=partitions(sample),
+        load_balance=load_balance(sample),
+        isolation=isolation(sample),
+        map=cpu_map(hardware, domains),
     )
 
 
@@ -76,39 +98,18 @@ def _ipis(interrupts: proc_interrupts.Interrupts) -> tuple[Ipis, ...]:
     return tuple(Ipis(cpu, **{name: counts[position] for name, counts in lines.items()}) for position, cpu in enumerate(interrupts.cpus))
 
 
+def _address_bits(cpuinfo: proc_cpuinfo.Cpuinfo | None, kind: str) -> int | None:
+    """ "46 bits physical, 48 bits virtual", on x86."""
+    match = re.search(rf"\b([0-9]{{1,3}}) bits {kind}", cpuinfo.address_sizes or "") if cpuinfo else None
+    return int(match[1]) if match else None
+
+
 def _levels(sample: Sample) -> int | None:
     """Levels of page tables: five on x86-64 with la57, a flag that the kernel clears where it does not use it; else four."""
     architecture = sample.kernel.architecture if sample.kernel else None
     if architecture != "x86_64" or sample.cpuinfo is None or not sample.cpuinfo.flags:
         return None
     return 5 if "la57" in sample.cpuinfo.flags else 4
-
-
-def _memory(sample: Sample) -> Memory:
-    memory, policy = sample.memory, sample.policy
-    blocks = {(buddy.node, buddy.zone): buddy.blocks for buddy in memory.buddies} if memory else {}
-    return Memory(
-        meminfo_bytes=memory.meminfo_bytes if memory else {},
-        zones=tuple(
-            Zone(
-                zone.node,
-                zone.name,
-                zone.free_pages,
-                zone.min_pages,
-                zone.low_pages,
-                zone.high_pages,
-                zone.present_pages,
-                zone.managed_pages,
-                blocks.get((zone.node, zone.name), ()),
-            )
-            for zone in memory.zones
-        )
-        if memory
-        else (),
-        vmstat={name: value for name, value in memory.vmstat.items() if name.startswith(_VMSTAT)} if memory else {},
-        hugepages=tuple(HugePages(pool.page_bytes, pool.total, pool.free) for pool in sample.pools or () if pool.node is None),
-        policy=None if policy is None else MemoryPolicy(**{name: getattr(policy, name) for name in policy.__struct_fields__}),
-    )
 
 
 def _pressure(pressure: proc_pressure.Pressure | None) -> Pressure | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import NamedTuple
+
 from msgspec.structs import replace
 
 from agent.model.logical import Logical
@@ -19,28 +22,50 @@ def placed(
     Neighbours are counted only among `all_workloads`, last-level caches only of `all_caches`: a part of them is no count.
     """
     known = {workload.id: workload for workload in workloads}
-    all_workloads = all_workloads and all(workload.placement.allowed_cpus is not None for workload in workloads)
-    footprints = {workload.id: _whole_cores(workload.placement.allowed_cpus, hardware) for workload in workloads}
-    # A thousand containers have few different footprints: neighbours are counted by footprint, not by pair.
-    users: dict[CpuSet, list[str]] = {}
-    for id_, footprint in footprints.items():
-        if footprint:
-            users.setdefault(footprint, []).append(id_)
+    here = [workload for workload in workloads if not (workload.guest and workload.guest.elsewhere)]
+    all_workloads = all_workloads and all(workload.placement.allowed_cpus is not None for workload in here)
+    # A thousand containers have few different sets of CPUs: what a set touches is found once, neighbours are counted by footprint.
+    touched = {cpus: _touched(cpus, hardware, all_caches) for cpus in {workload.placement.allowed_cpus for workload in workloads}}
+    footprints = {workload.id: touched[workload.placement.allowed_cpus].whole_cores for workload in workloads}
+    known_nodes = CpuSet(node.os_index for node in hardware.nodes)
+    users = Counter(footprint for footprint in footprints.values() if footprint)
+    children: dict[str, set[str]] = {}
+    for workload in workloads:
+        if workload.parent is not None:
+            children.setdefault(workload.parent, set()).add(workload.id)
     found = []
     for workload in workloads:
-        family = _family(workload, known)
-        mine = footprints[workload.id]
-        shared, others = CpuSet(), 0
-        for footprint, ids in users.items():
-            strangers = len(ids) - sum(1 for id_ in ids if id_ in family)
-            if strangers and mine and footprint & mine:
-                shared |= footprint & mine
-                others += strangers
-        placement = _on(workload.placement, hardware, all_caches)
-        if mine and all_workloads:
-            placement = replace(placement, shared_cpus=shared & (placement.allowed_cpus or CpuSet()), sharing_workloads=others)
+        old, on = workload.placement, touched[workload.placement.allowed_cpus]
+        shared, others = None, None
+        if on.whole_cores and all_workloads:
+            relatives = Counter(footprints[id_] for id_ in _family(workload, known, children) if id_ in footprints)
+            shared, others = CpuSet(), 0
+            for footprint, count in users.items():
+                strangers = count - relatives[footprint]
+                if strangers and footprint & on.whole_cores:
+                    shared |= footprint & on.whole_cores
+                    others += strangers
+            shared &= on.cpus or CpuSet()
+        placement = Placement(
+            on.cpus,
+            old.allowed_nodes,
+            old.last_cpus,
+            on.nodes,
+            on.packages,
+            on.llcs,
+            on.cores,
+            shared,
+            others,
+            old.memory_by_node,
+            _remote(old.memory_by_node, on.nodes, known_nodes),
+        )
         found.append(replace(workload, placement=placement))
-    return tuple(replace(workload, stack=stack(workload, hardware, kernel)) for workload in found)
+    return tuple(found)
+
+
+def stacked(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical) -> tuple[Workload, ...]:
+    """Each workload with its layers and their facts, for documents."""
+    return tuple(replace(workload, stack=stack(workload, hardware, kernel)) for workload in workloads)
 
 
 def _nodes(cpus: CpuSet, hardware: Physical) -> CpuSet | None:
@@ -59,28 +84,47 @@ def _whole_cores(cpus: CpuSet | None, hardware: Physical) -> CpuSet:
     return whole
 
 
-def _family(workload: Workload, known: dict[str, Workload]) -> set[str]:
+class Touched(NamedTuple):
+    """What a set of CPUs touches: `cpus` of it that are online, `whole_cores` the CPUs with their hardware siblings."""
+
+    cpus: CpuSet | None
+    whole_cores: CpuSet
+    nodes: CpuSet | None = None
+    packages: tuple[int, ...] = ()
+    llcs: tuple[int, ...] = ()
+    cores: int | None = None
+
+
+def _touched(cpus: CpuSet | None, hardware: Physical, all_caches: bool) -> Touched:
+    whole = _whole_cores(cpus, hardware)
+    if cpus is None:
+        return Touched(None, whole)
+    cpus = cpus & hardware.cpus.online if hardware.cpus.online else cpus
+    top = max((cache.level for cache in hardware.caches), default=None)
+    llcs = [cache for cache in hardware.caches if cache.level == top and cache.type != "Instruction"]
+    return Touched(
+        cpus,
+        whole,
+        _nodes(cpus, hardware),
+        packages=tuple(index for index, package in enumerate(hardware.packages) if package.cpus & cpus),
+        llcs=tuple(index for index, cache in enumerate(llcs) if cache.cpus & cpus) if all_caches else (),
+        cores=sum(1 for core in hardware.cores if core.cpus & cpus),
+    )
+
+
+def _remote(memory_by_node: dict[int, int], nodes: CpuSet | None, known: CpuSet) -> float | None:
+    """Share of memory on nodes without one of the workload's CPUs; of none there is no share, nor where a node is not `known`."""
+    total = sum(memory_by_node.values())
+    if nodes is None or not total or not CpuSet(memory_by_node) <= known:
+        return None
+    return sum(size for node, size in memory_by_node.items() if node not in nodes) / total
+
+
+def _family(workload: Workload, known: dict[str, Workload], children: dict[str, set[str]]) -> set[str]:
     """Itself, the workloads around it and those directly in it: they share by nature."""
-    family = {workload.id} | {other.id for other in known.values() if other.parent == workload.id}
+    family = {workload.id} | children.get(workload.id, set())
     parent = workload.parent
     while parent is not None and parent not in family:
         family.add(parent)
         parent = known[parent].parent if parent in known else None
     return family
-
-
-def _on(placement: Placement, hardware: Physical, all_caches: bool) -> Placement:
-    cpus = placement.allowed_cpus
-    if cpus is None:
-        return placement
-    cpus = cpus & hardware.cpus.online if hardware.cpus.online else cpus
-    top = max((cache.level for cache in hardware.caches), default=None)
-    llcs = [cache for cache in hardware.caches if cache.level == top and cache.type != "Instruction"]
-    return replace(
-        placement,
-        allowed_cpus=cpus,
-        nodes_spanned=_nodes(cpus, hardware),
-        packages=tuple(index for index, package in enumerate(hardware.packages) if package.cpus & cpus),
-        llcs=tuple(index for index, cache in enumerate(llcs) if cache.cpus & cpus) if all_caches else (),
-        cores=sum(1 for core in hardware.cores if core.cpus & cpus),
-    )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from agent.model.logical import Logical
 from agent.model.physical import Physical
+from agent.model.sandbox import Growth
 from agent.model.values import CpuSet, Limit
-from agent.model.workload import Element, Layer, Stack, Workload
+from agent.model.workload import Element, Layer, Stack, Thread, Workload
 
 
 def stack(workload: Workload, hardware: Physical, kernel: Logical) -> Stack:
@@ -18,8 +19,12 @@ def stack(workload: Workload, hardware: Physical, kernel: Logical) -> Stack:
             return Stack(_vm_cpu(workload, hardware, kernel), _vm_memory(workload, hardware, kernel))
         case "containerization":
             return Stack(_container_cpu(workload, hardware, kernel), _container_memory(workload, hardware, kernel))
-        case _:
+        case "sandbox":
             return Stack(_sandbox_cpu(workload, hardware, kernel), _sandbox_memory(workload, hardware, kernel))
+        case "process":
+            # A unit of the host's own: the kernel bounds it as it does a container.
+            cpu, memory = _container_cpu(workload, hardware, kernel), _container_memory(workload, hardware, kernel)
+            return Stack(*((*layers[:-1], Layer("application", layers[-1].elements)) for layers in (cpu, memory)))
 
 
 def _vm_cpu(workload: Workload, hardware: Physical, kernel: Logical) -> tuple[Layer, ...]:
@@ -112,30 +117,34 @@ def _sandbox_cpu(workload: Workload, hardware: Physical, kernel: Logical) -> tup
     return (
         _cpu_hardware(workload, hardware, kernel),
         Layer("host OS", (*_host_scheduler(kernel), _quota(workload))),
-        Layer("runtime", (Element("runtime", workload.runtime), *_threads(workload), Element("task scheduling"))),
+        Layer("runtime", (Element("runtime", workload.runtime), *_threads(workload), _roles(workload), Element("task scheduling"))),
         Layer("Wasm application", (Element("modules and functions"), Element("CPU topology", "hidden by the runtime"))),
     )
 
 
 def _sandbox_memory(workload: Workload, hardware: Physical, kernel: Logical) -> tuple[Layer, ...]:
     memory = workload.memory
-    reserved = sum(linear.reserved_bytes for linear in workload.memories)
+    guessed = any(linear.confidence == "low" for linear in workload.memories)
     return (
         _memory_hardware(workload, hardware),
         Layer("host OS", (*_host_memory(kernel), _memory_limit(workload))),
         Layer(
             "runtime",
             (
-                Element("address space reserved", _bytes(reserved)),
+                Element("address space reserved", _bytes(memory.reserved_bytes)),
+                Element("of it guards, never opened", _bytes(memory.guard_bytes)),
+                Element("accessible to the guests", _bytes(memory.allotted_bytes)),
                 Element("resident", _bytes(memory.backing_bytes)),
                 Element("runtime process", _bytes(memory.resident_bytes)),
+                _growth(workload),
             ),
         ),
         Layer(
             "Wasm application",
             (
-                Element("linear memories", str(len(workload.memories))),
+                Element("linear memories", str(len(workload.memories)), "inferred" if guessed else None),
                 Element("linear memory size", _bytes(memory.allotted_bytes)),
+                Element("names that its embedder gives", _named(workload)),
                 Element("physical memory topology", "hidden by the runtime"),
             ),
         ),
@@ -162,24 +171,29 @@ def _memory_hardware(workload: Workload, hardware: Physical) -> Layer:
         "hardware",
         (
             Element("memory", _bytes(hardware.memory.total_bytes)),
-            Element("memory nodes of its CPUs", None if nodes is None else f"{nodes} (of {len(hardware.nodes)} on the host)"),
+            Element("memory near its CPUs", None if nodes is None else f"node {nodes} (the host has {len(hardware.nodes)})"),
         ),
     )
 
 
 def _host_scheduler(kernel: Logical) -> tuple[Element, ...]:
-    tick = kernel.cpu.tick_hz
+    tick, scheduler = kernel.cpu.tick_hz, kernel.cpu.scheduler
     return (
-        Element("scheduler tick", f"{tick} Hz" if tick else None),
+        Element(
+            "fair scheduler",
+            {"cfs": "CFS", "eevdf": "EEVDF"}.get(scheduler.fair_class or "") if scheduler else None,
+            scheduler.fair_class_origin if scheduler else None,
+        ),
+        Element("scheduler tick", f"{tick} Hz" if tick else None, kernel.cpu.tick_hz_origin),
         Element("runnable tasks on the host", _count(kernel.cpu.runnable_tasks)),
     )
 
 
 def _host_memory(kernel: Logical) -> tuple[Element, ...]:
-    levels, policy = kernel.cpu.page_table_levels, kernel.memory.policy
+    levels, thp, policy = kernel.cpu.page_table_levels, kernel.memory.thp, kernel.memory.policy
     return (
         Element("page table levels", _count(levels)),
-        Element("transparent huge pages", policy.thp_enabled if policy else None),
+        Element("transparent huge pages", thp.enabled if thp else None),
         Element("NUMA balancing", _count(policy.numa_balancing) if policy else None),
     )
 
@@ -193,11 +207,53 @@ def _threads(workload: Workload) -> tuple[Element, ...]:
     )
 
 
+def _roles(workload: Workload) -> Element:
+    """Threads and CPU time by what they do, those that nothing tells of last."""
+    told: dict[str, list[Thread]] = {}
+    for thread in sorted(workload.threads, key=lambda one: (one.role is None, one.role or "")):
+        told.setdefault(thread.role or "not told", []).append(thread)
+    if told.keys() <= {"not told"}:
+        return Element("what its threads do")
+    parts = []
+    for role, threads in told.items():
+        times = [thread.run_ns for thread in threads if thread.run_ns is not None]
+        waiting = sum(thread.state == "S" for thread in threads)
+        parts.append(f"{len(threads)} {role}{f' ({_ns(sum(times))}, {waiting} waiting)' if len(times) == len(threads) else ''}")
+    guessed = any(thread.role_origin == "inferred" for thread in workload.threads)
+    return Element("what its threads do", ", ".join(parts), "inferred" if guessed else None)
+
+
+def _growth(workload: Workload) -> Element:
+    """The limit that binds; where that is not known, those that have an end."""
+    known = workload.growth or Growth(())
+    ends = [bound for bound in known.bounds if bound.room_bytes is not None and not bound.room_bytes.unlimited and bound.name in _BOUNDS]
+    shown = [bound for bound in ends if bound.name == known.binding] or ends
+    parts = [f"{_BOUNDS[bound.name]}: {_bytes(bound.room_bytes)} more" for bound in shown]
+    guessed = any(bound.origin == "inferred" for bound in shown)
+    return Element("what bounds their growth", ", ".join(parts) or None, "inferred" if guessed and parts else None)
+
+
+_BOUNDS = {
+    "declared_maxima": "their declared maxima",
+    "pool_slots": "the slots of the pool",
+    "cgroup_memory": "the memory limit",
+    "process_data": "RLIMIT_DATA",
+}
+
+
+def _named(workload: Workload) -> str | None:
+    names = sorted({one.instance for memory in workload.memories for one in memory.stated})
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more if names else None
+
+
+_NAMES_SHOWN = 4
+
+
 def _quota(workload: Workload) -> Element:
-    limit = workload.cpu.limit_cpus
-    return Element(
-        "CPU limit", None if limit is None else "unlimited" if limit.unlimited else f"{limit:g} CPUs, set by {workload.cpu.limited_by}"
-    )
+    limit, by = workload.cpu.limit_cpus, workload.cpu.limited_by
+    setter = "its own group" if by == workload.cgroup else by
+    return Element("CPU limit", None if limit is None else "unlimited" if limit.unlimited else f"{limit:g} CPUs, set by {setter}")
 
 
 def _memory_limit(workload: Workload) -> Element:

@@ -5,10 +5,12 @@ Source: KubeVirt's GetMemoryOverhead for QEMU; the kernel's own structures for a
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
-from agent.overhead.parameters import bounds
+from agent.overhead.bands import Three, band
 from agent.overhead.prediction import prediction
 from agent.overhead.window import Window
 
@@ -27,9 +29,10 @@ def container_kernel_bytes(
     return per_thread * threads + per_process * processes + per_cpu * cpus + page_tables
 
 
-def sandbox_bytes(reserved_slots: int, committed: float, requested: float, tables: float = 3) -> float:
-    """Committed beyond requested, and `tables` page-table pages (at least three by default) a reservation that is touched."""
-    return max(0.0, committed - requested) + reserved_slots * tables * PAGE_BYTES
+def sandbox_bytes(reserved_slots: int, committed: float, requested: float, tables: float = 3, instance: float = 0.0) -> float:
+    """Committed beyond requested; for each reservation that is touched `tables` page-table pages, at least three by default, and `instance`
+    bytes of what the runtime keeps of it."""
+    return max(0.0, committed - requested) + reserved_slots * (tables * PAGE_BYTES + instance)
 
 
 def memory_overhead(workload: Workload, window: Window) -> Prediction | None:
@@ -44,17 +47,46 @@ def memory_overhead(workload: Workload, window: Window) -> Prediction | None:
     return None
 
 
+# Many workloads are alike, and what is added to a sum shifts all of its percentiles.
+@lru_cache(256)
+def _qemu(vcpus: int, iothreads: int, video: float) -> Three:
+    def formula(base: float, vcpu: float, iothread: float, shown: float) -> float:
+        return qemu_bytes(base, vcpu, vcpus, iothread, iothreads, video * shown)
+
+    return band(formula, parameters.QEMU_BASE, parameters.QEMU_PER_VCPU, parameters.QEMU_PER_IOTHREAD, parameters.QEMU_VIDEO)
+
+
+@lru_cache(256)
+def _container(threads: int, processes: int, cpus: int) -> Three:
+    def formula(per_thread: float, per_process: float, per_cpu: float) -> float:
+        return container_kernel_bytes(per_thread, threads, per_process, processes, per_cpu, cpus, 0.0)
+
+    return band(formula, parameters.KERNEL_PER_THREAD, parameters.KERNEL_PER_PROCESS, parameters.KERNEL_PER_CPU)
+
+
+@lru_cache(256)
+def _sandbox(touched: int) -> Three:
+    def formula(tables: float, instance: float) -> float:
+        return sandbox_bytes(touched, 0.0, 0.0, tables, instance)
+
+    return band(formula, parameters.PAGE_TABLES, parameters.INSTANCE_BYTES)
+
+
+def _with(more: float, interval: Three) -> Three:
+    point, low, high = interval
+    return point + more, low + more, high + more
+
+
 def _machine_memory(workload: Workload) -> Prediction | None:
     guest, held = workload.guest, workload.memory
     if guest is None or not workload.vcpus or guest.iothreads is None or guest.video_bytes is None:
         return None
     iothreads, vcpus, video = guest.iothreads, len(workload.vcpus), float(guest.video_bytes)
 
-    def formula(base: float, vcpu: float, iothread: float, shown: float) -> float:
-        return qemu_bytes(base, vcpu, vcpus, iothread, iothreads, video * shown)
-
-    interval = bounds(formula, parameters.QEMU_BASE, parameters.QEMU_PER_VCPU, parameters.QEMU_PER_IOTHREAD, parameters.QEMU_VIDEO)
-    measured = None if held.resident_bytes is None or held.backing_bytes is None else held.resident_bytes - held.backing_bytes
+    interval = _qemu(vcpus, iothreads, video)
+    # A process's resident size leaves explicit huge pages out.
+    small = None if held.backing_bytes is None else held.backing_bytes - (held.backing_hugetlb_bytes or 0)
+    measured = None if held.resident_bytes is None or small is None else held.resident_bytes - small
     inputs = {"vcpus": float(vcpus), "iothreads": float(iothreads), "video_bytes": video}
     text = "base + per vCPU + per iothread + video memory, of the QEMU process beyond guest memory"
     source = "resident size of QEMU less that of the guest's memory (status, smaps)"
@@ -67,10 +99,7 @@ def _container_memory(workload: Workload, window: Window) -> Prediction | None:
     if tables is None or not processes or not threads or not cpus:
         return None
 
-    def formula(per_thread: float, per_process: float, per_cpu: float) -> float:
-        return container_kernel_bytes(per_thread, threads, per_process, processes, per_cpu, cpus, tables)
-
-    interval = bounds(formula, parameters.KERNEL_PER_THREAD, parameters.KERNEL_PER_PROCESS, parameters.KERNEL_PER_CPU)
+    interval = _with(tables, _container(threads, processes, cpus))
     inputs = {"threads": float(threads), "processes": float(processes), "cpus": float(cpus), "page_table_bytes": float(tables)}
     text = "kernel memory by thread, by process, by CPU, and page tables; the engine's own processes are outside the group"
     source = "memory.stat kernel (v1: memory.kmem.usage_in_bytes)"
@@ -84,7 +113,7 @@ def _sandbox_memory(workload: Workload) -> Prediction | None:
     if requested is None or committed is None:
         return None
     touched = sum(1 for linear in workload.memories if linear.resident_bytes)
-    interval = bounds(lambda tables: sandbox_bytes(touched, committed, requested, tables), parameters.PAGE_TABLES)
+    interval = _with(max(0.0, committed - requested), _sandbox(touched))
     inputs = {"memories": float(len(workload.memories)), "touched_memories": float(touched)}
-    text = "page-table pages that only a sparse reservation needs; code and instances are not seen from outside"
+    text = "page-table pages that only a sparse reservation needs, and what the runtime keeps of an instance; code is not seen from outside"
     return prediction(workload, "memory_overhead", interval, "bytes", "intrinsic", text, inputs, ["no_counterpart"])

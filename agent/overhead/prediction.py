@@ -36,8 +36,9 @@ def prediction(
 ) -> Prediction | None:
     value, lo, hi = interval
     # Counters of a broken machine may be any number; what comes of them is not a prediction.
-    if not all(math.isfinite(figure) and figure >= 0 for figure in (value, lo, hi, *inputs.values())):
-        return None
+    for figure in (value, lo, hi, *inputs.values()):
+        if not 0 <= figure < math.inf:
+            return None
     if measured is not None and not 0 <= measured < math.inf:
         # Two sources that do not count the same (hugetlb pages are in no process's resident size), or a counter that was broken at birth.
         measured = None

@@ -7,23 +7,33 @@ share. Source: kernel/sched/fair.c for the slice; Erlang's delay formula.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from typing import Literal
 
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
+from agent.overhead.parameters import DEFAULTS, Param, Parameters
 from agent.overhead.prediction import prediction, weaknesses
 from agent.overhead.throttling import edge_share, held_threads
 from agent.overhead.window import Activity, Window
+
+Pick = Literal["lo", "mode", "hi"]
+
+_LEAST_ELIGIBLE = 1e-9
+"""Who is held back for longer is held back for all of the time."""
 
 SATURATED = 0.95
 """Busy share of the allowed CPUs above which no queue formula holds."""
 
 
+@lru_cache(64)
 def base_slice_seconds(cpus: int, norm_seconds: float) -> float:
     """s_norm * (1 + log2(min(CPUs, 8))): sysctl_sched_tunable_scaling is logarithmic by default."""
     return norm_seconds * (1 + int(math.log2(min(max(cpus, 1), 8))))
 
 
+@lru_cache(64)
 def slice_seconds(base_seconds: float, tick_hz: float) -> float:
     """Without high-resolution preemption an equal is preempted at a tick only."""
     tick = 1 / tick_hz
@@ -78,8 +88,8 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
     if stopped and activity.periods is None:
         return None
     held = held_threads(stopped, threads, len(cpus))
-    eligible = min(1.0, max(1 - held / threads, own / len(cpus))) if held else 1.0
-    demand = own / eligible if own else 0.0
+    eligible = min(1.0, max(1 - held / threads, own / len(cpus), _LEAST_ELIGIBLE)) if held else 1.0
+    demand = own / eligible
     flags = weaknesses(activity, window)
     limit = workload.cpu.limit_cpus
     unseen = (
@@ -97,7 +107,8 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
         crowd = max(others, tasks - (threads - held) - (elsewhere or 0.0))
         low = saturated_delay(demand, others, len(cpus))
         point = saturated_delay(threads, math.sqrt(others * crowd), len(cpus))
-        high = saturated_delay(threads, crowd, len(cpus))
+        # A count of two moments tells halves: one that both missed may have been there.
+        high = saturated_delay(threads, crowd + 0.5, len(cpus))
         interval = (point, min(low, point), max(high, point))
         inputs |= {"own_runnable_threads": threads, "other_runnable_tasks": crowd}
         formula = "held + eligible*n*(1 - m/(n + k)): n own and k other runnable threads of equal weight on m CPUs"
@@ -139,27 +150,39 @@ def _unsaturated(
         return None
     if not slices or not run:
         return 0.0, 0.0, 0.0
-    wake = parameters.WAKE_GUEST if virtual.kind == "guest" else parameters.WAKE
+    wake = window.given[parameters.WAKE_GUEST if virtual.kind == "guest" else parameters.WAKE]
     # To one thread its siblings are others, too.
     utilisation = min(SATURATED, (others + own * (1 - 1 / max(1, active))) / cpus)
-
-    # A stated tick is not asked for: few kernels show their configuration, and a figure must not depend on whether they do.
-    def burst(norm: float, tick: float) -> float:
-        return min(run / slices, slice_seconds(base_slice_seconds(online, norm), tick))
-
-    norm, tick, rate = parameters.SLICE_NORM, parameters.TICK_HZ, slices / activity.seconds
-    queued = parameters.QUEUED
-    balanced, alone = wait_balanced_seconds(cpus, utilisation, 1.0), wait_alone_seconds(utilisation, 1.0)
-    mean = burst(norm.mode, tick.mode)
+    rate = slices / activity.seconds
     inputs |= {
         "timeslices_per_second": rate,
         "utilisation_by_others": utilisation,
-        "mean_burst_seconds": mean,
-        "queued_share": queued.mode,
+        "mean_burst_seconds": min(run / slices, _slice(online, window.given, "mode")),
+        "queued_share": window.given[parameters.QUEUED].mode,
         "wake_up_seconds": wake.mode,
     }
+    return unsaturated_delay(rate, run / slices, utilisation, cpus, online, wake, window.given)
+
+
+def unsaturated_delay(
+    rate: float, burst_seconds: float, utilisation: float, cpus: int, online: int, wake: Param, given: Parameters = DEFAULTS
+) -> tuple[float, float, float]:
+    """Seconds of delay in a second of threads that start `rate` timeslices a second, beside others on `cpus`: point and interval."""
+    queued = given[parameters.QUEUED]
+    balanced, alone = wait_balanced_seconds(cpus, utilisation, 1.0), wait_alone_seconds(utilisation, 1.0)
+
+    def burst(pick: Pick) -> float:
+        return min(burst_seconds, _slice(online, given, pick))
+
     return (
-        rate * (queued.mode * math.sqrt(balanced * alone) * mean + wake.mode),
-        rate * (queued.lo * balanced * burst(norm.lo, tick.hi) + wake.lo),
-        rate * (queued.hi * alone * burst(norm.hi, tick.lo) + wake.hi),
+        rate * (queued.mode * math.sqrt(balanced * alone) * burst("mode") + wake.mode),
+        rate * (queued.lo * balanced * burst("lo") + wake.lo),
+        rate * (queued.hi * alone * burst("hi") + wake.hi),
     )
+
+
+def _slice(online: int, given: Parameters, pick: Pick) -> float:
+    # A stated tick is not asked for: few kernels show their configuration, and a figure must not depend on whether they do.
+    norm, tick = given[parameters.SLICE_NORM], given[parameters.TICK_HZ]
+    hertz = {"lo": tick.hi, "mode": tick.mode, "hi": tick.lo}[pick]
+    return slice_seconds(base_slice_seconds(online, getattr(norm, pick)), hertz)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
@@ -45,12 +46,28 @@ def throttled_share_beside(quota: float, period: float, threads: float, others: 
     return 0.0 if spared >= stopped else 1 - spared / stopped
 
 
-def request_seconds(cpu_seconds: float, threads: float, quota: float, period: float) -> float:
-    """Wall time of one request that meets a fresh quota."""
-    if threads * period <= quota or cpu_seconds <= quota:
+def request_seconds(
+    cpu_seconds: float, threads: float, quota: float, period: float, burst: float = 0.0, refill_after: float | None = None
+) -> float:
+    """Wall time of one request that meets a fresh quota, and all of its burst saved up.
+
+    `refill_after`: wall time until the first refill, a whole period by default. The kernel's timer goes on in its own rhythm after the
+    group slept (start_cfs_bandwidth() forwards it by whole periods), so that a request meets it anywhere within a period.
+    """
+    if threads * period <= quota:
         return cpu_seconds / threads
-    full = -(-cpu_seconds // quota)
-    return (full - 1) * period + (cpu_seconds - (full - 1) * quota) / threads
+    wall, bucket, left = 0.0, quota + burst, cpu_seconds
+    length = period if refill_after is None else min(period, refill_after)
+    # With a burst left over, or its first period cut short, a period is not like the next one.
+    while bucket > quota or length < period:
+        usable = min(bucket, threads * length)
+        if left <= usable:
+            return wall + left / threads
+        left, wall, bucket, length = left - usable, wall + length, min(bucket - usable + quota, quota + burst), period
+    if left <= quota:
+        return wall + left / threads
+    full = -(-left // quota)
+    return wall + (full - 1) * period + (left - (full - 1) * quota) / threads
 
 
 def held_threads(throttled: float, threads: float, cpus: float) -> float:
@@ -75,7 +92,7 @@ def throttled_periods_share(mean_demand: float, variation: float, quota: float, 
     if load >= 1:
         return 1.0
     shape = 1 / variation**2
-    some = 1 - math.exp(-_spitzer(shape, load, above=True))
+    some = 1 - math.exp(-_tabulated(shape, load))
     return some if burst <= 0 or some < 1e-9 else min(some, _beyond(burst / quota, some, shape, load))
 
 
@@ -95,15 +112,32 @@ def _beyond(burst: float, some: float, shape: float, load: float) -> float:
     return math.exp(-decay * burst) * (constant - (constant - some) * math.exp(-shape / load * burst / 2))
 
 
+def _tabulated(shape: float, load: float) -> float:
+    """The sum for periods above, between entries of a table that is as dense as the sum is steep: within 0.1 % of it."""
+    place = -math.log1p(-load) * _DENSE
+    before = int(place)
+    part, low, high = place - before, _entry(shape, before), _entry(shape, before + 1)
+    return low ** (1 - part) * high**part if low > 0 else high * part
+
+
+_DENSE = 64
+
+
+@lru_cache(1 << 13)
+def _entry(shape: float, place: int) -> float:
+    return _spitzer(shape, 1 - math.exp(-place / _DENSE), above=True) if place else 0.0
+
+
 def _spitzer(shape: float, load: float, above: bool) -> float:
     """Sum of P(demand of n periods > n quotas)/n over n; of P(<=)/n if not `above`."""
-    root, sign, total, n = load ** (-1 / 3), 1.0 if above else -1.0, 0.0, 1
+    erfc, sqrt = math.erfc, math.sqrt
+    past, ninth, total, n = load ** (-1 / 3) - 1, 1 / (9 * shape), 0.0, 1
+    scale = sqrt(4.5 * shape) if above else -sqrt(4.5 * shape)
     while n < 1 << 20:
         # Beyond 16 terms a few neighbours are near enough to equal.
         step = 1 + n // 16
         mean = n + (step - 1) / 2
-        nine = 9 * mean * shape
-        term = math.erfc(sign * math.sqrt(nine / 2) * (root - 1 + 1 / nine)) / 2 * step / mean
+        term = erfc(scale * sqrt(mean) * (past + ninth / mean)) / 2 * step / mean
         total += term
         if term < 1e-9:
             break
@@ -152,7 +186,8 @@ def throttled(workload: Workload, window: Window, activity: Activity) -> Iterabl
         fewest, most = max(quota / period, math.floor(threads)), min(float(len(cpus)), math.ceil(threads))
         point = throttled_seconds(quota, period, threads) / period
         low = throttled_seconds_beside(quota + overrun, period, fewest, others) / period * (1 - edge)
-        high = throttled_seconds(quota, period, most) / period * (1 + edge)
+        # What it was kept from using, by others or by a late timer, it may have stood still for.
+        high = throttled_seconds(min(quota, mean), period, most) / period * (1 + edge)
         interval = (point, min(low, point), max(high, point))
         formula = "(n*P - Q)/P: each of n run queues stands still while its CPU does not run the group"
         source = "cpu.stat throttled time"

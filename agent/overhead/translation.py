@@ -8,17 +8,22 @@ number of references is its bound.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
 from agent.model.snapshot import Prediction
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Workload
 from agent.overhead import parameters
+from agent.overhead.parameters import Parameters
 from agent.overhead.prediction import prediction
 from agent.overhead.window import Window
 
 PAGE_BYTES = 4096
 HUGE_PAGE_BYTES = 2 << 20
+
+MOST_LEVELS = 5
+"""What any kernel builds; a source that says more is broken."""
 
 PTE_BYTES = 8
 PER_TABLE = 512
@@ -52,9 +57,12 @@ def fetch_seconds(footprint: float, caches: Hierarchy) -> float:
     """Mean latency of one entry out of tables of `footprint` bytes, uniformly used: each level holds what fits of them."""
     reached, total = 0.0, 0.0
     for capacity, latency in zip(caches.capacities, caches.latencies, strict=True):
-        share = min(1.0, caches.leaf_share * capacity / footprint)
-        total += max(0.0, share - reached) * latency
-        reached = max(reached, share)
+        share = caches.leaf_share * capacity / footprint
+        if share >= 1:
+            return total + (1 - reached) * latency
+        if share > reached:
+            total += (share - reached) * latency
+            reached = share
     return total + (1 - reached) * caches.memory_seconds
 
 
@@ -67,6 +75,8 @@ def walk_native_seconds(span: float, page: float, caches: Hierarchy) -> float:
     """One walk over a working set of `span` bytes in pages of `page` bytes."""
     leaf = max(span / page * PTE_BYTES, PTE_BYTES)
     hit1, hit2 = _structure_hits(span, page, caches)
+    if hit1 >= 1:
+        return caches.fixed_seconds + fetch_seconds(leaf, caches)
     upper = fetch_seconds(max(leaf / PER_TABLE, PTE_BYTES), caches)
     top = fetch_seconds(max(leaf / PER_TABLE**2, PTE_BYTES), caches)
     return caches.fixed_seconds + fetch_seconds(leaf, caches) + (1 - hit1) * (upper + (1 - hit2) * top)
@@ -80,10 +90,23 @@ def effective_references(span: float, page: float, caches: Hierarchy) -> float:
 
 def walk_nested_seconds(span: float, guest_page: float, host_page: float, caches: Hierarchy) -> float:
     """One two-dimensional walk: the guest's, the host's for the final address, and the host's for each table beyond the caches."""
-    tables = max(span / guest_page * PTE_BYTES, 4096.0)
     host = walk_native_seconds(span, host_page, caches) - caches.fixed_seconds
-    inner = walk_native_seconds(tables, host_page, caches) - caches.fixed_seconds
-    return walk_native_seconds(span, guest_page, caches) + host + (effective_references(span, guest_page, caches) - 1) * inner
+    found = walk_native_seconds(span, guest_page, caches) + host
+    beyond = effective_references(span, guest_page, caches) - 1
+    if beyond <= 0:
+        return found
+    tables = max(span / guest_page * PTE_BYTES, 4096.0)
+    return found + beyond * (walk_native_seconds(tables, host_page, caches) - caches.fixed_seconds)
+
+
+def miss_ratio(entries: int, page: float, span: float) -> float:
+    """Misses of a TLB by accesses that are uniform over `span` bytes; `page` is the smaller of both dimensions' in a guest."""
+    return max(0.0, 1 - entries * page / span)
+
+
+def nested_overhead(walking: float, ratio: float) -> float:
+    """Extra time of a guest whose native walks take `walking` of its native time, where a nested one costs `ratio` times as much."""
+    return walking * (ratio - 1)
 
 
 def walks(workload: Workload, window: Window) -> Iterable[Prediction | None]:
@@ -98,7 +121,7 @@ def walks(workload: Workload, window: Window) -> Iterable[Prediction | None]:
         # These can do both. Others (a software MMU) cannot.
         return
     mapped = _mapped(workload)
-    if levels is None or levels < 2 or mapped is None:
+    if levels is None or not 2 <= levels <= MOST_LEVELS or mapped is None:
         return
     used, huge = mapped
     flags = ["no_counterpart"]
@@ -129,31 +152,44 @@ def _walk_cost(workload: Workload, window: Window, nested: bool, used: float, hu
     if not capacities:
         return None
 
+    caches = _hierarchies(window.given, capacities)
+    working = window.given[parameters.WORKING_SET_SHARE]
+
     def cost(pick: Literal["lo", "mode", "hi"]) -> float:
-        helps: Literal["lo", "mode", "hi"] = "hi" if pick == "lo" else "lo" if pick == "hi" else "mode"
-        latencies = (parameters.L1_SECONDS, parameters.L2_SECONDS, parameters.L3_SECONDS)[: len(capacities)]
-        caches = Hierarchy(
-            capacities,
-            tuple(getattr(latency, pick) for latency in latencies),
-            getattr(parameters.DRAM_SECONDS, pick),
-            getattr(parameters.STRUCTURE_HIT_SECONDS, pick),
-            getattr(parameters.LEAF_SHARE, helps),
-            {"lo": (64.0, 32.0), "mode": (32.0, 16.0), "hi": (16.0, 4.0)}[pick],
-        )
-        span = max(float(PAGE_BYTES), used * getattr(parameters.WORKING_SET_SHARE, pick))
+        span = max(float(PAGE_BYTES), used * getattr(working, pick))
         # Which pages a guest uses is not seen from here: the smallest at worst, huge ones at best.
         guest = HUGE_PAGE_BYTES if pick == "lo" else PAGE_BYTES
-        small = _walk(span, guest, PAGE_BYTES, nested, caches)
-        large = _walk(span, guest, HUGE_PAGE_BYTES, nested, caches)
         share = {"lo": 1.0, "mode": huge, "hi": 0.0}[pick]
+        large = _walk(span, guest, HUGE_PAGE_BYTES, nested, caches[pick]) if share else 0.0
+        small = _walk(span, guest, PAGE_BYTES, nested, caches[pick]) if share < 1 else 0.0
         return share * large + (1 - share) * small
 
-    interval = (cost("mode"), cost("lo"), cost("hi"))
-    inputs = {"used_bytes": used, "huge_page_share": huge, "working_set_share": parameters.WORKING_SET_SHARE.mode} | {
+    point, low, high = cost("mode"), cost("lo"), cost("hi")
+    # Where an inner level was measured to be slower than an outer one may be, the corners are not the ends.
+    interval = (point, min(point, low), max(point, high))
+    inputs = {"used_bytes": used, "huge_page_share": huge, "working_set_share": working.mode} | {
         f"l{level}_bytes": capacity for level, capacity in enumerate(capacities, 1)
     }
     formula = "fixed + leaf entry + upper entries past the paging-structure caches, each at the latency of the cache that holds it"
     return prediction(workload, "walk_cost", interval, "seconds/walk", "intrinsic", formula, inputs, flags)
+
+
+@lru_cache(64)
+def _hierarchies(given: Parameters, capacities: tuple[float, ...]) -> dict[str, Hierarchy]:
+    """At its best, at the modes, at its worst. The same for all workloads on CPUs alike."""
+    latencies = (given[parameters.L1_SECONDS], given[parameters.L2_SECONDS], given[parameters.L3_SECONDS])[: len(capacities)]
+    memory, fixed, leaf = given[parameters.DRAM_SECONDS], given[parameters.STRUCTURE_HIT_SECONDS], given[parameters.LEAF_SHARE]
+    return {
+        pick: Hierarchy(
+            capacities,
+            tuple(getattr(latency, pick) for latency in latencies),
+            getattr(memory, pick),
+            getattr(fixed, pick),
+            getattr(leaf, helps),
+            entries,
+        )
+        for pick, helps, entries in (("lo", "hi", (64.0, 32.0)), ("mode", "mode", (32.0, 16.0)), ("hi", "lo", (16.0, 4.0)))
+    }
 
 
 def _walk(span: float, guest_page: int, page: int, nested: bool, caches: Hierarchy) -> float:
@@ -188,6 +224,6 @@ def _mapped(workload: Workload) -> tuple[float, float] | None:
 def _capacities(window: Window, cpus: CpuSet | None) -> tuple[float, ...]:
     """Bytes of the data caches of one allowed CPU, innermost first; none where a level's size is not known."""
     cpu = next(iter(cpus), None) if cpus else None
-    sizes = {cache.level: cache.size_bytes for cache in window.after.physical.caches if cpu in cache.cpus and cache.type != "Instruction"}
+    sizes = {} if cpu is None else window.cache_bytes.get(cpu, {})
     known = [float(sizes.get(level) or 0) for level in range(1, max(sizes, default=0) + 1)]
     return tuple(known[:3]) if all(size > 0 for size in known) else ()

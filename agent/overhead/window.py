@@ -14,6 +14,12 @@ from agent.model.host import Host
 from agent.model.logical import CpuTime
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Thread, Workload
+from agent.overhead.parameters import DEFAULTS, Parameters
+
+_ANSWERS_APART_SECONDS = 0.5
+"""Two answers of a monitor that are closer are one, told twice."""
+
+_SHARED_LEVEL = 3
 
 USER_HZ = 100
 """Unit of `Thread.start_ticks`."""
@@ -27,23 +33,45 @@ class Activity(Fact, frozen=True):
     run_seconds: float | None = None
     delay_seconds: float | None = None
     timeslices: int | None = None
+    switches: int | None = None
+    """Voluntary and involuntary ones."""
     runnable_threads: float | None = None
     active_threads: int | None = None
     usage_seconds: float | None = None
     periods: int | None = None
     throttled_periods: int | None = None
     throttled_seconds: float | None = None
+    pressure_seconds: float | None = None
+    """Some thread of the group waited for a CPU."""
+    kvm: dict[str, float] = {}
+    """KVM's counters a second, summed over the vCPUs."""
 
 
 class Window(Fact, frozen=True, dict=True):
-    """`seconds` between `before` and `after`; without a `before`, each workload's life, and the CPUs' since boot."""
+    """`seconds` between `before` and `after`; without a `before`, each workload's life, and the CPUs' since boot.
+
+    `supposed` are busy shares by CPU that somebody would see, in the place of those that were: more than 1 is asked of a CPU.
+    `given`: the parameters that the host has measured of itself, for the formulas.
+    """
 
     after: Host
     before: Host | None = None
     seconds: float | None = None
+    supposed: dict[int, float] | None = None
+    given: Parameters = DEFAULTS
 
     def activity(self, workload: Workload) -> Activity | None:
         """None where no time has passed, or it is not known how much."""
+        known = self._activities.get(id(workload))
+        if known is None or known[0] is not workload:
+            known = self._activities[id(workload)] = workload, self._activity(workload)
+        return known[1]
+
+    @cached_property
+    def _activities(self) -> dict[int, tuple[Workload, Activity | None]]:
+        return {}
+
+    def _activity(self, workload: Workload) -> Activity | None:
         old = self._earlier.get((workload.id, workload.identity))
         seconds = self.seconds if old is not None else _age(workload, self.after)
         if seconds is None or not 0 < seconds < math.inf:
@@ -57,9 +85,67 @@ class Window(Fact, frozen=True, dict=True):
 
     def busy_cpus(self, cpus: CpuSet) -> float | None:
         """How many of `cpus` were busy on average; None when one of them has no counters."""
-        shares = [self._busy.get(cpu) for cpu in cpus]
-        known = [share for share in shares if share is not None]
-        return sum(known) if known and len(known) == len(shares) else None
+        mask = cpus.mask
+        if mask not in self._busy_sums:
+            shares = [self._busy.get(cpu) for cpu in cpus]
+            known = [share for share in shares if share is not None]
+            self._busy_sums[mask] = sum(known) if known and len(known) == len(shares) else None
+        return self._busy_sums[mask]
+
+    @cached_property
+    def _busy_sums(self) -> dict[int, float | None]:
+        """By mask: most workloads of a host share their CPUs with others."""
+        return {}
+
+    def wanted_by_vcpus(self, cpus: CpuSet) -> float | None:
+        """CPUs that vCPUs want of `cpus`: what ran and what waited, each spread over the CPUs that it may use."""
+        wanted = self._wanted
+        return None if wanted is None else sum(wanted.get(cpu, 0.0) for cpu in cpus)
+
+    @cached_property
+    def _wanted(self) -> dict[int, float] | None:
+        """None where one machine's is not known: the rest is not all."""
+        found: dict[int, float] = {}
+        for workload in self.after.workloads:
+            if workload.paradigm != "virtualization" or (workload.guest is not None and workload.guest.elsewhere):
+                continue
+            activity, cpus = self.activity(workload), workload.placement.allowed_cpus
+            if activity is None or activity.run_seconds is None or activity.delay_seconds is None or not cpus:
+                return None
+            each = (activity.run_seconds + activity.delay_seconds) / activity.seconds / len(cpus)
+            for cpu in cpus:
+                found[cpu] = found.get(cpu, 0.0) + each
+        return found
+
+    @cached_property
+    def mates(self) -> dict[int, CpuSet]:
+        """The other threads of each CPU's core."""
+        return {cpu: core.cpus - CpuSet((cpu,)) for core in self.after.physical.cores for cpu in core.cpus}
+
+    @cached_property
+    def cache_bytes(self) -> dict[int, dict[int, int | None]]:
+        """Sizes of the data caches of each CPU, by level."""
+        found: dict[int, dict[int, int | None]] = {}
+        for cache in self.after.physical.caches:
+            if cache.type != "Instruction":
+                for cpu in cache.cpus:
+                    found.setdefault(cpu, {})[cache.level] = cache.size_bytes
+        return found
+
+    def last_level(self, cpu: int) -> tuple[CpuSet, int] | None:
+        """The outermost cache of a CPU, of level 3 at least: whose it is, and how many bytes."""
+        return self._last_levels.get(cpu)
+
+    @cached_property
+    def _last_levels(self) -> dict[int, tuple[CpuSet, int]]:
+        found: dict[int, tuple[CpuSet, int]] = {}
+        for cache in sorted(self.after.physical.caches, key=lambda cache: cache.level):
+            for cpu in cache.cpus if cache.level >= _SHARED_LEVEL else ():
+                if cache.size_bytes:
+                    found[cpu] = cache.cpus, cache.size_bytes
+                else:
+                    found.pop(cpu, None)
+        return found
 
     @cached_property
     def _earlier(self) -> dict[tuple[str, str], Workload]:
@@ -67,6 +153,8 @@ class Window(Fact, frozen=True, dict=True):
 
     @cached_property
     def _busy(self) -> dict[int, float | None]:
+        if self.supposed is not None:
+            return {**self.supposed}
         seconds = self.cpu_seconds
         if seconds is None or not 0 < seconds < math.inf:
             return {}
@@ -116,7 +204,7 @@ def _activity(old: Workload | None, new: Workload, seconds: float, began: float 
             None if joined else _since(None if was is None else getattr(was, name), getattr(now, name), was is None) for was, now in pairs
         ]
 
-    slices = by_thread("timeslices")
+    slices, switches = by_thread("timeslices"), by_thread("voluntary_switches") + by_thread("involuntary_switches")
     states = [thread.state for host in ([old, new] if old else [new]) for thread in scheduled(host)]
     cpu, was = new.cpu, old.cpu if old else None
 
@@ -130,7 +218,8 @@ def _activity(old: Workload | None, new: Workload, seconds: float, began: float 
         since_start=old is None,
         run_seconds=_scaled(by_thread("run_ns"), 1e-9),
         delay_seconds=_scaled(by_thread("delay_ns"), 1e-9),
-        timeslices=None if (total := _scaled(slices, 1)) is None else int(total),
+        timeslices=_counted(slices),
+        switches=_counted(switches),
         # A throttled thread is runnable, too: it waits for its group, not for an event.
         runnable_threads=sum(1 for state in states if state == "R") / (2 if old else 1) if None not in states and states else None,
         active_threads=None if None in slices else sum(1 for count in slices if count),
@@ -138,7 +227,32 @@ def _activity(old: Workload | None, new: Workload, seconds: float, began: float 
         periods=None if periods is None else int(periods),
         throttled_periods=None if throttled is None else int(throttled),
         throttled_seconds=_scaled([counted("throttled_usec")], 1e-6),
+        pressure_seconds=_scaled([counted("pressure_some_usec")], 1e-6),
+        kvm=_kvm(old, new, seconds) if new.vcpus else {},
     )
+
+
+def _kvm(old: Workload | None, new: Workload, seconds: float) -> dict[str, float]:
+    """Counters that every vCPU has, a second. Monitors are asked every few seconds only, and their answers say how old they are: where both
+    ends of the window have the same one, nothing is known of the window."""
+    now, then = (one.guest.told_seconds_ago if one is not None and one.guest is not None else None for one in (new, old))
+    names = [name for name in new.vcpus[0].kvm if all(name in vcpu.kvm for vcpu in new.vcpus)]
+    if now is None or not names:
+        return {}
+    earlier = {vcpu.number: vcpu.kvm for vcpu in old.vcpus} if old is not None else {}
+    spent = seconds - now if then is None else seconds + then - now
+    if old is not None and spent < _ANSWERS_APART_SECONDS:
+        return {}
+    found = {}
+    for name in names:
+        parts = [
+            float(vcpu.kvm[name]) if old is None else difference(earlier.get(vcpu.number, {}).get(name), vcpu.kvm[name])
+            for vcpu in new.vcpus
+        ]
+        total = _scaled(parts, 1.0)
+        if total is not None and spent > 0:
+            found[name] = total / spent
+    return found
 
 
 def scheduled(workload: Workload) -> tuple[Thread, ...]:
@@ -158,6 +272,11 @@ def _joined(thread: Thread, was: Thread | None, began: float | None) -> bool:
 
 def _since(before: int | None, after: int | None, born: bool) -> float | None:
     return after if born else difference(before, after)
+
+
+def _counted(values: Sequence[float | None]) -> int | None:
+    total = _scaled(values, 1)
+    return None if total is None else int(total)
 
 
 def _scaled(values: Sequence[float | None], scale: float) -> float | None:

@@ -1,0 +1,42 @@
+"""A run beside the daemon, where none fits its host: in a process of its own, niced, of which the daemon takes the stored file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+
+from agent.calibrate import store
+from agent.calibrate.child import forked
+from agent.calibrate.run import SECONDS, Unable, host_of, measured
+from agent.calibrate.use import parameters
+from agent.config import Config, calibration_file
+from collectors.sysroot import SysRoot
+
+log = logging.getLogger("stratascope")
+
+
+def calibrate(config: Config) -> None:
+    """Returns at once. Call it before there are threads."""
+    if config.root != "/":
+        log.warning("only the host itself can be calibrated, not %s", config.root)
+        return
+    path = config.calibration or calibration_file()
+    given, _ = parameters(path, host_of(SysRoot("/")))
+    if given.better:
+        return
+    child = forked(lambda: _run(path))
+    threading.Thread(target=lambda: os.waitpid(child, 0), daemon=True).start()
+
+
+def _run(path: str) -> None:
+    log.info("calibrating for at most %.0f s", SECONDS)
+    try:
+        found = measured(SECONDS)
+        if store.replaces(found, store.load(path)):
+            store.keep(path, found)
+            log.info("calibrated: %s", path)
+    except (Unable, store.Unreadable) as error:
+        log.warning("not calibrated: %s", error)
+    except OSError as error:
+        log.warning("not calibrated: %s: %s", error.filename or path, error.strerror)

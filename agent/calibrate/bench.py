@@ -1,0 +1,57 @@
+"""What every step of a run may use: the host's files, the clock's end, memory, CPUs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from agent.model.calibration import Figure, NodePair, Plateau, Rung
+from agent.model.physical import Physical
+from agent.model.values import CpuSet, Fact
+from collectors.sysroot import SysRoot
+
+
+class Skip(Exception):
+    """This step has nothing to say on this host, and why."""
+
+
+class Findings(Fact, frozen=True):
+    figures: tuple[Figure, ...] = ()
+    ladder: tuple[Rung, ...] = ()
+    plateaus: tuple[Plateau, ...] = ()
+    nodes: tuple[NodePair, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """`until` is in time.monotonic's seconds. `allowed`: the CPUs that this process may use, `cpu` the one that is measured."""
+
+    root: SysRoot
+    physical: Physical
+    allowed: CpuSet
+    cpu: int
+    room_bytes: int
+    until: float
+
+
+@contextmanager
+def pinned(cpus: CpuSet) -> Iterator[None]:
+    """This thread on these CPUs, and afterwards where it was."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, set(cpus))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def huge_bytes(root: SysRoot) -> int | None:
+    """Anonymous memory of this process in huge pages: /proc/PID/smaps_rollup, AnonHugePages."""
+    text = root.text(f"proc/{os.getpid()}/smaps_rollup") or ""
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name == "AnonHugePages" and value.split():
+            return int(value.split()[0]) << 10
+    return None

@@ -1,0 +1,94 @@
+"""Timed chunks: many short ones, of which the tenth percentile is what the machine does while nobody disturbs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic, perf_counter
+
+from agent.model.calibration import Figure
+from agent.model.values import Fact
+
+CHUNKS = 40
+CHUNK_SECONDS = 0.5e-3
+_SHORTEST_SECONDS = CHUNK_SECONDS / 4
+_MOST_ROUNDS = 1 << 24
+_FEWEST = 12
+"""A tenth percentile of fewer is the luckiest chunk."""
+
+
+class NoTime(Exception):
+    """The time was over before there were chunks enough to tell."""
+
+
+class Spread(Fact, frozen=True):
+    """Seconds: the tenth percentile and the median."""
+
+    point: float
+    median: float
+    chunks: int
+
+    def less(self, other: Spread) -> Spread:
+        """What is left after a cost that both have. Never below nothing: noise is no gain."""
+        point = max(0.0, self.point - other.point)
+        return Spread(point, max(point, self.median - other.median), min(self.chunks, other.chunks))
+
+    def times(self, factor: float) -> Spread:
+        return Spread(self.point * factor, self.median * factor, self.chunks)
+
+    def figure(self, name: str, unit: str = "seconds") -> Figure:
+        return Figure(name, unit, self.point, self.point, self.median, self.chunks)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[int(share * (len(values) - 1))]
+
+
+def spread(values: Sequence[float]) -> Spread:
+    if len(values) < _FEWEST:
+        raise NoTime
+    return Spread(quantile(values, 0.1), quantile(values, 0.5), len(values))
+
+
+def sampled(run: Callable[[], object], until: float, chunks: int = CHUNKS) -> Spread:
+    """Seconds of one call of `run`."""
+    found: list[float] = []
+    while len(found) < chunks and monotonic() < until:
+        began = perf_counter()
+        run()
+        found.append(perf_counter() - began)
+    return spread(found)
+
+
+def slope(run: Callable[[int], object], until: float, chunks: int = CHUNKS) -> Spread:
+    """Seconds of one of the n rounds of `run(n)`: by long and short chunks in turn, so that what each call costs falls out."""
+    long = _rounds(run)
+    while True:
+        short = max(1, long // 4)
+        slow: list[float] = []
+        fast: list[float] = []
+        while len(slow) < chunks and monotonic() < until:
+            began = perf_counter()
+            run(long)
+            middle = perf_counter()
+            run(short)
+            fast.append(perf_counter() - middle)
+            slow.append(middle - began)
+        found = spread(slow)
+        if found.point >= _SHORTEST_SECONDS or long >= _MOST_ROUNDS:
+            return found.less(spread(fast)).times(1 / (long - short))
+        # Somebody disturbed all tries: of so short a chunk most is the call itself.
+        long = min(_MOST_ROUNDS, max(2 * long, int(long * CHUNK_SECONDS / max(found.point, 1e-9))))
+
+
+def _rounds(run: Callable[[int], object]) -> int:
+    """How many rounds make a chunk: the best of a few tries, since one may have been interrupted."""
+    rounds = 4
+    while True:
+        tries = []
+        for _ in range(3):
+            began = perf_counter()
+            run(rounds)
+            tries.append(perf_counter() - began)
+        if min(tries) >= _SHORTEST_SECONDS or rounds >= _MOST_ROUNDS:
+            return max(4, int(rounds * CHUNK_SECONDS / max(min(tries), 1e-9)))
+        rounds *= 4

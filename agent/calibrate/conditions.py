@@ -1,0 +1,46 @@
+"""What disturbed a run: counters at its beginning and at its end."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from agent.model.calibration import Conditions
+from agent.model.values import Fact
+from collectors import proc_pressure, proc_stat
+from collectors.sysroot import SysRoot
+
+
+class Counters(Fact, frozen=True):
+    pressure_usec: int | None = None
+    delay_ns: int | None = None
+    steal_seconds: float | None = None
+    cpus: int | None = None
+
+
+def counters(root: SysRoot) -> Counters:
+    pressure = root.parse("proc/pressure/cpu", proc_pressure.parse)
+    stat = root.parse("proc/stat", proc_stat.parse)
+    fields = (root.text(f"proc/{os.getpid()}/task/{threading.get_native_id()}/schedstat") or "").split()
+    steal = [cpu.steal_seconds for cpu in stat.cpus] if stat else []
+    known = [value for value in steal if value is not None]
+    return Counters(
+        None if pressure is None else pressure.some_usec,
+        int(fields[1]) if len(fields) == 3 else None,
+        sum(known) if known and len(known) == len(steal) else None,
+        len(steal) or None,
+    )
+
+
+def between(before: Counters, after: Counters, seconds: float) -> Conditions:
+    """Shares of `seconds`; steal of that time on all CPUs."""
+
+    def share(was: float | None, now: float | None, unit: float) -> float | None:
+        return None if was is None or now is None or now < was or seconds <= 0 else min(1.0, (now - was) * unit / seconds)
+
+    cpus = after.cpus
+    return Conditions(
+        share(before.pressure_usec, after.pressure_usec, 1e-6),
+        None if cpus is None else share(before.steal_seconds, after.steal_seconds, 1 / cpus),
+        share(before.delay_ns, after.delay_ns, 1e-9),
+    )

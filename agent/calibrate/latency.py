@@ -1,0 +1,156 @@
+"""The clock, the latency ladder with its plateaus, and what page walks add.
+
+Sources of the method: dependent multiplies take 3 cycles on every x86-64 server core since 2008 and on current Arm ones; a random cycle of
+lines gives load-to-use latency. Measured beside a C program on Zen 5: L1 4.0 cycles and L2 14 in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log2
+from statistics import median
+from typing import Literal
+
+from agent.calibrate.bench import Bench, Findings, Skip, huge_bytes
+from agent.calibrate.chunks import CHUNKS, NoTime, Spread, slope
+from agent.calibrate.kernels import HUGE_PAGE_BYTES, LINE_BYTES, LOADS, MULTIPLIES, PAGE_BYTES, Chase
+from agent.model.calibration import Figure, Plateau, Rung
+
+MULTIPLY_CYCLES = 3
+MIB = 1 << 20
+SIZES = tuple(1 << power for power in range(13, 30))
+"""8 KiB to 512 MiB."""
+_WARM_BYTES = 64 * MIB
+"""Below, a chain is followed once before it is timed, so that what fits into a cache is there."""
+_FLAT_PER_OCTAVE = 0.15
+_KNEE = 1.5
+_BEGINS = 4
+"""A cache answers from where the one inside it ends: a plateau that begins later than so many times its size is somebody's disturbance."""
+_FAR = 4
+"""So many times the last cache: three of four loads, at least, miss it."""
+
+
+def clock(bench: Bench, chase: Chase) -> Findings:
+    cycle = slope(chase.multiply, bench.until).times(1 / (MULTIPLIES * MULTIPLY_CYCLES))
+    return Findings((Figure("clock", "1/second", 1 / cycle.point, 1 / cycle.median, 1 / cycle.point, cycle.chunks),))
+
+
+def ladder(bench: Bench, chase: Chase) -> Findings:
+    """With huge pages where the kernel grants them: these are latencies of data, and walks are another figure."""
+    rungs = []
+    for size in SIZES:
+        if size > chase.room_bytes:
+            break
+        try:
+            seconds, huge = _follow(bench, chase, size // LINE_BYTES, LINE_BYTES, 1, huge=True)
+        except NoTime:
+            break
+        rungs.append(Rung(size, seconds.point, seconds.point, seconds.median, huge))
+    if not rungs:
+        raise NoTime
+    levels = plateaus(rungs, _capacities(bench))
+    named = tuple(
+        Figure(f"latency_{level.name.lower()}", "seconds", level.seconds, level.lo, level.hi, CHUNKS)
+        for level in levels
+        if level.name != "effective"
+    )
+    return Findings(named, tuple(rungs), levels)
+
+
+def walks(bench: Bench, chase: Chase) -> Findings:
+    """What a walk to small pages costs more than one to huge pages, and one to huge pages costs more than none.
+
+    The same number of lines each time, so that the caches hold as much of them: one line a page, or eight of each page, which pay an
+    eighth of the walks. (One line and eight of each of the *same* pages would differ in the caches that hold them, and do on machines
+    whose last cache is larger than the span's lines.)
+    """
+    found: list[Figure] = []
+    for span in (chase.room_bytes // 4, chase.room_bytes):
+        count = span // PAGE_BYTES
+        try:
+            small, _ = _follow(bench, chase, count, PAGE_BYTES, 1, huge=False)
+            large, huge = _follow(bench, chase, count, PAGE_BYTES, 1, huge=True)
+            if not huge:
+                raise Skip("the kernel grants no huge pages: transparent_hugepage is never, or there are none left")
+            few, _ = _follow(bench, chase, count // 8, PAGE_BYTES, 8, huge=True)
+        except NoTime:
+            break
+        name = f"{span // MIB}m"
+        # A difference of nothing is noise: the walks are hidden, or too many others use the caches.
+        beyond, own = small.less(large), large.less(few).times(8 / 7)
+        found += [beyond.figure(f"walk_4k_beyond_2m_{name}")] if beyond.point > 0 else []
+        found += [own.figure(f"walk_2m_{name}")] if own.point > 0 else []
+    if not found:
+        raise NoTime
+    return Findings(tuple(found))
+
+
+def _follow(bench: Bench, chase: Chase, count: int, unit: int, lines: int, huge: bool) -> tuple[Spread, bool | None]:
+    """Seconds of one load, and whether huge pages were granted; None where nobody says."""
+    size = count * unit
+    chase.fresh(chase.room_bytes, huge)
+    before = huge_bytes(bench.root) or 0
+    chase.lay(count, bench.until, unit, lines)
+    granted = None
+    if size >= HUGE_PAGE_BYTES:
+        after = huge_bytes(bench.root)
+        granted = None if after is None else after - before >= 0.9 * size
+    if size <= _WARM_BYTES:
+        chase.warm(count * lines, bench.until)
+    return slope(chase.follow, bench.until).times(1 / LOADS), granted
+
+
+def _capacities(bench: Bench) -> dict[int, int]:
+    """Bytes of the data caches of the measured CPU, by level."""
+    return {
+        cache.level: cache.size_bytes
+        for cache in bench.physical.caches
+        if bench.cpu in cache.cpus and cache.type != "Instruction" and cache.size_bytes
+    }
+
+
+def plateaus(rungs: Sequence[Rung], capacities: dict[int, int]) -> tuple[Plateau, ...]:
+    """Neighbouring rungs whose latency grows by less than 15 % an octave, two at least, and the caches that they are.
+
+    The knee of a plateau is the last size that is answered within one and a half times its latency. Memory is all that lies so far beyond
+    the last cache that three loads of four must miss it, at its fastest: the larger the span, the more walks are in it, and the longer it
+    takes, the more others disturb. In a guest the part of a last cache that is there for it may be small, so that memory begins before.
+    """
+    last_cache = max(capacities.values(), default=None)
+    far = [rung for rung in rungs if last_cache is not None and rung.size_bytes >= _FAR * last_cache]
+    runs: list[list[Rung]] = []
+    for rung in rungs[: len(rungs) - len(far)]:
+        last = runs[-1][-1] if runs else None
+        flat = last is not None and rung.seconds <= last.seconds * (1 + _FLAT_PER_OCTAVE * log2(rung.size_bytes / last.size_bytes))
+        if flat:
+            runs[-1].append(rung)
+        else:
+            runs.append([rung])
+    found: list[Plateau] = []
+    for run in runs:
+        if len(run) > 1:
+            name = _name(run, rungs, capacities)
+            # Others only make it slower: of two that might be a cache's the first is.
+            taken = name in {level.name for level in found}
+            found.append(_plateau(run, "effective" if taken else name, median(rung.seconds for rung in run)))
+    if far:
+        found.append(_plateau(far, "DRAM", min(rung.seconds for rung in far)))
+    return tuple(found)
+
+
+def _name(run: Sequence[Rung], rungs: Sequence[Rung], capacities: dict[int, int]) -> Literal["L1", "L2", "L3", "effective"]:
+    level = median(rung.seconds for rung in run)
+    knee = max(rung.size_bytes for rung in rungs if rung.seconds <= _KNEE * level)
+    if knee == rungs[-1].size_bytes:
+        return "effective"
+    names: tuple[tuple[int, Literal["L1", "L2", "L3"]], ...] = ((1, "L1"), (2, "L2"), (3, "L3"))
+    for number, name in names:
+        size, inner = capacities.get(number), capacities.get(number - 1, 0)
+        begins = run[0].size_bytes <= (_BEGINS * inner or size or 0)
+        if size is not None and size / 2 <= knee <= size * 2 and run[-1].size_bytes > inner and begins:
+            return name
+    return "effective"
+
+
+def _plateau(run: Sequence[Rung], name: Literal["L1", "L2", "L3", "DRAM", "effective"], point: float) -> Plateau:
+    return Plateau(name, run[0].size_bytes, run[-1].size_bytes, point, min(rung.lo for rung in run), max(rung.hi for rung in run))

@@ -1,0 +1,40 @@
+"""How much memory a run may touch: 1 GiB, a tenth of what is available, half of what the agent's own control groups leave."""
+
+from __future__ import annotations
+
+from collectors import proc_vm
+from collectors.sysroot import SysRoot
+
+_MOST_BYTES = 1 << 30
+FEWEST_BYTES = 16 << 20
+
+
+def room_bytes(root: SysRoot) -> int:
+    """A power of two; 0 where there is less than 16 MiB, or nobody says."""
+    available = proc_vm.parse_meminfo(root.text("proc/meminfo") or "").get("MemAvailable")
+    if available is None:
+        return 0
+    bounds = [_MOST_BYTES, available // 10, *(left // 2 for left in _left(root))]
+    room = 1 << max(0, min(bounds)).bit_length() >> 1
+    return room if room >= FEWEST_BYTES else 0
+
+
+def _left(root: SysRoot) -> list[int]:
+    """Bytes to the limits of the own group and of those above it. Source: /proc/self/cgroup, memory.max (v1: memory.limit_in_bytes)."""
+    found = []
+    for line in (root.text("proc/self/cgroup") or "").splitlines():
+        if line.count(":") < 2:
+            continue
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        mount = "sys/fs/cgroup/memory" if controllers else "sys/fs/cgroup"
+        limit, usage = ("memory.limit_in_bytes", "memory.usage_in_bytes") if controllers else ("memory.max", "memory.current")
+        while True:
+            bound, used = (root.text(f"{mount}{path}/{name}") for name in (limit, usage))
+            if bound is not None and used is not None and bound.strip().isdecimal() and used.strip().isdecimal():
+                found.append(max(0, int(bound) - int(used)))
+            if path in ("", "/"):
+                break
+            path = path.rpartition("/")[0]
+    return found

@@ -1,0 +1,139 @@
+"""One run: its steps in their order, its bounds, what it says of the machine.
+
+Bounded by a time for the whole run, of which each step has its part, by memory (room.py), and by the priority that the caller has.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from agent import __version__
+from agent.calibrate import switches
+from agent.calibrate.bench import Bench, Findings, Skip, pinned
+from agent.calibrate.chunks import NoTime
+from agent.calibrate.conditions import between, counters
+from agent.calibrate.machine import machine_of
+from agent.calibrate.room import room_bytes
+from agent.config import Config
+from agent.model.calibration import Calibration, Skipped
+from agent.model.host import Host
+from agent.model.values import CpuSet
+from agent.normalise import normalise
+from agent.sample import MACHINE, Errands, take
+from collectors import proc_self
+from collectors.sysroot import SysRoot
+
+SECONDS = 30.0
+NICE = 5
+Step = Callable[[Bench], Findings]
+Say = Callable[[str, float], None]
+
+
+class Unable(Exception):
+    """There is nothing to measure with, and what to do about it."""
+
+
+def host_of(root: SysRoot) -> Host:
+    """The machine alone."""
+    return normalise(take(root, Config(only=MACHINE), Errands()))
+
+
+def measured(seconds: float = SECONDS, with_exits: bool = False, say: Say = lambda step, share: None) -> Calibration:
+    """One run on this host, niced. For a process that does nothing else: priority does not come back."""
+    end = time.monotonic() + seconds
+    os.nice(NICE)
+    root = SysRoot("/")
+    host = host_of(root)
+    return measure(root, host, end - time.monotonic(), with_exits, say)
+
+
+def measure(
+    root: SysRoot,
+    host: Host,
+    seconds: float = SECONDS,
+    with_exits: bool = False,
+    say: Say = lambda step, share: None,
+) -> Calibration:
+    """Takes at most `seconds`. `say` hears which step begins, and what share of the time is over.
+
+    Call it in a process of one thread that may change its affinity.
+    """
+    began = time.monotonic()
+    # The last chain that is laid out may take a while.
+    end = began + 0.9 * seconds
+    allowed = proc_self.read(root).cpus or CpuSet()
+    if not allowed:
+        raise Unable("the CPUs that this process may use are not known")
+    # The first CPU has most of the interrupts.
+    cpu = max(allowed)
+    bench = Bench(root, host.physical, allowed, cpu, room_bytes(root), end)
+    before = counters(root)
+    found: list[Findings] = []
+    skipped: list[Skipped] = []
+
+    def run(name: str, share: float, step: Step) -> None:
+        now = time.monotonic()
+        say(name, (now - began) / seconds)
+        try:
+            found.append(step(replace(bench, until=min(end, now + share * seconds))))
+        except Skip as why:
+            skipped.append(Skipped(name, str(why)))
+        except NoTime:
+            skipped.append(Skipped(name, "no time was left: the host is busy, or the run was too short"))
+
+    with pinned(CpuSet((cpu,))):
+        # These two before wasmtime is there: it may make threads, and a fork copies one only.
+        run("context switch", 0.1, switches.switch)
+        run("wake-up", 0.1, switches.wake)
+        if with_exits:
+            from agent.calibrate.exits import exits
+
+            run("exits", 0.1, exits)
+        for name, share, step in _sandboxed(bench):
+            run(name, share, step)
+    took = time.monotonic() - began
+    return Calibration(
+        schema="stratascope-calibration/1",
+        taken_at=datetime.now(UTC),
+        version=__version__,
+        machine=machine_of(host),
+        cpu=cpu,
+        seconds=took,
+        conditions=between(before, counters(root), took),
+        figures=tuple(figure for one in found for figure in one.figures),
+        ladder=tuple(rung for one in found for rung in one.ladder),
+        plateaus=tuple(level for one in found for level in one.plateaus),
+        nodes=tuple(pair for one in found for pair in one.nodes),
+        skipped=tuple(skipped),
+    )
+
+
+def _sandboxed(bench: Bench) -> list[tuple[str, float, Step]]:
+    """The steps that run in wasmtime, with their parts of the time."""
+    try:
+        from agent.calibrate import latency, nodes, sandboxes
+        from agent.calibrate.kernels import Chase, WasmtimeError
+    except ImportError:
+        raise Unable("wasmtime is not installed: pip install 'stratascope[calibrate]'") from None
+    try:
+        chase = Chase(bench.room_bytes)
+    except WasmtimeError as error:
+        why = str(error).partition("\n")[0]
+        raise Unable(f"wasmtime: {why}: it needs 4 GiB of addresses, and memory that may become code") from None
+    steps: list[tuple[str, float, Step]] = [
+        ("clock", 0.05, lambda bench: latency.clock(bench, chase)),
+        ("sandbox edges", 0.1, sandboxes.edges),
+        ("sandbox code", 0.15, sandboxes.code),
+    ]
+    if not bench.room_bytes:
+        return steps
+    return [
+        *steps,
+        ("latency", 0.5, lambda bench: latency.ladder(bench, chase)),
+        ("nodes", 0.3, lambda bench: nodes.pairs(bench, chase)),
+        ("page walks", 0.5, lambda bench: latency.walks(bench, chase)),
+    ]

@@ -1,0 +1,105 @@
+"""The stored calibration: one JSON file, replaced as a whole, never by a worse one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import msgspec
+
+from agent.model.calibration import Calibration, Machine
+
+_MOST_BYTES = 1 << 20
+BUSY = 0.5
+"""CPU pressure above which a run never replaces one that had less."""
+TOLERANCE = 0.15
+
+
+class Unreadable(Exception):
+    """A file that is no calibration of ours, or may not be read."""
+
+
+def load(path: str) -> Calibration | None:
+    """None where there is no file."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}") from None
+    try:
+        if len(data) > _MOST_BYTES:
+            raise msgspec.ValidationError("larger than a calibration can be")
+        return checked(msgspec.json.decode(data, type=Calibration))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Unreadable(f"{path}: not a calibration: {error}") from None
+
+
+def checked(found: Calibration) -> Calibration:
+    """Figures that are numbers in order: a file is input like any other."""
+    spans = [(one.lo, one.value, one.hi) for one in found.figures]
+    spans += [(rung.lo, rung.seconds, rung.hi) for rung in found.ladder]
+    spans += [(level.lo, level.seconds, level.hi) for level in found.plateaus]
+    spans += [(0.0, pair.latency_seconds, pair.bandwidth_bytes_per_second) for pair in found.nodes]
+    if any(not 0 <= lo <= value <= hi < float("inf") for lo, value, hi in spans):
+        raise msgspec.ValidationError("an interval that is none")
+    return found
+
+
+def replaces(new: Calibration, old: Calibration | None) -> bool:
+    """A run under load never replaces a better one of the same machine. One that measured nothing replaces none."""
+    if old is None or not same(new.machine, old.machine):
+        return True
+    if len(new.figures) < len(old.figures):
+        return False
+    pressure, before = new.conditions.cpu_pressure, old.conditions.cpu_pressure
+    return pressure is None or pressure <= BUSY or (before is not None and pressure <= before)
+
+
+def same(one: Machine, other: Machine) -> bool:
+    """Whether figures of one hold on the other: the boot may differ."""
+    return differences(one, other) == []
+
+
+def differences(one: Machine, other: Machine) -> list[str]:
+    names = [name for name in Machine.__struct_fields__ if name != "boot_id"]
+    return [name for name in names if getattr(one, name) != getattr(other, name)]
+
+
+def keep(path: str, found: Calibration) -> None:
+    """Atomically: whoever reads sees the old one or the new one. OSError where it cannot be written."""
+    import tempfile
+
+    directory = os.path.dirname(path) or "."
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=".calibration-", dir=directory)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)
+        os.replace(name, path)
+    finally:
+        # After the replacement it is not there.
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+
+
+def deviations(new: Calibration, old: Calibration, tolerance: float = TOLERANCE) -> list[tuple[str, float, float, bool]]:
+    """Name, old and new value, and whether they are apart: by more than `tolerance`, and by more than both intervals say.
+
+    Ratios are compared as time with over time without.
+    """
+    before = {figure.name: figure for figure in old.figures}
+    found = []
+    for figure in new.figures:
+        was = before.get(figure.name)
+        if was is None:
+            continue
+        extra = 1.0 if figure.unit == "ratio" else 0.0
+        low, high = sorted((figure.value + extra, was.value + extra))
+        apart = high > low * (1 + tolerance) and (figure.lo > was.hi * (1 + tolerance) or was.lo > figure.hi * (1 + tolerance))
+        found.append((figure.name, was.value, figure.value, apart))
+    return found

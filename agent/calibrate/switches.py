@@ -1,0 +1,130 @@
+"""Context switch and wake-up.
+
+A byte goes to and fro through two pipes between two processes on one CPU: half a round trip is a write, a read and a switch, of which the
+write and the read are taken off, as one process does them on a pipe of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+from agent.calibrate.bench import Bench, Findings
+from agent.calibrate.child import forked
+from agent.calibrate.chunks import Spread, sampled, spread
+from agent.model.values import CpuSet
+
+_ROUNDS = 25
+_TRIPS = 80
+_SLEEPS = 300
+_SLEEP_SECONDS = 1e-3
+_PR_SET_TIMERSLACK, _PR_GET_TIMERSLACK = 29, 30
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def switch(bench: Bench) -> Findings:
+    """Call it before anything makes threads: the child has this one only."""
+    own = _own_pipe(bench)
+    hop, _ = _hop(bench, CpuSet((bench.cpu,)))
+    found = [hop.less(own).figure("switch_process")]
+    other = next((cpu for cpu in bench.allowed if cpu != bench.cpu), None)
+    if other is not None:
+        hop, waited = _hop(bench, CpuSet((other,)))
+        found.append(hop.less(own).figure("hop_other_cpu"))
+        found += [] if waited is None else [waited.figure("wake_delay_other_cpu")]
+    return Findings(tuple(found))
+
+
+def wake(bench: Bench) -> Findings:
+    """How late a sleeper is back after 1 ms, and for how much of that it was runnable and waited: schedstat's second field.
+
+    The latter is what the model calls the wake-up, since it is what the kernel counts as run delay. Measured on 6.18: 0 where the timer
+    fires on the sleeper's own CPU and nobody else wants it.
+    """
+    slack = _LIBC.prctl(_PR_GET_TIMERSLACK, 0, 0, 0, 0)
+    # The default slack of 50 us would be most of what is measured.
+    _LIBC.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    late, waited = [], []
+    try:
+        for _ in range(_SLEEPS):
+            if time.monotonic() >= bench.until:
+                break
+            before = _delay_seconds(bench, os.getpid())
+            goal = time.monotonic() + _SLEEP_SECONDS
+            time.sleep(_SLEEP_SECONDS)
+            late.append(max(0.0, time.monotonic() - goal))
+            after = _delay_seconds(bench, os.getpid())
+            if before is not None and after is not None:
+                waited.append(after - before)
+    finally:
+        _LIBC.prctl(_PR_SET_TIMERSLACK, slack, 0, 0, 0)
+    found = [spread(late).figure("sleep_overshoot")]
+    if waited:
+        found.append(spread(waited).figure("wake_delay"))
+    return Findings(tuple(found))
+
+
+def _delay_seconds(bench: Bench, pid: int) -> float | None:
+    """Of a process with one thread, or of its first."""
+    fields = (bench.root.text(f"proc/{pid}/task/{pid}/schedstat") or "").split()
+    return int(fields[1]) * 1e-9 if len(fields) >= 3 else None
+
+
+def _own_pipe(bench: Bench) -> Spread:
+    with _pipe() as (read, write):
+
+        def both() -> None:
+            for _ in range(2 * _ROUNDS):
+                os.write(write, b"x")
+                os.read(read, 1)
+
+        return sampled(both, bench.until, _TRIPS).times(1 / (2 * _ROUNDS))
+
+
+def _hop(bench: Bench, cpus: CpuSet) -> tuple[Spread, Spread | None]:
+    """Half a round trip to a child on `cpus`; how long the child was runnable and waited in one of them."""
+    with _pipe() as (there_read, there_write), _pipe() as (back_read, back_write):
+        child = forked(lambda: _echo(cpus, there_read, back_write))
+        try:
+
+            def to_and_fro() -> None:
+                for _ in range(_ROUNDS):
+                    os.write(there_write, b"x")
+                    os.read(back_read, 1)
+
+            to_and_fro()
+            waited: list[float] = []
+            before = _delay_seconds(bench, child)
+            trips: list[float] = []
+            while len(trips) < _TRIPS and time.monotonic() < bench.until:
+                began = time.perf_counter()
+                to_and_fro()
+                trips.append((time.perf_counter() - began) / (2 * _ROUNDS))
+                after = _delay_seconds(bench, child)
+                if before is not None and after is not None:
+                    waited.append((after - before) / _ROUNDS)
+                before = after
+            return spread(trips), spread(waited) if len(waited) == len(trips) else None
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def _echo(cpus: CpuSet, read: int, write: int) -> None:
+    os.sched_setaffinity(0, set(cpus))
+    while os.read(read, 1):
+        os.write(write, b"x")
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            os.close(end)

@@ -1,0 +1,91 @@
+"""What somebody might change about a workload, what it would do, and where the costs of a workload lie: all of it predicted."""
+
+from __future__ import annotations
+
+from agent.model.finding import Finding
+from agent.model.snapshot import Prediction
+from agent.model.values import CpuSet, Fact, Limit
+from agent.model.workload import Element, Paradigm
+
+
+class Change(Fact, frozen=True):
+    """`cpus` is a quota in CPUs, "max" none; `weight` is cgroup v2's (1-10000); `node` holds all memory; huge pages back all of it."""
+
+    pin: CpuSet | None = None
+    cpus: Limit | None = None
+    weight: int | None = None
+    hugepages: bool = False
+    node: int | None = None
+    paradigm: Paradigm | None = None
+
+
+class Effect(Fact, frozen=True):
+    """One component now and under the change. The difference is absent where one of the two is: nothing was assumed for it."""
+
+    component: str
+    unit: str
+    before: Prediction | None = None
+    after: Prediction | None = None
+    difference: float | None = None
+    lo: float | None = None
+    hi: float | None = None
+
+
+class Lost(Fact, frozen=True):
+    """Seconds lost for each second that the workload ran: waiting, switching, memory that is far, a core that is shared, slower code."""
+
+    value: float
+    lo: float
+    hi: float
+
+
+class Answer(Fact, frozen=True):
+    """What a change is predicted to do. `lost` is the change of what is lost, absent where a part of it is not known on either side.
+
+    `assumed` is what the altered model was given that nobody read; `unspoken` what the formulas do not say.
+    """
+
+    workload: str
+    name: str
+    change: Change
+    effects: tuple[Effect, ...]
+    lost: Lost | None = None
+    assumed: tuple[str, ...] = ()
+    unspoken: tuple[str, ...] = ()
+
+
+class Cost(Fact, frozen=True):
+    """A prediction on the layer where it arises. `lost`, and the shares of the predicted and of the measured sum, only of lost time."""
+
+    prediction: Prediction
+    lost: Lost | None = None
+    share: float | None = None
+    measured_lost: float | None = None
+    measured_share: float | None = None
+
+
+class Level(Fact, frozen=True):
+    name: str
+    elements: tuple[Element, ...]
+    costs: tuple[Cost, ...] = ()
+
+
+class Explanation(Fact, frozen=True):
+    """The stack of one workload with what each layer costs; `advice` is the one change that is predicted to pay most.
+
+    Without advice none of `considered` changes is predicted to pay, whatever the parameters are.
+    """
+
+    workload: str
+    name: str
+    paradigm: Paradigm
+    runtime: str
+    execution_mode: str
+    memory_mode: str
+    cpu: tuple[Level, ...]
+    memory: tuple[Level, ...]
+    lost: Lost | None = None
+    measured_lost: float | None = None
+    findings: tuple[Finding, ...] = ()
+    advice: Answer | None = None
+    considered: tuple[Change, ...] = ()

@@ -1,0 +1,138 @@
+"""What connects the parts of a machine: memory devices on their channels, sockets, PCI devices, routes of interrupts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from agent.model.values import CpuSet, Fact
+
+Evidence = Literal["smbios", "edac", "inferred"]
+"""Who says it: firmware's tables, the driver of the memory controller, or we, by a rule that stands beside it."""
+
+
+class Dimm(Fact, frozen=True):
+    """A place for a memory device as SMBIOS lists it; `size_bytes` 0 is an empty one. Speeds are MT/s.
+
+    `slot` is its position in the table, from 0. `error_correction` is that of its array. Where it sits is never stated by firmware:
+    `channel_origin` and `node_origin` say who did, `node_evidence` by what.
+    """
+
+    slot: int
+    handle: str
+    locator: str | None = None
+    bank: str | None = None
+    size_bytes: int | None = None
+    type: str | None = None
+    form: str | None = None
+    technology: str | None = None
+    manufacturer: str | None = None
+    part_number: str | None = None
+    rated_mts: int | None = None
+    configured_mts: int | None = None
+    total_width_bits: int | None = None
+    data_width_bits: int | None = None
+    ranks: int | None = None
+    minimum_millivolts: int | None = None
+    maximum_millivolts: int | None = None
+    configured_millivolts: int | None = None
+    error_correction: str | None = None
+    channel: str | None = None
+    channel_origin: Evidence | None = None
+    node: int | None = None
+    node_origin: Evidence | None = None
+    node_evidence: str | None = None
+
+
+class EdacDimm(Fact, frozen=True):
+    """A DIMM or rank as its controller's driver shows it. `slot` is the SMBIOS device that goes by the same label."""
+
+    name: str
+    label: str | None = None
+    location: str | None = None
+    channel: str | None = None
+    size_bytes: int | None = None
+    mem_type: str | None = None
+    edac_mode: str | None = None
+    correctable_errors: int | None = None
+    uncorrectable_errors: int | None = None
+    slot: int | None = None
+
+
+class MemoryController(Fact, frozen=True):
+    """A controller whose driver counts errors (EDAC); `unplaced` ones are errors of which the DIMM is not known."""
+
+    os_index: int
+    name: str | None = None
+    size_bytes: int | None = None
+    correctable_errors: int | None = None
+    uncorrectable_errors: int | None = None
+    unplaced_correctable_errors: int | None = None
+    unplaced_uncorrectable_errors: int | None = None
+    dimms: tuple[EdacDimm, ...] = ()
+
+
+class MemoryChannel(Fact, frozen=True):
+    """A channel that has memory. `bandwidth_bytes_per_second` is width x rate: what its wires could carry, not what anybody measured."""
+
+    name: str
+    origin: Evidence
+    slots: tuple[int, ...] = ()
+    width_bits: int | None = None
+    configured_mts: int | None = None
+    bandwidth_bytes_per_second: int | None = None
+
+
+class SocketLink(Fact, frozen=True):
+    """Two packages (positions in `physical.packages`) with a link of their own; `distance` is the SLIT's between their nearest nodes."""
+
+    packages: tuple[int, int]
+    distance: int | None = None
+
+
+class Interconnect(Fact, frozen=True):
+    """What the sockets talk over: `technology` by CPU model, `links` by distances. No kernel interface states either."""
+
+    technology: str | None = None
+    links: tuple[SocketLink, ...] = ()
+    origin: Evidence = "inferred"
+
+
+class Link(Fact, frozen=True):
+    """A PCI Express link: gigatransfers per second on each lane, and lanes."""
+
+    gigatransfers_per_second: float | None = None
+    lanes: int | None = None
+
+
+class PciDevice(Fact, frozen=True):
+    """`cpus` are the online ones near it. `node` and `cpus` are absent where firmware says nothing."""
+
+    address: str
+    kind: Literal["storage", "network", "display", "accelerator"]
+    class_code: str
+    vendor: str | None = None
+    device: str | None = None
+    driver: str | None = None
+    node: int | None = None
+    cpus: CpuSet | None = None
+    link: Link | None = None
+    max_link: Link | None = None
+
+
+class Channels(Fact, frozen=True):
+    interconnect: Interconnect | None = None
+    pci: tuple[PciDevice, ...] = ()
+
+
+class IrqRoute(Fact, frozen=True):
+    """Where an interrupt may go (`affinity`), goes now (`effective_affinity`) and went since boot (`taken_by`, `count` in all).
+
+    `irq` is the name of its line in `interrupts`; `device` the address of the PCI device that raises it.
+    """
+
+    irq: int
+    device: str | None = None
+    affinity: CpuSet | None = None
+    effective_affinity: CpuSet | None = None
+    taken_by: CpuSet | None = None
+    count: int | None = None

@@ -1,0 +1,36 @@
+"""Caches, by level, type and the CPUs that share them: ids are missing on virtual machines and repeat on hybrid ones."""
+
+from __future__ import annotations
+
+from agent.model.physical import Cache, Core
+from agent.model.values import CpuSet
+from agent.sample import Sample
+
+
+def caches(sample: Sample, online: CpuSet, cores: tuple[Core, ...]) -> tuple[Cache, ...]:
+    core_of = {cpu: core.cpus for core in cores for cpu in core.cpus}
+    seen = [cache for cache in (sample.cpus.caches if sample.cpus else ()) if cache.cpu in online]
+    # Where the kernel names no CPU for any cache of a kind (ia64, old virtual machines), a core's own is the least that is true.
+    named = {(cache.level, cache.type) for cache in seen if cache.shared}
+    found: dict[tuple[int, str, CpuSet], Cache] = {}
+    for cache in seen:
+        shared = None if cache.shared is None else cache.shared & online
+        if not shared and (cache.level, cache.type) in named:
+            continue
+        cpus = shared or core_of[cache.cpu]
+        found.setdefault(
+            (cache.level, cache.type, cpus),
+            Cache(
+                cache.level,
+                cache.type,
+                cpus,
+                cache.size_bytes,
+                cache.line_bytes,
+                # 0 and -1 both mean fully associative, or not known: no number of ways.
+                cache.ways if cache.ways and cache.ways > 0 else None,
+                cache.sets,
+                cache.id,
+                None if shared else "inferred",
+            ),
+        )
+    return tuple(sorted(found.values(), key=lambda cache: (cache.level, cache.type, next(iter(cache.cpus)))))

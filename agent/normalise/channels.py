@@ -1,0 +1,103 @@
+"""Channels between parts of the machine: PCI devices by their locality, sockets by the model of their CPUs and by distances.
+
+No kernel interface names the links between sockets. What is said of them here is a conclusion, marked as one, and only on a
+machine that is none's guest: a guest's sockets are a drawing.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from agent.model.channels import Channels, Interconnect, Link, PciDevice, SocketLink
+from agent.model.physical import Node, Package
+from agent.model.values import CpuSet
+from agent.normalise.kernel import virtualization
+from agent.sample import Sample
+
+# Intel's family 6 by model. Names of models: arch/x86/include/asm/intel-family.h; their links: Intel's data sheets (Xeon 5500 to E7 v4:
+# QuickPath; Xeon Scalable and Xeon 6: Ultra Path). Models before 26 shared a front-side bus; models without a second socket have no link.
+_QPI = {26, 44, 46, 47, 45, 62, 63, 79}
+_UPI = {85, 106, 143, 207, 173, 175}
+# AMD by family: K8 to Bulldozer (15 to 21) and Zen (from 23 on). Source: AMD's BIOS and Kernel Developer's Guides.
+_AMD = {
+    15: "HyperTransport",
+    16: "HyperTransport",
+    21: "HyperTransport",
+    23: "Infinity Fabric",
+    25: "Infinity Fabric",
+    26: "Infinity Fabric",
+}
+
+# What Linux assumes of remote memory where firmware has no table (include/linux/topology.h, REMOTE_DISTANCE).
+_REMOTE = 20
+
+
+def channels(sample: Sample, online: CpuSet, nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> Channels | None:
+    interconnect, pci = _interconnect(sample, nodes, packages), _pci(sample, online)
+    return Channels(interconnect, pci) if interconnect or pci else None
+
+
+def _pci(sample: Sample, online: CpuSet) -> tuple[PciDevice, ...]:
+    return tuple(
+        PciDevice(
+            device.address,
+            device.kind,
+            f"0x{device.class_code:06x}",
+            None if device.vendor is None else f"0x{device.vendor:04x}",
+            None if device.device is None else f"0x{device.device:04x}",
+            device.driver,
+            device.node,
+            None if device.cpus is None else device.cpus & online or None,
+            _link(device.link_gts, device.link_lanes),
+            _link(device.max_link_gts, device.max_link_lanes),
+        )
+        for device in sample.pci or ()
+    )
+
+
+def _link(speed: float | None, lanes: int | None) -> Link | None:
+    return None if speed is None and lanes is None else Link(speed, lanes)
+
+
+def _interconnect(sample: Sample, nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> Interconnect | None:
+    virtual = virtualization(sample)
+    if len(packages) < 2 or virtual is None or virtual.kind != "none":
+        return None
+    technologies = {_technology(package) for package in packages}
+    technology = technologies.pop() if len(technologies) == 1 else None
+    links = _links(nodes, packages)
+    return Interconnect(technology, links) if technology or links else None
+
+
+def _technology(package: Package) -> str | None:
+    family, model = package.family or "", package.model or ""
+    if not (family.isdecimal() and model.isdecimal()):
+        return None
+    if package.vendor == "AuthenticAMD":
+        return _AMD.get(int(family))
+    if package.vendor == "GenuineIntel" and int(family) == 6:
+        return "QPI" if int(model) in _QPI else "UPI" if int(model) in _UPI else None
+    return None
+
+
+def _links(nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> tuple[SocketLink, ...]:
+    """Two sockets are linked, whatever tables say. Of more, those at the least distance are, unless no table says any distance."""
+    apart: dict[tuple[int, int], int | None] = {
+        (one, other): _distance(nodes, packages[one], packages[other]) for one, other in combinations(range(len(packages)), 2)
+    }
+    if len(packages) == 2:
+        return (SocketLink((0, 1), apart[0, 1]),)
+    distances = {distance for distance in apart.values() if distance is not None}
+    if None in apart.values() or distances == {_REMOTE}:
+        return ()
+    return tuple(SocketLink(pair, distance) for pair, distance in apart.items() if distance == min(distances))
+
+
+def _distance(nodes: tuple[Node, ...], one: Package, other: Package) -> int | None:
+    """Between their nearest nodes, in the nearer direction; None where a node's place or a distance is not known."""
+    if any(node.cpus is None for node in nodes):
+        return None
+    here, there = ([node for node in nodes if (node.cpus or CpuSet()) & package.cpus] for package in (one, other))
+    values = [source.distances.get(target.os_index) for a, b in ((here, there), (there, here)) for source in a for target in b]
+    known = [value for value in values if value is not None]
+    return min(known) if known and len(known) == len(values) else None

@@ -1,0 +1,180 @@
+"""Containers, jailed machines, and services with limits: joined from what the kernel, the engines and /proc know of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from agent.model.values import CpuSet
+from agent.model.workload import Confinement, IdRange, Paradigm, Placement, Pod, VCpu, Workload
+from agent.normalise.groups import (
+    Tree,
+    container_around,
+    controls_of,
+    cpu_of,
+    cpuset_of,
+    group_of,
+    huge_pages_of,
+    memory_of,
+    pids_of,
+    tree_of,
+)
+from agent.normalise.workloads import NO_STACK, cpus_of, started, threads_of
+from agent.sample import Sample
+from collectors import cgroup, docker_engine, oci, proc_isolation, proc_task, taskstats
+
+# What a runtime isolates with, where it is more than the kernel's own means.
+_ISOLATION = {"kata": "virtual machine", "runsc": "application kernel", "firecracker": "hardware virtualization", "systemd": "cgroup"}
+
+_PARADIGM: dict[str, Paradigm] = {"container": "containerization", "machine": "virtualization", "unit": "process"}
+
+# How Firecracker names the threads of its vCPUs (src/vmm/src/vstate/vcpu.rs).
+_VCPU_THREAD = re.compile(r"fc_vcpu (\d{1,4})")
+
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+def containers(sample: Sample) -> tuple[Workload, ...]:
+    """One workload for each group of a container or a jailed machine with a process in it, or in a group below it; one for each unit
+    that something bounds.
+
+    A desktop has two hundred services: one that nothing bounds but its count of tasks is the host's own business.
+    """
+    if sample.cgroups is None:
+        return ()
+    tree = tree_of(sample)
+    engines = {container.id: (engine.name, container) for engine in sample.engines or () for container in engine.containers}
+    bundles = {bundle.id: bundle for bundle in sample.bundles or ()}
+    tasks = {group.pid: group for group in sample.tasks or ()}
+    kept = {process.pid: process for process in sample.isolation or ()}
+    accounts = {account.pid: account for account in sample.accounts or ()}
+    members: dict[cgroup.Owner, list[tuple[int, ...] | None]] = {}
+    for group in sample.cgroups.groups:
+        # libvirt tells of its own machines.
+        if group.owner is not None and group.owner.runtime != "libvirt":
+            members.setdefault(group.owner, []).append(group.processes)
+    found = []
+    for owner, lists in sorted(members.items()):
+        pids = sorted({pid for processes in lists for pid in processes or ()})
+        known_empty = not pids and None not in lists
+        top = tree.groups.get(owner.path)
+        if known_empty or top is None:
+            continue
+        # Podman on v2 sets its limits on a "container" group inside the scope.
+        home = tree.groups.get(f"{owner.path}/container", top) if owner.runtime == "podman" else top
+        if owner.kind == "unit" and not _bounded(tree, home):
+            continue
+        known_count = len(pids) if None not in lists else None
+        known, bundle = engines.get(owner.id), bundles.get(owner.id)
+        found.append(_workload(sample, tree, owner, top, home, pids, known_count, known, bundle, tasks, kept, accounts))
+    return tuple(found)
+
+
+def _workload(
+    sample: Sample,
+    tree: Tree,
+    owner: cgroup.Owner,
+    top: cgroup.Group,
+    home: cgroup.Group,
+    pids: list[int],
+    count: int | None,
+    known: tuple[str, docker_engine.Container] | None,
+    bundle: oci.Bundle | None,
+    tasks: dict[int, proc_task.TaskGroup],
+    kept: dict[int, proc_isolation.Isolation],
+    accounts: dict[int, taskstats.Account],
+) -> Workload:
+    # Sums over a part of them would be other numbers.
+    live = [tasks[pid] for pid in pids if pid in tasks] if count is not None else []
+    threads = threads_of(live)
+    is_unit, is_machine = owner.kind == "unit", owner.kind == "machine"
+    runners = {int(match[1]): thread for thread in threads if is_machine and (match := _VCPU_THREAD.fullmatch(thread.name or ""))}
+    # What a machine runs and waits is what its vCPUs do.
+    working = tuple(runners[number] for number in sorted(runners)) if is_machine else threads
+    outer = None if is_unit else container_around(tree, owner.path.rpartition("/")[0])
+    engine, told = known or (owner.runtime, None)
+    # What runs it isolates it, whoever asked for it.
+    program = bundle.runtime if bundle else None
+    bundle = bundle or oci.Bundle(owner.id, engine)
+    pod = cgroup.pod_of(owner.path)
+    cpus, nodes = cpuset_of(tree, home)
+    io = home.pressure.get("io")
+    return Workload(
+        id=owner.path if is_unit else owner.id,
+        identity=f"{owner.path}:{top.inode}",
+        paradigm=_PARADIGM[owner.kind],
+        runtime=engine,
+        name=(told.name if told else None) or bundle.name or (owner.id[:12] if _HEX.fullmatch(owner.id) else owner.id),
+        execution_mode="two-level" if is_machine else "single-level",
+        memory_mode="independent-physical" if is_machine else "shared-kernel",
+        isolation=_ISOLATION.get(program or "") or _ISOLATION.get(engine, "namespaces and cgroup"),
+        stack=NO_STACK,
+        cpu=cpu_of(tree, home, working, [] if is_machine else [accounts.get(process.pid) for process in live]),
+        memory=memory_of(tree, home, live),
+        placement=Placement(cpus, nodes, last_cpus=cpus_of(working), memory_by_node=home.memory.resident_by_node if home.memory else {}),
+        parent=outer.id if outer else None,
+        state=told.state if told else None,
+        image=(told.image if told else None) or bundle.image,
+        cgroup=owner.path,
+        pid=live[0].pid if live else None,
+        processes=count,
+        started_seconds=started(threads),
+        pids=pids_of(tree, home),
+        huge_pages=huge_pages_of(home),
+        io_pressure_some_usec=io.some_usec if io else None,
+        io_pressure_full_usec=io.full_usec if io else None,
+        group=group_of(home),
+        pod=Pod(pod.uid, pod.qos, bundle.pod_name, bundle.pod_namespace) if pod else None,
+        labels=bundle.labels | (told.labels if told else {}),
+        confinement=_confinement(kept.get(pids[0]) if pids else None, kept.get(1)),
+        controls=tuple(controls_of(home, tree.controllers)) if sample.whole else (),
+        vcpus=tuple(VCpu(number, last_cpu=runners[number].last_cpu, thread=runners[number]) for number in sorted(runners)),
+        threads=tuple(thread for thread in threads if thread not in working) if is_machine else threads,
+    )
+
+
+def _bounded(tree: Tree, home: cgroup.Group) -> bool:
+    """Whether a unit, or a slice around it, has a limit, a protection, a weight or CPUs of its own."""
+    path, cpus = home.path, _in_force(tree.groups.get("/"))
+    while path and path != "/":
+        group = tree.groups.get(path)
+        cpu, memory = (group.cpu or cgroup.Cpu(), group.memory or cgroup.Memory()) if group else (cgroup.Cpu(), cgroup.Memory())
+        bounds = (cpu.quota_usec, memory.max_bytes, memory.high_bytes)
+        if any(bound is not None and not bound.unlimited for bound in bounds) or memory.low_bytes or memory.min_bytes:
+            return True
+        if cpu.weight not in (None, 100) or cpu.shares not in (None, 1024):
+            return True
+        own = _in_force(group)
+        if own is not None and cpus is not None and own != cpus:
+            return True
+        path = path.rpartition("/")[0]
+    return False
+
+
+def _in_force(group: cgroup.Group | None) -> CpuSet | None:
+    return group.cpuset.cpus_effective if group and group.cpuset else None
+
+
+def _confinement(kept: proc_isolation.Isolation | None, host: proc_isolation.Isolation | None) -> Confinement | None:
+    if kept is None:
+        return None
+    shared = None
+    if host is not None and host.namespaces:
+        shared = tuple(kind for kind, number in kept.namespaces.items() if host.namespaces.get(kind) == number)
+    return Confinement(
+        kept.namespaces,
+        shared if kept.namespaces else None,
+        kept.seccomp,
+        kept.seccomp_filters,
+        kept.no_new_privs,
+        kept.bounding,
+        kept.effective,
+        kept.label,
+        _ranges(kept.uids),
+        _ranges(kept.gids),
+    )
+
+
+def _ranges(found: Iterable[tuple[int, int, int]]) -> tuple[IdRange, ...]:
+    return tuple(IdRange(*each) for each in found)

@@ -1,0 +1,104 @@
+"""What the kernel's files say of one machine and cannot all be true: broken firmware, hypervisors, and files of different moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from agent.model.physical import Cache, Contradiction, Cpus, Node
+from agent.model.values import CpuSet
+from collectors.sys_cpu import CpuTopology
+
+_LEVELS = ("core", "cluster", "die", "package", "book", "drawer")
+_SETS_SHOWN = 4
+_MOST = 64
+
+
+def contradictions(
+    topology: dict[int, CpuTopology], cpus: Cpus, caches: tuple[Cache, ...], nodes: tuple[Node, ...]
+) -> tuple[Contradiction, ...]:
+    found = [
+        *_lists(cpus),
+        *_siblings(topology, cpus.online),
+        *_cached(caches),
+        *_overlap("node", [node.cpus for node in nodes if node.cpus]),
+    ]
+    return tuple(found[:_MOST])
+
+
+def _lists(cpus: Cpus) -> Iterator[Contradiction]:
+    """What is online is present, and what is present is possible."""
+    for subject, inner, outer, beyond in (
+        ("online", cpus.online, cpus.present, "not present"),
+        ("present", cpus.present, cpus.possible, "not possible"),
+    ):
+        if inner is not None and outer is not None and not inner <= outer:
+            yield Contradiction(subject, inner - outer, f"{subject} and {beyond}")
+
+
+def _siblings(topology: dict[int, CpuTopology], online: CpuSet) -> Iterator[Contradiction]:
+    """Each CPU is in its own set, and sets of a level are the same or disjoint."""
+    for level in _LEVELS:
+        said = {cpu: stated & online for cpu, entry in topology.items() if (stated := getattr(entry, f"{level}_cpus"))}
+        strangers = CpuSet(cpu for cpu, cpus in said.items() if cpu not in cpus)
+        if strangers:
+            yield Contradiction(level, strangers, "a CPU is not among its own siblings")
+        yield from _overlap(level, said.values())
+
+
+def _cached(caches: tuple[Cache, ...]) -> Iterator[Contradiction]:
+    kinds: dict[tuple[int, str], list[Cache]] = {}
+    for cache in caches:
+        kinds.setdefault((cache.level, cache.type), []).append(cache)
+    if len(kinds) > _MOST:
+        yield Contradiction("caches", _union([cache.cpus for cache in caches]), f"{len(kinds)} levels and types")
+        return
+    # Which cache of a kind a CPU has; sets that overlap are told of as such, and lead nowhere.
+    owned = {
+        (level, kind): {cpu: cache.cpus for cache in its for cpu in cache.cpus}
+        for (level, kind), its in sorted(kinds.items())
+        if kind != "Instruction" and sum(len(cache.cpus) for cache in its) == len(_union([cache.cpus for cache in its]))
+    }
+    for (level, kind), its in kinds.items():
+        name = f"L{level} {kind}"
+        yield from _overlap(name, [cache.cpus for cache in its])
+        numbers: dict[int, list[CpuSet]] = {}
+        for cache in its:
+            if cache.id is not None:
+                numbers.setdefault(cache.id, []).append(cache.cpus)
+        twice = [cpus for sets in numbers.values() if len(sets) > 1 for cpus in sets]
+        if twice:
+            yield Contradiction(name, _union(twice), f"one id for several caches: {_shown(twice)}")
+        # Instructions and data of a level need not be shared alike; what is further out holds both.
+        further = [owners for (other, _), owners in owned.items() if other > level]
+        torn = next((torn for owners in further if (torn := _torn(its, owners))), None)
+        if torn:
+            yield Contradiction(name, _union(torn), f"wider than the level beyond: {_shown(torn)}")
+
+
+def _torn(caches: list[Cache], owners: dict[int, CpuSet]) -> list[CpuSet]:
+    there = CpuSet(owners)
+    return [cache.cpus for cache in caches if (shared := cache.cpus & there) and not cache.cpus <= owners[next(iter(shared))]]
+
+
+def _overlap(subject: str, sets: Iterable[CpuSet]) -> Iterator[Contradiction]:
+    """`sets` that are neither the same nor disjoint. Nodes are never the same: there, that is one too."""
+    listed = list(sets) if subject == "node" else list(set(sets))
+    once, more = CpuSet(), CpuSet()
+    for cpus in listed:
+        more |= once & cpus
+        once |= cpus
+    if more:
+        crossing = sorted((cpus for cpus in listed if cpus & more), key=lambda cpus: (next(iter(cpus)), len(cpus)))
+        yield Contradiction(subject, _union(crossing), f"overlap: {_shown(crossing)}")
+
+
+def _union(sets: list[CpuSet]) -> CpuSet:
+    union = CpuSet()
+    for cpus in sets:
+        union |= cpus
+    return union
+
+
+def _shown(sets: list[CpuSet]) -> str:
+    shown = " ".join(map(str, sets[:_SETS_SHOWN]))
+    return shown if len(sets) <= _SETS_SHOWN else f"{shown} and {len(sets) - _SETS_SHOWN} more"

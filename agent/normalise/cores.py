@@ -1,0 +1,153 @@
+"""Packages, cores and kinds of CPU, from sibling sets and /proc/cpuinfo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from agent.model.physical import Core, CpuKind, Package
+from agent.model.values import CpuSet
+from agent.sample import Sample
+from collectors.sys_cpu import CpuTopology
+
+
+def partition(cpus: Iterable[int], mates: Callable[[int], CpuSet | None]) -> list[CpuSet]:
+    """Disjoint groups that cover `cpus`, by the set each CPU says it is in; where two disagree, the lower number's word holds.
+
+    A CPU that says nothing is where another one says it is, else alone.
+    """
+    left = CpuSet(cpus)
+    said = {cpu: mates(cpu) for cpu in left}
+    groups = []
+    for cpu in sorted(said, key=lambda cpu: said[cpu] is None):
+        if cpu in left:
+            group = ((said[cpu] or CpuSet()) | CpuSet((cpu,))) & left
+            groups.append(group)
+            left = left - group
+    return sorted(groups, key=lambda group: next(iter(group)))
+
+
+def known(number: int | None) -> int | None:
+    """The kernel prints -1 for an id that it does not know."""
+    return None if number is None or number < 0 else number
+
+
+def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -> tuple[Package, ...]:
+    processors = {processor.cpu: processor for processor in sample.cpuinfo.processors} if sample.cpuinfo else {}
+
+    def mates(cpu: int) -> CpuSet | None:
+        entry, processor = topology.get(cpu), processors.get(cpu)
+        if entry is not None and entry.package_cpus:
+            return entry.package_cpus
+        if entry is not None and known(entry.package_id) is not None:
+            return CpuSet(other for other, its in topology.items() if its.package_id == entry.package_id)
+        if processor is not None and processor.package_id is not None:
+            return CpuSet(other for other, its in processors.items() if its.package_id == processor.package_id)
+        return None
+
+    groups = partition(online, mates)
+    if not any(mates(cpu) for cpu in online):
+        # Nothing says how many sockets there are: one, until somebody does.
+        groups = [online] if online else []
+    found = []
+    for group in groups:
+        first = next(iter(group))
+        entry = next((topology[cpu] for cpu in group if cpu in topology and topology[cpu].package_id is not None), None)
+        processor = processors.get(first)
+        instruction = sample.instruction if processor is None or processor.model_name is None else None
+        found.append(
+            Package(
+                group,
+                os_index=known(entry.package_id) if entry else processor.package_id if processor else None,
+                vendor=(processor.vendor if processor else None) or (instruction.vendor if instruction else None),
+                model_name=(processor.model_name if processor else None) or (instruction.brand if instruction else None),
+                family=processor.family if processor else str(instruction.family) if instruction else None,
+                model=processor.model if processor else str(instruction.model) if instruction else None,
+                stepping=processor.stepping if processor else str(instruction.stepping) if instruction else None,
+                microcode=processor.microcode if processor else None,
+                # The instruction ran on one CPU of the host, not on this package's.
+                identity_origin="inferred" if instruction else None,
+            )
+        )
+    return tuple(found)
+
+
+def cores(
+    sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, packages: tuple[Package, ...], package_of: dict[int, int]
+) -> tuple[Core, ...]:
+    first = sample.cpuinfo.processors[0] if sample.cpuinfo and sample.cpuinfo.processors else None
+    # AMD's families 15h and 16h name the two cores of a module as siblings, with a core_id each.
+    modules = first is not None and first.vendor == "AuthenticAMD" and first.family in ("21", "22")
+    stated = _stated_cores(sample) if not topology else {}
+
+    def mates(cpu: int) -> CpuSet | None:
+        entry = topology.get(cpu)
+        if entry is None and cpu in stated:
+            return stated[cpu]
+        if entry is None or not entry.core_cpus or (modules and known(entry.core_id) is None):
+            return None
+        # A core is in one package, whatever a broken table says of it.
+        siblings = entry.core_cpus & packages[package_of[cpu]].cpus
+        if modules:
+            return CpuSet(other for other in siblings if other in topology and topology[other].core_id == entry.core_id)
+        if entry.core_id == entry.package_id == -1 and siblings == online:
+            # RISC-V, before its topology is known: every id is -1 and every CPU a sibling of every other.
+            return CpuSet((cpu,))
+        return siblings
+
+    found = []
+    for group in partition(online, mates):
+        numbers = (topology[cpu].core_id for cpu in group if cpu in topology)
+        number = next((number for number in numbers if number is not None), None)
+        found.append(Core(group, package_of[next(iter(group))], known(number)))
+    return tuple(found)
+
+
+def _stated_cores(sample: Sample) -> dict[int, CpuSet]:
+    """Cores by cpuinfo alone, where its core ids are as many as the cores that it counts: some kernels begin anew in each die."""
+    cores: dict[int, dict[int, list[int]]] = {}
+    counts: dict[int, set[int | None]] = {}
+    for processor in sample.cpuinfo.processors if sample.cpuinfo else ():
+        if processor.package_id is not None and processor.core_id is not None:
+            cores.setdefault(processor.package_id, {}).setdefault(processor.core_id, []).append(processor.cpu)
+            counts.setdefault(processor.package_id, set()).add(processor.package_cores)
+    trusted = [mates for package, its in cores.items() if counts[package] == {len(its)} for mates in its.values()]
+    return {cpu: CpuSet(mates) for mates in trusted for cpu in mates}
+
+
+def kinds(sample: Sample, online: CpuSet) -> tuple[CpuKind, ...]:
+    """Groups of CPUs by what names them best on all CPUs: the part (MIDR), a hybrid Intel's core type, the capacity, the base frequency.
+
+    Fastest first. Maximum frequencies name nothing: on one kind of core they differ by what the silicon was found to bear.
+    """
+    if sample.cpus is None:
+        return ()
+    speeds = {speed.cpu: speed for speed in sample.cpus.speeds if speed.cpu in online}
+    types = {cpu: name for name, cpus in sample.cpus.kinds.items() for cpu in cpus & online}
+    names: tuple[dict[int, int | str | None], ...] = (
+        {cpu: speed.midr for cpu, speed in speeds.items() if speed.midr is not None},
+        dict(types),
+        {cpu: speed.capacity for cpu, speed in speeds.items() if speed.capacity is not None},
+        {cpu: speed.base_freq_hz for cpu, speed in speeds.items() if speed.base_freq_hz is not None},
+    )
+    by = next((number for number, its in enumerate(names) if len(its) == len(online)), None)
+    groups: dict[int | str | None, list[int]] = {}
+    for cpu in online:
+        groups.setdefault(None if by is None else names[by][cpu], []).append(cpu)
+    if len(groups) < 2:
+        return ()
+    found = []
+    for members in groups.values():
+        seen = [speeds[cpu] for cpu in members if cpu in speeds]
+        found.append(
+            CpuKind(
+                CpuSet(members),
+                types.get(members[0]),
+                max((speed.capacity for speed in seen if speed.capacity is not None), default=None),
+                max((speed.max_freq_hz for speed in seen if speed.max_freq_hz is not None), default=None),
+                max((speed.base_freq_hz for speed in seen if speed.base_freq_hz is not None), default=None),
+                speeds[members[0]].midr if members[0] in speeds else None,
+                # Two frequencies may also be one kind of core that was set up in two ways.
+                "inferred" if by == len(names) - 1 else None,
+            )
+        )
+    return tuple(sorted(found, key=lambda kind: (-(kind.capacity or 0), -(kind.max_freq_hz or 0), next(iter(kind.cpus)))))

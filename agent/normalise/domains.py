@@ -1,0 +1,202 @@
+"""Scheduling domains: as the kernel lists them, else what kernel/sched/topology.c makes of the same topology.
+
+A level groups CPUs. From the smallest level up, a CPU's domain is its group, cut to the CPUs that are balanced together; one that is
+a single CPU, or no more than the level below, would balance nothing and goes. Derived domains are guesses of what the kernel
+does and say so; nothing is guessed where a fact that it rests on is not known for every CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from agent.model.logical import SchedulingDomain
+from agent.model.physical import Node
+from agent.model.values import CpuSet
+from agent.sample import Sample
+from collectors.proc_schedstat import Chain
+from collectors.sys_cpu import CpuTopology
+
+# Whose groups are those of arch/x86/kernel/smpboot.c and of drivers/base/arch_topology.c; other architectures have their own.
+_X86, _GENERIC = "x86_64", ("aarch64", "riscv64")
+
+Groups = Mapping[int, CpuSet]
+
+
+class Domain(NamedTuple):
+    name: str
+    cpus: CpuSet
+
+
+def scheduling_domains(
+    sample: Sample, online: CpuSet, nodes: tuple[Node, ...], balanced: tuple[CpuSet, ...] | None
+) -> tuple[SchedulingDomain, ...]:
+    """`balanced`: sets of CPUs that are balanced apart from each other; None where that is not known."""
+    if sample.schedstat is None or sample.schedstat.version is None:
+        derived = derive(sample, online, nodes, balanced)
+        return _ordered(
+            SchedulingDomain(domain.cpus, domain.name, CpuSet((cpu,)), origin="inferred")
+            for cpu, chain in derived.items()
+            for domain in chain
+        )
+    stated = [_named(sample, chain) for chain in sample.schedstat.chains]
+    if any(domain.name is None for chain in stated for domain in chain):
+        derived = derive(sample, online, nodes, balanced)
+        stated = [[_guessed(domain, derived) for domain in chain] for chain in stated]
+    return _ordered(domain for chain in stated for domain in chain)
+
+
+def _named(sample: Sample, chain: Chain) -> list[SchedulingDomain]:
+    """Before version 17 the list has sets and no names: debugfs has them, for one CPU of each chain."""
+    head = next(iter(chain.cpus))
+    debug = [entry for entry in (sample.sched_debug.domains if sample.sched_debug else ()) if entry.cpu == head]
+    if len(debug) != len(chain.domains):
+        return [SchedulingDomain(domain.cpus, domain.name, chain.cpus) for domain in chain.domains]
+    return [
+        SchedulingDomain(domain.cpus, domain.name or entry.name, chain.cpus, entry.flags)
+        for domain, entry in zip(chain.domains, debug, strict=True)
+    ]
+
+
+def _guessed(domain: SchedulingDomain, derived: Mapping[int, tuple[Domain, ...]]) -> SchedulingDomain:
+    """The name of the level that spans the same CPUs."""
+    chain = derived.get(next(iter(domain.members or ()), -1), ())
+    name = next((level.name for level in chain if level.cpus == domain.cpus), None)
+    return domain if domain.name or not name else replace(domain, name=name, name_origin="inferred")
+
+
+def _ordered(found: Iterable[SchedulingDomain]) -> tuple[SchedulingDomain, ...]:
+    """Each once, with all its members; the smallest first."""
+    merged: dict[tuple[str | None, CpuSet], SchedulingDomain] = {}
+    members: dict[tuple[str | None, CpuSet], CpuSet] = {}
+    for domain in found:
+        key = (domain.name, domain.cpus)
+        merged.setdefault(key, domain)
+        members[key] = members.get(key, CpuSet()) | (domain.members or CpuSet())
+    whole = [replace(domain, members=None if members[key] == domain.cpus else members[key]) for key, domain in merged.items()]
+    return tuple(sorted(whole, key=lambda domain: (len(domain.cpus), next(iter(domain.cpus), 0))))
+
+
+def derive(sample: Sample, online: CpuSet, nodes: tuple[Node, ...], balanced: tuple[CpuSet, ...] | None) -> dict[int, tuple[Domain, ...]]:
+    """Each CPU's domains, from the smallest up; nothing where they cannot be known."""
+    topology = {entry.cpu: entry for entry in (sample.cpus.topology if sample.cpus else ()) if entry.cpu in online}
+    by_node = _node_groups(online, nodes)
+    if balanced is None or by_node is None or len(topology) != len(online):
+        return {}
+    levels = _levels(sample, online, topology, by_node)
+    if levels is None or not all(_partition(groups, online) for _, groups in levels):
+        return {}
+    far = _far(nodes, by_node)
+    if far is None:
+        return {}
+    found = {}
+    for among in balanced:
+        for cpu in among & online:
+            chain = [Domain(name, groups[cpu]) for name, groups in levels]
+            found[cpu] = _cut((*chain, *far[by_node[cpu]]), among & online)
+    return found
+
+
+def _cut(chain: Iterable[Domain], among: CpuSet) -> tuple[Domain, ...]:
+    """build_sched_domains(): what a level spans holds what the level below it does, and the first to span all is the last."""
+    kept: list[Domain] = []
+    below = CpuSet()
+    for name, cpus in chain:
+        span = (cpus & among) | below
+        if len(span) > 1 and span != below:
+            kept.append(Domain(name, span))
+        below = span
+        if span == among:
+            break
+    return tuple(kept)
+
+
+def _partition(groups: Groups, online: CpuSet) -> bool:
+    """topology_span_sane(): a level's groups that meet must be equal, or no domain is built."""
+    distinct = set(groups.values())
+    return sum(map(len, distinct)) == len(online) and all(cpu in groups[cpu] for cpu in online)
+
+
+def _levels(sample: Sample, online: CpuSet, topology: Mapping[int, CpuTopology], by_node: Groups) -> list[tuple[str, Groups]] | None:
+    """SMT, CLS, MC and PKG (DIE before Linux 6.7), those that the kernel was built with."""
+    architecture = sample.kernel.architecture if sample.kernel else None
+    if architecture is None and sample.cpuinfo and "lm" in sample.cpuinfo.flags:
+        architecture = _X86
+    cores = {cpu: entry.core_cpus & online for cpu, entry in topology.items() if entry.core_cpus}
+    packages = {cpu: entry.package_cpus & online for cpu, entry in topology.items() if entry.package_cpus}
+    clusters = {cpu: entry.cluster_cpus & online for cpu, entry in topology.items() if entry.cluster_cpus}
+    caches = _last_caches(sample, online)
+    if len(cores) != len(online) or len(packages) != len(online) or len(clusters) not in (0, len(online)):
+        return None
+    if architecture == _X86 and len(caches) == len(online):
+        # topology_sane(): what is said to be shared between nodes is not believed.
+        shared: Groups = {cpu: caches[cpu] & by_node[cpu] for cpu in online}
+        # Where a package holds several nodes, no level is made of packages.
+        whole = not any(len({by_node[mate] for mate in package}) > 1 for package in set(packages.values()))
+    elif architecture in _GENERIC and len(caches) in (0, len(online)):
+        shared = {cpu: _smallest(by_node[cpu], packages[cpu], caches.get(cpu), clusters.get(cpu)) for cpu in online}
+        clusters = {cpu: cores[cpu] if shared[cpu] <= cluster else cluster for cpu, cluster in clusters.items()}
+        whole = True
+    else:
+        return None
+    options = sample.config.options if sample.config else None
+    levels: list[tuple[str, Groups, str]] = [
+        ("SMT", cores, "CONFIG_SCHED_SMT"),
+        ("CLS", clusters, "CONFIG_SCHED_CLUSTER"),
+        ("MC", shared, "CONFIG_SCHED_MC"),
+    ]
+    built = [(name, groups) for name, groups, option in levels if groups and (options is None or option in options)]
+    return [*built, ("PKG", by_node)] if whole else built
+
+
+def _smallest(node: CpuSet, package: CpuSet, cache: CpuSet | None, cluster: CpuSet | None) -> CpuSet:
+    """cpu_coregroup_mask(): the smallest of node, package and last-level cache, or the cluster that holds it."""
+    smallest = node
+    for inner in (package, cache):
+        if inner is not None and inner <= smallest:
+            smallest = inner
+    return cluster if cluster is not None and smallest <= cluster else smallest
+
+
+def _last_caches(sample: Sample, online: CpuSet) -> dict[int, CpuSet]:
+    """Who shares each CPU's last-level cache: the third level's, or whatever is the highest below it."""
+    found: dict[int, tuple[int, CpuSet]] = {}
+    for cache in sample.cpus.caches if sample.cpus else ():
+        if cache.shared is not None and cache.level <= 3 and cache.type != "Instruction":
+            cpus = cache.shared & online
+            for cpu in cpus:
+                if cache.level > found.get(cpu, (0, cpus))[0]:
+                    found[cpu] = (cache.level, cpus)
+    return {cpu: cpus for cpu, (_, cpus) in found.items()}
+
+
+def _node_groups(online: CpuSet, nodes: tuple[Node, ...]) -> Groups | None:
+    """The CPUs of each CPU's node, where every CPU is in one and only one."""
+    groups: dict[int, CpuSet] = {}
+    for node in nodes:
+        if node.cpus is None or any(cpu in groups for cpu in node.cpus):
+            return None
+        groups |= dict.fromkeys(node.cpus, node.cpus)
+    return groups if len(groups) == len(online) else None
+
+
+def _far(nodes: tuple[Node, ...], by_node: Groups) -> dict[CpuSet, tuple[Domain, ...]] | None:
+    """sched_init_numa(): a level for each distance between nodes with CPUs, which holds the nodes within it; NODE is the least."""
+    peopled = [node for node in nodes if node.cpus]
+    if len(peopled) < 2:
+        return {node.cpus or CpuSet(): () for node in peopled}
+    if not all(other.os_index in node.distances for node in peopled for other in peopled):
+        return None
+    least = min(node.distances[other.os_index] for node in peopled for other in peopled)
+    found: dict[CpuSet, tuple[Domain, ...]] = {}
+    for node in peopled:
+        within, chain = CpuSet(), []
+        # At distances that are not the node's own its set does not grow: such a domain would go.
+        for distance in sorted({node.distances[other.os_index] for other in peopled} | {least}):
+            near = [other.cpus for other in peopled if node.distances[other.os_index] == distance and other.cpus]
+            within = CpuSet.of_mask(within.mask | sum({cpus.mask for cpus in near}))
+            chain.append(Domain("NODE" if distance == least else "NUMA", within))
+        found[node.cpus or CpuSet()] = tuple(chain)
+    return found

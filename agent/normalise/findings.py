@@ -1,0 +1,238 @@
+"""What the placement of workloads means: each finding with the figures that it follows from, and what would change it.
+
+A rule that lacks a figure finds nothing: it never takes what is not known for good or bad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from agent.model.finding import Finding
+from agent.model.host import Identity
+from agent.model.logical import Logical
+from agent.model.physical import Physical
+from agent.model.values import CpuSet
+from agent.model.workload import VCpu, Workload
+
+REMOTE_RATIO = 0.1
+"""Share of a workload's memory on nodes without its CPUs from which on it is worth a look."""
+STEAL_RATIO = 0.01
+"""Share of this guest's time since boot that its hypervisor gave to others, from which on measured run times mislead."""
+
+
+def findings(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical, identity: Identity) -> tuple[Finding, ...]:
+    here = [workload for workload in workloads if not (workload.guest and workload.guest.elsewhere)]
+    wanted = _in_several(workload.placement.allowed_cpus for workload in here)
+    return (
+        *(finding for workload in here for finding in _machine(workload, wanted, hardware)),
+        *(finding for workload in here for finding in _memory(workload)),
+        *(finding for workload in here for finding in _statements(workload)),
+        *_inside(kernel, identity),
+    )
+
+
+def _machine(workload: Workload, wanted: CpuSet | None, hardware: Physical) -> Iterator[Finding]:
+    vcpus = [vcpu for vcpu in workload.vcpus if _affinity(vcpu) is not None]
+    if workload.paradigm != "virtualization" or not vcpus or not hardware.cpus.online:
+        return
+    yield from _pinning(workload, vcpus, wanted)
+    yield from _one_core(workload, vcpus, hardware)
+    yield from _across(workload, vcpus, hardware)
+    yield from _apart(workload, vcpus, hardware)
+    yield from _topology(workload, vcpus, hardware)
+    yield from _emulator(workload, vcpus)
+    yield from _drift(workload, hardware.cpus.online)
+
+
+def _affinity(vcpu: VCpu) -> CpuSet | None:
+    """What libvirt says; of a machine that it does not know, what is in force."""
+    return vcpu.affinity if vcpu.affinity is not None else vcpu.thread.allowed_cpus if vcpu.thread else None
+
+
+def _pins(vcpus: Iterable[VCpu]) -> str:
+    return ", ".join(f"vCPU {vcpu.number} on {_affinity(vcpu)}" for vcpu in vcpus)
+
+
+def _in_several(sets: Iterable[CpuSet | None]) -> CpuSet | None:
+    """The CPUs that more than one of these sets holds; None where one of them is not known."""
+    once, more = CpuSet(), CpuSet()
+    for cpus in sets:
+        if cpus is None:
+            return None
+        more |= once & cpus
+        once |= cpus
+    return more
+
+
+def _pinning(workload: Workload, vcpus: list[VCpu], wanted: CpuSet | None) -> Iterator[Finding]:
+    """`wanted`: the CPUs that several workloads may use."""
+    floating = [vcpu for vcpu in vcpus if vcpu.pinned is False]
+    pinned = [vcpu for vcpu in vcpus if vcpu.pinned]
+    if floating:
+        text = f"{_numbers(floating)} of {len(workload.vcpus)} may run on every CPU of the host"
+        yield Finding("vcpus_float", workload.id, text, _pins(floating), "virsh vcpupin, or <vcpupin> in its <cputune>")
+    if not pinned:
+        return
+    # Where not all workloads are known, none is known to be alone.
+    crowded = _in_several(_affinity(vcpu) for vcpu in workload.vcpus)
+    counted = workload.placement.sharing_workloads is not None and wanted is not None and crowded is not None
+    busy = (wanted or CpuSet()) | (crowded or CpuSet())
+    alone = [vcpu for vcpu in pinned if counted and not (_affinity(vcpu) or CpuSet()) & busy]
+    if alone:
+        text = f"{_numbers(alone)} of {len(workload.vcpus)} have CPUs that no other vCPU or workload is bound to"
+        yield Finding("vcpus_pinned_exclusively", workload.id, text, _pins(alone))
+    rest = [vcpu for vcpu in pinned if vcpu not in alone]
+    if rest:
+        text = f"{_numbers(rest)} of {len(workload.vcpus)} are pinned" + (" to CPUs that others may use" if counted else "")
+        yield Finding("vcpus_pinned", workload.id, text, _pins(rest))
+
+
+def _one_core(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterator[Finding]:
+    """vCPUs that can run nowhere but on one core's threads, though the guest takes them for cores of their own."""
+    guest = workload.guest
+    crowded = []
+    for core in hardware.cores:
+        bound = [vcpu for vcpu in vcpus if (cpus := _affinity(vcpu)) and cpus <= core.cpus]
+        if len(bound) > 1:
+            crowded.append((core, bound))
+    if not crowded or (guest is not None and guest.threads is not None and guest.threads > 1):
+        return
+    text = "; ".join(f"{_numbers(bound)} share the core of CPUs {core.cpus}" for core, bound in crowded)
+    yield Finding(
+        "vcpus_on_one_core", workload.id, text, _pins(vcpu for _, bound in crowded for vcpu in bound), "pin each vCPU to a core of its own"
+    )
+
+
+def _across(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterator[Finding]:
+    """Pinned vCPUs on CPUs of several nodes, in a guest that is shown one."""
+    guest = workload.guest
+    cells = guest.numa_cells if guest else None
+    if any(node.cpus is None for node in hardware.nodes) or not all(vcpu.pinned for vcpu in vcpus) or (cells or 1) > 1:
+        return
+    spans = {node.os_index: [vcpu for vcpu in vcpus if node.cpus and (_affinity(vcpu) or CpuSet()) & node.cpus] for node in hardware.nodes}
+    used = {node: there for node, there in spans.items() if there}
+    if len(used) > 1:
+        text = f"its pinned vCPUs lie on nodes {CpuSet(used)}, and the guest is shown one"
+        evidence = "; ".join(f"node {node}: {_numbers(there)}" for node, there in used.items())
+        yield Finding("vcpus_across_nodes", workload.id, text, evidence, "pin to one node, or show the guest its nodes (<numa> in <cpu>)")
+
+
+def _apart(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterator[Finding]:
+    isolated, online = hardware.cpus.isolated, hardware.cpus.online
+    on_isolated = [vcpu for vcpu in vcpus if isolated and (_affinity(vcpu) or CpuSet()) & isolated and vcpu.pinned]
+    if on_isolated and isolated:
+        several = [vcpu for vcpu in on_isolated if len((_affinity(vcpu) or CpuSet()) & isolated) > 1]
+        text = f"{_numbers(on_isolated)} are pinned to isolated CPUs, among which nobody balances"
+        remedy = "one CPU for each of these vCPUs: where several are allowed, it stays on the first" if several else None
+        yield Finding("pins_on_isolated_cpus", workload.id, text, f"isolated CPUs {isolated}; {_pins(on_isolated)}", remedy)
+    present = hardware.cpus.present or online
+    tuned = workload.guest.tuning.vcpu_pins if workload.guest and workload.guest.tuning else {}
+    off = {number: cpus - online for number, cpus in tuned.items() if cpus - online}
+    if off:
+        text = "vCPUs are pinned to CPUs that are not online"
+        evidence = ", ".join(f"vCPU {number} on {cpus}" for number, cpus in off.items())
+        yield Finding(
+            "pins_on_offline_cpus", workload.id, text, f"{evidence}; present {present}, online {online}", "bring them online, or pin anew"
+        )
+
+
+def _topology(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterator[Finding]:
+    """Guest threads of one core are neighbours by number (QEMU counts threads first): pinned, they belong on one core of the host."""
+    guest = workload.guest
+    threads = guest.threads if guest else None
+    if not threads or threads < 2 or not all(vcpu.pinned for vcpu in vcpus):
+        return
+    cores = {cpu: index for index, core in enumerate(hardware.cores) for cpu in core.cpus}
+    wrong = []
+    for first in range(0, len(vcpus), threads):
+        together = [vcpu for vcpu in vcpus if first <= vcpu.number < first + threads]
+        places = {cores.get(cpu) for vcpu in together for cpu in _affinity(vcpu) or ()}
+        if len(places - {None}) > 1:
+            wrong.append(together)
+    if wrong:
+        text = f"the guest takes {'; '.join(_numbers(one) for one in wrong)} for threads of one core, and they are pinned to several"
+        evidence = f"{threads} threads a core in the guest; {_pins(vcpu for one in wrong for vcpu in one)}"
+        yield Finding(
+            "topology_contradicts_pins", workload.id, text, evidence, "pin the threads of a guest's core to those of a host's core"
+        )
+
+
+def _emulator(workload: Workload, vcpus: list[VCpu]) -> Iterator[Finding]:
+    emulator = workload.guest.emulator_affinity if workload.guest else None
+    if emulator is None or not all(vcpu.pinned for vcpu in vcpus):
+        return
+    beside = [vcpu for vcpu in vcpus if emulator & (_affinity(vcpu) or CpuSet())]
+    if beside:
+        text = f"the emulator's threads may run where {_numbers(beside)} are pinned"
+        yield Finding(
+            "emulator_on_vcpu_cpus", workload.id, text, f"emulator on {emulator}; {_pins(beside)}", "virsh emulatorpin, elsewhere"
+        )
+
+
+def _drift(workload: Workload, online: CpuSet) -> Iterator[Finding]:
+    """What libvirt says and what is in force differ: somebody moved the threads behind its back, or a CPU went away."""
+    guest = workload.guest
+    pairs = [(f"vCPU {vcpu.number}", vcpu.affinity, vcpu.thread.allowed_cpus) for vcpu in workload.vcpus if vcpu.thread]
+    for thread in workload.threads:
+        if thread.tid == workload.pid and guest:
+            pairs.append(("emulator", guest.emulator_affinity, thread.allowed_cpus))
+        elif thread.role == "iothread" and guest and guest.tuning:
+            number = (thread.name or "").removeprefix("IO iothread")
+            wanted = guest.tuning.iothread_pins.get(int(number)) if number.isdecimal() else None
+            pairs.append((f"iothread {number}", wanted, thread.allowed_cpus))
+    moved = [(name, told, real) for name, told, real in pairs if told is not None and real is not None and told & online != real & online]
+    if moved:
+        text = f"the kernel does not run {', '.join(name for name, _, _ in moved)} where libvirt says"
+        evidence = ", ".join(f"{name}: libvirt {told}, in force {real}" for name, told, real in moved)
+        yield Finding("affinity_drift", workload.id, text, evidence, "pin again with virsh, and see who else sets affinities")
+
+
+def _memory(workload: Workload) -> Iterator[Finding]:
+    place = workload.placement
+    if place.remote_memory_ratio is not None and place.remote_memory_ratio >= REMOTE_RATIO:
+        text = f"{place.remote_memory_ratio:.0%} of its memory lies on nodes that have none of its CPUs"
+        where = ", ".join(f"node {node}: {size >> 20} MiB" for node, size in sorted(place.memory_by_node.items()))
+        remedy = "numatune or cpuset.mems to the nodes of its CPUs, or move it (migratepages)"
+        yield Finding("memory_remote", workload.id, text, f"CPUs {place.allowed_cpus} of nodes {place.nodes_spanned}; {where}", remedy)
+
+
+def _statements(workload: Workload) -> Iterator[Finding]:
+    """What its embedder states and the kernel shows otherwise; that a guest has grown since it was last looked at is in order."""
+    every = [(one, memory) for memory in workload.memories for one in memory.stated]
+    wrong = [(one, memory) for one, memory in every if one.mismatch in _CONTRADICTED]
+    lost = [one for one in (workload.published.elsewhere if workload.published else ()) if one.mismatch]
+    if not wrong and not lost:
+        return
+    text = f"{len(wrong) + len(lost)} of {len(every) + len(lost)} memories are not as its embedder states"
+    shown = [
+        f"{one.instance!r}: {_CONTRADICTED[one.mismatch or '']} ({one.size_bytes} bytes stated, {memory.size_bytes} at {memory.base})"
+        for one, memory in wrong
+    ]
+    shown += [f"{one.instance!r}: no memory begins at {one.base}" for one in lost]
+    more = f", and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    remedy = "Slot.update after each call of a guest, Slot.withdraw with its instance; else the table is forged"
+    yield Finding("statement_mismatch", workload.id, text, "; ".join(shown[:_SHOWN]) + more, remedy)
+
+
+_CONTRADICTED = {"ahead": "smaller than stated", "beyond": "larger than its declared maximum"}
+_SHOWN = 4
+
+
+def _inside(kernel: Logical, identity: Identity) -> Iterator[Finding]:
+    """This host is itself a guest: what that does to figures about it."""
+    if identity.virtualization is None or identity.virtualization.kind != "guest":
+        return
+    guest = identity.virtualization
+    text = "this host is itself a guest: its cores, caches, nodes and their distances are what its hypervisor shows it"
+    yield Finding("topology_here", None, text, f"guest of {guest.hypervisor or 'a hypervisor'}, by {guest.evidence}")
+    stolen = [time.steal_seconds for time in kernel.cpu.times]
+    known = [seconds for seconds in stolen if seconds is not None]
+    wanted = sum(time.busy_seconds for time in kernel.cpu.times)
+    if wanted and len(known) == len(stolen) and sum(known) / wanted >= STEAL_RATIO:
+        text = "this host's own hypervisor lets its CPUs wait: its run times hold time in which nothing ran, its delays are too low"
+        yield Finding("steal_here", None, text, f"steal is {sum(known) / wanted:.1%} of what its CPUs wanted since boot (/proc/stat)")
+
+
+def _numbers(vcpus: list[VCpu]) -> str:
+    numbers = CpuSet(vcpu.number for vcpu in vcpus)
+    return f"vCPU{'s' if len(numbers) > 1 else ''} {numbers}"

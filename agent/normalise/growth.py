@@ -1,0 +1,79 @@
+"""What bounds the growth of a process' linear memories, and which of it leaves the least room."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from agent.model.sandbox import Bound, BoundName, Growth, LinearMemory
+from agent.model.values import Limit, Origin
+from agent.model.workload import Memory
+from agent.normalise.groups import Tree
+from agent.sample import Sample
+from collectors import proc_task
+from collectors.wasm_maps import WasmProcess
+
+# Only a process whose memories are all in a pool has slots to fill.
+_OWED = {"declared_maxima", "cgroup_memory", "process_data"}
+_ADDRESSES = 1 << 47
+
+
+def growth(
+    sample: Sample, tree: Tree, process: WasmProcess, live: proc_task.TaskGroup, named: tuple[LinearMemory, ...], around: Memory
+) -> Growth:
+    bounds = (*_declared(named), *_slots(process), *_group(tree, around), *_process(sample, live))
+    room = {bound.name: bound.room_bytes for bound in bounds if bound.name != "process_address_space" and bound.room_bytes is not None}
+    if not room.keys() >= _OWED:
+        return Growth(bounds)
+    least, name = min((limit, name) for name, limit in room.items())
+    return Growth(bounds, None if least.unlimited else name)
+
+
+def _declared(named: tuple[LinearMemory, ...]) -> Iterator[Bound]:
+    """Of a memory that is larger than it was declared to be, or has a maximum that no process has addresses for, nothing is believed."""
+    ends = []
+    for memory in named:
+        maxima = [one.maximum_pages * one.page_bytes for one in memory.stated if one.maximum_pages is not None]
+        if not maxima or not memory.size_bytes <= min(maxima) <= _ADDRESSES:
+            return
+        ends.append(min(maxima))
+    yield _sum("declared_maxima", ends, [memory.size_bytes for memory in named], "configured")
+
+
+def _slots(process: WasmProcess) -> Iterator[Bound]:
+    ends = [
+        memory.reserved_bytes - memory.guard_bytes
+        for memory in process.memories
+        if memory.pooled and memory.guard_bytes is not None and memory.confidence == "high"
+    ]
+    if len(ends) == len(process.memories):
+        yield _sum("pool_slots", ends, [memory.size_bytes for memory in process.memories], "inferred")
+
+
+def _sum(name: BoundName, ends: list[int], sizes: list[int], origin: Origin) -> Bound:
+    return Bound(name, Limit(sum(ends)), Limit(sum(ends) - sum(sizes)), origin=origin)
+
+
+def _group(tree: Tree, around: Memory) -> Iterator[Bound]:
+    limit = around.limit_bytes
+    if limit is None:
+        return
+    setter = tree.groups.get(around.limited_by or "")
+    charged = setter.memory.current_bytes if setter and setter.memory else None
+    yield Bound("cgroup_memory", limit, _room(limit, charged), around.limited_by)
+
+
+def _process(sample: Sample, live: proc_task.TaskGroup) -> Iterator[Bound]:
+    limits = (sample.limits or {}).get(live.pid)
+    if limits is None:
+        return
+    if limits.data is not None:
+        yield Bound("process_data", limits.data, _room(limits.data, live.data_bytes), "RLIMIT_DATA")
+    if limits.address_space is not None:
+        yield Bound("process_address_space", limits.address_space, _room(limits.address_space, live.virtual_bytes), "RLIMIT_AS")
+
+
+def _room(limit: Limit, used: int | None) -> Limit | None:
+    if limit.unlimited:
+        return Limit(math.inf)
+    return None if used is None else Limit(max(0.0, limit - used))

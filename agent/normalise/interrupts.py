@@ -1,0 +1,34 @@
+"""Routes of interrupts: /proc/interrupts, /proc/irq and the devices that raise them."""
+
+from __future__ import annotations
+
+from agent.model.channels import IrqRoute
+from agent.model.values import CpuSet
+from agent.sample import Sample
+
+
+def irq_routes(sample: Sample) -> tuple[IrqRoute, ...]:
+    """One for each interrupt with a number, in the kernel's order."""
+    lines = sample.interrupts
+    if lines is None:
+        return ()
+    affinities = {affinity.irq: affinity for affinity in sample.affinities or ()}
+    devices = {irq: device.address for device in sample.pci or () for irq in device.irqs}
+    cpus = tuple(lines.cpus)
+    routes = []
+    for line in lines.lines:
+        if not line.is_irq:
+            continue
+        irq = int(line.name)
+        affinity = affinities.get(irq)
+        routes.append(
+            IrqRoute(
+                irq,
+                devices.get(irq),
+                affinity.allowed if affinity else None,
+                affinity.effective if affinity else None,
+                CpuSet(cpu for cpu, count in zip(cpus, line.counts, strict=True) if count),
+                sum(line.counts),
+            )
+        )
+    return tuple(routes)

@@ -1,0 +1,97 @@
+"""The kernel's memory: zones and how broken up they are, policies, what was promised, merged, compressed and swapped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
+
+from agent.model.logical import Ksm, Memory, MemoryPolicy, Overcommit, Swap, Thp, Zone, Zram, Zswap
+from agent.model.physical import HugePages
+from agent.model.values import Fact
+from agent.sample import Sample
+
+R = TypeVar("R", bound=Fact)
+
+_VMSTAT = (
+    *("allocstall", "balloon_", "compact_", "htlb_", "ksm_", "kswapd_", "nr_", "numa_", "oom_", "pageoutrun", "pgalloc_", "pgdemote"),
+    *("pgfault", "pgfree", "pgmajfault", "pgmigrate_", "pgpromote", "pgscan", "pgsteal", "pswp", "slabs_scanned", "swap_ra", "thp_"),
+    *("unevictable_", "workingset_", "zswp"),
+)
+
+_OVERCOMMIT: dict[int, Literal["heuristic", "always", "never"]] = {0: "heuristic", 1: "always", 2: "never"}
+
+
+def memory(sample: Sample) -> Memory:
+    files, pools, mm, vm = sample.memory, sample.pools or (), sample.policy, sample.vm
+    meminfo = files.meminfo_bytes if files else {}
+    zswap: dict[str, Any] = _fields(mm.zswap) if mm else {}
+    zswap |= {name: meminfo[key] for name, key in (("pool_bytes", "Zswap"), ("stored_bytes", "Zswapped")) if key in meminfo}
+    policy = (_fields(vm) if vm else {}) | ({name: getattr(mm, name) for name in ("demotion_enabled", "interleave_weights")} if mm else {})
+    return Memory(
+        meminfo_bytes=meminfo,
+        zones=_zones(sample),
+        vmstat={name: value for name, value in files.vmstat.items() if name.startswith(_VMSTAT)} if files else {},
+        hugepages=tuple(
+            HugePages(pool.page_bytes, pool.total, pool.free, pool.surplus, pool.overcommit, pool.reserved)
+            for pool in pools
+            if pool.node is None
+        ),
+        policy=_known(MemoryPolicy(**policy)),
+        overcommit=_known(_overcommit(sample, meminfo)),
+        thp=_known(Thp(**_fields(mm.thp))) if mm else None,
+        ksm=_known(Ksm(**_fields(mm.ksm))) if mm else None,
+        zswap=_known(Zswap(**zswap)),
+        swaps=None if sample.swaps is None else tuple(Swap(**_fields(swap)) for swap in sample.swaps),
+        zram=None if sample.zram is None else tuple(Zram(**_fields(device)) for device in sample.zram),
+    )
+
+
+def _zones(sample: Sample) -> tuple[Zone, ...]:
+    if sample.memory is None:
+        return ()
+    blocks = {(buddy.node, buddy.zone): buddy.blocks for buddy in sample.memory.buddies}
+    return tuple(
+        Zone(
+            zone.node,
+            zone.name,
+            zone.free_pages,
+            zone.min_pages,
+            zone.low_pages,
+            zone.high_pages,
+            zone.present_pages,
+            zone.managed_pages,
+            blocks.get((zone.node, zone.name), ()),
+            unusable(blocks.get((zone.node, zone.name), ())),
+        )
+        for zone in sample.memory.zones
+    )
+
+
+def unusable(blocks: Sequence[int]) -> tuple[float, ...]:
+    """For each order the share of free pages that lie in smaller blocks, in thousandths as in the kernel, where no free page is 1."""
+    pages = [count << order for order, count in enumerate(blocks)]
+    free, below, found = sum(pages), 0, []
+    for size in pages:
+        found.append(below * 1000 // free / 1000 if free else 1.0)
+        below += size
+    return tuple(found)
+
+
+def _overcommit(sample: Sample, meminfo: dict[str, int]) -> Overcommit:
+    limit, committed = meminfo.get("CommitLimit"), meminfo.get("Committed_AS")
+    mode = sample.vm.overcommit_memory if sample.vm else None
+    return Overcommit(
+        _OVERCOMMIT.get(mode) if mode is not None else None,
+        limit,
+        committed,
+        round(committed / limit, 4) if committed is not None and limit else None,
+    )
+
+
+def _known(record: R) -> R | None:
+    return None if record == type(record)() else record
+
+
+def _fields(record: Fact) -> dict[str, Any]:
+    """For a model's record of the same fields."""
+    return {name: getattr(record, name) for name in record.__struct_fields__}

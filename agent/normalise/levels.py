@@ -1,0 +1,81 @@
+"""Dies, clusters, books and drawers: the levels between threads and the machine that some machines have.
+
+What is no level of its own, as hwloc has it (hwloc/topology-linux.c, look_sysfscpu; "merging" in its documentation of I/O and groups):
+- a die whose number the kernel does not know (ARM and RISC-V: -1, each CPU its own die);
+- a die that is its whole package, or one core;
+- a cluster that is a core, a cache of any level, a die or a package;
+- a book that is one package; a drawer that is one book or one package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from agent.model.physical import Assembly, Cache, Core, Group, Package
+from agent.model.values import CpuSet
+from agent.normalise.cores import known, partition
+from collectors.sys_cpu import CpuTopology
+
+
+def dies(
+    topology: dict[int, CpuTopology], online: CpuSet, packages: tuple[Package, ...], cores: tuple[Core, ...], package_of: dict[int, int]
+) -> tuple[Group, ...]:
+    trivial = {package.cpus for package in packages} | {core.cpus for core in cores}
+    said = {cpu: entry.die_cpus for cpu, entry in topology.items() if entry.die_cpus and known(entry.die_id) is not None}
+    return _groups(
+        _apart(said, online, packages, package_of) - trivial, package_of, lambda cpu: topology[cpu].die_id if cpu in topology else None
+    )
+
+
+def clusters(
+    topology: dict[int, CpuTopology],
+    online: CpuSet,
+    packages: tuple[Package, ...],
+    dies: tuple[Group, ...],
+    cores: tuple[Core, ...],
+    caches: tuple[Cache, ...],
+    package_of: dict[int, int],
+) -> tuple[Group, ...]:
+    trivial = {entry.cpus for level in (packages, dies, cores) for entry in level}
+    trivial |= {cache.cpus for cache in caches}
+    said = {cpu: entry.cluster_cpus for cpu, entry in topology.items() if entry.cluster_cpus and known(entry.cluster_id) is not None}
+    return _groups(
+        _apart(said, online, packages, package_of) - trivial, package_of, lambda cpu: topology[cpu].cluster_id if cpu in topology else None
+    )
+
+
+def assemblies(
+    topology: dict[int, CpuTopology], online: CpuSet, packages: tuple[Package, ...]
+) -> tuple[tuple[Assembly, ...], tuple[Assembly, ...]]:
+    """Drawers and books."""
+    trivial = {package.cpus for package in packages}
+    books = {entry.book_cpus & online: entry.book_id for entry in topology.values() if entry.book_cpus}
+    drawers = {entry.drawer_cpus & online: entry.drawer_id for entry in topology.values() if entry.drawer_cpus}
+    return _assembled(drawers, trivial | books.keys()), _assembled(books, trivial)
+
+
+def _assembled(sets: dict[CpuSet, int | None], trivial: set[CpuSet]) -> tuple[Assembly, ...]:
+    found = [Assembly(cpus, known(number)) for cpus, number in sets.items() if cpus and cpus not in trivial]
+    return tuple(sorted(found, key=lambda entry: next(iter(entry.cpus))))
+
+
+def _apart(said: dict[int, CpuSet], online: CpuSet, packages: tuple[Package, ...], package_of: dict[int, int]) -> set[CpuSet]:
+    """The sets that CPUs say they are in. Each is in one package and no two overlap, whatever a broken table says."""
+    inside = {cpu: cpus & packages[package_of[cpu]].cpus for cpu, cpus in said.items()}
+    return {group for group in partition(online, inside.get) if any(cpu in inside for cpu in group)} if inside else set()
+
+
+def _groups(sets: set[CpuSet], package_of: dict[int, int], number: Callable[[int], int | None]) -> tuple[Group, ...]:
+    found = []
+    for cpus in sorted(sets, key=lambda cpus: next(iter(cpus), 0)):
+        if cpus:
+            lead = next(iter(cpus))
+            found.append(Group(cpus, package_of[lead], number(lead)))
+    return tuple(found)
+
+
+def with_dies(packages: tuple[Package, ...], dies: tuple[Group, ...]) -> tuple[Package, ...]:
+    inside = ((package, tuple(die.cpus for die in dies if die.cpus <= package.cpus)) for package in packages)
+    return tuple(replace(package, dies=its) if its else package for package, its in inside)

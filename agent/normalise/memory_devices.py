@@ -1,0 +1,291 @@
+"""DIMM -> channel -> node, with who says so. Firmware lists devices, drivers list channels, the kernel lists nodes: no source has all.
+
+A DIMM's channel is what the driver of its controller says where labels agree, else what firmware wrote on the board in words that mean
+one thing only. Its node follows from addresses, else from the socket in its name, and never from two that disagree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
+
+from msgspec.structs import replace
+
+from agent.model.channels import Dimm, EdacDimm, Evidence, MemoryChannel, MemoryController
+from agent.model.physical import Memory, Node, Package
+from agent.sample import Sample
+from collectors.smbios import AddressRange, MemoryDevice, Smbios
+
+T = TypeVar("T")
+
+# "P1-DIMMA1", "CPU0_DIMM_B2", "P0_Node1_Channel0_Dimm0", "Controller1-ChannelA-DIMM0". A letter without the word "channel" is one to some
+# makers and a socket to others (Dell's DIMM A1 is the first place of CPU 1): it counts only behind a socket. Gigabyte has DIMM_P0_A0.
+_PLACE = re.compile(r"(?<![A-Z])(CPU|PROC|SOCKET|P|NODE|DIE|CONTROLLER|I?MC|BRANCH)[ _#-]?(\d{1,3})(?!\d)")
+_SOCKETS = ("CPU", "PROC", "SOCKET", "P")
+_CHANNEL = re.compile(r"(?<![A-Z])CH(?:AN(?:NEL)?)?[ _#-]?([A-Z]|\d{1,3})(?![A-Z0-9])")
+_LETTER = re.compile(r"DIMM[ _]?([A-OQ-Z])\d{0,2}(?![A-Z0-9])")
+_PLACES_PER_CHANNEL = 3  # no board of DDR3 or later has more
+# Devices that share the channels of main memory, but are not what its bandwidth is made of.
+_PERSISTENT = ("Logical non-volatile device", "Intel Optane persistent memory", "NVDIMM-F", "NVDIMM-P")
+
+
+class Wiring(NamedTuple):
+    """What a board's name for a place says: its socket, in one of the board's numberings, and its channel."""
+
+    socket: tuple[str, int] | None
+    channel: str | None
+
+
+def memory_devices(sample: Sample, memory: Memory, nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> Memory:
+    firmware = sample.smbios
+    others = {array.handle for array in firmware.arrays if not array.system_memory} if firmware else set()
+    devices = {slot: device for slot, device in enumerate(firmware.devices) if device.array not in others} if firmware else {}
+    controllers = _controllers(sample, devices)
+    wirings = _wirings(devices)
+    stated = {dimm.slot: dimm.channel for controller in controllers for dimm in controller.dimms if dimm.channel}
+    where = _nodes(sample, firmware or Smbios(), wirings, nodes, packages)
+    corrections = {array.handle: array.error_correction for array in firmware.arrays} if firmware else {}
+    dimms = tuple(
+        _dimm(slot, device, corrections.get(device.array), _channel(stated.get(slot), wirings[slot]), where(slot, device))
+        for slot, device in devices.items()
+    )
+    channels = _channels(controllers, dimms)
+    return replace(
+        memory,
+        installed_bytes=_sum(dimm.size_bytes for dimm in dimms),
+        dimms=dimms,
+        controllers=controllers,
+        channels=channels,
+        theoretical_bandwidth_bytes_per_second=_sum(channel.bandwidth_bytes_per_second for channel in channels),
+    )
+
+
+def _dimm(
+    slot: int, device: MemoryDevice, correction: str | None, channel: tuple[str, Evidence] | None, node: tuple[int, str] | None
+) -> Dimm:
+    if device.size_bytes == 0:
+        channel = node = None
+    return Dimm(
+        slot=slot,
+        handle=f"0x{device.handle:04x}",
+        locator=device.locator,
+        bank=device.bank,
+        size_bytes=device.size_bytes,
+        type=device.type,
+        form=device.form,
+        technology=device.technology,
+        manufacturer=device.manufacturer,
+        part_number=device.part_number,
+        rated_mts=device.rated_mts,
+        configured_mts=device.configured_mts,
+        total_width_bits=device.total_width_bits,
+        data_width_bits=device.data_width_bits,
+        ranks=device.ranks,
+        minimum_millivolts=device.minimum_mv,
+        maximum_millivolts=device.maximum_mv,
+        configured_millivolts=device.configured_mv,
+        error_correction=correction,
+        channel=channel[0] if channel else None,
+        channel_origin=channel[1] if channel else None,
+        node=node[0] if node else None,
+        node_origin="inferred" if node else None,
+        node_evidence=node[1] if node else None,
+    )
+
+
+def _controllers(sample: Sample, devices: dict[int, MemoryDevice]) -> tuple[MemoryController, ...]:
+    slots = _labels(devices)
+    return tuple(
+        MemoryController(
+            controller.os_index,
+            controller.name,
+            controller.size_bytes,
+            controller.ce_count,
+            controller.ue_count,
+            controller.ce_noinfo_count,
+            controller.ue_noinfo_count,
+            tuple(
+                EdacDimm(
+                    dimm.name,
+                    dimm.label,
+                    " ".join(f"{layer} {number}" for layer, number in dimm.location.items()) or None,
+                    _edac_channel(controller.os_index, dimm.location),
+                    dimm.size_bytes,
+                    dimm.mem_type,
+                    dimm.edac_mode,
+                    dimm.ce_count,
+                    dimm.ue_count,
+                    slots.get(dimm.label or ""),
+                )
+                for dimm in controller.dimms
+            ),
+        )
+        for controller in sample.edac or ()
+    )
+
+
+def _edac_channel(controller: int, location: dict[str, int]) -> str | None:
+    """Drivers for firmware-first errors have one layer, "memory", and no channels."""
+    if "channel" not in location:
+        return None
+    branch = f" branch {location['branch']}" if "branch" in location else ""
+    return f"mc{controller}{branch} channel {location['channel']}"
+
+
+def _labels(devices: dict[int, MemoryDevice]) -> dict[str, int]:
+    """What EDAC may call a device, where only one is called so: its locator, alone or behind its bank (drivers/firmware/dmi_scan.c)."""
+    names: dict[str, set[int]] = {}
+    for slot, device in devices.items():
+        if device.locator:
+            for name in {device.locator, *((f"{device.bank} {device.locator}", f"{device.locator} {device.bank}") if device.bank else ())}:
+                names.setdefault(name, set()).add(slot)
+    return {name: next(iter(slots)) for name, slots in names.items() if len(slots) == 1}
+
+
+def _wirings(devices: dict[int, MemoryDevice]) -> dict[int, Wiring]:
+    """Channels only where no name stands for more places than a channel can have: such a name leaves something out."""
+    found = {slot: _wiring(device) for slot, device in devices.items()}
+    places = Counter(wiring.channel for wiring in found.values() if wiring.channel)
+    trusted = not places or max(places.values()) <= _PLACES_PER_CHANNEL
+    return found if trusted else {slot: wiring._replace(channel=None) for slot, wiring in found.items()}
+
+
+def _wiring(device: MemoryDevice) -> Wiring:
+    text = f"{device.bank or ''} {device.locator or ''}".upper()
+    around = sorted(set(_PLACE.findall(text)))
+    # CPU1 may be P0: each word has a numbering of its own.
+    numbers = ((word, _one(int(number) for kind, number in around if kind == word)) for word in _SOCKETS)
+    socket = next(((word, number) for word, number in numbers if number is not None), None)
+    channel = _one(_CHANNEL.findall(text)) or (_one(_LETTER.findall(text)) if socket else None)
+    name = " ".join(f"{kind}{number}" for kind, number in around)
+    return Wiring(socket, f"{name} channel {channel}".strip() if channel else None)
+
+
+def _channel(stated: str | None, wiring: Wiring) -> tuple[str, Evidence] | None:
+    if stated is not None:
+        return stated, "edac"
+    return None if wiring.channel is None else (wiring.channel, "inferred")
+
+
+def _nodes(
+    sample: Sample, firmware: Smbios, wirings: dict[int, Wiring], nodes: tuple[Node, ...], packages: tuple[Package, ...]
+) -> Callable[[int, MemoryDevice], tuple[int, str] | None]:
+    """The node of a device, and what says so. The next evidence is asked only where the one before it is there and decides nothing."""
+    spans = _spans(sample, nodes)
+    sockets = _by_socket(wirings, nodes, packages)
+    by_device, by_array = _by_owner(firmware.device_ranges), _by_owner(firmware.array_ranges)
+
+    def where(slot: int, device: MemoryDevice) -> tuple[int, str] | None:
+        if _persistent(device):
+            # It may share the array and the socket, but is memory of another node, or a disk.
+            return None
+        ranges = (("SMBIOS type 20 addresses", by_device.get(device.handle)), ("SMBIOS type 19 addresses", by_array.get(device.array)))
+        for evidence, its in ranges:
+            if its and not spans:
+                return None
+            near = {node for found in its or () for node, start, end in spans if found.start < end and start < found.end}
+            if len(near) == 1:
+                return near.pop(), evidence
+        node = sockets.get(wirings[slot].socket)
+        return None if node is None else (node, "socket in its locator")
+
+    return where
+
+
+def _by_owner(ranges: tuple[AddressRange, ...]) -> dict[int, list[AddressRange]]:
+    found: dict[int, list[AddressRange]] = {}
+    for its in ranges:
+        found.setdefault(its.owner, []).append(its)
+    return found
+
+
+def _spans(sample: Sample, nodes: tuple[Node, ...]) -> list[tuple[int, int, int]]:
+    """Node, first physical address, end, of every zone; nothing where a zone that has pages does not say where it begins.
+
+    A device's addresses may touch two nodes' spans, which may overlap: then they decide nothing.
+    """
+    memory = sample.memory
+    spans = []
+    for zone in memory.zones if memory else ():
+        if zone.spanned_pages == 0:
+            continue
+        page = memory.page_bytes if memory else None
+        if zone.start_page is None or zone.spanned_pages is None or page is None:
+            return []
+        spans.append((zone.node, zone.start_page * page, (zone.start_page + zone.spanned_pages) * page))
+    with_memory = {node.os_index for node in nodes if node.memory_bytes != 0}
+    return spans if with_memory <= {node for node, _, _ in spans} else []
+
+
+def _by_socket(wirings: dict[int, Wiring], nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> dict[tuple[str, int] | None, int]:
+    """The node of each socket that the board's names number, where sockets are as many as packages and each has one node.
+
+    Boards count sockets from 0 or from 1; empty places are listed, too, so the numbers are complete.
+    """
+    sockets = sorted({wiring.socket for wiring in wirings.values() if wiring.socket is not None})
+    numbers = [package.os_index for package in packages]
+    if len(sockets) != len(packages) or None in numbers or len(set(numbers)) != len(numbers) or any(node.cpus is None for node in nodes):
+        return {}
+    found: dict[tuple[str, int] | None, int] = {}
+    for socket, package in zip(sockets, sorted(packages, key=lambda package: package.os_index or 0), strict=True):
+        near = [node for node in nodes if node.cpus and node.cpus & package.cpus]
+        if len(near) != 1 or not near[0].memory_bytes or not (near[0].cpus or package.cpus) <= package.cpus:
+            return {}
+        found[socket] = near[0].os_index
+    return found
+
+
+def _channels(controllers: tuple[MemoryController, ...], dimms: tuple[Dimm, ...]) -> tuple[MemoryChannel, ...]:
+    """The channels that have memory, where all of them are known: by drivers, else by the board's names."""
+    filled = [dimm for dimm in dimms if dimm.size_bytes != 0 and not _persistent(dimm)]
+    members: dict[str, list[Dimm]] = {}
+    origin: Evidence = "edac"
+    ranks = [rank for controller in controllers for rank in controller.dimms if rank.size_bytes != 0]
+    if ranks:
+        if not all(_complete(controller) for controller in controllers) or any(rank.channel is None for rank in ranks):
+            return ()
+        bare = {rank.channel or "": [dimm for dimm in filled if dimm.channel == rank.channel] for rank in ranks}
+        # Where labels do not agree, all devices stand for each: their one width and one rate, if they have one.
+        matched = sum(map(len, bare.values())) == len(filled)
+        members = bare if matched else dict.fromkeys(bare, filled)
+    else:
+        origin, matched = "inferred", True
+        if any(dimm.channel is None for dimm in filled):
+            return ()
+        for dimm in filled:
+            members.setdefault(dimm.channel or "", []).append(dimm)
+    return tuple(_memory_channel(name, origin, its, matched) for name, its in sorted(members.items(), key=lambda item: _natural(item[0])))
+
+
+def _memory_channel(name: str, origin: Evidence, dimms: list[Dimm], matched: bool) -> MemoryChannel:
+    width, rate = _one(dimm.data_width_bits for dimm in dimms), _one(dimm.configured_mts for dimm in dimms)
+    bandwidth = None if width is None or rate is None else width * rate * 1_000_000 // 8
+    return MemoryChannel(name, origin, tuple(dimm.slot for dimm in dimms) if matched else (), width, rate, bandwidth)
+
+
+def _complete(controller: MemoryController) -> bool:
+    """Whether its DIMMs are all there: their sizes sum to the controller's."""
+    return controller.size_bytes is not None and _sum(dimm.size_bytes for dimm in controller.dimms) == controller.size_bytes
+
+
+def _persistent(device: MemoryDevice | Dimm) -> bool:
+    return device.type in _PERSISTENT or device.technology in _PERSISTENT
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(word), "") if word.isdecimal() else (-1, word) for word in re.findall(r"[0-9]+|[^0-9]+", name)]
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """None where one of them is not known, or there is none."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return sum(known) if known and len(known) == len(found) else None
+
+
+def _one(values: Iterable[T]) -> T | None:
+    """What all of them are; None where they differ or there is none."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else None

@@ -1,0 +1,192 @@
+"""Memory nodes: how far they are, what they are made of, and what that makes of the machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from agent.model.physical import Access, Cache, HugePages, Memory, Node, Package, SideCache
+from agent.model.values import CpuSet
+from agent.sample import Sample
+from collectors import sys_dax, sys_node
+
+_INDEXING = ("direct", "indexed", "other")
+_POLICIES = ("write-back", "write-through", "other")
+# Haswell-EP, Broadwell-EP and Broadwell-DE divide the last-level cache, too: cluster on die (arch/x86/include/asm/intel-family.h).
+_CLUSTER_ON_DIE = ("63", "79", "86")
+
+_ZEN = 0x17
+
+
+def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
+    meminfo = sample.memory.meminfo_bytes if sample.memory else {}
+    if sample.nodes is None:
+        return ()
+    if not sample.nodes.nodes:
+        if (not online and not meminfo) or _has_nodes(sample):
+            return ()
+        # A kernel without NUMA shows no node: all its memory is one.
+        size, free = meminfo.get("MemTotal"), meminfo.get("MemFree")
+        return (Node(0, online, size, free, origin="synthesised", local_cpus=online, local_cpus_evidence="own"),)
+    pools: dict[int | None, list[HugePages]] = {}
+    for pool in sample.pools or ():
+        pools.setdefault(pool.node, []).append(HugePages(pool.page_bytes, pool.total, pool.free, pool.surplus))
+    columns = _columns(sample.nodes)
+    tiers = {node: tier for tier, its in (sample.tiers or {}).items() for node in its}
+    own = {node.os_index: node.cpus & online for node in sample.nodes.nodes if node.cpus is not None}
+    distances = {
+        node.os_index: dict(zip(columns, node.distances, strict=True)) for node in sample.nodes.nodes if len(columns) == len(node.distances)
+    }
+    addresses = {device.address: device.cpus & online for device in sample.pci or () if device.cpus is not None}
+    beside = {number: addresses.get(gpu) for number, gpu in (sample.gpu_nodes or {}).items()}
+    fastest = _fastest(sample)
+    return tuple(
+        Node(
+            node.os_index,
+            own.get(node.os_index),
+            node.memory_bytes,
+            node.free_bytes,
+            **_kind(sample, node, fastest),
+            tier=tiers.get(node.os_index),
+            distances=distances.get(node.os_index, {}),
+            access={number: _access(access) for number, access in node.access.items()},
+            **_locality(node, own, beside.get(node.os_index), distances.get(node.os_index, {})),
+            side_caches={level: _side_cache(cache) for level, cache in node.side_caches.items()},
+            hugepages=tuple(pools.get(node.os_index, ())),
+            numastat=node.numastat,
+        )
+        for node in sample.nodes.nodes
+    )
+
+
+def _has_nodes(sample: Sample) -> bool:
+    """A kernel with NUMA counts by node (mm/vmstat.c), and names nodes in zoneinfo: without sysfs, how many there are is not known."""
+    memory = sample.memory
+    return memory is not None and ("numa_hit" in memory.vmstat or any(zone.node > 0 for zone in memory.zones))
+
+
+def _columns(seen: sys_node.Nodes) -> tuple[int, ...]:
+    """The node numbers that the columns of `distance` stand for: the online nodes, ascending."""
+    return tuple(seen.online) if seen.online else tuple(node.os_index for node in seen.nodes)
+
+
+def _access(seen: sys_node.Access) -> Access:
+    """The kernel's bandwidth is in MiB/s (Documentation/admin-guide/mm/numaperf.rst)."""
+    read, write = (None if mib is None else mib << 20 for mib in (seen.read_bandwidth_mib, seen.write_bandwidth_mib))
+    return Access(seen.initiators, seen.read_latency_ns, seen.write_latency_ns, read, write)
+
+
+def _side_cache(seen: sys_node.SideCache) -> SideCache:
+    def word(words: tuple[str, ...], number: int | None) -> Any:
+        return None if number is None else words[number] if 0 <= number < len(words) else "other"
+
+    return SideCache(seen.size_bytes, seen.line_bytes or None, word(_INDEXING, seen.indexing), word(_POLICIES, seen.write_policy))
+
+
+def _locality(node: sys_node.Node, own: dict[int, CpuSet], beside: CpuSet | None, distances: dict[int, int]) -> dict[str, Any]:
+    """A node's own CPUs; without any, those beside its GPU or its best initiators; firmware silent, those nearest by distance."""
+    if own.get(node.os_index):
+        return {"local_cpus": own[node.os_index], "local_cpus_evidence": "own"}
+    if node.os_index not in own:
+        return {}
+    if beside:
+        return {"local_cpus": beside, "local_cpus_evidence": "pci"}
+    for number in (1, 0):
+        cpus = _cpus_of(node.access[number].initiators, own) if number in node.access else None
+        if cpus:
+            return {"local_cpus": cpus, "local_cpus_evidence": f"access{number}"}
+    far = {other: distance for other, distance in distances.items() if own.get(other)}
+    nearest = CpuSet(other for other, distance in far.items() if distance == min(far.values()))
+    # Alike distances tell nothing.
+    if nearest and len(nearest) < len(far):
+        return {"local_cpus": _cpus_of(nearest, own), "local_cpus_evidence": "distance"}
+    return {}
+
+
+def _cpus_of(numbers: CpuSet, own: dict[int, CpuSet]) -> CpuSet:
+    return CpuSet(cpu for number in numbers for cpu in own.get(number, ()))
+
+
+def _kind(sample: Sample, node: sys_node.Node, fastest: int | None) -> dict[str, Any]:
+    """The driver that brought the memory knows best. CPUs sit next to ordinary memory; memory that is faster is on the package."""
+    if node.cpus is None or node.memory_bytes is None:
+        return {}
+    if not node.memory_bytes:
+        return {"kind": "unknown"}
+    if sample.gpu_nodes and node.os_index in sample.gpu_nodes:
+        return {"kind": "gpu", "kind_evidence": f"numa_status of GPU {sample.gpu_nodes[node.os_index]}"}
+    devices = _devices(sample, node)
+    if (sample.dax is None and not node.cpus) or any(device.size_bytes is None for device in devices):
+        return {}
+    brought = _brought(sample, node)
+    backing = {device.backing for device in brought}
+    if backing in ({"pmem"}, {"cxl"}):
+        return {"kind": backing.pop(), "kind_evidence": f"{' '.join(device.name for device in brought)} of driver kmem"}
+    bandwidth = _bandwidth(node)
+    if fastest is not None and bandwidth is not None and bandwidth > fastest and (brought or not node.cpus):
+        return {"kind": "hbm", "kind_origin": "inferred", "kind_evidence": "its bandwidth is above that of ordinary memory"}
+    if node.cpus and not brought:
+        return {"kind": "dram", "kind_origin": "inferred", "kind_evidence": "CPUs beside it"}
+    return {"kind": "unknown"}
+
+
+def _devices(sample: Sample, node: sys_node.Node) -> list[sys_dax.DaxDevice]:
+    return [device for device in sample.dax or () if device.target_node == node.os_index and device.driver == "kmem"]
+
+
+def _brought(sample: Sample, node: sys_node.Node) -> list[sys_dax.DaxDevice]:
+    """The DAX devices that are all of a node's memory: beside them, a node with CPUs may have ordinary memory."""
+    devices = _devices(sample, node)
+    size = sum(device.size_bytes or 0 for device in devices)
+    return devices if not node.cpus or size >= (node.memory_bytes or 0) else []
+
+
+def _bandwidth(node: sys_node.Node) -> int | None:
+    access = node.access.get(1) or node.access.get(0)
+    return access.read_bandwidth_mib if access else None
+
+
+def _fastest(sample: Sample) -> int | None:
+    """The bandwidth of the fastest memory that CPUs have beside them and no driver brought."""
+    seen = sample.nodes.nodes if sample.nodes else ()
+    stated = [_bandwidth(node) for node in seen if node.cpus and not _brought(sample, node)]
+    return max((bandwidth for bandwidth in stated if bandwidth is not None), default=None)
+
+
+def memory(sample: Sample, found: tuple[Node, ...]) -> Memory:
+    meminfo = sample.memory.meminfo_bytes if sample.memory else {}
+    # Nodes whose memory is not stated count: a tree without their meminfo has them all the same.
+    with_memory = [node for node in found if node.memory_bytes != 0]
+    return Memory("numa" if len(with_memory) > 1 else "uma" if with_memory else None, meminfo.get("MemTotal"), _alike(found))
+
+
+def _alike(found: tuple[Node, ...]) -> bool | None:
+    numbers = {node.os_index for node in found}
+    if len(numbers) < 3 or any(node.distances.keys() != numbers for node in found):
+        return None
+    return len({distance for node in found for other, distance in node.distances.items() if other != node.os_index}) == 1
+
+
+def clustered(sample: Sample, packages: tuple[Package, ...], found: tuple[Node, ...], caches: tuple[Cache, ...]) -> tuple[Package, ...]:
+    """Packages whose firmware divides their memory. A virtual machine's nodes are what somebody wrote down."""
+    if sample.cpuinfo is None or "hypervisor" in sample.cpuinfo.flags:
+        return packages
+    named = ((package, _clustering(package, found, caches)) for package in packages)
+    return tuple(
+        package if name is None else replace(package, numa_clustering=name, numa_clustering_origin="inferred") for package, name in named
+    )
+
+
+def _clustering(package: Package, found: tuple[Node, ...], caches: tuple[Cache, ...]) -> str | None:
+    inside = [node.cpus for node in found if node.cpus and node.cpus <= package.cpus]
+    count = len(inside)
+    if count < 2 or sum(map(len, inside)) != len(package.cpus) or CpuSet(cpu for cpus in inside for cpu in cpus) != package.cpus:
+        return None
+    if package.vendor == "GenuineIntel":
+        return "COD" if package.model in _CLUSTER_ON_DIE else f"SNC{count}"
+    family = package.family if package.family is not None and package.family.isdecimal() else "0"
+    if package.vendor in ("AuthenticAMD", "HygonGenuine") and int(family[:9]) >= _ZEN:
+        shared = {cache.cpus for cache in caches if cache.level == 3}
+        return f"NPS{count}" if count in (2, 4) else "L3 as NUMA domain" if set(inside) <= shared else None
+    return None

@@ -1,0 +1,80 @@
+"""How much of the host machines were given: vCPUs for each CPU of the host, a memory node, a last-level cache, a core; and memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from agent.model.device import MemoryOvercommit, Overcommit
+from agent.model.physical import Physical
+from agent.model.values import CpuSet
+from agent.model.workload import Workload
+
+
+def overcommits(workloads: Iterable[Workload], hardware: Physical, all_caches: bool) -> tuple[Overcommit, ...]:
+    """Each vCPU counts on the CPUs that it may use in equal parts. Nothing where there is none, or one may be anywhere."""
+    online = hardware.cpus.online
+    sets = Counter(
+        vcpu.affinity if vcpu.affinity is not None else vcpu.thread.allowed_cpus if vcpu.thread else None
+        for workload in workloads
+        for vcpu in workload.vcpus
+    )
+    parts: dict[int, float] = {}
+    for cpus, count in sets.items():
+        usable = cpus & online if cpus is not None else CpuSet()
+        if not usable:
+            return ()
+        for cpu in usable:
+            parts[cpu] = parts.get(cpu, 0.0) + count / len(usable)
+    if not parts:
+        return ()
+    found = []
+    for scope, cpus in _scopes(hardware, all_caches):
+        vcpus = round(sum(parts.get(cpu, 0.0) for cpu in cpus), 6)
+        found.append(Overcommit(f"{scope} {cpus}", scope, cpus, vcpus, round(vcpus / len(cpus), 6)))
+    return tuple(found)
+
+
+def _scopes(hardware: Physical, all_caches: bool) -> Iterator[tuple[str, CpuSet]]:
+    online = hardware.cpus.online
+    yield "host", online
+    yield from (("node", cpus) for node in hardware.nodes if node.cpus and (cpus := node.cpus & online))
+    top = max((cache.level for cache in hardware.caches), default=None)
+    if all_caches:
+        yield from (("llc", cache.cpus) for cache in hardware.caches if cache.level == top and cache.type != "Instruction" and cache.cpus)
+    yield from (("core", core.cpus) for core in hardware.cores if core.cpus)
+
+
+_BINDING = ("strict", "interleave", "restrictive")
+"""Modes of <numatune> that keep memory on their nodes; "preferred" does not."""
+
+
+def memory_overcommits(workloads: Iterable[Workload], hardware: Physical) -> tuple[MemoryOvercommit, ...]:
+    """Nothing where there is no machine, or one does not say how large it is; of nodes nothing where one may be on any."""
+    guests = [workload for workload in workloads if workload.paradigm == "virtualization"]
+    sizes = [(guest.memory.allotted_bytes, guest.memory.allotted_max_bytes) for guest in guests]
+    given = [now for now, _ in sizes if now is not None]
+    most = [limit if limit is not None else now for now, limit in sizes if now is not None]
+    if not guests or len(given) != len(guests):
+        return ()
+    total, found = hardware.memory.total_bytes, []
+    if total:
+        found.append(MemoryOvercommit("host", "host", total, sum(given), sum(most), round(sum(given) / total, 6)))
+    nodes = {node.os_index: node.memory_bytes for node in hardware.nodes}
+    places = [_nodes(guest) & CpuSet(node for node, size in nodes.items() if size != 0) for guest in guests]
+    if not all(places) or None in nodes.values():
+        return tuple(found)
+    for node, size in nodes.items():
+        if size:
+            parts = [1 / len(place) if node in place else 0.0 for place in places]
+            now, limit = (sum(part * bytes_ for part, bytes_ in zip(parts, each, strict=True)) for each in (given, most))
+            found.append(MemoryOvercommit(f"node {node}", "node", size, now, limit, round(now / size, 6), node))
+    return tuple(found)
+
+
+def _nodes(workload: Workload) -> CpuSet:
+    """Those that its definition binds it to, else those that its process may use; none where neither says."""
+    guest = workload.guest
+    if guest and guest.numatune_nodes and guest.numatune_mode in _BINDING and not guest.cell_memories:
+        return guest.numatune_nodes
+    return workload.placement.allowed_nodes or CpuSet()

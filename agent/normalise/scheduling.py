@@ -1,0 +1,210 @@
+"""The scheduler by evidence, and who is balanced with whom: command line, cpusets, domains, and the map from CPU numbers to all that."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from agent.model.logical import Isolation, LogicalCpu, Partition, Scheduler, SchedulingDomain
+from agent.model.physical import Physical
+from agent.model.values import CpuSet, Origin
+from agent.sample import Sample
+from collectors import proc_sys_sched, sys_debug_sched
+
+# SCHED_FEAT()s that only one of the two has (kernel/sched/features.h).
+_EEVDF_FEATURES = frozenset({"PLACE_LAG", "NO_PLACE_LAG"})
+_CFS_FEATURES = frozenset({"START_DEBIT", "NO_START_DEBIT", "GENTLE_FAIR_SLEEPERS", "NO_GENTLE_FAIR_SLEEPERS"})
+
+# Whatever an architecture lets its kernels be built with (kernel/Kconfig.hz and kin).
+_HZ = (24, 48, 64, 100, 128, 200, 250, 256, 300, 500, 512, 1000, 1024, 1200)
+_INITIAL_JIFFIES = 1 << 32
+_BEHIND_SECONDS = 300
+
+_PREEMPT = re.compile(r"\bPREEMPT(?:_(?:\{([A-Z,]+)\}|([A-Z]+)))?(?=\s|$)")
+_MODELS = ("none", "voluntary", "full", "lazy")
+_BUILT = (
+    ("CONFIG_PREEMPT_NONE", "none"),
+    ("CONFIG_PREEMPT_VOLUNTARY", "voluntary"),
+    ("CONFIG_PREEMPT_LAZY", "lazy"),
+    ("CONFIG_PREEMPT", "full"),
+)
+
+
+def scheduler(sample: Sample) -> Scheduler | None:
+    sched = sample.sched or proc_sys_sched.Sched()
+    debug = sample.sched_debug or sys_debug_sched.SchedDebug()
+    fair_class, class_origin, evidence = _fair_class(sample, sched, debug)
+    slice_ns = sample.task_slice.slice_ns if sample.task_slice else None
+    preemption, preemption_origin = _preemption(sample, debug)
+    found = Scheduler(
+        fair_class,
+        class_origin,
+        evidence,
+        slice_ns if debug.base_slice_ns is None else debug.base_slice_ns,
+        "inferred" if debug.base_slice_ns is None and slice_ns is not None else None,
+        _either(debug.latency_ns, sched.latency_ns),
+        _either(debug.min_granularity_ns, sched.min_granularity_ns),
+        _either(debug.wakeup_granularity_ns, sched.wakeup_granularity_ns),
+        _either(debug.migration_cost_ns, sched.migration_cost_ns),
+        _either(debug.nr_migrate, sched.nr_migrate),
+        debug.tunable_scaling,
+        sched.rt_runtime_usec,
+        sched.rt_period_usec,
+        sched.rr_timeslice_msec,
+        sched.deadline_period_min_usec,
+        sched.deadline_period_max_usec,
+        sched.cfs_bandwidth_slice_usec,
+        preemption,
+        preemption_origin,
+        sched.autogroup,
+        sched.schedstats,
+        sched.energy_aware,
+        sched.timer_migration,
+        debug.features,
+    )
+    return None if found == Scheduler() else found
+
+
+def _either(debugfs: int | None, sysctl: int | None) -> int | None:
+    """One kernel has a tunable in one place."""
+    return sysctl if debugfs is None else debugfs
+
+
+def _fair_class(
+    sample: Sample, sched: proc_sys_sched.Sched, debug: sys_debug_sched.SchedDebug
+) -> tuple[Literal["cfs", "eevdf"] | None, Origin | None, str | None]:
+    """By what only one of them has. Linux 6.6 took CFS's tunables away with it; release numbers say nothing, kernels are patched."""
+    features = {*debug.features}
+    if debug.base_slice_ns is not None:
+        return "eevdf", None, "base_slice_ns in debugfs"
+    if features & _EEVDF_FEATURES:
+        return "eevdf", None, "feature PLACE_LAG"
+    if _either(debug.latency_ns, sched.latency_ns) is not None:
+        return "cfs", None, "a scheduling latency to tune"
+    if _either(debug.wakeup_granularity_ns, sched.wakeup_granularity_ns) is not None:
+        return "cfs", None, "a wakeup granularity to tune"
+    if features & _CFS_FEATURES:
+        return "cfs", None, "feature " + min(features & _CFS_FEATURES).removeprefix("NO_")
+    if sample.task_slice is not None and sample.task_slice.slice_ns is not None:
+        return "eevdf", "inferred", "tasks have a slice in /proc/1/sched"
+    if sample.schedstat is not None and (sample.schedstat.version or 0) >= 16:
+        return "eevdf", "inferred", f"version {sample.schedstat.version} of /proc/schedstat came after EEVDF"
+    return None, None, None
+
+
+def tick_hz(sample: Sample) -> tuple[int | None, Origin | None]:
+    """CONFIG_HZ, or how far jiffies came since boot, where that is near a number that kernels are built with."""
+    if sample.config is not None and sample.config.hz is not None:
+        return sample.config.hz, None
+    jiffies = sample.schedstat.jiffies if sample.schedstat else None
+    uptime = sample.kernel.uptime_seconds if sample.kernel else None
+    # Near 300 s since boot the two are too small to divide: they are read at different moments.
+    if jiffies is None or uptime is None or abs(uptime - _BEHIND_SECONDS) < 30:
+        return None, None
+    rate = (jiffies - _INITIAL_JIFFIES) / (uptime - _BEHIND_SECONDS)
+    nearest = min(_HZ, key=lambda hz: abs(hz - rate))
+    return (nearest, "inferred") if abs(nearest - rate) < nearest / 100 else (None, None)
+
+
+def _preemption(sample: Sample, debug: sys_debug_sched.SchedDebug) -> tuple[str | None, Origin | None]:
+    """debugfs says what is in force; else what the kernel was built with, and told where that can be changed at boot."""
+    if debug.preempt is not None:
+        return debug.preempt, None
+    options = sample.config.options if sample.config else None
+    match = _PREEMPT.search(sample.kernel.version or "") if sample.kernel else None
+    words = {*(match[1] or match[2] or "full").split(",")} if match else set()
+    if "RT" in words or (options is not None and "CONFIG_PREEMPT_RT" in options):
+        return "rt", "configured"
+    built = next((model for option, model in _BUILT if options is not None and option in options), None)
+    if "DYNAMIC" in words or (options is not None and "CONFIG_PREEMPT_DYNAMIC" in options):
+        told = sample.command_line.preempt if sample.command_line else None
+        model = told if told in _MODELS else built if sample.command_line else None
+    else:
+        model = "lazy" if "LAZY" in words else "full" if "full" in words else built
+    return (model, "configured") if model else (None, None)
+
+
+def isolation(sample: Sample) -> Isolation | None:
+    line = sample.command_line
+    if line is None:
+        return None
+    return Isolation(line.parameters, line.isolcpus, line.isolcpus_flags, line.rcu_nocbs, line.irqaffinity)
+
+
+def load_balance(sample: Sample) -> bool | None:
+    """Of the root cpuset, on v1: v2 has none."""
+    for group in sample.cgroups.groups if sample.cgroups else ():
+        if group.path == "/":
+            return group.cpuset.load_balance if group.cpuset else None
+    return None
+
+
+def partitions(sample: Sample) -> tuple[Partition, ...]:
+    found = []
+    for group in sample.cgroups.groups if sample.cgroups else ():
+        cpuset = group.cpuset
+        kind, _, invalid = (cpuset.partition or "").partition(" ") if cpuset else ("", "", "")
+        if cpuset is not None and group.path != "/" and (cpuset.load_balance or kind in ("root", "isolated")):
+            cpus = cpuset.cpus_effective or cpuset.cpus
+            reason = invalid.removeprefix("invalid").strip(" ()") or "invalid" if invalid else None
+            found.append(Partition(group.path, "isolated" if kind == "isolated" else "root", cpus, reason))
+    return tuple(found)
+
+
+def balanced(sample: Sample, online: CpuSet) -> tuple[CpuSet, ...] | None:
+    """The sets that domains are built in (kernel/cgroup/cpuset.c, generate_sched_domains()); None where a file of it is missing."""
+    apart = sample.cpus.isolated if sample.cpus else None
+    if apart is None:
+        return None
+    left = online - apart
+    version = sample.cgroups.controllers.get("cpuset") if sample.cgroups else None
+    if sample.cgroups is None or version is None:
+        return (left,)
+    parts = partitions(sample)
+    if version == "v1":
+        flag = load_balance(sample)
+        if flag is None or (not flag and any(part.cpus is None for part in parts)):
+            return None
+        return (left,) if flag else _merged([part.cpus & left for part in parts if part.cpus])
+    if any(_untold(group.path, group.controllers, group.cpuset.partition if group.cpuset else None) for group in sample.cgroups.groups):
+        return None
+    own = []
+    for part in parts:
+        if part.cpus is None:
+            return None
+        if part.invalid is None:
+            left = left - part.cpus
+            if part.kind == "root":
+                own.append(part.cpus & (online - apart))
+    return (left, *own)
+
+
+def _untold(path: str, controllers: tuple[str, ...] | None, partition: str | None) -> bool:
+    """Every group with the controller says what kind of partition it is, the root aside."""
+    return path != "/" and partition is None and (controllers is None or "cpuset" in controllers)
+
+
+def _merged(sets: list[CpuSet]) -> tuple[CpuSet, ...]:
+    """Sets that meet are balanced together."""
+    found: list[CpuSet] = []
+    for cpus in sets:
+        meeting = [other for other in found if other & cpus]
+        found = [other for other in found if not other & cpus]
+        for other in meeting:
+            cpus = cpus | other
+        found.append(cpus)
+    return tuple(found)
+
+
+def cpu_map(hardware: Physical, domains: tuple[SchedulingDomain, ...]) -> tuple[LogicalCpu, ...]:
+    """Every online CPU's place in both worlds."""
+    nodes = {cpu: node.os_index for node in hardware.nodes for cpu in node.cpus or ()}
+    chains: dict[int, list[CpuSet]] = {}
+    for domain in domains:
+        for cpu in domain.cpus if domain.members is None else domain.members:
+            chains.setdefault(cpu, []).append(domain.cpus)
+    return tuple(
+        LogicalCpu(cpu, core.cpus, hardware.packages[core.package].cpus, nodes.get(cpu), tuple(chains.get(cpu, ())))
+        for core in hardware.cores
+        for cpu in core.cpus
+    )

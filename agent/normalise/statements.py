@@ -1,0 +1,72 @@
+"""What embedders state of their memories, beside what the kernel shows of them: names are taken, sizes are compared."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from agent.model.sandbox import LinearMemory, Mismatch, Published, Statement
+from agent.sample import Sample
+from collectors import proc_task
+from collectors.wasm_stats import statements
+
+# Pages may be smaller than the host's, whose sizes are rounded up: what differs by less is the same.
+_ROUNDED_BYTES = 1 << 16
+
+
+class Stated(NamedTuple):
+    memories: tuple[LinearMemory, ...]
+    published: Published | None
+
+
+def stated(sample: Sample, process: proc_task.TaskGroup, memories: tuple[LinearMemory, ...]) -> Stated:
+    """The memories of a process with what its embedder says of each."""
+    table = next((table for table in sample.published or () if table.pid == process.pid), None)
+    if table is None:
+        return Stated(memories, None)
+    read_at = sample.kernel.uptime_seconds if sample.kernel else None
+    tids = {task.inner_tid: task.tid for task in process.tasks if task.inner_tid is not None}
+    sizes = {int(memory.base, 16): memory.size_bytes for memory in memories}
+    by_base: dict[int, list[Statement]] = {}
+    elsewhere = []
+    for one in table.statements:
+        statement = _statement(one, sizes.get(one.base), read_at, tids)
+        if one.base in sizes:
+            by_base.setdefault(one.base, []).append(statement)
+        else:
+            elsewhere.append(statement)
+    named = tuple(replace(memory, stated=tuple(found)) if (found := by_base.get(int(memory.base, 16))) else memory for memory in memories)
+    return Stated(named, Published(len(table.statements), table.dropped, table.torn, tuple(elsewhere)))
+
+
+def _statement(one: statements.Statement, size: int | None, read_at: float | None, tids: dict[int, int]) -> Statement:
+    written = one.written_ns / 1e9
+    return Statement(
+        one.instance,
+        f"{one.base:#x}",
+        one.size_bytes,
+        one.module or None,
+        one.tenant or None,
+        one.store,
+        one.maximum_pages,
+        one.page_bytes,
+        one.fuel,
+        one.epoch_deadline,
+        one.epoch_ticks,
+        one.grows,
+        tids.get(one.tid),
+        None if read_at is None else max(0.0, round(read_at - written, 3)),
+        # What was written since the map was read may be true of a memory that has grown, or come, since.
+        _mismatch(one, size) if read_at is not None and written < read_at else None,
+    )
+
+
+def _mismatch(one: statements.Statement, size: int | None) -> Mismatch | None:
+    if size is None:
+        return "nowhere" if one.base or one.size_bytes else None
+    if one.maximum_pages is not None and size - _ROUNDED_BYTES >= one.maximum_pages * one.page_bytes:
+        return "beyond"
+    if one.size_bytes > size:
+        return "ahead"
+    return "behind" if size - one.size_bytes >= _ROUNDED_BYTES else None

@@ -1,0 +1,283 @@
+"""Virtual machines, each joined from what libvirt, its monitor's process and threads, control groups and KVM's descriptors say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from agent.model.guest import Backing, CellMemory, Guest, GuestCell, Tuning
+from agent.model.values import CpuSet, Limit
+from agent.model.workload import Memory, Placement, Thread, VCpu, Workload
+from agent.normalise.groups import Tree, container_around, controls_of, cpu_of, memory_of, tree_of
+from agent.normalise.machine_threads import kernel_threads, vcpu_threads, with_roles
+from agent.normalise.workloads import NO_STACK, cpus_of, path_of, started, threads_of, union_of
+from agent.sample import Sample
+from collectors import cgroup, libvirt_domains, libvirt_stats, proc_task
+
+T = TypeVar("T")
+
+_RUNTIMES = (
+    ("qemu", "qemu"),
+    ("kvm", "qemu"),
+    ("firecracker", "firecracker"),
+    ("cloud-hyperviso", "cloud-hypervisor"),
+    ("crosvm", "crosvm"),
+)
+# Types of domains (formatdomain) whose guests run on the CPU itself.
+_BY_HARDWARE = ("bhyve", "hvf", "hyperv", "kvm", "vmware", "xen")
+
+
+def machines(sample: Sample) -> tuple[Workload, ...]:
+    """One workload for each running domain of libvirt, and for each machine of KVM that libvirt does not know."""
+    known = tuple(_domains(sample))
+    pids = {workload.pid for workload in known}
+    return (*known, *(machine for machine in _unnamed(sample) if machine.pid not in pids))
+
+
+def _domains(sample: Sample) -> Iterator[Workload]:
+    monitors = {process.vm_uuid: process.pid for process in sample.table or () if process.vm_uuid}
+    tasks = {group.pid: group for group in sample.tasks or ()}
+    servants = kernel_threads(sample.table or (), tasks)
+    stats = {(domain.uuid, domain.id): domain for domain in sample.machine_stats or ()}
+    tree = tree_of(sample)
+    online = sample.cpus.online if sample.cpus else None
+    for hypervisor in sample.hypervisors or ():
+        for domain in hypervisor.domains:
+            pid = monitors.get(domain.uuid) if hypervisor.here else None
+            process = tasks.get(pid) if pid is not None else None
+            told = stats.get((domain.uuid, domain.id))
+            home = _vm_group(tree, process)
+            own = with_roles(threads_of([process] if process else []))
+            threads = (*own, *servants.get(pid or 0, ()))
+            runners = vcpu_threads(own)
+            usable = online if hypervisor.here else None
+            vcpus = tuple(_vcpu(vcpu, runners.get(vcpu.number), usable, tree, home, told) for vcpu in domain.vcpus)
+            running = tuple(vcpu.thread for vcpu in vcpus if vcpu.thread)
+            # One vCPU's thread not known: what the others did is not what the machine did.
+            whole = running if len(running) == len(vcpus) else ()
+            owner = container_around(tree, home.path) if home else None
+            contained = domain.definition.type == "lxc"
+            yield Workload(
+                id=domain.uuid,
+                identity=f"{domain.uuid}:{domain.id}",
+                paradigm="containerization" if contained else "virtualization",
+                runtime=domain.definition.type or hypervisor.uri.partition(":")[0],
+                name=domain.name,
+                execution_mode="single-level" if contained else "two-level",
+                memory_mode="shared-kernel" if contained else "independent-physical",
+                isolation=_isolation(domain.definition.type),
+                stack=NO_STACK,
+                # A machine's run time and delay are its vCPUs': what its emulator threads wait is not the guest's.
+                cpu=cpu_of(tree, home, whole, []),
+                memory=_guest_memory(sample, domain, tree, home, process),
+                placement=_placement(sample, hypervisor.here, vcpus, whole, process),
+                parent=owner.id if owner else None,
+                state=domain.state,
+                cgroup=home.path if home else None,
+                pid=pid,
+                processes=1 if pid is not None else None,
+                started_seconds=started(own),
+                guest=_guest(domain, hypervisor, told),
+                controls=tuple(controls_of(home, tree.controllers)) if home else (),
+                vcpus=vcpus,
+                threads=_beside(threads, running),
+            )
+
+
+def _unnamed(sample: Sample) -> Iterator[Workload]:
+    """Machines that only the kernel knows: nobody says which thread is whose but the threads' names."""
+    table = {process.pid: process for process in sample.table or ()}
+    tasks = {group.pid: group for group in sample.tasks or ()}
+    servants = kernel_threads(sample.table or (), tasks)
+    tree = tree_of(sample)
+    online = sample.cpus.online if sample.cpus else None
+    counted = {machine.pid: machine.counters for machine in sample.monitor_counters or ()}
+    for machine in sample.monitors or ():
+        process, monitor = tasks.get(machine.pid), table.get(machine.pid)
+        if process is None or monitor is None:
+            continue
+        own = with_roles(threads_of([process]))
+        began = next((thread.start_ticks for thread in own if thread.tid == machine.pid), None)
+        if began is None:
+            # Without its start a process cannot be told from the next one of its number.
+            continue
+        runners = vcpu_threads([thread for thread in own if not (thread.name or "").endswith("/TCG")])
+        numbers = machine.vcpus if machine.vcpus is not None else tuple(sorted(runners))
+        if machine.vcpus is None and not numbers:
+            # Neither its descriptors nor its threads say that it runs a machine.
+            continue
+        vcpus = tuple(_bare_vcpu(number, runners.get(number), online) for number in numbers)
+        running = tuple(vcpu.thread for vcpu in vcpus if vcpu.thread)
+        whole = running if len(running) == len(vcpus) else ()
+        home = tree.groups.get(path_of(tree, process) or "")
+        owner = container_around(tree, home.path) if home else None
+        yield Workload(
+            id=f"kvm/{machine.pid}/{began}",
+            identity=f"{machine.pid}:{began}",
+            paradigm="virtualization",
+            runtime=next((runtime for start, runtime in _RUNTIMES if monitor.name.startswith(start)), monitor.name),
+            name=monitor.vm_name or monitor.name,
+            execution_mode="two-level",
+            memory_mode="independent-physical",
+            isolation="hardware virtualization",
+            stack=NO_STACK,
+            cpu=cpu_of(tree, home, whole, [], own_group=False),
+            memory=memory_of(tree, home, [process], own_group=False),
+            # Where no thread says that it is a vCPU's, any may be: all of them together hold every vCPU's CPUs.
+            placement=Placement(union_of([thread.allowed_cpus for thread in whole or own]), _nodes_of(process), last_cpus=cpus_of(whole)),
+            parent=owner.id if owner else None,
+            cgroup=home.path if home else None,
+            pid=machine.pid,
+            processes=1,
+            started_seconds=started(own),
+            guest=Guest(accelerator="kvm", kvm=counted.get(machine.pid, {})),
+            vcpus=vcpus,
+            threads=_beside((*own, *servants.get(machine.pid, ())), running),
+        )
+
+
+def _beside(threads: Sequence[Thread], running: Sequence[Thread]) -> tuple[Thread, ...]:
+    """Those that run no vCPU; one without a name may."""
+    taken = {thread.tid for thread in running}
+    return tuple(thread for thread in threads if thread.tid not in taken and thread.name is not None)
+
+
+def _isolation(kind: str | None) -> str:
+    if kind == "lxc":
+        return "namespaces and cgroup"
+    return "hardware virtualization" if kind in _BY_HARDWARE else "emulation"
+
+
+def _vcpu(
+    vcpu: libvirt_domains.VirtualCpu,
+    thread: Thread | None,
+    online: CpuSet | None,
+    tree: Tree,
+    home: cgroup.Group | None,
+    told: libvirt_stats.DomainStats | None,
+) -> VCpu:
+    group = next((found for path in ("libvirt/", "") if home and (found := tree.groups.get(f"{home.path}/{path}vcpu{vcpu.number}"))), None)
+    cpu = group.cpu if group and group.cpu else cgroup.Cpu()
+    return VCpu(
+        vcpu.number,
+        vcpu.state,
+        vcpu.time_ns,
+        vcpu.last_cpu,
+        vcpu.affinity,
+        _pinned(vcpu.affinity, online),
+        thread,
+        cpu.quota_usec,
+        cpu.period_usec,
+        cpu.shares,
+        cpu.weight,
+        cpu.throttled_usec,
+        told.vcpus.get(vcpu.number, {}) if told else {},
+    )
+
+
+def _bare_vcpu(number: int, thread: Thread | None, online: CpuSet | None) -> VCpu:
+    allowed = thread.allowed_cpus if thread else None
+    return VCpu(number, last_cpu=thread.last_cpu if thread else None, pinned=_pinned(allowed, online), thread=thread)
+
+
+def _pinned(affinity: CpuSet | None, online: CpuSet | None) -> bool | None:
+    return None if affinity is None or online is None else not online <= affinity
+
+
+def _placement(
+    sample: Sample, here: bool, vcpus: Sequence[VCpu], running: Sequence[Thread], process: proc_task.TaskGroup | None
+) -> Placement:
+    if not here:
+        return Placement()
+    backing = next((guest for guest in sample.guests or () if process and guest.pid == process.pid), None)
+    return Placement(
+        union_of([vcpu.affinity for vcpu in vcpus]),
+        _nodes_of(process) if process else None,
+        last_cpus=cpus_of(running),
+        memory_by_node=(backing.by_node or {}) if backing else {},
+    )
+
+
+def _nodes_of(process: proc_task.TaskGroup) -> CpuSet | None:
+    return next((task.allowed_nodes for task in process.tasks if task.tid == process.pid), None)
+
+
+def _guest(domain: libvirt_domains.Domain, hypervisor: libvirt_domains.Hypervisor, told: libvirt_stats.DomainStats | None) -> Guest:
+    known = domain.definition
+    return Guest(
+        machine=known.machine,
+        accelerator=known.type,
+        cpu_mode=known.cpu_mode,
+        cpu_model=known.cpu_model,
+        nested=known.nested,
+        max_vcpus=known.max_vcpus,
+        sockets=known.sockets,
+        dies=known.dies,
+        clusters=known.clusters,
+        cores=known.cores,
+        threads=known.threads,
+        numa_cells=len(known.cells) or None,
+        cells=_same(known.cells, tuple[GuestCell, ...]),
+        numatune_mode=known.numatune_mode,
+        numatune_nodes=known.numatune_nodes,
+        numatune_placement=known.numatune_placement,
+        cell_memories=_same(known.cell_memories, tuple[CellMemory, ...]),
+        tuning=_same(known.tuning, Tuning),
+        emulator_affinity=domain.emulator_affinity,
+        hugepages=bool(known.backing.hugepages),
+        backing=_same(known.backing, Backing),
+        memory_slots_bytes=known.memory_slots_bytes,
+        iothreads=len(known.iothreads),
+        iothread_numbers=known.iothreads,
+        enlightenments=known.enlightenments,
+        video_bytes=known.video_bytes,
+        hypervisor=hypervisor.uri,
+        elsewhere=not hypervisor.here,
+        kvm=told.vm if told else {},
+        balloon=told.balloon if told else {},
+        told_seconds_ago=told.seconds_ago if told else None,
+    )
+
+
+def _same(record: object, kind: type[T]) -> T:
+    """A collector's record as the model's of the same fields."""
+    return msgspec.convert(record, kind, from_attributes=True, dec_hook=_as_is)
+
+
+def _as_is(kind: type, value: object) -> object:
+    return value if isinstance(value, kind) or not isinstance(value, (int, float)) else Limit(value)
+
+
+def _vm_group(tree: Tree, process: proc_task.TaskGroup | None) -> cgroup.Group | None:
+    """The machine's group: libvirt puts QEMU into an "emulator" child, on systemd hosts inside a "libvirt" one."""
+    path = path_of(tree, process) if process else None
+    if path is None:
+        return None
+    for child in ("/emulator", "/libvirt"):
+        path = path.removesuffix(child)
+    return tree.groups.get(path)
+
+
+def _guest_memory(
+    sample: Sample,
+    domain: libvirt_domains.Domain,
+    tree: Tree,
+    home: cgroup.Group | None,
+    process: proc_task.TaskGroup | None,
+) -> Memory:
+    backing = next((guest for guest in sample.guests or () if process and guest.pid == process.pid), None)
+    return replace(
+        memory_of(tree, home, [process] if process else []),
+        allotted_bytes=domain.memory_bytes,
+        allotted_max_bytes=domain.max_memory_bytes,
+        backing_bytes=backing.resident_bytes + backing.hugetlb_bytes if backing else None,
+        backing_huge_bytes=backing.huge_bytes if backing else None,
+        backing_hugetlb_bytes=backing.hugetlb_bytes if backing else None,
+        backing_swapped_bytes=backing.swapped_bytes if backing else None,
+        backing_merged_bytes=backing.ksm_bytes if backing else None,
+        backing_seconds_ago=backing.seconds_ago if backing else None,
+        process_by_node=(backing.process_by_node or {}) if backing else {},
+    )

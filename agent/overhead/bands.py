@@ -1,0 +1,102 @@
+"""What a formula makes of parameters that are not known exactly: the fifth, fiftieth and ninety-fifth percentile, without drawing.
+
+Each parameter is triangular over (lo, mode, hi): in the logarithm where it is positive, linear where it is a share or may be 0. A formula
+of one parameter has its percentiles where the parameter has them. Of several, each one's own effect is taken at three points of its
+distribution, with the others at their medians; the effects add, or multiply, whichever meets the corner where all of them are high. Three
+points carry mean, variance and skewness (Pearson and Tukey, Biometrika 1965: extended by Keefer and Bodily, 1983), which add up, and
+Cornish and Fisher's expansion makes percentiles of them. Beside 20,000 draws: within 5 % on every formula here (see the test), at a
+hundredth of the cost of 2,000 draws, whose own noise is up to 6 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from agent.overhead.parameters import Param
+
+_Z = 1.6448536269514722
+_OUTER = 0.185
+"""Weight of the 5th and of the 95th percentile; the median has the rest."""
+_NEAR = 0.02
+
+Three = tuple[float, float, float]
+
+
+@lru_cache(256)
+def percentiles(param: Param) -> Three:
+    """Of the parameter itself: 5th, 50th, 95th."""
+    if param.lo > 0 and param.unit != "ratio":
+        low, mode, high = (_triangular(math.log(param.lo), math.log(param.mode), math.log(param.hi), share) for share in (0.05, 0.5, 0.95))
+        return math.exp(low), math.exp(mode), math.exp(high)
+    low, mode, high = (_triangular(param.lo, param.mode, param.hi, share) for share in (0.05, 0.5, 0.95))
+    return low, mode, high
+
+
+def _triangular(lo: float, mode: float, hi: float, share: float) -> float:
+    if hi <= lo:
+        return mode
+    if share < (mode - lo) / (hi - lo):
+        return lo + math.sqrt(share * (hi - lo) * (mode - lo))
+    return hi - math.sqrt((1 - share) * (hi - lo) * (hi - mode))
+
+
+def of(formula: Callable[..., float], *params: Param) -> Three:
+    """5th, 50th and 95th percentile of `formula`, which is monotone in each parameter."""
+    points = [percentiles(param) for param in params]
+    if len(points) == 1:
+        low, median, high = (formula(point) for point in points[0])
+        return min(low, high), median, max(low, high)
+    middle = [point[1] for point in points]
+    median = formula(*middle)
+    effects = [
+        (formula(*middle[:index], low, *middle[index + 1 :]), formula(*middle[:index], high, *middle[index + 1 :]))
+        for index, (low, _, high) in enumerate(points)
+    ]
+    moving = [(low, high) for low, high in effects if low != high]
+    if len(moving) < 2:
+        alone = moving[0] if moving else (median, median)
+        return min(alone), median, max(alone)
+    ends = [(low, high) if up >= down else (high, low) for (low, _, high), (down, up) in zip(points, effects, strict=True)]
+    bottom, top = formula(*(low for low, _ in ends)), formula(*(high for _, high in ends))
+    ways = [_way(median, moving, top, multiplied=False)]
+    if median > 0 and all(low > 0 and high > 0 for low, high in moving):
+        ways.append(_way(median, moving, top, multiplied=True))
+    # Where both meet the corner, one parameter rules: the less skewed way is the one that the expansion holds for.
+    near = [way for way in ways if way[0] <= _NEAR]
+    expanded = (min(near, key=lambda way: way[1]) if near else min(ways))[2]
+    # Together they reach less far than each one's percentile at once; an expansion of a skewed sum may not know that.
+    found = tuple(min(max(value, bottom), top) for value in expanded)
+    return found[0], found[1], found[2]
+
+
+def band(formula: Callable[..., float], *params: Param) -> Three:
+    """Point (at the modes), and the interval that nine of ten draws would lie in. It contains its point."""
+    point = formula(*(param.mode for param in params))
+    low, _, high = of(formula, *params)
+    return point, min(point, low), max(point, high)
+
+
+def _way(median: float, effects: Sequence[tuple[float, float]], top: float, multiplied: bool) -> tuple[float, float, Three]:
+    """How far the effects together miss the corner `top`, how skewed their sum is, and its percentiles."""
+    centre = math.log(median) if multiplied else median
+    mean, variance, third, reach = centre, 0.0, 0.0, centre
+    for ends in effects:
+        low, high = sorted((math.log(end) if multiplied else end) - centre for end in ends)
+        reach += high
+        shift = _OUTER * (low + high)
+        mean += shift
+        variance += _OUTER * ((low - shift) ** 2 + (high - shift) ** 2) + (1 - 2 * _OUTER) * shift * shift
+        third += _OUTER * ((low - shift) ** 3 + (high - shift) ** 3) - (1 - 2 * _OUTER) * shift**3
+    deviation = math.sqrt(variance)
+    cubed = variance * deviation
+    # A variance that is all but nothing has a cube that is nothing.
+    skew = third / cubed if cubed > 0 else 0.0
+
+    def percentile(z: float) -> float:
+        found = mean + deviation * (z + skew * (z * z - 1) / 6 - skew * skew * (2 * z**3 - 5 * z) / 36)
+        return math.exp(found) if multiplied else found
+
+    missed = abs((math.exp(reach) if multiplied else reach) / top - 1) if top else 0.0
+    return missed, abs(skew), (percentile(-_Z), percentile(0.0), percentile(_Z))

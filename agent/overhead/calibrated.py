@@ -1,0 +1,80 @@
+"""Calibration -> parameters: what the host measured of itself in place of the default, each for itself, nothing else moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec.structs import replace
+
+from agent.model.calibration import Calibration, Figure, NodePair
+from agent.model.physical import Node
+from agent.overhead import parameters as p
+from agent.overhead.parameters import Param, Parameters
+
+_LOCAL_DISTANCE = 10
+
+DIRECT: dict[str, Param] = {
+    "latency_l1": p.L1_SECONDS,
+    "latency_l2": p.L2_SECONDS,
+    "latency_l3": p.L3_SECONDS,
+    "latency_dram": p.DRAM_SECONDS,
+    "switch_process": p.SWITCH_PROCESS,
+    "host_call_native": p.INSTANCE_SWITCH,
+    "checked_bounds": p.CHECKED_BOUNDS,
+    "epochs": p.EPOCHS,
+    "fuel": p.FUEL,
+    "exit_kernel": p.EXIT_KERNEL,
+    "exit_user": p.EXIT_USER,
+}
+"""Figures that are a parameter as they stand. What was measured through Python (instances, entries) is not: other embedders are faster."""
+
+_SLOWER = {"switch_process": 1.5}
+"""What the measuring program's language adds at most: a switch that Python makes is 20 to 50 % slower than one between C programs."""
+
+
+def parameters_of(found: Calibration, nodes: Sequence[Node] = ()) -> Parameters:
+    """`nodes`: of this host, for the firmware's distances beside the measured ones."""
+    figures = {figure.name: figure for figure in found.figures}
+    conditions = found.conditions
+    busy = "unknown" if conditions.cpu_pressure is None else f"{conditions.cpu_pressure:.0%}"
+    source = f"measured on this host at {found.taken_at:%Y-%m-%d %H:%M} UTC under CPU pressure of {busy}"
+
+    def better() -> Iterable[Param]:
+        for name, default in DIRECT.items():
+            if name in figures:
+                one = figures[name]
+                yield _in_place_of(default, one.lo / _SLOWER.get(name, 1.0), one.value, one.hi, source)
+        yield from _wakes(figures, source)
+        interruptions = [figures[name].value for name in ("epochs", "fuel") if name in figures]
+        if len(interruptions) == 2:
+            yield _in_place_of(p.INTERRUPTION, 0.0, 0.0, max(interruptions), source)
+        yield from _distances(found.nodes, nodes, source)
+
+    return Parameters(tuple(better()))
+
+
+def _in_place_of(default: Param, lo: float, mode: float, hi: float, source: str) -> Param:
+    return replace(default, lo=lo, mode=mode, hi=hi, source=source, origin="calibrated")
+
+
+def _wakes(figures: dict[str, Figure], source: str) -> Iterable[Param]:
+    """As the kernel counts it in the run delay. On Linux 6.18 that is nothing where the sleeper preempts at once, on its own CPU and on
+    another: the clock of a run queue does not move between both stamps (rq_clock_skip_update in wakeup_preempt)."""
+    found = [figures[name] for name in ("wake_delay", "wake_delay_other_cpu") if name in figures]
+    if found:
+        lo, mode, hi = min(one.lo for one in found), max(one.value for one in found), max(one.hi for one in found)
+        yield _in_place_of(p.WAKE, lo, mode, hi, source)
+        yield _in_place_of(p.WAKE_GUEST, lo, mode, hi, source)
+
+
+def _distances(pairs: Sequence[NodePair], nodes: Sequence[Node], source: str) -> Iterable[Param]:
+    """Measured latency over local latency, over what the firmware's distance says; over all remote pairs."""
+    measured = {(pair.cpu_node, pair.memory_node): pair.latency_seconds for pair in pairs}
+    said = {(node.os_index, other): distance for node in nodes for other, distance in node.distances.items()}
+    ratios = sorted(
+        latency / measured[here, here] / (said[here, there] / _LOCAL_DISTANCE)
+        for (here, there), latency in measured.items()
+        if here != there and measured.get((here, here)) and said.get((here, there))
+    )
+    if ratios:
+        yield _in_place_of(p.DISTANCE_LATENCY, ratios[0], ratios[len(ratios) // 2], ratios[-1], source)

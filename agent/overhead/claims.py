@@ -1,0 +1,218 @@
+"""The concept document's ordinal claims, held against the model and against what runs here.
+
+An order is judged by differences, each over the corners of all parameters: what two sides share (the switch of a process is a part of
+every paradigm's) moves both. holds: no corner contradicts it; violated: every corner does; undecided: the parameters do not say.
+A claim of the model is made of intrinsic costs; beside it stands what this host's workloads measured, where two kinds of them run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import pairwise
+
+from agent.model.snapshot import Claim, Prediction, Verdict
+from agent.model.workload import Paradigm, Workload
+from agent.overhead import memory, parameters, translation, two_level, wasm
+from agent.overhead.lost import measured_lost
+from agent.overhead.parameters import DEFAULTS, Param, Parameters, bounds
+
+Cost = Callable[..., float]
+
+# The application that all three paradigms run for the memory claim: one process, 64 MiB, a guest of 512 MiB.
+_APPLICATION_BYTES = 64 * parameters.MIB
+_GUEST_BYTES = 512 * parameters.MIB
+_ORDER: tuple[Paradigm, ...] = ("containerization", "sandbox", "virtualization")
+
+
+def order(costs: Sequence[Cost], *params: Param) -> Verdict:
+    """Whether each cost is at most the next one, for all values of the parameters that they share."""
+    found = [bounds(lambda *values, a=a, b=b: b(*values) - a(*values), *params) for a, b in pairwise(costs)]
+    if all(low >= 0 for _, low, _ in found):
+        return "holds"
+    return "violated" if any(high < 0 for _, _, high in found) else "undecided"
+
+
+def within(param: Param, low_ns: float, high_ns: float) -> Verdict:
+    """Whether a latency (its parameter in seconds) lies in the document's band."""
+    low, high = round(param.lo * 1e9, 6), round(param.hi * 1e9, 6)
+    if low_ns <= low and high <= high_ns:
+        return "holds"
+    return "violated" if high < low_ns or high_ns < low else "undecided"
+
+
+def claims(workloads: Sequence[Workload], predictions: Sequence[Prediction], given: Parameters = DEFAULTS) -> tuple[Claim, ...]:
+    return (*_of_model(given), *_of_host(workloads, predictions))
+
+
+@lru_cache(4)
+def _of_model(given: Parameters) -> tuple[Claim, ...]:
+    p = parameters
+    switches = order(
+        (
+            lambda process, instance, vcpu: process,
+            lambda process, instance, vcpu: process + instance,
+            lambda process, instance, vcpu: process + vcpu,
+        ),
+        given[p.SWITCH_PROCESS],
+        given[p.INSTANCE_SWITCH],
+        given[p.SWITCH_VCPU],
+    )
+    computing = order(
+        (
+            lambda code, bound, walking, rate, cost: 1.0,
+            lambda code, bound, walking, rate, cost: wasm.execution_factor(code, bound, 0.0),
+            lambda code, bound, walking, rate, cost: (1 + walking) * (1 + two_level.exit_overhead(((rate, cost),), 1.0)),
+        ),
+        given[p.CODE],
+        given[p.GUARDED_BOUNDS],
+        given[p.WALKING_COMPUTE],
+        given[p.EXITS_BUSY],
+        given[p.EXIT_KERNEL],
+    )
+    starts = order(
+        (lambda wasm_, engine, boot: wasm_, lambda wasm_, engine, boot: engine, lambda wasm_, engine, boot: boot),
+        given[p.INSTANTIATE],
+        given[p.ENGINE],
+        given[p.BOOT_FULL],
+    )
+    memories = order(
+        (_sandbox_bytes, _container_bytes, _machine_bytes),
+        given[p.PAGE_TABLES],
+        given[p.KERNEL_PER_THREAD],
+        given[p.KERNEL_PER_PROCESS],
+        given[p.QEMU_BASE],
+        given[p.GUEST_KERNEL],
+    )
+    native, nested = translation.references_native(4, 0), translation.references_nested(4, 4)
+    return (
+        Claim(
+            "scheduling_delay",
+            "11.3",
+            "scheduling delay: container, then sandbox, then virtual machine",
+            "model",
+            "holds",
+            "host wait; host wait + runtime queue; host wait + guest wait/(1 - steal): each adds what cannot be negative",
+        ),
+        Claim(
+            "context_switch",
+            "11.3",
+            "context switch: container, then sandbox, then virtual machine",
+            "model",
+            switches,
+            f"{_us(given[p.SWITCH_PROCESS])}; the same + {_us(given[p.INSTANCE_SWITCH])}; the same + {_us(given[p.SWITCH_VCPU])}",
+        ),
+        Claim(
+            "performance",
+            "11.2",
+            "overhead of computing code: container, then sandbox, then virtual machine",
+            "model",
+            computing,
+            f"none; code {_range(given[p.CODE])} of native time; walks {_range(given[p.WALKING_COMPUTE])} and exits: "
+            "at the modes a sandbox costs more",
+        ),
+        Claim(
+            "translation",
+            "11.3",
+            "address translation costs less in a container than in a virtual machine",
+            "model",
+            "holds" if native < nested else "violated",
+            f"{native} references a walk, and {nested} with 4 KiB pages on both levels",
+        ),
+        Claim(
+            "memory_overhead",
+            "11.3",
+            "memory overhead: sandbox, then container, then virtual machine",
+            "model",
+            memories,
+            "page tables of a reservation; kernel memory of a process; an emulator and a guest's kernel",
+        ),
+        Claim(
+            "start_time",
+            "11.3",
+            "start: sandbox, then container, then virtual machine",
+            "model",
+            starts,
+            f"{_us(given[p.INSTANTIATE])}; {_range(given[p.ENGINE])} s; {_range(given[p.BOOT_FULL])} s with firmware",
+        ),
+        *(
+            Claim(
+                f"latency_{name}",
+                "3.1.1",
+                f"{name} answers in {low:g}-{high:g} ns",
+                "model",
+                within(param, low, high),
+                f"{_ns(param)}",
+            )
+            for name, param, low, high in (
+                ("L1", given[p.L1_SECONDS], 1, 2),
+                ("L2", given[p.L2_SECONDS], 3, 10),
+                ("L3", given[p.L3_SECONDS], 20, 40),
+                ("DRAM", given[p.DRAM_SECONDS], 50, 100),
+            )
+        ),
+        Claim(
+            "isolation",
+            "11.4",
+            "isolation: virtual machine, then sandbox, then container",
+            "model",
+            "undecided",
+            "not a quantity that a host shows; the mechanisms of each workload stand beside it",
+        ),
+    )
+
+
+def _of_host(workloads: Sequence[Workload], predictions: Sequence[Prediction]) -> tuple[Claim, ...]:
+    """What is measured in every workload of a kind lies below (above) what is measured in every one of the next kind."""
+    kinds = {workload.id: workload.paradigm for workload in workloads}
+    found = []
+    for id_, section, component, order_ in (
+        ("scheduling_delay", "11.3", "run_queue_delay", _ORDER),
+        ("memory_overhead", "11.3", "memory_overhead", ("sandbox", "containerization", "virtualization")),
+    ):
+        measured: dict[Paradigm, list[float]] = {}
+        for one in predictions:
+            if one.component == component and one.workload in kinds:
+                # A workload that hardly runs hardly waits: what counts is the waiting for each second of running.
+                figure = measured_lost(one) if component == "run_queue_delay" else one.measured
+                if figure is not None:
+                    measured.setdefault(kinds[one.workload], []).append(figure)
+        ranges = [(kind, min(measured[kind]), max(measured[kind])) for kind in order_ if kind in measured]
+        if len(ranges) < 2:
+            continue
+        steps = [(before[2] <= after[1], before[1] > after[2]) for before, after in pairwise(ranges)]
+        verdict: Verdict = "holds" if all(up for up, _ in steps) else "violated" if any(down for _, down in steps) else "undecided"
+        text = f"{component.replace('_', ' ')}: " + ", then ".join(kind for kind, _, _ in ranges)
+        evidence = "; ".join(f"{kind} {_between(low, high, component)}" for kind, low, high in ranges)
+        found.append(Claim(id_, section, text, "measured", verdict, evidence))
+    return tuple(found)
+
+
+def _between(low: float, high: float, component: str) -> str:
+    scale, unit = (parameters.MIB, "MiB") if component == "memory_overhead" else (1.0, "seconds for each second that it runs")
+    ends = dict.fromkeys(f"{end / scale:.3g}" for end in (low, high))
+    return f"{'..'.join(ends)} {unit}"
+
+
+def _sandbox_bytes(tables: float, thread: float, process: float, base: float, kernel: float) -> float:
+    return memory.sandbox_bytes(1, 0.0, 0.0, tables)
+
+
+def _container_bytes(tables: float, thread: float, process: float, base: float, kernel: float) -> float:
+    return memory.container_kernel_bytes(thread, 1, process, 1, 0.0, 1, _APPLICATION_BYTES / translation.PER_TABLE)
+
+
+def _machine_bytes(tables: float, thread: float, process: float, base: float, kernel: float) -> float:
+    return memory.qemu_bytes(base, 0.0, 1, 0.0, 0, 0.0) + kernel + _GUEST_BYTES / 64
+
+
+def _range(param: Param) -> str:
+    return f"{param.lo:g}..{param.hi:g}"
+
+
+def _us(param: Param) -> str:
+    return f"{param.lo * 1e6:g}..{param.hi * 1e6:g} us"
+
+
+def _ns(param: Param) -> str:
+    return f"{param.lo * 1e9:.3g}..{param.hi * 1e9:.3g} ns " + ("by default" if param.origin == "default" else param.origin)

@@ -1,0 +1,67 @@
+"""Exits of a machine's vCPUs and the polling of halted ones, beside KVM's own counters.
+
+Sources: KVM_GET_STATS_FD (Documentation/virt/kvm/api.rst) for the counters' names; Documentation/virt/kvm/halt-polling.rst. A vCPU that
+halts is polled for up to a window that doubles from 10 us to halt_poll_ns; whoever is not woken within it has used all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agent.model.snapshot import Prediction
+from agent.model.workload import Workload
+from agent.overhead import parameters
+from agent.overhead.bands import band, percentiles
+from agent.overhead.prediction import prediction, weaknesses
+from agent.overhead.window import Activity, Window
+
+_BY_EMULATOR = ("io_exits", "mmio_exits")
+_SOURCE = "KVM's statistics of the vCPUs"
+
+
+def exits(workload: Workload, window: Window, activity: Activity) -> Iterable[Prediction | None]:
+    """Exits a second, the time that they take, and the CPUs that polling burns; of a machine that KVM runs."""
+    run, guest = activity.run_seconds, workload.guest
+    if workload.paradigm != "virtualization" or guest is None or guest.accelerator != "kvm" or not run:
+        return
+    share, flags, counted = run / activity.seconds, weaknesses(activity, window), activity.kvm
+    usual = parameters.EXITS_BUSY
+    low, _, high = percentiles(usual)
+    interval = usual.mode * share, low * share, high * share
+    text = "exits of a busy vCPU that does no input or output, by how many are busy; devices add theirs"
+    rate, source = counted.get("exits"), "exits in " + _SOURCE
+    inputs = {"busy_vcpus": share, "exits_per_busy_vcpu": usual.mode}
+    yield prediction(workload, "exits", interval, "1/second", "intrinsic", text, inputs, [*flags, "prior_only"], rate, source)
+    yield _cost(window, workload, share, counted, flags)
+    yield _polling(workload, window, counted, flags)
+
+
+def _cost(window: Window, workload: Workload, share: float, counted: dict[str, float], flags: list[str]) -> Prediction | None:
+    """Time in exits over the time in which the vCPUs ran. Absent where nobody counts them: the usual rate is another machine's."""
+    rate, given = counted.get("exits"), window.given
+    if rate is None or any(name not in counted for name in _BY_EMULATOR):
+        return None
+    outside = min(rate, sum(counted[name] for name in _BY_EMULATOR))
+    inside, short, long = rate - outside, given[parameters.EXIT_KERNEL], given[parameters.EXIT_USER]
+    interval = band(lambda kernel, user: (inside * kernel + outside * user) / share, short, long)
+    inputs = {"exits_per_second": rate, "by_emulator_per_second": outside, "exit_seconds": short.mode, "emulated_seconds": long.mode}
+    text = "exits a second, each with its cost in the kernel or in the emulator, over the share of a second in which the vCPUs ran"
+    return prediction(workload, "exit_time", interval, "ratio", "intrinsic", text, inputs, [*flags, "no_counterpart"])
+
+
+def _polling(workload: Workload, window: Window, counted: dict[str, float], flags: list[str]) -> Prediction | None:
+    tried, found = counted.get("halt_attempted_poll"), counted.get("halt_successful_poll")
+    kvm = window.after.logical.kvm
+    longest = None if kvm is None or kvm.halt_poll_ns is None else kvm.halt_poll_ns * 1e-9
+    if tried is None or found is None or longest is None or found > tried:
+        return None
+    least = min(parameters.POLL_SECONDS.lo, longest)
+    # Who is woken while it polls has waited for half of the window, on average; what it is now is not told.
+    polls = tried - found / 2
+    interval = polls * (least * longest) ** 0.5, (tried - found) * least, tried * longest
+    spent = [counted.get(name) for name in ("halt_poll_success_ns", "halt_poll_fail_ns")]
+    measured = None if None in spent else sum(one for one in spent if one is not None) * 1e-9
+    inputs = {"polls_per_second": tried, "successful_per_second": found, "longest_seconds": longest}
+    text = "polls a second by a window between 10 us and halt_poll_ns; one that is successful ends within it"
+    source = "halt_poll_success_ns and halt_poll_fail_ns in " + _SOURCE
+    return prediction(workload, "halt_polling", interval, "CPUs", "contention", text, inputs, flags, measured, source)

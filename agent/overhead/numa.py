@@ -1,0 +1,123 @@
+"""Memory on another node than the CPUs that use it.
+
+Sources: ACPI SLIT (distances relative to a local 10) and HMAT (nanoseconds); published latencies of two-socket machines beside SLIT 21
+are 1.76 to 2.05 times local.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from agent.model.snapshot import Prediction
+from agent.model.workload import Workload
+from agent.overhead import parameters
+from agent.overhead.prediction import prediction
+from agent.overhead.window import Window, scheduled
+
+Matrix = Sequence[Sequence[float]]
+LOCAL_DISTANCE = 10
+
+
+def latency_from_distance(local: float, distance: float) -> float:
+    """A SLIT number as a latency: a guess, since firmware fills the table by habit."""
+    return local * distance / LOCAL_DISTANCE
+
+
+def effective_latency(run: Sequence[float], pages: Sequence[float], latency: Matrix) -> float:
+    """Mean latency when threads run on node i for run[i] of their time and pages[j] of the pages lie on node j, independently."""
+    return sum(p * q * latency[i][j] for i, p in enumerate(run) for j, q in enumerate(pages))
+
+
+def latency_bounds(run: Sequence[float], pages: Sequence[float], latency: Matrix) -> tuple[float, float]:
+    """The least and the most, over all ways in which threads can touch the pages that there are.
+
+    A transport problem of shares; solved greedily along the cheapest (dearest) pairs, which is exact for two nodes and for any table
+    where local is cheapest, and an inner bound of the interval else.
+    """
+    pairs = sorted((latency[i][j], i, j) for i in range(len(run)) for j in range(len(pages)))
+    return _assigned(pairs, run, pages), _assigned(pairs[::-1], run, pages)
+
+
+def _assigned(pairs: Sequence[tuple[float, int, int]], run: Sequence[float], pages: Sequence[float]) -> float:
+    threads, left, total = list(run), list(pages), 0.0
+    for latency, i, j in pairs:
+        part = min(threads[i], left[j])
+        threads[i] -= part
+        left[j] -= part
+        total += part * latency
+    return total
+
+
+def interleaved(nodes: Sequence[int], count: int) -> list[float]:
+    """Pages spread evenly over `nodes` of `count`."""
+    return [1 / len(nodes) if node in nodes else 0.0 for node in range(count)]
+
+
+def numa_overhead(stalled_share: float, effective: float, local: float) -> float:
+    """Extra time: the share of time that waits for memory is stretched."""
+    return stalled_share * (effective / local - 1)
+
+
+def stream_bandwidth(pages: Sequence[float], bandwidth: Sequence[float]) -> float:
+    """Bytes a second of one stream that passes over all pages in turn."""
+    return 1 / sum(share / rate for share, rate in zip(pages, bandwidth, strict=True) if share > 0)
+
+
+def parallel_bandwidth(pages: Sequence[float], bandwidth: Sequence[float]) -> float:
+    """Bytes a second of many streams: the node that is asked most for what it can give holds all."""
+    return min(rate / share for share, rate in zip(pages, bandwidth, strict=True) if share > 0)
+
+
+def loaded_latency(idle: float, utilisation: float, slope: float) -> float:
+    """Latency at a utilisation of the memory bandwidth below 1."""
+    return idle * (1 + slope * utilisation / (1 - utilisation))
+
+
+def remote_memory(workload: Workload, window: Window) -> Prediction | None:
+    """Extra time by memory that lies elsewhere than its threads run; absent on a host of one node."""
+    nodes = {node.os_index: node for node in window.after.physical.nodes}
+    pages = workload.placement.memory_by_node
+    total = sum(pages.values())
+    run = _run_by_node(workload, window)
+    if len(nodes) < 2 or total <= 0 or run is None or not pages.keys() <= nodes.keys():
+        return None
+    rows = [nodes[index].distances for index in run]
+    if any(not row.keys() >= pages.keys() for row in rows):
+        return None
+    where = list(pages)
+    shares = [pages[node] / total for node in where]
+    ran = list(run.values())
+
+    stall, scale = window.given[parameters.MEMORY_STALL], window.given[parameters.DISTANCE_LATENCY]
+    ratios = tuple(tuple(None if node == here else row[node] for node in where) for here, row in zip(run, rows, strict=True))
+    near, usual, far = (_table(ratios, one) for one in (scale.lo, scale.mode, scale.hi))
+    mean = effective_latency(ran, shares, usual)
+    best, worst = latency_bounds(ran, shares, near)[0], latency_bounds(ran, shares, far)[1]
+    interval = (
+        numa_overhead(stall.mode, mean, 1.0),
+        numa_overhead(stall.lo, min(best, mean), 1.0),
+        numa_overhead(stall.hi, max(worst, mean), 1.0),
+    )
+    away = sum(p * q for p, here in zip(ran, run, strict=True) for q, node in zip(shares, where, strict=True) if node != here)
+    inputs = {"remote_share": away, "latency_over_local": mean, "stalled_share": stall.mode}
+    formula = "stalled share * (mean latency/local - 1), latencies by the firmware's distances; threads by the CPU that each ran on last"
+    return prediction(workload, "remote_memory", interval, "ratio", "intrinsic", formula, inputs, ["prior_only", "no_counterpart"])
+
+
+@lru_cache(256)
+def _table(distances: tuple[tuple[float | None, ...], ...], scale: float) -> Matrix:
+    """Latencies as multiples of the local one, whose distance is None here; nothing is nearer than local memory."""
+    return [[1.0 if one is None else max(1.0, latency_from_distance(1.0, one) * scale) for one in row] for row in distances]
+
+
+def _run_by_node(workload: Workload, window: Window) -> dict[int, float] | None:
+    """Share of the threads' run time by the node of the CPU that each ran on last."""
+    node_of = {cpu: node.os_index for node in window.after.physical.nodes for cpu in node.cpus or ()}
+    seconds: dict[int, float] = {}
+    for thread in scheduled(workload):
+        if thread.last_cpu not in node_of or thread.run_ns is None:
+            return None
+        seconds[node_of[thread.last_cpu]] = seconds.get(node_of[thread.last_cpu], 0.0) + thread.run_ns
+    total = sum(seconds.values())
+    return {node: part / total for node, part in seconds.items()} if total > 0 else None

@@ -1,0 +1,77 @@
+"""A workload as it would be under another paradigm: the same threads and the same memory, in another wrapping."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from agent.model.workload import ExecutionMode, Guest, LinearMemory, Memory, MemoryMode, Paradigm, VCpu, Workload
+from agent.overhead.translation import PAGE_BYTES, PER_TABLE
+from agent.overhead.window import scheduled
+
+_MODES: dict[Paradigm, tuple[ExecutionMode, MemoryMode]] = {
+    "virtualization": ("two-level", "independent-physical"),
+    "containerization": ("single-level", "shared-kernel"),
+    "sandbox": ("application-level", "linear"),
+    "process": ("single-level", "shared-kernel"),
+}
+_GUARDED_BYTES = 4 << 30
+
+
+def become(workload: Workload, paradigm: Paradigm) -> tuple[Workload, list[str]]:
+    """The workload, and what was assumed of it. What it used is not known on every host, and then neither is what follows from it."""
+    used, huge = used_memory(workload)
+    threads = scheduled(workload)
+    execution, memory_mode = _MODES[paradigm]
+    same = replace(
+        workload,
+        paradigm=paradigm,
+        execution_mode=execution,
+        memory_mode=memory_mode,
+        guest=None,
+        vcpus=(),
+        memories=(),
+        threads=threads,
+        memory=Memory(),
+    )
+    if used is None:
+        return same if paradigm != "virtualization" else _machine(same, None, None), ["its memory is not known"]
+    match paradigm:
+        case "virtualization":
+            made = _machine(same, used, huge)
+            return made, [
+                f"a KVM machine with a vCPU for each of its threads ({len(made.vcpus)}), no iothreads, no video memory, pages as now"
+            ]
+        case "sandbox":
+            linear = LinearMemory("0x0", used, -(-used // 65536), _GUARDED_BYTES, "wasmtime", "low", used)
+            memory = Memory(allotted_bytes=used, backing_bytes=used, resident_bytes=used, anon_huge_bytes=huge)
+            return replace(same, memories=(linear,), memory=memory), [
+                "the same work compiled to WebAssembly for wasmtime, in one linear memory with guard pages"
+            ]
+        case _:
+            tables = used // PER_TABLE + PAGE_BYTES
+            stat = {"anon": used, "file_mapped": 0} | ({} if huge is None else {"anon_thp": huge})
+            memory = Memory(page_table_bytes=tables, stat=stat, resident_bytes=used, anon_huge_bytes=huge)
+            return replace(same, memory=memory, processes=1), ["one process with as many threads, its page tables for 4 KiB pages"]
+
+
+def _machine(same: Workload, used: int | None, huge: int | None) -> Workload:
+    vcpus = tuple(VCpu(number, thread=thread) for number, thread in enumerate(same.threads))
+    guest = Guest(accelerator="kvm", iothreads=0, video_bytes=0)
+    return replace(same, guest=guest, vcpus=vcpus, memory=Memory(backing_bytes=used, backing_huge_bytes=huge))
+
+
+def used_memory(workload: Workload) -> tuple[int | None, int | None]:
+    """Resident bytes of what the application uses, whatever wraps it, and how many of them lie in huge pages."""
+    held, stat = workload.memory, workload.memory.stat
+    match workload.paradigm:
+        case "virtualization":
+            return held.backing_bytes, held.backing_huge_bytes
+        case "containerization":
+            if "anon" in stat:
+                return stat["anon"], stat.get("anon_thp")
+            return stat.get("total_rss"), stat.get("total_rss_huge")
+        case "sandbox":
+            return held.backing_bytes, None if held.anon_huge_bytes is None or held.backing_bytes is None else min(
+                held.anon_huge_bytes, held.backing_bytes
+            )
+    return held.resident_bytes, held.anon_huge_bytes

@@ -1,0 +1,32 @@
+"""Pressure of a group on its CPUs: for how much of the time some thread of it waited, beside the kernel's own figure.
+
+Source: Documentation/accounting/psi.rst. Pressure counts the time in which at least one thread waits, the run delay each thread's.
+"""
+
+from __future__ import annotations
+
+from agent.model.snapshot import Prediction
+from agent.model.workload import Workload
+from agent.overhead.prediction import prediction
+from agent.overhead.window import Activity
+
+
+def some_share(delay: float, threads: float) -> float:
+    """Of a second, when `threads` wait `delay` seconds in it, each whenever it happens to."""
+    return 1 - (1 - min(1.0, delay / threads)) ** threads if threads > 0 else 0.0
+
+
+def cpu_pressure(workload: Workload, activity: Activity, waits: Prediction | None) -> Prediction | None:
+    """From the waiting as predicted: all threads at the same time at best, one after the other at worst."""
+    active = activity.active_threads
+    if waits is None or active is None or activity.pressure_seconds is None or workload.paradigm == "virtualization":
+        # A machine's group holds its emulator, whose threads wait, too.
+        return None
+    threads = float(max(1, active))
+    interval = some_share(waits.value, threads), min(1.0, waits.lo / threads), min(1.0, waits.hi)
+    inputs = {"run_queue_delay": waits.value, "active_threads": threads}
+    formula = "1 - (1 - d/n)^n of the delay as predicted, over n threads; between d/n and d"
+    flags = [flag for flag in waits.validity if flag != "ok"]
+    measured = activity.pressure_seconds / activity.seconds
+    source = "cpu.pressure some total"
+    return prediction(workload, "cpu_pressure", interval, "seconds/second", "contention", formula, inputs, flags, measured, source)

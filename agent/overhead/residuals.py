@@ -1,0 +1,93 @@
+"""Measured beside predicted, window after window: what is smoothed over time, and what has been outside for too long.
+
+A model that misses is reported; no parameter is ever moved by it. Pure: whoever takes the windows keeps what comes out, until the next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from agent.model.finding import Finding
+from agent.model.snapshot import Prediction
+from agent.model.values import Fact
+from agent.overhead.window import Window
+
+HALF_LIFE_SECONDS = 15 * 60.0
+PATIENCE = 3
+"""Windows in a row outside the interval that are a finding."""
+
+# What is as good as nothing, by unit: a ratio of two such is no miss.
+_NOTHING = {"ratio": 1e-3, "seconds/second": 1e-3, "bytes": 4096.0, "seconds": 1e-6, "CPUs": 1e-3, "1/second": 1.0}
+
+_OPEN = frozenset({"exits"})
+"""What is predicted of an idle device only: more of it is no miss."""
+
+_REMEDY = "agent calibrate measures this host's own parameters; else something runs here that the model does not know"
+
+Key = tuple[str, str, str]
+"""Workload, its identity, component."""
+
+
+class Residual(Fact, frozen=True):
+    """`log_ratio`: of measured over predicted, smoothed. `outside`: how many windows in a row up to the last."""
+
+    log_ratio: float
+    outside: int = 0
+
+
+Residuals = Mapping[Key, Residual]
+
+
+def judge(predictions: tuple[Prediction, ...], window: Window, before: Residuals) -> tuple[tuple[Prediction, ...], Residuals]:
+    """The predictions with their smoothed ratios, and what to keep: of what is no longer measured, nothing.
+
+    Only windows between two passes count: the first figures of a workload are of its whole life.
+    """
+    seconds = window.seconds
+    if window.before is None or seconds is None or not 0 < seconds < math.inf:
+        return predictions, before
+    identities = {workload.id: workload.identity for workload in window.after.workloads}
+    kept: dict[Key, Residual] = {}
+    found = []
+    for one in predictions:
+        if one.measured is None or one.inside is None or "since_start" in one.validity:
+            found.append(one)
+            continue
+        key = (one.workload, identities.get(one.workload, ""), one.component)
+        now = kept[key] = _next(before.get(key), one, one.measured, seconds)
+        found.append(replace(one, smoothed_ratio=math.exp(now.log_ratio)))
+    return tuple(found), kept
+
+
+def misses(predictions: tuple[Prediction, ...], residuals: Residuals) -> tuple[Finding, ...]:
+    """What was outside its interval for three windows in a row, or longer: one finding a workload."""
+    shown = {(one.workload, one.component): one for one in predictions}
+    words: dict[str, list[str]] = {}
+    for (workload, _, component), residual in residuals.items():
+        if residual.outside >= PATIENCE and (workload, component) in shown and component not in _OPEN:
+            words.setdefault(workload, []).append(_words(shown[workload, component], residual))
+    return tuple(
+        Finding("model_miss", workload, "its figures are outside their predicted intervals, window after window", "; ".join(parts), _REMEDY)
+        for workload, parts in words.items()
+    )
+
+
+def _next(before: Residual | None, one: Prediction, measured: float, seconds: float) -> Residual:
+    nothing = _NOTHING.get(one.unit, 1e-9)
+    log_ratio = math.log((measured + nothing) / (one.value + nothing))
+    # Within what is as good as nothing of the interval is inside.
+    outside = not one.lo - nothing <= measured <= one.hi + nothing
+    if before is None:
+        return Residual(log_ratio, int(outside))
+    weight = 0.5 ** (seconds / HALF_LIFE_SECONDS)
+    return Residual(weight * before.log_ratio + (1 - weight) * log_ratio, before.outside + 1 if outside else 0)
+
+
+def _words(one: Prediction, residual: Residual) -> str:
+    return (
+        f"{one.component.replace('_', ' ')}: measured {one.measured:.4g} {one.unit}, predicted {one.lo:.4g}..{one.hi:.4g}, "
+        f"{residual.outside} windows in a row; over time {math.exp(residual.log_ratio):.3g} times the point"
+    )

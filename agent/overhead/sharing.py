@@ -1,0 +1,88 @@
+"""A core shared by its hardware threads, a last-level cache shared by its cores.
+
+Source: Hartstein et al., "On the nature of cache miss behavior" (CF 2006): misses go with capacity to the power of -0.3 to -0.7.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from agent.model.snapshot import Prediction
+from agent.model.workload import Workload
+from agent.overhead import parameters
+from agent.overhead.bands import band
+from agent.overhead.paradigms import used_memory
+from agent.overhead.prediction import prediction, weaknesses
+from agent.overhead.window import Activity, Window
+
+
+def sibling_speed(sibling_busy: float, gain: float) -> float:
+    """Speed of a thread whose sibling is busy for a share of the time; two threads together do (1 + gain) of one's work."""
+    return 1 - sibling_busy * (1 - (1 + gain) / 2)
+
+
+def cache_share(own_rate: float, all_rates: float) -> float:
+    """A shared cache fills by who misses most."""
+    return own_rate / all_rates
+
+
+def cache_overhead(stalled_share: float, share: float, exponent: float) -> float:
+    """Extra time of a workload that has `share` of the cache; exponent 0 where the working set fits all the same."""
+    return float(stalled_share * (share**-exponent - 1))
+
+
+def shared_cache(workload: Workload, window: Window, activity: Activity) -> Prediction | None:
+    """Extra time by the part of the last-level cache that others fill, in proportion to the time that they ran beside it.
+
+    Nothing where the working set fits into its part; absent where the cache, or what runs beside it, is not known.
+    """
+    cpus, run, used = workload.placement.last_cpus, activity.run_seconds, used_memory(workload)[0]
+    first = next(iter(cpus), None) if cpus else None
+    cache = None if first is None else window.last_level(first)
+    if cache is None or not run or used is None or used <= 0 or not window.cpu_seconds:
+        return None
+    (around, capacity), own = cache, run / activity.seconds
+    busy = window.busy_cpus(around)
+    if busy is None:
+        return None
+    share = cache_share(own, max(own, own + busy - run / window.cpu_seconds))
+
+    def extra(stalled: float, exponent: float, working: float) -> float:
+        # What fits stays: the overhead begins at nothing where the working set outgrows its part.
+        return cache_overhead(stalled, share, exponent) * max(0.0, 1 - share * capacity / (used * working))
+
+    stall, exponent, working = parameters.MEMORY_STALL, parameters.MISS_EXPONENT, parameters.WORKING_SET_SHARE
+    # It grows with each of them: the ends are where all are lowest, and highest.
+    interval = (
+        extra(stall.mode, exponent.mode, working.mode),
+        extra(stall.lo, exponent.lo, working.lo),
+        extra(stall.hi, exponent.hi, working.hi),
+    )
+    inputs = {"cache_bytes": float(capacity), "cache_share": share, "used_bytes": float(used)}
+    formula = "stalled share * (share^-a - 1) * what of the working set does not fit into its share of the cache; share by time run"
+    flags = [*weaknesses(activity, window), "prior_only", "no_counterpart"]
+    return prediction(workload, "shared_cache", interval, "ratio", "contention", formula, inputs, flags)
+
+
+@lru_cache(256)
+def _lost(busy: tuple[float, ...]) -> tuple[float, float, float]:
+    """Extra time, averaged over CPUs whose siblings are so busy. Many workloads share the CPUs of one window."""
+    return band(lambda gain: sum(1 / sibling_speed(share, gain) - 1 for share in busy) / len(busy), parameters.SIBLING_GAIN)
+
+
+def siblings(workload: Workload, window: Window, activity: Activity) -> Prediction | None:
+    """Time that is lost to the other threads of the cores where it last ran, whoever runs there; absent without SMT."""
+    mates = window.mates
+    cpus = workload.placement.last_cpus
+    if not cpus or any(cpu not in mates for cpu in cpus) or not any(mates[cpu] for cpu in cpus):
+        return None
+    busy = [window.busy_cpus(mates[cpu]) if mates[cpu] else 0.0 for cpu in cpus]
+    known = [min(1.0, share) for share in busy if share is not None]
+    if len(known) < len(busy):
+        return None
+
+    interval = _lost(tuple(known))
+    inputs = {"sibling_busy_share": sum(known) / len(known), "cpus": float(len(known))}
+    formula = "1/(1 - u*(1 - (1 + g)/2)) - 1: u the busy share of the sibling thread, g what two threads gain over one"
+    flags = [*weaknesses(activity, window), "no_counterpart"]
+    return prediction(workload, "shared_core", interval, "ratio", "contention", formula, inputs, flags)
