@@ -1,18 +1,18 @@
-"""The snapshot as JSON, and its JSON Schema, both straight from the types."""
+"""The snapshot, and whatever else is told, as JSON; the snapshot's JSON Schema: both straight from the types."""
 
 from __future__ import annotations
 
 import msgspec
 
 from agent.model.snapshot import Snapshot
-from agent.model.values import encode_value, schema_value
+from agent.model.values import Fact, encode_value, schema_value
 
 _ENCODER = msgspec.json.Encoder(enc_hook=encode_value)
 
 
-def render(snapshot: Snapshot, pretty: bool = False) -> bytes:
+def render(record: Fact, pretty: bool = False) -> bytes:
     """One document in UTF-8, with a newline at its end."""
-    document = _ENCODER.encode(snapshot)
+    document = _ENCODER.encode(record)
     return (msgspec.json.format(document, indent=2) if pretty else document) + b"\n"
 
 

@@ -7,31 +7,25 @@ series; absent values make no series. Units are base units. Measured and predict
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from agent.model.host import Identity
-from agent.model.logical import Logical
+from agent.model.logical import Cpu, Logical, Memory, Scheduler, Thp
 from agent.model.physical import Physical
-from agent.model.snapshot import Prediction, Snapshot
+from agent.model.snapshot import Claim, Param, Prediction, Snapshot
 from agent.model.values import Fact
 from agent.model.workload import Workload
+from exporters.device_families import device_families
+from exporters.family import Family, Labels, Sample
+from exporters.machine_families import machine_families
+from exporters.sandbox_families import sandbox_families
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-Kind = Literal["gauge", "counter", "info"]
-Labels = tuple[tuple[str, object], ...]
-Sample = tuple[Labels, float | int | None]
-
-
-class Family(NamedTuple):
-    """`name` as Prometheus text shows it: with `_total` or `_info`. Samples without a value are left out."""
-
-    name: str
-    kind: Kind
-    help: str
-    samples: Iterable[Sample]
+By = Callable[[Callable[[Workload], float | None]], list[Sample]]
 
 
 class Run(Fact, frozen=True):
@@ -59,10 +53,17 @@ def families(snapshot: Snapshot, run: Run) -> Iterator[Family]:
     yield from _sources(snapshot, run)
     yield from _host(snapshot.host)
     yield from _physical(snapshot.physical)
+    yield from device_families(snapshot.physical, snapshot.logical.cpu.irq_routes)
     yield from _logical(snapshot.logical)
     yield from _workloads(snapshot.workloads)
-    yield from _machines(snapshot.workloads)
+    yield from machine_families(snapshot.workloads, snapshot.devices)
+    yield from sandbox_families(snapshot.workloads)
+    found = [((("finding", one.id), ("workload", one.workload)), 1) for one in snapshot.findings]
+    yield Family("strata_finding_info", "info", "What the placement and the figures of a workload, or of this host, mean.", found)
     yield from _overheads(snapshot.predictions)
+    yield from _residuals(snapshot)
+    yield from _claims(snapshot.claims)
+    yield from _parameters(snapshot.parameters)
     yield from _own(run)
 
 
@@ -136,7 +137,7 @@ def _physical(physical: Physical) -> Iterator[Family]:
     yield Family("strata_package_info", "info", "The packages (sockets).", packages)
     caches = [((("level", c.level), ("type", c.type), ("cpus", c.cpus)), c.size_bytes) for c in physical.caches]
     yield Family("strata_cache_size_bytes", "gauge", "Each cache and the CPUs that share it.", caches)
-    shapes = [((("node", node.os_index), ("cpus", node.cpus), ("kind", node.kind)), 1) for node in physical.nodes]
+    shapes = [((("node", n.os_index), ("cpus", n.cpus), ("local_cpus", n.local_cpus), ("kind", n.kind)), 1) for n in physical.nodes]
     yield Family("strata_node_info", "info", "The memory nodes and their CPUs.", shapes)
     sizes = [((("node", node.os_index),), node.memory_bytes) for node in physical.nodes]
     yield Family("strata_node_memory_bytes", "gauge", "Memory of a node.", sizes)
@@ -146,14 +147,61 @@ def _physical(physical: Physical) -> Iterator[Family]:
         ((("node", node.os_index), ("target", target)), distance) for node in physical.nodes for target, distance in node.distances.items()
     ]
     yield Family("strata_node_distance", "gauge", "SLIT distance between nodes; local is 10.", distances)
+    yield from _reach(physical)
     pools = [
         ((("node", node.os_index), ("page_bytes", pool.page_bytes)), pool.total_pages) for node in physical.nodes for pool in node.hugepages
     ]
     yield Family("strata_node_hugepages", "gauge", "Explicit huge pages in a node's pool.", pools)
 
 
+def _reach(physical: Physical) -> Iterator[Family]:
+    """How near memory is, by those who reach it best."""
+    tiers = [((("node", node.os_index),), node.tier) for node in physical.nodes]
+    yield Family("strata_node_tier", "gauge", "The kernel's memory tier of a node; a smaller number is faster.", tiers)
+    stated = [
+        ((("node", node.os_index), ("class", number), ("initiators", access.initiators)), access)
+        for node in physical.nodes
+        for number, access in node.access.items()
+    ]
+    latencies = [
+        ((*labels, ("operation", operation)), None if value is None else value / 1e9)
+        for labels, access in stated
+        for operation, value in (("read", access.read_latency_ns), ("write", access.write_latency_ns))
+    ]
+    yield Family("strata_node_access_latency_seconds", "gauge", "Latency of a node's memory for its best initiators (HMAT).", latencies)
+    bandwidths = [
+        ((*labels, ("operation", operation)), value)
+        for labels, access in stated
+        for operation, value in (("read", access.read_bandwidth_bytes), ("write", access.write_bandwidth_bytes))
+    ]
+    yield Family(
+        "strata_node_access_bandwidth_bytes_per_second", "gauge", "Bandwidth of a node's memory for its best initiators (HMAT).", bandwidths
+    )
+    caches = [
+        ((("node", node.os_index), ("level", level)), cache.size_bytes)
+        for node in physical.nodes
+        for level, cache in node.side_caches.items()
+    ]
+    yield Family("strata_node_side_cache_size_bytes", "gauge", "Memory that caches a node's memory.", caches)
+    devices = [
+        ((("device", dax.name), ("node", dax.target_node), ("backing", dax.backing), ("driver", dax.driver)), dax.size_bytes)
+        for dax in physical.dax
+    ]
+    yield Family("strata_dax_device_size_bytes", "gauge", "Memory that is mapped directly, or made a node's by the driver kmem.", devices)
+    regions = [((("region", region.name), ("node", region.target_node)), region.size_bytes) for region in physical.pmem]
+    yield Family("strata_pmem_region_size_bytes", "gauge", "Regions of persistent memory.", regions)
+    wrong = Counter(entry.subject for entry in physical.contradictions)
+    yield Family(
+        "strata_topology_contradictions",
+        "gauge",
+        "Sets of CPUs that cannot all be true.",
+        [((("subject", s),), n) for s, n in wrong.items()],
+    )
+
+
 def _cpu(sample: Sample) -> int:
-    cpu = sample[0][0][1]
+    labels, _ = sample
+    cpu = labels[0][1]
     return cpu if isinstance(cpu, int) else 0
 
 
@@ -172,6 +220,7 @@ def _logical(logical: Logical) -> Iterator[Family]:
     yield Family("strata_ipis_total", "counter", "Inter-processor interrupts that a CPU took.", ipis)
     yield Family("strata_runnable_tasks", "gauge", "Tasks that run or wait for a CPU.", [((), cpu.runnable_tasks)])
     yield Family("strata_context_switches_total", "counter", "Context switches of the host.", [((), cpu.context_switches)])
+    yield from _scheduling(cpu)
     for resource in ("cpu", "memory", "io", "irq"):
         stall = getattr(logical.pressure, resource) if logical.pressure else None
         if stall is not None:
@@ -188,6 +237,115 @@ def _logical(logical: Logical) -> Iterator[Family]:
         for order, count in enumerate(zone.free_blocks)
     ]
     yield Family("strata_zone_free_blocks", "gauge", "Free blocks of 2^order pages in the buddy allocator.", blocks)
+    yield from _kernel_memory(memory)
+
+
+def _scheduling(cpu: Cpu) -> Iterator[Family]:
+    scheduler = cpu.scheduler or Scheduler()
+    about = (
+        ("fair_class", scheduler.fair_class),
+        ("origin", scheduler.fair_class_origin),
+        ("preemption", scheduler.preemption),
+    )
+    infos = [(about, 1)] if cpu.scheduler else []
+    yield Family("strata_scheduler_info", "info", "How ordinary tasks share CPUs: EEVDF or CFS; and what may be preempted.", infos)
+    base_slice = [((), None if scheduler.base_slice_ns is None else scheduler.base_slice_ns / 1e9)]
+    yield Family("strata_scheduler_base_slice_seconds", "gauge", "Slice of an ordinary task under EEVDF.", base_slice)
+    runtime = [((), None if scheduler.rt_runtime_usec is None else scheduler.rt_runtime_usec / 1e6)]
+    yield Family("strata_scheduler_realtime_runtime_seconds", "gauge", "What real-time tasks may run of each period.", runtime)
+    period = [((), None if scheduler.rt_period_usec is None else scheduler.rt_period_usec / 1e6)]
+    yield Family("strata_scheduler_realtime_period_seconds", "gauge", "The period of that bound.", period)
+    yield Family("strata_scheduler_tick_hertz", "gauge", "Ticks in a second, CONFIG_HZ.", [((), cpu.tick_hz)])
+    domains = [
+        ((("name", domain.name), ("cpus", domain.cpus), ("members", domain.members), ("origin", domain.origin)), 1)
+        for domain in cpu.domains
+    ]
+    yield Family("strata_scheduling_domain_info", "info", "CPUs among which load is balanced.", domains)
+    partitions: list[Sample] = [
+        ((("cgroup", group), ("kind", part.kind), ("cpus", part.cpus), ("valid", "no" if part.invalid else "yes")), 1)
+        for group, part in {part.group: part for part in cpu.partitions}.items()
+    ]
+    yield Family("strata_cpuset_partition_info", "info", "Control groups whose CPUs are balanced apart, or not at all.", partitions)
+    softirqs = [((("type", softirq.name),), sum(softirq.counts)) for softirq in cpu.softirqs]
+    yield Family("strata_softirqs_total", "counter", "Deferred interrupt work, all CPUs together.", softirqs)
+
+
+# Counts of /proc/vmstat: family, help, label, and the kernel's name of each of the label's values.
+_VMSTAT: tuple[tuple[str, str, str, dict[str, str]], ...] = (
+    ("strata_page_faults_total", "Page faults; major ones waited for a device.", "kind", {"all": "pgfault", "major": "pgmajfault"}),
+    (
+        "strata_reclaim_scanned_pages_total",
+        "Pages that reclaim looked at, by who did.",
+        "by",
+        {by: f"pgscan_{by}" for by in ("kswapd", "direct", "khugepaged", "proactive")},
+    ),
+    (
+        "strata_reclaimed_pages_total",
+        "Pages that reclaim took, by who did.",
+        "by",
+        {by: f"pgsteal_{by}" for by in ("kswapd", "direct", "khugepaged", "proactive")},
+    ),
+    (
+        "strata_compactions_total",
+        "Allocations that waited for compaction, and how it ended.",
+        "result",
+        {"stalled": "compact_stall", "failed": "compact_fail", "succeeded": "compact_success"},
+    ),
+    ("strata_swapped_pages_total", "Pages moved between memory and swap.", "direction", {"in": "pswpin", "out": "pswpout"}),
+    (
+        "strata_numa_balancing_total",
+        "Page table entries marked, faults on them, and pages moved between nodes.",
+        "event",
+        {"marked": "numa_pte_updates", "faulted": "numa_hint_faults", "local": "numa_hint_faults_local", "moved": "numa_pages_migrated"},
+    ),
+    (
+        "strata_transparent_hugepages_total",
+        "Huge pages that a fault got or did not get, that khugepaged made, and that were split.",
+        "event",
+        {"faulted": "thp_fault_alloc", "missed": "thp_fault_fallback", "collapsed": "thp_collapse_alloc", "split": "thp_split_page"},
+    ),
+)
+
+
+def _kernel_memory(memory: Memory) -> Iterator[Family]:
+    marks = [
+        ((("node", zone.node), ("zone", zone.name), ("mark", mark)), getattr(zone, f"{mark}_pages"))
+        for zone in memory.zones
+        for mark in ("min", "low", "high")
+    ]
+    yield Family("strata_zone_watermark_pages", "gauge", "Free pages below which reclaim begins, and up to which it goes.", marks)
+    unusable = [
+        ((("node", zone.node), ("zone", zone.name), ("order", order)), share)
+        for zone in memory.zones
+        for order, share in enumerate(zone.unusable_ratio)
+    ]
+    yield Family("strata_zone_unusable_ratio", "gauge", "Share of free pages in blocks too small for 2^order pages.", unusable)
+    states = ("total", "free", "surplus", "overcommit", "reserved")
+    pools = [((("page_bytes", p.page_bytes), ("state", state)), getattr(p, f"{state}_pages")) for p in memory.hugepages for state in states]
+    yield Family("strata_hugepages", "gauge", "Explicit huge pages of the host, by what they are.", pools)
+    thp = memory.thp or Thp()
+    choices = (("enabled", thp.enabled), ("defrag", thp.defrag), ("shmem", thp.shmem_enabled))
+    policy = [(choices, 1)] if memory.thp else []
+    yield Family("strata_transparent_hugepage_policy_info", "info", "When the kernel makes huge pages.", policy)
+    merged = [((("kind", kind),), getattr(memory.ksm, f"pages_{kind}")) for kind in ("shared", "sharing", "unshared") if memory.ksm]
+    yield Family("strata_ksm_pages", "gauge", "Pages that are merged, that were merged into them, and that found no equal.", merged)
+    profit = [((), memory.ksm.general_profit_bytes)] if memory.ksm else []
+    yield Family("strata_ksm_profit_bytes", "gauge", "What merging saves less what it takes.", profit)
+    # Files may be of one name, below different roots.
+    swaps = {swap.name: swap for swap in memory.swaps or ()}
+    sizes = [((("area", name),), swap.size_bytes) for name, swap in swaps.items()]
+    yield Family("strata_swap_size_bytes", "gauge", "Size of a swap area.", sizes)
+    used = [((("area", name),), swap.used_bytes) for name, swap in swaps.items()]
+    yield Family("strata_swap_used_bytes", "gauge", "What of it is used.", used)
+    zram = [
+        ((("device", f"zram{device.number}"), ("kind", kind)), getattr(device, f"{kind}_bytes"))
+        for device in memory.zram or ()
+        for kind in ("original", "compressed", "memory_used")
+    ]
+    yield Family("strata_zram_bytes", "gauge", "What was written to compressed memory, and what it takes.", zram)
+    for name, help_, label, keys in _VMSTAT:
+        yield Family(name, "counter", help_, [(((label, value),), memory.vmstat.get(key)) for value, key in keys.items()])
+    yield Family("strata_oom_kills_total", "counter", "Processes that the kernel killed for memory.", [((), memory.vmstat.get("oom_kill"))])
 
 
 def _workloads(workloads: tuple[Workload, ...]) -> Iterator[Family]:
@@ -208,6 +366,14 @@ def _workloads(workloads: tuple[Workload, ...]) -> Iterator[Family]:
         for w in workloads
     ]
     yield Family("strata_workload_info", "info", "The workloads; their ids are on every other series of theirs.", infos)
+    pods = [
+        ((("workload", w.id), ("pod", w.pod.name), ("namespace", w.pod.namespace), ("uid", w.pod.uid), ("qos", w.pod.qos)), 1)
+        for w in workloads
+        if w.pod
+    ]
+    yield Family("strata_workload_pod_info", "info", "The Kubernetes pod that a container is in.", pods)
+    labels = [((("workload", w.id), ("label", label), ("value", value)), 1) for w in workloads for label, value in w.labels.items()]
+    yield Family("strata_workload_label_info", "info", "Labels of containers, of those that --label names.", labels)
     places = [
         ((("workload", w.id), ("cpus", w.placement.allowed_cpus), ("nodes", w.placement.allowed_nodes)), 1)
         for w in workloads
@@ -215,8 +381,21 @@ def _workloads(workloads: tuple[Workload, ...]) -> Iterator[Family]:
     ]
     yield Family("strata_workload_placement_info", "info", "CPUs and nodes that a workload may use.", places)
 
+    marked = [(_labels((("workload", w.id),)), w) for w in workloads]
+
     def by(value: Callable[[Workload], float | None]) -> list[Sample]:
-        return [((("workload", w.id),), value(w)) for w in workloads]
+        return [(mark, value(w)) for mark, w in marked]
+
+    def each(label: str, values: Callable[[Workload], dict[Any, int]]) -> list[Sample]:
+        """Numbers by event or by node: few names for all workloads."""
+        known: dict[object, str] = {}
+        found: list[Sample] = []
+        for mark, w in marked:
+            for key, value in values(w).items():
+                if key not in known:
+                    known[key] = f',{label}="{_escaped(str(key))}"}}'
+                found.append((mark[:-1] + known[key], value))
+        return found
 
     def seconds(usec: int | None) -> float | None:
         return None if usec is None else usec / 1e6
@@ -231,6 +410,10 @@ def _workloads(workloads: tuple[Workload, ...]) -> Iterator[Family]:
     yield Family("strata_workload_cpu_limit_cpus", "gauge", "Tightest CPU quota of a workload and all around it, in CPUs.", limits)
     usage = by(lambda w: seconds(w.cpu.usage_usec))
     yield Family("strata_workload_cpu_seconds_total", "counter", "CPU time of a workload's cgroup.", usage)
+    # A sum over processes falls when one of them ends, and would be taken for a counter that begins anew.
+    delayed = by(lambda w: None if w.processes != 1 or w.cpu.process_delay_ns is None else w.cpu.process_delay_ns / 1e9)
+    help_ = "Time the threads of a workload's one process waited for a CPU, those that have ended, too."
+    yield Family("strata_workload_run_delay_seconds_total", "counter", help_, delayed)
     periods = by(lambda w: w.cpu.periods)
     yield Family("strata_workload_cpu_periods_total", "counter", "Quota periods in which a workload ran.", periods)
     throttled = by(lambda w: w.cpu.throttled_periods)
@@ -251,21 +434,56 @@ def _workloads(workloads: tuple[Workload, ...]) -> Iterator[Family]:
     yield Family("strata_workload_memory_allotted_bytes", "gauge", "Memory that a guest or a sandbox sees.", allotted)
     backing = by(lambda w: w.memory.backing_bytes)
     yield Family("strata_workload_memory_backing_bytes", "gauge", "What of the allotted memory is resident on the host.", backing)
-    events = [((("workload", w.id), ("event", event)), count) for w in workloads for event, count in w.memory.events.items()]
+    events = each("event", lambda w: w.memory.events)
     yield Family("strata_workload_memory_events_total", "counter", "Memory events of a workload's cgroup.", events)
-    memories = [((("workload", w.id),), len(w.memories)) for w in workloads if w.paradigm == "sandbox"]
-    yield Family("strata_workload_linear_memories", "gauge", "Linear memories of a sandbox process.", memories)
+    yield from _groups(by, each)
 
 
-def _machines(workloads: tuple[Workload, ...]) -> Iterator[Family]:
-    vcpus = [((("workload", w.id), ("vcpu", vcpu.number)), vcpu) for w in workloads for vcpu in w.vcpus]
-    infos = [((*labels, ("affinity", v.affinity), ("pinned", {True: "yes", False: "no", None: None}[v.pinned])), 1) for labels, v in vcpus]
-    yield Family("strata_vcpu_info", "info", "The vCPUs, and the host CPUs that each may use.", infos)
-    yield Family("strata_vcpu_last_cpu", "gauge", "Host CPU that a vCPU ran on last.", [(labels, v.last_cpu) for labels, v in vcpus])
-    times = [(labels, None if v.time_ns is None else v.time_ns / 1e9) for labels, v in vcpus]
-    yield Family("strata_vcpu_seconds_total", "counter", "CPU time of a vCPU, as libvirt counts it.", times)
-    delays = [(labels, v.thread.delay_ns / 1e9 if v.thread and v.thread.delay_ns is not None else None) for labels, v in vcpus]
-    yield Family("strata_vcpu_run_delay_seconds_total", "counter", "Time a vCPU's thread waited for a host CPU: its steal.", delays)
+def _groups(by: By, each: Callable[[str, Callable[[Workload], dict[Any, int]]], list[Sample]]) -> Iterator[Family]:
+    """What a control group tells besides."""
+    user = by(lambda w: None if w.cpu.user_usec is None else w.cpu.user_usec / 1e6)
+    yield Family("strata_workload_cpu_user_seconds_total", "counter", "CPU time of a workload's cgroup in user mode.", user)
+    system = by(lambda w: None if w.cpu.system_usec is None else w.cpu.system_usec / 1e6)
+    yield Family("strata_workload_cpu_system_seconds_total", "counter", "CPU time of a workload's cgroup in the kernel.", system)
+    for resource, what in (("cpu", "a CPU"), ("memory", "memory"), ("io", "input and output"), ("irq", "interrupts")):
+        # The other two are older than the rest, and above.
+        if resource == "io":
+            some = by(lambda w: None if w.io_pressure_some_usec is None else w.io_pressure_some_usec / 1e6)
+            yield Family("strata_workload_pressure_io_waiting_seconds_total", "counter", f"Time some tasks waited for {what}.", some)
+        full = by(_STALLED[resource])
+        yield Family(f"strata_workload_pressure_{resource}_stalled_seconds_total", "counter", f"Time all tasks waited for {what}.", full)
+    peak = by(lambda w: w.memory.peak_bytes)
+    yield Family("strata_workload_memory_peak_bytes", "gauge", "The most that was ever charged to a workload's cgroup.", peak)
+    yield Family("strata_workload_memory_swap_bytes", "gauge", "Swap that a workload's cgroup uses.", by(lambda w: w.memory.swap_bytes))
+    anon = by(lambda w: w.memory.anon_bytes)
+    yield Family("strata_workload_memory_anon_bytes", "gauge", "Anonymous memory of a workload's cgroup.", anon)
+    yield Family("strata_workload_memory_file_bytes", "gauge", "Page cache of a workload's cgroup.", by(lambda w: w.memory.file_bytes))
+    kernel = by(lambda w: w.memory.kernel_bytes)
+    yield Family("strata_workload_memory_kernel_bytes", "gauge", "Kernel memory of a workload's cgroup.", kernel)
+    nodes = each("node", lambda w: w.placement.memory_by_node)
+    yield Family("strata_workload_memory_node_bytes", "gauge", "A workload's memory on each node.", nodes)
+    remote = by(lambda w: w.placement.remote_memory_ratio)
+    yield Family("strata_workload_memory_remote_ratio", "gauge", "Share of it on nodes that have none of its CPUs.", remote)
+    faults = by(lambda w: w.memory.page_faults)
+    yield Family("strata_workload_page_faults_total", "counter", "Page faults of a workload's cgroup.", faults)
+    major = by(lambda w: w.memory.major_faults)
+    yield Family("strata_workload_major_page_faults_total", "counter", "Page faults that had to wait for a device.", major)
+    refaults = by(lambda w: w.memory.refaults)
+    yield Family("strata_workload_refaults_total", "counter", "Faults of pages that were reclaimed a short while before.", refaults)
+    reclaimed = by(lambda w: w.memory.reclaimed_pages)
+    yield Family("strata_workload_reclaimed_pages_total", "counter", "Pages that reclaim took from a workload's cgroup.", reclaimed)
+    tasks = by(lambda w: w.pids.current if w.pids else None)
+    yield Family("strata_workload_tasks", "gauge", "Tasks of a workload's cgroup, threads counted.", tasks)
+    bounds = by(lambda w: w.pids.limit if w.pids else None)
+    yield Family("strata_workload_tasks_limit", "gauge", "Tightest limit of tasks of a workload and all around it.", bounds)
+
+
+_STALLED: dict[str, Callable[[Workload], float | None]] = {
+    "cpu": lambda w: None if w.cpu.pressure_full_usec is None else w.cpu.pressure_full_usec / 1e6,
+    "memory": lambda w: None if w.memory.pressure_full_usec is None else w.memory.pressure_full_usec / 1e6,
+    "io": lambda w: None if w.io_pressure_full_usec is None else w.io_pressure_full_usec / 1e6,
+    "irq": lambda w: None if w.cpu.irq_pressure_full_usec is None else w.cpu.irq_pressure_full_usec / 1e6,
+}
 
 
 _UNITS = {
@@ -273,12 +491,16 @@ _UNITS = {
     "seconds/second": "ratio",
     "bytes": "bytes",
     "references/walk": "references",
+    "seconds": "seconds",
     "seconds/walk": "seconds",
+    "CPUs": "cpus",
+    "1/second": "per_second",
+    "times": "ratio",
 }
 
 
 def _overheads(predictions: tuple[Prediction, ...]) -> Iterator[Family]:
-    for unit in ("ratio", "bytes", "references", "seconds"):
+    for unit in ("ratio", "bytes", "references", "seconds", "cpus", "per_second"):
         these = [p for p in predictions if _UNITS[p.unit] == unit]
         predicted = [
             ((("workload", p.workload), ("component", p.component), ("bound", bound)), value)
@@ -292,6 +514,27 @@ def _overheads(predictions: tuple[Prediction, ...]) -> Iterator[Family]:
     yield Family("strata_overhead_inside_interval", "gauge", "1 when the measured value lies in the predicted interval.", inside)
 
 
+def _residuals(snapshot: Snapshot) -> Iterator[Family]:
+    ratios = [((("workload", p.workload), ("component", p.component)), p.smoothed_ratio) for p in snapshot.predictions]
+    yield Family("strata_overhead_smoothed_ratio", "gauge", "Measured over predicted, with a half-life of 15 minutes.", ratios)
+
+
+def _claims(claims: tuple[Claim, ...]) -> Iterator[Family]:
+    verdicts = [((("claim", one.id), ("basis", one.basis), ("verdict", one.verdict)), 1) for one in claims]
+    yield Family("strata_overhead_claim_info", "info", "The concept document's ordinal claims and what becomes of them here.", verdicts)
+
+
+def _parameters(parameters: tuple[Param, ...]) -> Iterator[Family]:
+    for unit in ("ratio", "seconds"):
+        bounds = [
+            ((("parameter", one.name), ("origin", one.origin), ("bound", bound)), value)
+            for one in parameters
+            if one.unit == unit
+            for bound, value in (("lo", one.lo), ("mode", one.mode), ("hi", one.hi))
+        ]
+        yield Family(f"strata_overhead_parameter_{unit}", "gauge", "Parameters that this host measured of itself.", bounds)
+
+
 def _own(run: Run) -> Iterator[Family]:
     yield Family("process_cpu_seconds_total", "counter", "CPU time of the agent.", [((), run.cpu_seconds)])
     yield Family("process_resident_memory_bytes", "gauge", "Resident size of the agent.", [((), run.resident_bytes)])
@@ -300,7 +543,13 @@ def _own(run: Run) -> Iterator[Family]:
 
 
 def _write(lines: list[str], family: Family, openmetrics: bool) -> None:
-    written = [f"{family.name}{_labels(labels)} {_number(value)}" for labels, value in family.samples if value is not None]
+    # Most lines are of a kind that needs no function: a workload's labels, written once, and a count.
+    name = family.name
+    written = [
+        f"{name}{labels if type(labels) is str else _labels(labels)} {value if type(value) is int else _number(value)}"
+        for labels, value in family.samples
+        if value is not None
+    ]
     if not written:
         return
     head, kind = family.name, family.kind
@@ -315,11 +564,15 @@ def _write(lines: list[str], family: Family, openmetrics: bool) -> None:
 
 def _labels(labels: Labels) -> str:
     """Labels without a value are left out: an empty one means the same to Prometheus."""
+    if isinstance(labels, str):
+        return labels
     pairs = [f'{name}="{_escaped(str(value))}"' for name, value in labels if value is not None]
     return f"{{{','.join(pairs)}}}" if pairs else ""
 
 
 def _escaped(text: str) -> str:
+    if text.isalnum():
+        return text
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 

@@ -1,0 +1,65 @@
+"""A calibration for a person: what was measured, under what load, and how it compares with the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.model.calibration import Calibration, Figure, NodePair
+
+Compared = Sequence[tuple[str, float, float, bool]]
+"""Name, old value, new value, whether they are apart."""
+
+
+def render(found: Calibration, compared: Compared = ()) -> bytes:
+    before = {name: (value, apart) for name, value, _, apart in compared}
+    rows = [_row(figure, before.get(figure.name)) for figure in found.figures]
+    rows += [
+        (f"node {pair.cpu_node} to memory {pair.memory_node}", _amount(pair.latency_seconds, "seconds"), "", f"{_rate(pair)} GB/s", "")
+        for pair in found.nodes
+    ]
+    lines = _columns([("", "value", "to the median", "chunks", "before" if before else ""), *rows])
+    if found.ladder:
+        levels = (f"{one.name} {_size(one.from_bytes)}-{_size(one.to_bytes)}: {_amount(one.seconds, 'seconds')}" for one in found.plateaus)
+        lines += ["", "latency by size:  " + "; ".join(levels)]
+    lines += [f"left out: {one.step}: {one.why}" for one in found.skipped]
+    shares = (
+        ("CPU pressure", found.conditions.cpu_pressure),
+        ("steal", found.conditions.steal),
+        ("own run delay", found.conditions.run_delay),
+    )
+    load = ", ".join(f"{name} {'unknown' if share is None else format(share, '.0%')}" for name, share in shares)
+    lines += ["", f"CPU {found.cpu}, {found.seconds:.1f} s; {load}"]
+    return ("\n".join(line.rstrip() for line in lines) + "\n").encode()
+
+
+def _row(figure: Figure, before: tuple[float, bool] | None) -> tuple[str, ...]:
+    words = figure.name.replace("_", " ")
+    was = "" if before is None else _amount(before[0], figure.unit) + (" APART" if before[1] else "")
+    return words, _amount(figure.value, figure.unit), _amount(figure.hi, figure.unit), str(figure.chunks), was
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+def _amount(value: float, unit: str) -> str:
+    match unit:
+        case "seconds":
+            for scale, name in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
+                if value * scale >= 1:
+                    return f"{value * scale:.3g} {name}"
+            return f"{value * 1e9:.3g} ns"
+        case "1/second":
+            return f"{value / 1e9:.3g} GHz"
+        case "ratio":
+            return f"+{value:.1%}"
+    return f"{value:.4g} {unit}"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes >> 20}M" if size_bytes >= 1 << 20 else f"{size_bytes >> 10}K"
+
+
+def _rate(pair: NodePair) -> str:
+    return f"{pair.bandwidth_bytes_per_second / 1e9:.3g}"

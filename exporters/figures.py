@@ -1,0 +1,144 @@
+"""Figures of the model in words: what a component means to whoever runs the host, and a value in a unit that can be read."""
+
+from __future__ import annotations
+
+import math
+
+from agent.model.change import Change, Lost
+from agent.model.snapshot import Prediction
+from exporters.words import cpus, size
+
+MEANINGS = {
+    "run_queue_delay": "waits for a CPU",
+    "steal": "waits for a CPU, as its guest sees it (steal)",
+    "throttled_periods": "periods cut short by its quota",
+    "throttled_time": "run queues standing still for its quota",
+    "switching": "switches between threads",
+    "shared_core": "slowed by the other thread of its core",
+    "walk_references": "table entries read by one page walk",
+    "walk_cost": "one page walk",
+    "remote_memory": "slowed by memory on another node",
+    "execution": "slower than native code",
+    "memory_overhead": "memory taken by this layer itself",
+    "start_time": "to start one more of its kind",
+    "cpu_share": "CPU time that its weight gives it",
+    "cpu_pressure": "some thread of it waits for a CPU (pressure)",
+    "shared_cache": "slowed by who shares its last-level cache",
+    "exits": "exits from the guest",
+    "exit_time": "time in exits from the guest",
+    "halt_polling": "CPU time burnt by polling for halted vCPUs",
+    "lock_holder_risk": "slower at most by locks that preempted vCPUs hold",
+}
+WEAKNESSES = {
+    "prior_only": "from published figures only",
+    "saturated": "its CPUs are full",
+    "extrapolated": "other weights, or a limit above it, are not in the formula",
+    "host_is_guest": "this host is a guest itself",
+    "since_start": "over its whole life",
+    "shadow": "shadow page tables",
+    "upper_bound": "a bound that hardly any guest reaches",
+}
+
+
+def meaning(component: str) -> str:
+    return MEANINGS.get(component, component.replace("_", " "))
+
+
+def figure(value: float, unit: str) -> str:
+    match unit:
+        case "ratio":
+            return percent(value)
+        case "seconds/second":
+            return f"{duration(value)} a second"
+        case "seconds":
+            return duration(value)
+        case "seconds/walk":
+            return duration(value)
+        case "1/second":
+            return f"{value:.0f} a second" if abs(value) >= 100 else f"{value:.3g} a second"
+        case "CPUs":
+            return f"{value:.3g} {'CPU' if value == 1 else 'CPUs'}"
+        case "times":
+            return f"{value:.3g} times"
+        case "references/walk":
+            return f"{value:.3g}"
+        case "bytes":
+            return f"{'-' if value < 0 else ''}{size(round(abs(value)))}"
+    return f"{value:.3g} {unit}"
+
+
+def percent(ratio: float) -> str:
+    return f"{100 * ratio:.3g} %"
+
+
+def duration(seconds: float) -> str:
+    """ "12.5 ms"."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        # 999.9 us is 1 ms in three digits.
+        if abs(seconds) >= 0.9995 * scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns" if seconds else "0 s"
+
+
+def interval(lo: float, hi: float, unit: str) -> str:
+    first, last = figure(lo, unit), figure(hi, unit)
+    common = next((end for end in (" a second", " CPUs", " times", " %") if first.endswith(end) and last.endswith(end)), "")
+    return f"{first.removesuffix(common)} to {last}"
+
+
+def predicted(one: Prediction) -> str:
+    point = figure(one.value, one.unit)
+    if figure(one.lo, one.unit) == figure(one.hi, one.unit) == point:
+        return f"predicted {point}"
+    return f"predicted {point} ({interval(one.lo, one.hi, one.unit)})"
+
+
+def measured(one: Prediction) -> str | None:
+    """The measurement and what it says of the prediction."""
+    if one.measured is None:
+        return None
+    verdict = "as predicted" if one.inside else "less than predicted" if one.measured < one.lo else "more than predicted"
+    return f"measured {figure(one.measured, one.unit)}, {verdict}"
+
+
+def saved(lost: Lost) -> str:
+    """What a change does to the time lost, each second that the workload runs; negative is a gain."""
+    first, last = sorted((abs(lost.lo), abs(lost.hi)))
+    if lost.lo < 0 < lost.hi:
+        spread = f"from {duration(-lost.lo)} saved to {duration(lost.hi)} lost"
+    else:
+        spread = f"{duration(first)} to {duration(last)}"
+    does = "save" if lost.value < 0 else "cost" if lost.value > 0 else "save nothing"
+    return f"predicted to {does} {duration(abs(lost.value)) if lost.value else ''}".rstrip() + f" for each second that it runs ({spread})"
+
+
+def changed(change: Change) -> str:
+    """The change as an order to the operator."""
+    said = []
+    if change.paradigm is not None:
+        said.append(
+            {"virtualization": "run it in a virtual machine", "containerization": "run it in a container"}.get(
+                change.paradigm, "run it in a sandbox"
+            )
+        )
+    if change.pin is not None:
+        said.append(f"let it run on {cpus(change.pin)} only")
+    if change.cpus is not None:
+        said.append("lift its CPU quota" if change.cpus.unlimited else f"set its CPU quota to {change.cpus:g} CPUs")
+    if change.weight is not None:
+        said.append(f"set its CPU weight to {change.weight}")
+    if change.hugepages:
+        said.append("back its memory with huge pages")
+    if change.node is not None:
+        said.append(f"keep its memory on node {change.node}")
+    return " and ".join(said) or "change nothing"
+
+
+def option(change: Change) -> str:
+    """The change as arguments of `agent what-if`."""
+    said = [] if change.pin is None else [f"--pin {change.pin}"]
+    if change.cpus is not None:
+        said.append(f"--cpus {'max' if math.isinf(change.cpus) else format(change.cpus, 'g')}")
+    if change.node is not None:
+        said.append(f"--node {change.node}")
+    return " ".join(said)

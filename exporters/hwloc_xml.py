@@ -1,0 +1,224 @@
+"""The physical model as a topology of hwloc 2, for `lstopo -i FILE` and everything that is built on hwloc.
+
+The format: hwloc/hwloc2.dtd. Objects carry their CPUs and memory nodes as masks; what has no place in a tree is left out, and
+an info of the machine says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from msgspec.structs import replace
+
+from agent.model.host import Host
+from agent.model.physical import Access, Assembly, Cache, Group, Node, Package, Physical
+from agent.model.values import CpuSet
+from exporters.tree import Place, machine
+
+_HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE topology SYSTEM "hwloc2.dtd">\n'
+# What XML 1.0 has no place for, not even escaped (section 2.2, Char).
+_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+# hwloc knows these levels, by its names.
+_CACHES = {(level, "") for level in range(1, 6)} | {(level, "i") for level in range(1, 4)}
+_SUBTYPES = {"dram": "DRAM", "hbm": "HBM", "pmem": "NVM", "cxl": "CXL-DRAM", "gpu": "GPUMemory"}
+_CACHE_TYPES = {"Unified": "0", "Data": "1", "Instruction": "2"}
+# Names and flags (1 more is better, 2 less is, 4 by initiator) of hwloc/memattrs.h, and the units: MiB/s, ns.
+_MEMORY = (
+    ("ReadBandwidth", "5", "read_bandwidth_bytes", 1 << 20),
+    ("WriteBandwidth", "5", "write_bandwidth_bytes", 1 << 20),
+    ("ReadLatency", "6", "read_latency_ns", 1),
+    ("WriteLatency", "6", "write_latency_ns", 1),
+)
+# HWLOC_DISTANCES_KIND_FROM_OS | HWLOC_DISTANCES_KIND_MEANS_LATENCY of hwloc/distances.h
+_SLIT = "5"
+
+
+def render(host: Host) -> bytes:
+    """One document. ValueError: hwloc has no machine without CPUs."""
+    physical = replace(host.physical, caches=tuple(cache for cache in host.physical.caches if _cache_type(cache)))
+    if not physical.cpus.online:
+        raise ValueError("no CPU is known, and hwloc has no machine without one")
+    tree = machine(physical)
+    top = Element("topology", version="2.0")
+    numbers = iter(range(1, 1 << 62))
+    nodes = CpuSet(node.os_index for node in physical.nodes) or CpuSet((0,))
+    root = _object(top, "Machine", tree.root.cpus, nodes, numbers)
+    root.set("complete_cpuset", mask(physical.cpus.online | (physical.cpus.offline or CpuSet())))
+    root.set("allowed_cpuset", mask(physical.cpus.online))
+    root.set("allowed_nodeset", mask(nodes))
+    for name, value in _about(host):
+        _info(root, name, value)
+    unknown = (Place("cache", cache.cpus, cache) for cache in host.physical.caches if not _cache_type(cache))
+    for place in (*tree.left_out, *unknown):
+        _info(root, "StratascopeLeftOut", f"{place.name} of CPUs {place.cpus}")
+    if not physical.nodes:
+        # The format wants one. Its memory is not known.
+        _object(root, "NUMANode", tree.root.cpus, nodes, numbers, os_index="0")
+    _inside(root, tree.root, CpuSet(), numbers)
+    _distances(top, physical.nodes)
+    _attributes_of_memory(top, physical)
+    _kinds(top, physical)
+    indent(top)
+    return _HEAD + tostring(top, encoding="unicode").encode() + b"\n"
+
+
+def mask(cpus: CpuSet) -> str:
+    """ "0x00000001,0x00000003": 32 bits a group, the most significant first."""
+    groups = max(1, (cpus.mask.bit_length() + 31) // 32)
+    return ",".join(f"0x{cpus.mask >> 32 * group & 0xFFFFFFFF:08x}" for group in reversed(range(groups)))
+
+
+def _text(value: str) -> str:
+    return _ILLEGAL.sub("\ufffd", value)
+
+
+def _info(parent: Element, name: str, value: str | None) -> None:
+    if value:
+        SubElement(parent, "info", name=name, value=_text(value))
+
+
+def _object(parent: Element, kind: str, cpus: CpuSet, nodes: CpuSet, numbers: Iterator[int], **attributes: str | None) -> Element:
+    sets = {"cpuset": mask(cpus), "complete_cpuset": mask(cpus), "nodeset": mask(nodes), "complete_nodeset": mask(nodes)}
+    known = {name: value for name, value in attributes.items() if value is not None}
+    return SubElement(parent, "object", {"type": kind, **sets, "gp_index": str(next(numbers)), **known})
+
+
+def _about(host: Host) -> Iterator[tuple[str, str | None]]:
+    """Names that hwloc has for what it says of a machine, where there is one."""
+    identity, smbios = host.identity, host.identity.smbios
+    yield "Backend", "Stratascope"
+    yield "OSName", "Linux"
+    yield "OSRelease", identity.kernel
+    yield "HostName", identity.hostname
+    yield "Architecture", identity.architecture
+    if smbios:
+        yield "DMISysVendor", smbios.sys_vendor
+        yield "DMIProductName", smbios.product_name
+        yield "DMIProductVersion", smbios.product_version
+        yield "DMIBoardVendor", smbios.board_vendor
+        yield "DMIBoardName", smbios.board_name
+        yield "DMIBIOSVendor", smbios.bios_vendor
+        yield "DMIBIOSVersion", smbios.bios_version
+        yield "DMIChassisType", smbios.chassis_type
+
+
+def _type(place: Place) -> str:
+    if isinstance(place.thing, Cache):
+        return _cache_type(place.thing)
+    return {"machine": "Machine", "package": "Package", "die": "Die", "core": "Core", "thread": "PU"}.get(place.kind, "Group")
+
+
+def _cache_type(cache: Cache) -> str:
+    """ "L1Cache" is one for data; "" for what hwloc has no name for."""
+    suffix = "i" if cache.type == "Instruction" else ""
+    return f"L{cache.level}{suffix}Cache" if (cache.level, suffix) in _CACHES and cache.type in _CACHE_TYPES else ""
+
+
+def _inside(parent: Element, place: Place, outside: CpuSet, numbers: Iterator[int]) -> None:
+    """What lies in a place: first the memory beside its children, as the format has it, then they."""
+    for node in place.nodes:
+        _node(parent, node, place.cpus, numbers)
+    outside = outside | CpuSet(node.os_index for node in place.nodes)
+    for inner in place.inside:
+        element = _object(parent, _type(inner), inner.cpus, outside | inner.memory, numbers, **_attributes(inner))
+        _package(element, inner.thing)
+        _inside(element, inner, outside, numbers)
+
+
+def _attributes(place: Place) -> dict[str, str | None]:
+    attributes = {"os_index": None if place.number is None or place.number < 0 else str(place.number)}
+    match place.thing:
+        case Cache() as cache:
+            return attributes | {
+                "cache_size": _number(cache.size_bytes),
+                "depth": str(cache.level),
+                "cache_linesize": _number(cache.line_bytes),
+                "cache_associativity": _number(cache.ways),
+                "cache_type": _CACHE_TYPES[cache.type],
+            }
+        case Group() | Assembly() if place.kind in ("cluster", "book", "drawer"):
+            return attributes | {"subtype": place.kind.capitalize()}
+    return attributes
+
+
+def _package(element: Element, thing: object) -> None:
+    if isinstance(thing, Package):
+        _info(element, "CPUVendor", thing.vendor)
+        _info(element, "CPUFamilyNumber", thing.family)
+        _info(element, "CPUModelNumber", thing.model)
+        _info(element, "CPUModel", thing.model_name)
+        _info(element, "CPUStepping", thing.stepping)
+
+
+def _node(parent: Element, node: Node, cpus: CpuSet, numbers: Iterator[int]) -> None:
+    its = CpuSet((node.os_index,))
+    # The cache that is asked first lies outside.
+    for level, cache in sorted(node.side_caches.items()):
+        known = {"cache_size": _number(cache.size_bytes), "cache_linesize": _number(cache.line_bytes)}
+        parent = _object(parent, "MemCache", cpus, its, numbers, depth=str(level), cache_type="0", **known)
+    element = _object(
+        parent,
+        "NUMANode",
+        cpus,
+        its,
+        numbers,
+        os_index=str(node.os_index),
+        local_memory=_number(node.memory_bytes),
+        subtype=_SUBTYPES.get(node.kind or "") if node.kind_origin != "inferred" else None,
+    )
+    for pool in node.hugepages:
+        if pool.total_pages is not None:
+            SubElement(element, "page_type", size=str(pool.page_bytes), count=str(pool.total_pages))
+    if node.cpus is not None and node.cpus != cpus:
+        # hwloc gives memory the CPUs of the object it hangs on.
+        _info(element, "StratascopeCpus", str(node.cpus) or "none")
+
+
+def _attributes_of_memory(top: Element, physical: Physical) -> None:
+    """What the CPUs that are near to a node see of its memory."""
+    targets = {each.get("os_index"): each for each in top.iter("object") if each.get("type") == "NUMANode"}
+    for name, flags, field, unit in _MEMORY:
+        values = []
+        for node in physical.nodes:
+            access = node.access.get(1) or node.access.get(0) or Access(CpuSet())
+            value, element = getattr(access, field), targets[str(node.os_index)]
+            if value is not None and node.local_cpus:
+                near = {"target_obj_gp_index": element.get("gp_index", ""), "initiator_cpuset": element.get("cpuset", "")}
+                values.append(near | {"value": str(value // unit)})
+        if values:
+            attribute = SubElement(top, "memattr", name=name, flags=flags)
+            for each in values:
+                SubElement(attribute, "memattr_value", {"target_obj_type": "NUMANode"} | each)
+
+
+def _number(value: int | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _distances(top: Element, nodes: tuple[Node, ...]) -> None:
+    """A matrix, only where all of it is known."""
+    numbers = [node.os_index for node in nodes]
+    if len(nodes) < 2 or any(number not in node.distances for node in nodes for number in numbers):
+        return
+    matrix = SubElement(top, "distances2", type="NUMANode", nbobjs=str(len(nodes)), kind=_SLIT, name="NUMALatency", indexing="os")
+    _numbers(matrix, "indexes", numbers)
+    for node in nodes:
+        _numbers(matrix, "u64values", [node.distances[number] for number in numbers])
+
+
+def _numbers(parent: Element, name: str, numbers: Iterable[int]) -> None:
+    text = "".join(f"{number} " for number in numbers)
+    SubElement(parent, name, length=str(len(text))).text = text
+
+
+def _kinds(top: Element, physical: Physical) -> None:
+    """hwloc's order of efficiency is ours backwards: it begins with the slowest."""
+    for efficiency, kind in enumerate(reversed(physical.cpu_kinds)):
+        element = SubElement(top, "cpukind", cpuset=mask(kind.cpus), forced_efficiency=str(efficiency))
+        _info(element, "CoreType", kind.name)
+        _info(element, "LinuxCapacity", _number(kind.capacity))
+        _info(element, "FrequencyMaxMHz", _number(kind.max_freq_hz and kind.max_freq_hz // 1_000_000))
+        _info(element, "FrequencyBaseMHz", _number(kind.base_freq_hz and kind.base_freq_hz // 1_000_000))

@@ -1,0 +1,59 @@
+"""The map from hardware threads to the kernel's CPU numbers, and the way back, as few rows as say all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from agent.model.physical import Physical
+from agent.model.values import CpuSet
+
+
+class Row(Struct):
+    """Threads of the same ordinal on cores of one package and node: `cpus[k]` is that of `cores[k]`.
+
+    `cores` are the kernel's numbers, or (`numbered` false) positions in the package where those do not tell them apart.
+    """
+
+    package: str
+    nodes: CpuSet
+    thread: int
+    numbered: bool
+    cores: list[int]
+    cpus: list[int]
+
+
+def physical_to_logical(physical: Physical) -> list[Row]:
+    rows: dict[object, Row] = {}
+    near: dict[int, list[int]] = {}
+    for node in physical.nodes:
+        for cpu in node.cpus or ():
+            near.setdefault(cpu, []).append(node.os_index)
+    for position, package in enumerate(physical.packages):
+        cores = [core for core in physical.cores if core.package == position]
+        numbered = len({core.os_index for core in cores if core.os_index is not None}) == len(cores)
+        for place, core in enumerate(cores):
+            number = core.os_index if numbered and core.os_index is not None else place
+            for thread, cpu in enumerate(core.cpus):
+                nodes = CpuSet(near.get(cpu, ()))
+                key = (position, nodes, thread)
+                name = str(position if package.os_index is None else package.os_index)
+                row = rows.setdefault(key, Row(name, nodes, thread, numbered, [], []))
+                row.cores.append(number)
+                row.cpus.append(cpu)
+    return list(rows.values())
+
+
+def logical_to_physical(rows: list[Row], limit: int) -> list[Row]:
+    """By CPU number: each run of CPUs that follow one another a row, unless these are more than `limit`."""
+    runs = sorted((run for row in rows for run in _runs(row)), key=lambda row: row.cpus[0])
+    return runs if len(runs) <= limit else sorted(rows, key=lambda row: row.cpus[0])
+
+
+def _runs(row: Row) -> Iterator[Row]:
+    start = 0
+    for end in range(1, len(row.cpus) + 1):
+        if end == len(row.cpus) or row.cpus[end] != row.cpus[end - 1] + 1:
+            yield Row(row.package, row.nodes, row.thread, row.numbered, row.cores[start:end], row.cpus[start:end])
+            start = end

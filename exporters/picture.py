@@ -1,0 +1,172 @@
+"""The machine's tree as a person draws it: memory beside what it belongs to, and equal siblings drawn once.
+
+Objects with the same CPUs share a line ("L2 1 MiB, L1d 48 KiB, core 3"). Siblings are equal when all below them is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+from rich.text import Text
+from rich.tree import Tree
+
+from agent.model.physical import Cache, Core, Node, Package, Physical
+from agent.model.values import CpuSet
+from exporters.tree import Machine, Place
+from exporters.words import GUESS, count, cpus, guessed, ordered, sets, size, words
+
+# Up to so many equal packages, or objects with memory of their own, are drawn one by one: these have names that people know.
+NAMED = 8
+
+# How the place of memory without CPUs is known: by firmware's table of who reaches what best (HMAT), or by its distances.
+_NEAR = {"access1": "here by HMAT", "access0": "here by HMAT", "distance": f"here by its distance{GUESS}"}
+_CACHE = {"Data": "d", "Instruction": "i"}
+
+
+class _Line(Struct):
+    """Objects with the same CPUs, the outermost first, and what is below the innermost."""
+
+    chain: list[Place]
+    inside: list[_Line]
+    shape: tuple[object, ...] = ()
+
+    @property
+    def cpus(self) -> CpuSet:
+        return self.chain[0].cpus
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [node for place in self.chain for node in place.nodes]
+
+    @property
+    def lone(self) -> bool:
+        """Nothing but the place that memory has: its line is the memory's."""
+        return all(place.kind == "group" for place in self.chain) and len(self.nodes) == 1
+
+    @property
+    def last(self) -> Place:
+        return self.chain[-1]
+
+
+def draw(tree: Machine, physical: Physical, label: Text, whole: bool) -> Tree:
+    """`whole`: every thread has its line, and is named on that line only."""
+    kinds = {cpu: position for position, kind in enumerate(physical.cpu_kinds) for cpu in kind.cpus}
+    drawn = Tree(label, guide_style="dim")
+    for node in tree.root.nodes:
+        drawn.add(words(*memory(node)))
+    _Drawing(physical, whole).below(drawn, [_line(place, kinds) for place in tree.root.inside], (tree.root.cpus,))
+    return drawn
+
+
+def memory(node: Node) -> Iterator[tuple[str, str] | str | None]:
+    """What a node is, and how its place in the tree is known where it has no CPUs."""
+    yield f"node {node.os_index}", "green"
+    yield "no memory" if node.memory_bytes == 0 else size(node.memory_bytes)
+    yield f"{size(node.free_bytes)} free" if node.memory_bytes and node.free_bytes is not None else None
+    yield guessed(node.kind.upper(), node.kind_origin or node.origin) if node.kind and node.kind != "unknown" else None
+    yield "no CPUs" if node.cpus is not None and not node.cpus else None
+    yield _NEAR.get(node.local_cpus_evidence or "")
+    yield f"tier {node.tier}" if node.tier is not None else None
+    for level, cache in sorted(node.side_caches.items()):
+        yield f"behind a memory-side cache L{level} {size(cache.size_bytes) or ''}".rstrip()
+
+
+def _line(place: Place, kinds: dict[int, int]) -> _Line:
+    chain = [place]
+    while place.kind not in ("package", "core") and len(place.inside) == 1 and place.inside[0].cpus == place.cpus:
+        place = place.inside[0]
+        chain.append(place)
+    line = _Line(chain, [_line(inner, kinds) for inner in place.inside])
+    things = tuple((each.kind, _cache(each.thing) if isinstance(each.thing, Cache) else "") for each in chain)
+    # Not by its size: what firmware takes for itself makes no two nodes quite equal.
+    banks = tuple(node.kind for node in line.nodes)
+    kind = kinds.get(next(iter(place.cpus))) if place.kind == "core" else None
+    line.shape = (len(line.cpus), things, kind, banks, tuple(inner.shape for inner in line.inside))
+    return line
+
+
+def _cache(cache: Cache) -> str:
+    named = f"L{cache.level}{_CACHE.get(cache.type, '')}"
+    return guessed(f"{named} {size(cache.size_bytes)}" if cache.size_bytes is not None else named, cache.sharing_origin) or ""
+
+
+class _Drawing:
+    def __init__(self, physical: Physical, whole: bool) -> None:
+        self.physical = physical
+        self.whole = whole
+
+    def below(self, drawn: Tree, lines: list[_Line], above: tuple[CpuSet, ...]) -> None:
+        """`above`: the CPUs of each object of the line above; these lines are all that is in them."""
+        equal: dict[object, list[_Line]] = {}
+        for position, line in enumerate(lines):
+            equal.setdefault(position if self.whole or (len(above) == 1 and self._named(line)) else line.shape, []).append(line)
+        for same in equal.values():
+            branch = drawn.add(words(*self._said(same, above)))
+            self._memory(branch, same)
+            if same[0].last.kind != "core":
+                self.below(branch, [inner for line in same for inner in line.inside], tuple(line.cpus for line in same))
+            elif self.whole and len(same[0].cpus) > 1:
+                for number, cpu in enumerate(same[0].cpus):
+                    branch.add(words(f"thread {number}", (f"CPU {cpu}", "bold")))
+
+    def _named(self, line: _Line) -> bool:
+        if line.chain[0].kind == "package":
+            return len(self.physical.packages) <= NAMED
+        return len(self.physical.nodes) <= NAMED and bool(line.chain[0].memory)
+
+    def _memory(self, branch: Tree, same: list[_Line]) -> None:
+        nodes = [node for line in same for node in line.nodes]
+        if len(same) > 1 and nodes:
+            sizes = {node.memory_bytes for node in nodes}
+            known = sorted(size_bytes for size_bytes in sizes if size_bytes is not None) if None not in sizes else []
+            each = f"{' to '.join(dict.fromkeys(str(size(end)) for end in (known[0], known[-1])))} each" if known else None
+            branch.add(words((cpus((node.os_index for node in nodes), "node"), "green"), each))
+        elif not same[0].lone:
+            for node in nodes:
+                branch.add(words(*memory(node)))
+
+    def _said(self, same: list[_Line], above: tuple[CpuSet, ...]) -> Iterator[tuple[str, str] | str | None]:
+        """The words of one line, for one object or for several that are equal."""
+        line, times = same[0], f"{len(same)} x " if len(same) > 1 else ""
+        thing, number = line.last.thing, None if times or line.last.number is None else line.last.number
+        caches = ", ".join(_cache(place.thing) for place in line.chain if isinstance(place.thing, Cache))
+        match thing:
+            case Core():
+                yield _cores([each.last.number for each in same]), "cyan"
+                yield self._kind(line.cpus)
+            case Package():
+                yield f"{times}package" if number is None else f"package {number}", "bold cyan"
+                yield guessed(" ".join((thing.model_name or thing.vendor or "").split()), thing.identity_origin)
+                yield guessed(thing.numa_clustering, thing.numa_clustering_origin)
+        for place in line.chain:
+            if place.kind in ("drawer", "book", "die", "cluster"):
+                yield f"{times}{place.kind}" if times or place.number is None else f"{place.kind} {place.number}", "cyan"
+        if line.lone:
+            yield from [(f"{times}node", "green")] if times else memory(line.nodes[0])
+        yield f"{times}{caches}" if all(place.kind in ("cache", "group") for place in line.chain) and caches else caches, "yellow"
+        if 1 < len(above) < len(same) and len(same) % len(above) == 0:
+            yield f"{len(same) // len(above)} in each"
+        if isinstance(thing, Core):
+            yield f"{count(len(line.cpus), 'thread')}{' each' if times else ''}"
+            if len(line.cpus) == 1 if self.whole else len(same) == 1 or tuple(each.cpus for each in same) != above:
+                yield cpus(CpuSet(cpu for each in same for cpu in each.cpus)), "bold"
+        elif self.whole:
+            yield count(len(line.cpus), "CPU")
+        elif tuple(each.cpus for each in same) != above:
+            yield f"{'CPUs' if len(same) > 1 or len(line.cpus) > 1 else 'CPU'} {sets(each.cpus for each in same)}", "bold"
+
+    def _kind(self, its: CpuSet) -> str | None:
+        """Where CPUs are of several kinds: the kernel's name of it, or its part, or its capacity."""
+        kind = next((kind for kind in self.physical.cpu_kinds if its <= kind.cpus), None)
+        if kind is None:
+            return None
+        if kind.name is None and kind.midr is not None:
+            return f"part {kind.midr >> 4 & 0xFFF:#x}"
+        return kind.name or (f"capacity {kind.capacity}" if kind.capacity is not None else None)
+
+
+def _cores(numbers: list[int | None]) -> str:
+    """ "core 3", "16 cores 0-15": with the kernel's numbers where they tell them apart."""
+    apart = [number for number in numbers if number is not None] if len(set(numbers)) == len(numbers) else []
+    return " ".join(filter(None, ("core" if len(numbers) == 1 else f"{len(numbers)} cores", ordered(apart))))

@@ -1,0 +1,118 @@
+"""The machine as a tree of sets of CPUs: what the picture and the hwloc document are drawn from.
+
+An object lies in the smallest one that holds all its CPUs. Objects whose sets cross one that came before them (caches that
+overlap, tables of broken firmware) have no place in a tree: they are left out, and said. Memory is no level: a node hangs
+beside the children of the object whose CPUs are the node's own, and a group is made for it where there is no such object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from msgspec import Struct
+
+from agent.model.physical import Assembly, Cache, Core, Group, Node, Package, Physical
+from agent.model.values import CpuSet
+
+Kind = Literal["machine", "drawer", "book", "package", "die", "cluster", "group", "cache", "core", "thread"]
+
+# Of two objects with the same CPUs, the one named first is the outer one.
+_ORDER = ("drawer", "book", "package", "die", "cluster", "cache", "core", "group", "thread")
+
+# No machine nests so deep; a forged one might, and what walks the tree goes a step down for each.
+_DEEPEST = 48
+
+
+class Place(Struct):
+    """One object. `thing` is its record, `number` the kernel's; `nodes` are the memory beside its children.
+
+    `memory` numbers the nodes here and below.
+    """
+
+    kind: Kind
+    cpus: CpuSet
+    thing: Package | Group | Assembly | Cache | Core | None = None
+    number: int | None = None
+    inside: list[Place] = []
+    nodes: list[Node] = []
+    memory: CpuSet = CpuSet()
+
+    @property
+    def name(self) -> str:
+        return f"L{self.thing.level} {self.thing.type} cache" if isinstance(self.thing, Cache) else self.kind
+
+
+class Machine(Struct, frozen=True):
+    """`left_out` has no place in the tree."""
+
+    root: Place
+    left_out: tuple[Place, ...] = ()
+
+
+def machine(physical: Physical) -> Machine:
+    """Every online CPU is a thread in it, once."""
+    online = physical.cpus.online
+    placed, left_out = _nested(_places(physical), online)
+    root = Place("machine", online)
+    holders: dict[int, Place] = dict.fromkeys(online, root)
+    for place in sorted(placed, key=lambda place: (-len(place.cpus), _ORDER.index(place.kind), _outer(place))):
+        holder = holders[next(iter(place.cpus))]
+        if place.kind == "group" and holder.cpus == place.cpus:
+            continue
+        holder.inside.append(place)
+        for cpu in place.cpus:
+            holders[cpu] = place
+    for node in physical.nodes:
+        _hang(root, node, (node.local_cpus or CpuSet()) & online)
+    for place in (root, *placed):
+        place.inside.sort(key=lambda inner: next(iter(inner.cpus)))
+    return Machine(root, tuple(left_out))
+
+
+def _places(physical: Physical) -> Iterator[Place]:
+    """In the order in which they may claim a place."""
+    yield from (Place("thread", CpuSet((cpu,)), number=cpu) for cpu in physical.cpus.online)
+    yield from (Place("package", package.cpus, package, package.os_index) for package in physical.packages)
+    yield from (Place("core", core.cpus, core, core.os_index) for core in physical.cores)
+    yield from (Place("book", book.cpus, book, book.os_index) for book in physical.books)
+    yield from (Place("drawer", drawer.cpus, drawer, drawer.os_index) for drawer in physical.drawers)
+    yield from (Place("die", die.cpus, die, die.os_index) for die in physical.dies)
+    yield from (Place("cache", cache.cpus, cache, cache.id) for cache in physical.caches)
+    yield from (Place("cluster", cluster.cpus, cluster, cluster.os_index) for cluster in physical.clusters)
+    yield from (Place("group", cpus) for cpus in dict.fromkeys(node.local_cpus for node in physical.nodes) if cpus)
+
+
+def _outer(place: Place) -> int:
+    """Larger levels outside; at the same level data outside instructions."""
+    return 2 * -place.thing.level + (place.thing.type == "Instruction") if isinstance(place.thing, Cache) else 0
+
+
+def _nested(places: Iterable[Place], online: CpuSet) -> tuple[list[Place], list[Place]]:
+    """Those that each hold, or lie in, or do not touch, any other; and the rest."""
+    known: list[CpuSet] = []
+    above: dict[int, list[int]] = {cpu: [] for cpu in online}
+    placed, left_out = [], []
+    for place in places:
+        cpus = place.cpus
+        fits = cpus and cpus <= online and max(len(above[cpu]) for cpu in cpus) < _DEEPEST
+        if not fits or not all(known[one] <= cpus or cpus <= known[one] for one in {one for cpu in cpus for one in above[cpu]}):
+            left_out.append(place)
+            continue
+        placed.append(place)
+        for cpu in cpus:
+            above[cpu].append(len(known))
+        known.append(cpus)
+    return placed, left_out
+
+
+def _hang(root: Place, node: Node, cpus: CpuSet) -> None:
+    """On the outermost object with these CPUs, the machine as a whole aside; else on the smallest that has them all."""
+    here: Place | None = root
+    home = root
+    while here is not None:
+        home, number = here, CpuSet((node.os_index,))
+        home.memory |= number
+        exact = home is not root and home.cpus == cpus
+        here = None if exact or not cpus else next((place for place in home.inside if cpus <= place.cpus), None)
+    home.nodes.append(node)

@@ -1,0 +1,80 @@
+"""How people read it: sizes, lists of CPUs, and names that somebody else chose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+from rich.text import Text
+
+from agent.model.values import CpuSet, Origin
+
+GUESS = "~"
+# Stands for a blank at which no line is broken until all is laid out. Of private use, so that no name has it once it is safe.
+FIRM = "\ue000"
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def safe(name: str) -> str:
+    """A name with everything escaped that a terminal might act on or not show: control characters, directions of writing."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)
+
+
+def words(*parts: tuple[str, str] | str | None) -> Text:
+    """Parts, each with its style or without one, two blanks between them: lines break there. Nothing in a part is markup."""
+    text = Text()
+    for part in parts:
+        shown, style = part if isinstance(part, tuple) else (part, "")
+        if shown:
+            text.append("  " if text else "").append(safe(shown).replace(" ", FIRM).replace(f"{FIRM}|{FIRM}", f"{FIRM}| "), style)
+    return text
+
+
+def size(size_bytes: int | None) -> str | None:
+    """ "1.25 MiB": three digits are enough to know it again."""
+    if size_bytes is None:
+        return None
+    value, unit = float(size_bytes), 0
+    while value >= 1024 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.0f} {_UNITS[unit]}" if value >= 100 or value == int(value) else f"{value:.3g} {_UNITS[unit]}"
+
+
+def frequency(hertz: int | None) -> str | None:
+    return None if hertz is None else f"{hertz / 1e9:.3g} GHz" if hertz >= 10**9 else f"{hertz / 1e6:.0f} MHz"
+
+
+def guessed(value: str | None, origin: Origin | None) -> str | None:
+    """The value, marked where nobody stated it."""
+    return value + GUESS if value and origin in ("inferred", "synthesised") else value
+
+
+def count(number: int, one: str) -> str:
+    return f"{number} {one}" if number == 1 else f"{number} {one}{'es' if one.endswith('x') else 's'}"
+
+
+def cpus(numbers: Iterable[int], one: str = "CPU") -> str:
+    """ "CPU 3", "CPUs 0-7,16-23", in the order given."""
+    listed = list(numbers)
+    return f"{one if len(listed) == 1 else one + 's'} {ordered(listed)}" if listed else f"no {one}s"
+
+
+def ordered(numbers: Iterable[int]) -> str:
+    """Numbers in the order given, runs as "0-7", and a regular row of them as "0,4,...,92" or "0-3,16-19,...,48-51"."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] + 1 == number:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    spans = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
+    steps = {(second[0] - first[0], second[1] - first[1]) for first, second in pairwise(runs)}
+    if len(runs) > 4 and len(steps) == 1:
+        return f"{spans[0]},{spans[1]},...,{spans[-1]}"
+    return ",".join(spans)
+
+
+def sets(several: Iterable[CpuSet]) -> str:
+    """ "0-3 | 4-7 | ... | 60-63"."""
+    shown = [ordered(one) for one in several]
+    return " | ".join(shown if len(shown) <= 16 else [*shown[:8], "...", shown[-1]])
