@@ -5,16 +5,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # What the tests run beside us; need.py names the package of each program.
-PACKAGES := apt busybox-static containerd dmidecode docker.io dpkg e2fsprogs gcc git hwloc-nox libvirt-clients \
-	libvirt-daemon-driver-qemu libvirt-daemon-system libvirt-dev lz4 make mmdebstrap numactl pkg-config prometheus python3-dev \
-	qemu-system-x86 runc systemd tar util-linux
+PACKAGES := apt busybox-static conmon containerd dmidecode docker.io dpkg e2fsprogs gcc git hwloc-nox libvirt-clients \
+	libvirt-daemon-driver-qemu libvirt-daemon-system libvirt-dev lz4 make mmdebstrap mount nodejs numactl pkg-config podman procps prometheus \
+	python3-dev qemu-system-x86 runc systemd tar util-linux
 # What libvirt-python is compiled with.
 HEADERS := gcc libvirt-dev pkg-config python3-dev
 
 LOCK := pip-compile --quiet --no-config --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DELETE_ON_ERROR:
-.PHONY: help snapshot test bench schema lock clean packages
+.PHONY: help snapshot test quiet lab bench validate schema lock clean packages
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
@@ -28,8 +28,18 @@ test: packages $(VENV)/test  ## run the tests (as root it installs the Debian pa
 	@$(call binding) || test "$$STRATASCOPE_STRICT" != 1
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: packages $(VENV)/test  ## measure the agent beside its peers
+quiet: packages $(VENV)/test  ## run the experiments that want a machine to themselves, on this host and in guests
+	@$(call binding) || test "$$STRATASCOPE_STRICT" != 1
+	@$(BIN)/python -m pytest -m quiet $(ARGS)
+
+lab: packages $(VENV)/test  ## boot an emulated host on this terminal, the agent running in it: SHAPE=two-nodes; without SHAPE, a list
+	@$(BIN)/python -m tests.lab $(SHAPE)
+
+bench: packages $(VENV)/test  ## measure the agent beside its peers; ARGS=--guest for containers on control groups v2
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+validate: $(VENV)/test  ## print the overhead model beside published measurements
+	@$(BIN)/python -m tests.validation
 
 schema: $(VENV)/agent  ## write exporters/snapshot.schema.json from the types
 	@$(BIN)/agent snapshot --schema > $(VENV)/schema.json
