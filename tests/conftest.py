@@ -1,15 +1,24 @@
 from __future__ import annotations
 
-import tempfile
+import contextlib
+import os
+import platform
 from collections.abc import Iterator
-from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.lab import host
+from tests import met
+from tests.lab import engines, host, surroundings
+from tests.lab.process import terminable
 from tests.need import OUTSIDE, SHARED, STRICT
 
 _skipped: list[str] = []
+_stayed: list[str] = []
+_BEFORE = pytest.StashKey[dict[str, str]]()
+_WARDEN = pytest.StashKey[int]()
+# How long the end of a run waits for another run's turn to be over, should something be there that was not there before.
+_PATIENCE_SECONDS = 60
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,19 +27,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def docker() -> Iterator[host.Docker]:
-    with tempfile.TemporaryDirectory(prefix="lab-docker-") as name, host.dockerd(Path(name)) as docker:
+    with host.dockerd() as docker:
+        _meet_this_host()
         yield docker
 
 
 @pytest.fixture(scope="session")
 def libvirt() -> Iterator[host.Libvirt]:
-    with tempfile.TemporaryDirectory(prefix="lab-libvirt-") as name, host.libvirtd(Path(name)) as libvirt:
+    with host.libvirtd() as libvirt:
+        _meet_this_host()
         yield libvirt
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[engines.Podman]:
+    with engines.podman() as podman:
+        _meet_this_host()
+        yield podman
+
+
+@pytest.fixture(scope="session")
+def containerd() -> Iterator[engines.Containerd]:
+    with engines.containerd() as containerd:
+        _meet_this_host()
+        yield containerd
 
 
 @pytest.fixture
 def alone() -> None:
     """For tests that start their own daemons: they run before the session's are up."""
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    stack = contextlib.ExitStack()
+    session.config.add_cleanup(stack.close)
+    stack.enter_context(terminable())
+    session.config.stash[_BEFORE] = surroundings.look()
+    session.config.stash[_WARDEN] = stack.enter_context(surroundings.warden()).pid
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,14 +81,33 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if STRICT and _skipped and session.exitstatus == pytest.ExitCode.OK:
+    """Fails the run for what it skipped in strict mode, and for what it left behind."""
+    before = session.config.stash[_BEFORE]
+    if surroundings.changes(before, surroundings.look()):
+        # Another run's, perhaps: looked at again when no other one has the lab.
+        try:
+            with host.turn(_PATIENCE_SECONDS):
+                _stayed.extend(surroundings.changes(before, surroundings.look()))
+        except (pytest.skip.Exception, pytest.fail.Exception):
+            pass  # the lab is still another's: nobody can say whose traces these are
+    left = host.alive([*{*psutil.Process().children(recursive=True), *surroundings.marked(os.environ[surroundings.MARK])}])
+    _stayed.extend(f"still running: {process}" for process in left if process.pid != session.config.stash[_WARDEN])
+    if (_stayed or (STRICT and _skipped)) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if lines := met.lines():
+        terminalreporter.section("hosts met")
+        for line in lines:
+            terminalreporter.line(line)
     if STRICT and _skipped:
         terminalreporter.section("skipped, which STRATASCOPE_STRICT=1 does not allow", red=True)
         for line in _skipped:
+            terminalreporter.line(line)
+    if _stayed:
+        terminalreporter.section("this host is not as it was before", red=True)
+        for line in _stayed:
             terminalreporter.line(line)
 
 
@@ -64,3 +116,8 @@ def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if OUTSIDE not in reason or SHARED.is_dir():
             _skipped.append(f"{report.nodeid}: {reason}")
+
+
+def _meet_this_host() -> None:
+    cgroups = "v2" if (host.CGROUP / "cgroup.controllers").exists() else "v1"
+    met.meet("this host", f"{os.cpu_count()} CPUs, cgroup {cgroups}, Linux {platform.release()}")

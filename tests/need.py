@@ -20,8 +20,11 @@ OUTSIDE = "../shared/fixtures"
 # Debian's package of each program that a test may name; all of them stand in the Makefile.
 PACKAGES = {
     "apt-cache": "apt",
+    "apt-get": "apt",
     "busybox": "busybox-static",
+    "conmon": "conmon",
     "containerd": "containerd",
+    "ctr": "containerd",
     "dmidecode": "dmidecode",
     "docker": "docker.io",
     "dockerd": "docker.io",
@@ -35,15 +38,21 @@ PACKAGES = {
     "make": "make",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
+    "node": "nodejs",
+    "nsenter": "util-linux",
     "numactl": "numactl",
+    "podman": "podman",
     "promtool": "prometheus",
     "qemu-system-x86_64": "qemu-system-x86",
     "runc": "runc",
     "setpriv": "util-linux",
+    "swapon": "mount",
+    "sysctl": "procps",
     "systemd-analyze": "systemd",
     "tar": "tar",
     "unshare": "util-linux",
     "virsh": "libvirt-clients",
+    "zramctl": "util-linux",
 }
 _PLACES = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 

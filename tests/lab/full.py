@@ -2,38 +2,53 @@
 
 The image is built once out of Debian packages and kept in .cache/lab under a name that says what it is made of. A run gets the
 image as a disk that forgets what is written, the job with its files as a tar archive on a second one, and leaves a tar archive on a
-third. NVMe and ext4 are built into Debian's cloud kernel, so there is no initramfs; nothing needs a network.
+third. There is no initramfs, and nothing needs a network.
 """
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import fcntl
 import hashlib
+import inspect
 import io
+import math
+import py_compile
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import termios
+import textwrap
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from tests.lab.host import _terminable as terminable
-from tests.lab.host import _undisturbed as undisturbed
-from tests.lab.shapes import Shape
-from tests.lab.tiny import GuestFailed
-from tests.lab.tiny_image import CACHE
-from tests.lab.tiny_image import _unpacked as unpacked
+from tests.lab.guest import Guest, inherited
+from tests.lab.guest import run as run_all
+from tests.lab.kernel import CACHE, candidate, fetched, unpacked
+from tests.lab.process import terminable, undisturbed
+from tests.lab.shapes import CPU, Shape
+from tests.lab.shapes import SHAPES as TINY
+from tests.met import meet
 from tests.need import TOP, need, which
 
 PROGRAMS = ("apt-cache", "busybox", "dpkg-deb", "lz4", "mke2fs", "mmdebstrap", "qemu-system-x86_64", "setpriv", "tar", "unshare")
 
+OUT_BYTES = 256 << 20  # what a job may leave
+
 SUITE = "bookworm"
-KERNEL = "linux-image-cloud-amd64"
-PACKAGES = ("busybox-static", "dbus", "docker.io", "kmod", "numactl", "python3", "python3-pip-whl", "systemd", "systemd-sysv", "util-linux")
+PACKAGES = (
+    *("busybox-static", "dbus", "kmod", "libnss-systemd", "numactl", "systemd", "systemd-container", "systemd-sysv", "util-linux"),
+    *("containerd", "crun", "docker.io", "podman"),
+    *("libvirt-clients", "libvirt-daemon-driver-qemu", "libvirt-daemon-system", "qemu-system-x86"),
+    *("prometheus", "python3", "python3-libvirt", "python3-pip", "python3-pytest"),
+)
 LEFT_OUT = ("doc", "info", "lintian", "locale", "man")
 
 # What wheels may ask of a C library that is no newer than Debian 12's.
@@ -46,27 +61,18 @@ _PLATFORMS = (
     "manylinux2010_x86_64",
     "any",
 )
+_TARGET = ("--only-binary=:all:", "--python-version=3.11", "--implementation=cp", *(f"--platform={one}" for one in _PLATFORMS))
+
+# With KVM in the guest, but no threads within a core: with the CPU of the tiny guests it is the other way round.
+_CPU = "max,la57=off"
+
+# JUnit's words for a test that is not well; the lab skips nothing.
+_BAD = ("error", "failure", "skipped")
 
 _IMAGE_BYTES = 2 << 30
-_OUT_BYTES = 256 << 20
 _BUILD_SECONDS = 900
-_TAIL_LINES = 40
 
-# The kernel comes out of its package: installed, it would bring an initramfs and what makes one.
-_HOOK = """
-export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
-cd "$1"
-name=$(apt-cache depends KERNEL | sed -n 's/^ *Depends: //p' | head -n 1)
-apt-get -qq download "$name"
-dpkg-deb -x "$name"_*.deb kernel
-rm "$name"_*.deb
-mv kernel/boot/vmlinuz-* boot/vmlinuz
-cp -a kernel/lib/modules usr/lib/
-chroot . depmod "${name#linux-image-}"
-rm -r kernel
-"""
-
-# /out/code is what the job ended with; without it the guest did not get that far.
+# /out/code is what the job ended with.
 _INIT = """#!/bin/sh
 mkdir -p /lab /out
 tar -xf /dev/nvme0n2 -C /lab
@@ -74,7 +80,27 @@ cd /lab
 echo "lab: the job begins, $(cut -d ' ' -f 1 /proc/uptime) s after the kernel"
 { sh ./job; echo $? >/out/code; } 2>&1 | tee /out/log
 echo "lab: the job ends, $(cut -d ' ' -f 1 /proc/uptime) s after the kernel"
-tar -cf /dev/nvme0n3 -C /out . && sync
+tar -cf /dev/nvme0n3 -C / out && sync
+echo "lab: off"
+"""
+
+# Its own listener is the loopback's; the port that is forwarded comes in elsewhere.
+_SHELL = """set -eu
+modprobe virtio_net
+busybox ip address add 10.0.2.15/24 dev eth0
+busybox ip link set eth0 up
+mkdir /etc/systemd/system/stratascope.service.d
+printf '[Service]\\nExecStart=\\nExecStart=/opt/stratascope/bin/agent serve --web.listen-address 0.0.0.0:19150\\n' \\
+	>/etc/systemd/system/stratascope.service.d/lab.conf
+echo "lab: installing the agent, which takes a minute"
+PIP_QUIET=1 PIP_NO_COMPILE=1 sh -eu service
+until busybox wget -q -O /dev/null http://127.0.0.1:19150/-/ready 2>/dev/null; do sleep 0.5; done
+cat <<-END
+	lab: http://127.0.0.1:PORT/metrics is this guest's agent, and here is a shell (try: agent snapshot --pretty).
+	lab: Docker, libvirt and Prometheus start with systemctl. Leave with poweroff, or at once with Ctrl-A X.
+END
+export TERM=vt220 PATH="/opt/stratascope/bin:$PATH"
+setsid --ctty --wait bash </dev/ttyS0 >/dev/ttyS0 2>&1
 """
 
 _UNIT = """[Unit]
@@ -89,15 +115,9 @@ ExecStart=/usr/local/sbin/lab
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/ttyS0
+# What the job left running in its group goes with it.
+TimeoutStopSec=1
 """
-
-_MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer", "getty.target")
-_ON_DEMAND = (
-    "multi-user.target.wants/containerd.service",
-    "multi-user.target.wants/docker.service",
-    "multi-user.target.wants/e2scrub_reap.service",
-    "sockets.target.wants/docker.socket",
-)
 
 # dockerd without networks: nothing in the guest has an address but the loopback.
 _ENGINE = '{"bridge": "none", "iptables": false, "ip6tables": false, "ip-forward": false}\n'
@@ -120,6 +140,19 @@ TWO_NODES = Shape(
     ),
 )
 
+# For a thousand containers with a process each, and two thousand.
+CROWD = Shape("crowd", ("-smp", "2", "-m", "4096"))
+
+SHAPES = (TWO_NODES, *TINY)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test of a job's own, and how it failed if it did."""
+
+    name: str
+    wrong: str
+
 
 @dataclass(frozen=True)
 class Result:
@@ -128,31 +161,44 @@ class Result:
     code: int
     out: Path
     console: Path
+    seconds: float
 
     @property
     def log(self) -> str:
         return (self.out / "log").read_text(errors="replace")
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """Of the JUnit XML that the job left: out/junit.xml."""
+        tree = ET.parse(self.out / "junit.xml")  # noqa: S314
+        return tuple(Case(one.get("name", ""), "".join(bad.text or "" for bad in one if bad.tag in _BAD)) for one in tree.iter("testcase"))
 
 
 def run(job: str | Path, files: Mapping[str, Path], into: Path, *, limit_seconds: float = 300, shape: Shape = TWO_NODES) -> Result:
     """Runs the shell script `job` as root in a fresh guest, in a directory with `files`; what it leaves in /out comes to `into`/out."""
     need(*PROGRAMS, root=True)
     built = image()
-    console, out = into / "console.log", into / "out"
-    out.mkdir()
-    # The disks have no names: however this ends, they end with it.
-    with terminable(), tempfile.TemporaryFile(dir=CACHE) as given, tempfile.TemporaryFile(dir=CACHE) as taken:
+    with tempfile.TemporaryFile(dir=CACHE) as given:
         _pack(given, job, files)
-        taken.truncate(_OUT_BYTES)
-        wrong = _watch(_qemu(built, given, taken, console, shape), (given, taken), limit_seconds)
-        if not wrong:
-            taken.seek(0)
-            unpack = ["tar", "-x", "--no-same-owner", "-C", str(out)]
-            subprocess.run(unpack, stdin=taken, stderr=subprocess.DEVNULL, timeout=120, check=False)
-            wrong = "" if (out / "code").exists() else "ended without a result"
-        if wrong:
-            raise GuestFailed(f"guest {shape.name} {wrong}\n{_tail(console)}")
-    return Result(int((out / "code").read_text()), out, console)
+        guest = _guest(shape, built, given, into, limit_seconds)
+        run_all((guest,))
+    if guest.failed:
+        raise guest.failed
+    meet("full guests", shape.name, f"(in {guest.seconds:.1f} s)")
+    return Result(int((into / "out/code").read_text()), into / "out", guest.console, guest.seconds)
+
+
+def converse(shape: Shape, port: int, work: Path) -> str:
+    """A root shell in a guest on this terminal, the agent's metrics on a port of the loopback. Gives what went wrong, if anything did."""
+    need(*PROGRAMS, root=True)
+    print(f"lab: {shape.name}: the image, the agent's wheels", flush=True)
+    built, files = image(), release(work)
+    net = ("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:19150", "-device", "virtio-net-pci,netdev=net,romfile=")
+    with tempfile.TemporaryFile(dir=CACHE) as given, _terminal():
+        _pack(given, _SHELL.replace("PORT", str(port)), files)
+        guest = _guest(replace(shape, arguments=(*shape.arguments, *net)), built, given, work, math.inf, "mon:stdio")
+        run_all((guest,))
+    return str(guest.failed) if guest.code else ""
 
 
 def image() -> Path:
@@ -170,6 +216,16 @@ def image() -> Path:
     return place
 
 
+def release(into: Path) -> dict[str, Path]:
+    """The project as an operator has it, built below `into`: its wheels, its units, and as `service` and `engines` README's commands."""
+    text = (TOP / "README.md").read_text().partition("## As a service\n")[2].partition("\n## ")[0]
+    _, service, engines = (textwrap.dedent(block) for block in re.findall(r"(?:^    .+\n)+", text, re.MULTILINE))
+    (into / "service").write_text(service)
+    (into / "engines").write_text(engines)
+    units = {f"deploy/{path.name}": path for path in (TOP / "deploy").glob("*.service")}
+    return units | {name: into / name for name in ("service", "engines")} | {f"wheels/{name}": path for name, path in wheels(into).items()}
+
+
 def wheels(into: Path) -> dict[str, Path]:
     """The project as it is here, built below `into`, and all that it needs at run time, for Debian's Python: file name and file."""
     need("setpriv", "unshare", modules=("pip",), root=True)
@@ -179,8 +235,7 @@ def wheels(into: Path) -> dict[str, Path]:
     with _lock(), terminable(), tempfile.TemporaryDirectory(prefix="build-", dir=CACHE) as name:
         new = Path(name, "wheels")
         if not place.exists():
-            target = ("--only-binary=:all:", "--python-version=3.11", "--implementation=cp", *(f"--platform={one}" for one in _PLATFORMS))
-            _pip("download", "--require-hashes", "--no-deps", *target, "-r", str(locks[0]), "-d", str(new))
+            _pip("download", "--require-hashes", "--no-deps", *_TARGET, "-r", str(locks[0]), "-d", str(new))
             _pip("download", "--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(locks[1]), "-d", str(new / "build"))
             new.rename(place)
         # Built elsewhere: setuptools leaves its traces beside the sources.
@@ -194,36 +249,72 @@ def wheels(into: Path) -> dict[str, Path]:
     return {path.name: path for path in (*place.glob("*.whl"), *built.glob("*.whl"))}
 
 
+def site(into: Path) -> Path:
+    """The same, not installed but unpacked below `into`, and compiled, which takes long where it is emulated."""
+    place = into / "site"
+    for path in wheels(into).values():
+        shutil.unpack_archive(path, place, "zip")
+    compileall.compile_dir(place, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    return place
+
+
+def wheel(name: str) -> Path:
+    """One of the tests' own wheels, for Debian's Python."""
+    (pinned,) = re.findall(rf"^{name}==(?:.*\\\n)*.*$", (TOP / "test.lock").read_text(), re.MULTILINE)
+    place = CACHE / f"wheels-{name}-{hashlib.sha256(pinned.encode()).hexdigest()[:16]}"
+    with _lock(), terminable(), tempfile.TemporaryDirectory(prefix="build-", dir=CACHE) as made:
+        if not place.exists():
+            Path(made, "lock").write_text(pinned)
+            _pip("download", "--require-hashes", "--no-deps", *_TARGET, "-r", f"{made}/lock", "-d", f"{made}/wheels")
+            Path(made, "wheels").rename(place)
+    return next(place.glob("*.whl"))
+
+
 def _pip(*arguments: str) -> None:
     _confined(sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments)
 
 
 def _key() -> str:
     """Of the recipe, and of the versions that apt has now."""
-    said = subprocess.run(["apt-cache", "policy", KERNEL, *PACKAGES], capture_output=True, text=True, timeout=60, check=True).stdout
+    said = subprocess.run(["apt-cache", "policy", *PACKAGES], capture_output=True, text=True, timeout=60, check=True).stdout
     versions = [line for line in said.splitlines() if not line.startswith(" ") or "Candidate:" in line]
-    recipe = (SUITE, *versions, *LEFT_OUT, _HOOK, _INIT, _UNIT, *_MASKED, *_ON_DEMAND, _ENGINE, str(_IMAGE_BYTES))
+    recipe = (
+        SUITE,
+        *candidate(),
+        *versions,
+        *LEFT_OUT,
+        inspect.getsource(_build),
+        inspect.getsource(_furnish),
+        _INIT,
+        _UNIT,
+        _ENGINE,
+        str(_IMAGE_BYTES),
+    )
     return hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:16]
 
 
 def _build(place: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="build-", dir=CACHE) as name:
         top, root = Path(name), Path(name, "root")
-        (top / "hook").write_text(f"#!/bin/sh -e\n{_HOOK.replace('KERNEL', KERNEL)}")
-        (top / "hook").chmod(0o755)
         sources = [path for path in map(Path, ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")) if path.exists()]
         _confined(
             "mmdebstrap",
             *("--mode=root", "--variant=minbase", "--format=directory", "--quiet", f"--include={','.join(PACKAGES)}"),
             *('--aptopt=Apt::Install-Recommends "false"', '--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io"),
             *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in LEFT_OUT),
-            *(f"--customize-hook={top}/hook", SUITE, str(root)),
+            *(SUITE, str(root)),
             *(str(path) for path in sources[:1] if SUITE in path.read_text()),
         )
+        # The kernel comes out of its package: installed, it would bring an initramfs and what makes one.
+        package, _ = candidate()
+        kernel = fetched(package, top)
+        shutil.copytree(kernel / "lib/modules", root / "usr/lib/modules", symlinks=True)
+        shutil.copy(next((kernel / "boot").glob("config-*")), root / "boot")
+        _confined("chroot", str(root), "depmod", package.removeprefix("linux-image-"))
         _furnish(root)
         done = top / "done"
         done.mkdir()
-        (done / "vmlinux").write_bytes(unpacked((root / "boot/vmlinuz").read_bytes()))
+        (done / "vmlinux").write_bytes(unpacked(kernel))
         with (done / "root.img").open("wb") as disk:
             disk.truncate(_IMAGE_BYTES)
         _confined("mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", str(root), str(done / "root.img"))
@@ -231,13 +322,13 @@ def _build(place: Path) -> None:
 
 
 def _furnish(root: Path) -> None:
-    """The job as a unit; nothing that a guest of a minute has no use for."""
+    """The job as a unit; nothing else starts unless the job starts it."""
     system = root / "etc/systemd/system"
-    for name in _MASKED:
-        (system / name).symlink_to("/dev/null")
-    for name in _ON_DEMAND:
-        (system / name).unlink(missing_ok=True)
+    for wants in system.glob("*.wants"):
+        shutil.rmtree(wants)
+    (system / "getty.target").symlink_to("/dev/null")
     (system / "lab.service").write_text(_UNIT)
+    (system / "multi-user.target.wants").mkdir()
     (system / "multi-user.target.wants/lab.service").symlink_to("/etc/systemd/system/lab.service")
     (system / "default.target").symlink_to("/lib/systemd/system/multi-user.target")
     (root / "usr/local/sbin/lab").write_text(_INIT)
@@ -265,7 +356,9 @@ def _confined(*command: str) -> None:
         try:
             code = process.wait(_BUILD_SECONDS)
         finally:
-            _kill(process)
+            with undisturbed():
+                process.kill()
+                process.wait()
         if code:
             said.seek(0)
             raise RuntimeError(f"{command[0]} ended with {code}: {said.read().decode(errors='replace')[-2000:]}")
@@ -282,62 +375,26 @@ def _pack(disk: IO[bytes], job: str | Path, files: Mapping[str, Path]) -> None:
     disk.flush()
 
 
-def _qemu(built: Path, given: IO[bytes], taken: IO[bytes], console: Path, shape: Shape) -> list[str]:
-    named = [f"file=/proc/self/fd/{disk.fileno()}" for disk in (given, taken)]
-    disks = [f"file={built}/root.img,snapshot=on", f"{named[0]},readonly=on", named[1]]
-    return [
-        which("qemu-system-x86_64") or "",
-        *("-machine", shape.machine, "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,la57=off"),
-        *("-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{console}"),
+def _guest(shape: Shape, built: Path, given: IO[bytes], into: Path, limit_seconds: float, serial: str = "") -> Guest:
+    arguments = (
+        *("-machine", shape.machine, "-accel", "tcg,thread=multi,tb-size=512", "-cpu", CPU if shape in TINY else _CPU),
         *("-kernel", str(built / "vmlinux"), "-append", f"{_APPEND} {shape.append}".strip()),
-        *("-device", "nvme,id=disks,serial=lab"),
-        *(
-            word
-            for number, disk in enumerate(disks, 1)
-            for word in (
-                *("-drive", f"if=none,id=disk{number},format=raw,cache=unsafe,{disk}"),
-                *("-device", f"nvme-ns,drive=disk{number},bus=disks,nsid={number}"),
-            )
-        ),
         *shape.arguments,
-    ]
+    )
+    disks = (f"file={built}/root.img,snapshot=on", f"{inherited(given)},readonly=on")
+    return Guest(shape.name, into, arguments, limit_seconds, OUT_BYTES, "out/code", disks, (given,), serial)
 
 
-def _watch(command: Sequence[str], disks: Sequence[IO[bytes]], limit_seconds: float) -> str:
-    """Runs QEMU to its end, or ends it. Gives what was wrong, if anything was."""
-    with tempfile.TemporaryFile() as said:
-        with undisturbed():
-            # Should this process be killed outright, so is the guest.
-            process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *command],
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-                pass_fds=[disk.fileno() for disk in disks],
-            )
-        try:
-            code = process.wait(limit_seconds)
-        except subprocess.TimeoutExpired:
-            return f"not at its end in {limit_seconds:.0f} s"
-        finally:
-            _kill(process)
-        said.seek(0)
-        return f"ended with QEMU's {code}: {said.read().decode(errors='replace')[-1000:]}" if code else ""
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with undisturbed():
-        process.kill()
-        process.wait()
-
-
-def _tail(console: Path) -> str:
-    """The last lines of the console."""
-    if not console.exists():
-        return "no console\n"
-    lines = console.read_text(errors="replace").replace("\r", "").splitlines()
-    return "".join(f"  | {line}\n" for line in lines[-_TAIL_LINES:])
+@contextlib.contextmanager
+def _terminal() -> Iterator[None]:
+    """QEMU makes the terminal raw; when it is killed, it does not put it back."""
+    before = termios.tcgetattr(sys.stdin) if sys.stdin.isatty() else None
+    try:
+        yield
+    finally:
+        if before:
+            with contextlib.suppress(termios.error):  # the terminal may have gone
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 @contextlib.contextmanager

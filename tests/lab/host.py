@@ -1,7 +1,7 @@
 """A container engine and a hypervisor on this very host, started by hand and gone without a trace.
 
-Each daemon gets a mount namespace of its own, so nothing it mounts is seen outside or outlives it. libvirtd sees there a private
-/etc/libvirt and /var/{lib,cache,log}/libvirt; its sockets in /run/libvirt are the host's, where clients look for them.
+Each daemon keeps everything below a directory of its own and has a mount namespace of its own, so nothing it mounts is seen outside
+or outlives it. `keeper` ends them, also when this process is killed.
 
 `python -m tests.lab.host` holds both up until it is interrupted.
 """
@@ -24,36 +24,42 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import psutil
 
-from tests.need import lack, need, which
+from tests.lab import surroundings
+from tests.lab.keeper import CGROUP as CGROUP
+from tests.lab.keeper import Kept
+from tests.lab.process import terminable, undisturbed
+from tests.need import TOP, lack, need, which
 
-CGROUP = Path("/sys/fs/cgroup")
 IMAGE = "stratascope-lab:busybox"
 IDLE = b"\xfb\xf4\xeb\xfd"  # sti; hlt; jmp to hlt
 BUSY = b"\xeb\xfe"  # jmp to itself
 
 _TURN_SECONDS = 240
 _START_SECONDS = 60
-_STOP_SECONDS = 30
+_STOP_SECONDS = 60
 _LIBVIRT_URI = "qemu:///system"
 _turns: list[socket.socket] = []
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """A running daemon and the mount namespace that all its processes share."""
+    """A running daemon; its `keeper` is the parent of whatever it leaves to itself."""
 
     directory: Path
     pid: int
-    namespace: str
+    keeper: int
 
     def processes(self) -> list[psutil.Process]:
         """The daemon, what it started, and what that started."""
-        return inhabitants(self.namespace)
+        return psutil.Process(self.keeper).children(recursive=True)
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log.txt").read_text(errors="replace")
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Docker(Daemon):
         # The client's own configuration is nobody's: no contexts, no credentials.
         environment = {**os.environ, "DOCKER_HOST": self.host, "DOCKER_CONFIG": str(self.directory / "client")}
         environment.pop("DOCKER_CONTEXT", None)
-        return _say("docker", *arguments, given=given, environment=environment)
+        return say("docker", *arguments, given=given, environment=environment)
 
     def run(self, *options: str, command: Sequence[str] = ("sleep", "100000")) -> str:
         """Starts a container and gives its id."""
@@ -86,7 +92,7 @@ class Libvirt(Daemon):
     uri: str
 
     def virsh(self, *arguments: str) -> str:
-        return _say("virsh", "--connect", self.uri, *arguments)
+        return say("virsh", "--connect", self.uri, *arguments)
 
     def define_and_start(self, xml: str) -> str:
         """Gives the UUID of the running domain."""
@@ -105,77 +111,69 @@ class Libvirt(Daemon):
 
 
 @contextlib.contextmanager
-def dockerd(directory: Path) -> Iterator[Docker]:
-    """The engine with everything it keeps below `directory`, without a network."""
+def dockerd() -> Iterator[Docker]:
+    """The engine, without a network."""
     need("dockerd", "docker", "containerd", "runc", "busybox", "setpriv", "unshare", root=True)
-    configuration = {
-        "data-root": f"{directory}/data",
-        "exec-root": f"{directory}/exec",
-        "pidfile": f"{directory}/docker.pid",
-        "deprecated-key-path": f"{directory}/key.json",  # else /etc/docker/key.json
-        "hosts": [f"unix://{directory}/docker.sock"],
-        "exec-opts": ["native.cgroupdriver=cgroupfs"],
-        "bridge": "none",
-        "iptables": False,
-        "ip6tables": False,
-        "ip-forward": False,
-    }
-    path = directory / "daemon.json"
-    path.write_text(json.dumps(configuration))
-    host = f"unix://{directory}/docker.sock"
-    with _daemon(
-        directory,
-        ["dockerd", "--config-file", str(path)],
-        ask=["docker", "--host", host, "version"],
-        beside=("/run/docker.sock", "/var/run/docker.sock", "/run/containerd/"),
-        leaves=("/run/docker", "/run/containerd", "/opt/containerd"),
-        cgroup="docker",
-    ) as daemon:
-        docker = Docker(directory, daemon.pid, daemon.namespace, host)
-        try:
-            docker.cli("import", "-", IMAGE, given=_busybox())
+    with workplace("docker") as directory:
+        configuration = {
+            "data-root": f"{directory}/data",
+            "exec-root": f"{directory}/exec",
+            "pidfile": f"{directory}/docker.pid",
+            "deprecated-key-path": f"{directory}/key.json",  # else /etc/docker/key.json
+            "hosts": [f"unix://{directory}/docker.sock"],
+            "exec-opts": ["native.cgroupdriver=cgroupfs"],
+            "bridge": "none",
+            "iptables": False,
+            "ip6tables": False,
+            "ip-forward": False,
+        }
+        path = directory / "daemon.json"
+        path.write_text(json.dumps(configuration))
+        host = f"unix://{directory}/docker.sock"
+        with kept(
+            directory,
+            ["dockerd", "--config-file", str(path)],
+            ask=["docker", "--host", host, "version"],
+            beside=("/run/docker.sock", "/var/run/docker.sock"),
+            leaves=("/opt/containerd",),
+            cgroups=("docker",),
+            over={"run": "/run"},
+        ) as daemon:
+            docker = Docker(directory, daemon.pid, daemon.keeper, host)
+            docker.cli("import", "-", IMAGE, given=busybox_image())
             yield docker
-        finally:
-            with _undisturbed(), contextlib.suppress(subprocess.SubprocessError):
-                for container in docker.cli("ps", "--all", "--quiet").split():
-                    docker.remove(container)
 
 
 @contextlib.contextmanager
-def libvirtd(directory: Path) -> Iterator[Libvirt]:
-    """The hypervisor's daemon with its own configuration and state, on the sockets of the host."""
+def libvirtd() -> Iterator[Libvirt]:
+    """The hypervisor's daemon with its own configuration and state, on the sockets of the host, where clients look for them."""
     need("libvirtd", "virsh", "qemu-system-x86_64", "setpriv", "unshare", root=True)
-    for name in ("etc", "lib", "cache", "log"):
-        (directory / name).mkdir(exist_ok=True)
-    # As root: /dev/kvm may be root's alone. stdio_handler: no virtlogd. namespaces: /dev stays the host's.
-    (directory / "etc/qemu.conf").write_text(
-        'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nstdio_handler = "file"\nremember_owner = 0\nnamespaces = [ ]\n'
-    )
-    (directory / "etc/libvirtd.conf").write_text(
-        'auth_unix_rw = "none"\nauth_unix_ro = "none"\nunix_sock_rw_perms = "0700"\nlog_outputs = "2:stderr"\n'
-    )
-    places = {directory / "etc": "/etc/libvirt"} | {directory / name: f"/var/{name}/libvirt" for name in ("lib", "cache", "log")}
-    with _daemon(
-        directory,
-        ["libvirtd", "--pid-file", f"{directory}/libvirtd.pid"],
-        ask=["virsh", "--connect", _LIBVIRT_URI, "uri"],
-        beside=("/run/libvirt/", "/var/run/libvirt/"),
-        leaves=("/run/libvirt", "/run/mount"),  # /run/mount is mount's own
-        cgroup="machine",
-        places=places,
-    ) as daemon:
-        libvirt = Libvirt(directory, daemon.pid, daemon.namespace, _LIBVIRT_URI)
-        try:
-            yield libvirt
-        finally:
-            with _undisturbed(), contextlib.suppress(subprocess.SubprocessError):
-                for uuid in libvirt.virsh("list", "--all", "--uuid").split():
-                    libvirt.destroy(uuid)
+    with workplace("libvirt") as directory:
+        over = {"etc": "/etc/libvirt"} | {name: f"/var/{name}/libvirt" for name in ("lib", "cache", "log")}
+        (directory / "etc").mkdir()
+        # As root: /dev/kvm may be root's alone. stdio_handler: no virtlogd. namespaces: /dev stays the host's.
+        (directory / "etc/qemu.conf").write_text(
+            'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nstdio_handler = "file"\nremember_owner = 0\nnamespaces = [ ]\n'
+        )
+        (directory / "etc/libvirtd.conf").write_text(
+            'auth_unix_rw = "none"\nauth_unix_ro = "none"\nunix_sock_rw_perms = "0700"\nlog_outputs = "2:stderr"\n'
+        )
+        with kept(
+            directory,
+            ["libvirtd", "--pid-file", f"{directory}/libvirtd.pid"],
+            ask=["virsh", "--connect", _LIBVIRT_URI, "uri"],
+            beside=("/run/libvirt/", "/var/run/libvirt/"),
+            leaves=("/run/libvirt",),
+            cgroups=("machine",),
+            over=over,
+        ) as daemon:
+            yield Libvirt(directory, daemon.pid, daemon.keeper, _LIBVIRT_URI)
 
 
 def boot_disk(path: Path, code: bytes = IDLE) -> Path:
-    """A disk of one boot sector that runs `code` for ever, on the first vCPU alone."""
+    """A disk whose boot sector runs `code` for ever, on the first vCPU alone. SeaBIOS boots none of less than a cylinder (504 KiB)."""
     path.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa")
+    os.truncate(path, 1 << 20)
     return path
 
 
@@ -205,16 +203,6 @@ def kvm() -> bool:
     return True
 
 
-def inhabitants(namespace: str) -> list[psutil.Process]:
-    """The processes of a mount namespace and all below them: a container's own have another one."""
-    found: set[psutil.Process] = set()
-    for process in psutil.process_iter():
-        with contextlib.suppress(OSError, psutil.Error):
-            if os.readlink(f"/proc/{process.pid}/ns/mnt") == namespace:
-                found |= {process, *process.children(recursive=True)}
-    return sorted(found, key=lambda process: process.pid)
-
-
 def alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
     """Those that still run: a zombie only waits for its parent, which may be PID 1."""
     left = []
@@ -225,124 +213,96 @@ def alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
     return left
 
 
-def cgroups(name: str) -> set[Path]:
-    """The cgroups called `name` directly below a hierarchy, and those within."""
-    tops = [*CGROUP.glob(name), *CGROUP.glob(f"*/{name}")]
-    return {path for top in tops if top.is_dir() for path in (top, *(path for path in top.rglob("*") if path.is_dir()))}
-
-
-class _Traces:
-    """What a daemon leaves outside its own directory. What was there before it started stays."""
-
-    def __init__(self, places: Sequence[str], cgroup: str) -> None:
-        self.places = [Path(place) for place in places]
-        self.cgroup = cgroup
-        self.files = self._files()
-        self.groups = cgroups(cgroup)
-
-    def wipe(self) -> None:
-        for path in sorted(self._files() - self.files, reverse=True):
-            if path.is_dir() and not path.is_symlink():
-                path.rmdir()
-            else:
-                path.unlink()
-        # The last process of a cgroup is gone a moment before the cgroup lets itself be removed.
-        _until(lambda: not self._remaining(), 10)
-        if left := cgroups(self.cgroup) - self.groups:
-            raise RuntimeError(f"left behind: {', '.join(map(str, sorted(left)))}")
-
-    def _remaining(self) -> set[Path]:
-        for path in sorted(cgroups(self.cgroup) - self.groups, reverse=True):
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        return cgroups(self.cgroup) - self.groups
-
-    def _files(self) -> set[Path]:
-        return {path for place in self.places if place.exists() for path in (place, *place.rglob("*"))}
+def limits(group: str) -> dict[str, str]:
+    """The limits of a group as its files have them; the version differs, the words do not."""
+    if (CGROUP / "cgroup.controllers").exists():
+        place = CGROUP / group.strip("/")
+        quota, period = (place / "cpu.max").read_text().split()
+        files = {"cpus": place / "cpuset.cpus", "memory": place / "memory.max", "reservation": place / "memory.low"}
+        return {"quota": quota, "period": period, **{name: path.read_text().strip() for name, path in files.items()}}
+    names = {
+        "quota": "cpu/{}/cpu.cfs_quota_us",
+        "period": "cpu/{}/cpu.cfs_period_us",
+        "cpus": "cpuset/{}/cpuset.cpus",
+        "memory": "memory/{}/memory.limit_in_bytes",
+        "reservation": "memory/{}/memory.soft_limit_in_bytes",
+    }
+    return {name: (CGROUP / path.format(group.strip("/"))).read_text().strip() for name, path in names.items()}
 
 
 @contextlib.contextmanager
-def _daemon(
+def workplace(name: str) -> Iterator[Path]:
+    """A directory for one daemon, which takes it along when it ends."""
+    with terminable(), tempfile.TemporaryDirectory(prefix=f"lab-{name}-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
+@contextlib.contextmanager
+def kept(
     directory: Path,
     command: Sequence[str],
     *,
     ask: Sequence[str],
-    beside: tuple[str, ...],
-    leaves: Sequence[str],
-    cgroup: str,
-    places: Mapping[Path, str] | None = None,
+    cgroups: Sequence[str],
+    beside: tuple[str, ...] = (),
+    leaves: Sequence[str] = (),
+    over: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Daemon]:
-    """Runs `command` with `places` bound over the host's own until `ask` answers; ends all of it, whatever comes."""
-    mounts = "".join(f'mount --bind "{here}" "{there}" && ' for here, there in (places or {}).items())
-    # Should this process be killed outright, the daemon is told to end.
-    unshared = [
-        "setpriv",
-        "--pdeathsig",
-        "TERM",
-        "unshare",
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        mounts + 'exec "$@"',
-        "sh",
-        which(command[0]) or command[0],
-    ]
-    log = directory / "log.txt"
-    process: subprocess.Popen[bytes] | None = None
-    namespace = ours = os.readlink("/proc/self/ns/mnt")
+    """Runs `command` until the block is over, or this process; it is up when `ask` succeeds.
 
-    def answers() -> bool:
-        nonlocal namespace
-        if process is None or process.poll() is not None:
-            raise RuntimeError(f"{command[0]} ended at start: {log.read_text()[-2000:]}")
-        with contextlib.suppress(OSError):
-            namespace = os.readlink(f"/proc/{process.pid}/ns/mnt")
-        return subprocess.run([which(ask[0]) or ask[0], *ask[1:]], capture_output=True, timeout=_START_SECONDS, check=False).returncode == 0
-
-    with _terminable(), turn():
+    It sees directories of its own `over` the host's. What it leaves behind at `leaves` and in `cgroups` goes with it; where
+    somebody listens `beside` it, it is not started.
+    """
+    mounts = "".join(f'mkdir -p "{there}" && mount --bind "{directory / own}" "{there}" && ' for own, there in (over or {}).items())
+    for own in over or {}:
+        (directory / own).mkdir(exist_ok=True)
+    # Should its keeper be killed outright, the daemon is told to end.
+    fence = ["setpriv", "--pdeathsig", "TERM", "unshare", "--mount", "--propagation", "private", "sh", "-c", mounts + 'exec "$@"', "sh"]
+    # mount(8) itself leaves /run/mount.
+    order = Kept([*fence, which(command[0]) or command[0], *command[1:]], str(directory), [*leaves, "/run/mount"], cgroups)
+    with turn() as lock:
         _refuse(beside)
-        traces = _Traces(leaves, cgroup)
+        with undisturbed():
+            keeper = subprocess.Popen(
+                [sys.executable, "-m", "tests.lab.keeper", order.written()],
+                cwd=TOP,
+                env={**surroundings.unmarked(), **(environment or {})},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],  # the turn is over when the last trace is gone
+            )
         try:
-            with _undisturbed(), log.open("wb") as output:
-                process = subprocess.Popen(
-                    [*unshared, *command[1:]], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-                )
+            assert keeper.stdout is not None
+            daemon = Daemon(directory, int(keeper.stdout.readline()), keeper.pid)
+
+            def answers() -> bool:
+                if not psutil.pid_exists(daemon.pid):
+                    raise RuntimeError(f"{command[0]} ended at start: {daemon.log[-2000:]}")
+                asked = subprocess.run([which(ask[0]) or ask[0], *ask[1:]], capture_output=True, timeout=_START_SECONDS, check=False)
+                return asked.returncode == 0
+
             if not _until(answers, _START_SECONDS):
-                raise RuntimeError(f"{command[0]} does not answer: {log.read_text()[-2000:]}")
-            yield Daemon(directory, process.pid, namespace)
+                raise RuntimeError(f"{command[0]} does not answer: {daemon.log[-2000:]}")
+            yield daemon
         finally:
-            with _undisturbed():
-                if process is not None:
-                    with contextlib.suppress(OSError):
-                        namespace = os.readlink(f"/proc/{process.pid}/ns/mnt")
-                    _end(process, inhabitants(namespace) if namespace != ours else [])
-                traces.wipe()
-
-
-def _end(process: subprocess.Popen[bytes], others: list[psutil.Process]) -> None:
-    """Asks the daemon to end, then ends what is left of it."""
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(_STOP_SECONDS)
-    _until(lambda: not alive(others), 2)
-    for other in alive(others):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            other.kill()
-    _until(lambda: not alive(others), _STOP_SECONDS)
-    if left := alive(others):
-        raise RuntimeError(f"still running: {left}")
+            with undisturbed():
+                said, _ = keeper.communicate(timeout=_STOP_SECONDS)
+                if keeper.returncode:
+                    raise RuntimeError(f"{command[0]}: {said}")
 
 
 @contextlib.contextmanager
-def turn() -> Iterator[None]:
-    """One lab at a time on a host: each would take the other's traces for what was there before. The kernel ends it with the process."""
+def turn(seconds: float = _TURN_SECONDS) -> Iterator[socket.socket]:
+    """One lab at a time on a host: each would take the other's traces for what was there before.
+
+    The kernel ends it when the last process ends that holds the socket.
+    """
     if _turns:
-        yield
+        yield _turns[0]
         return
     with socket.socket(socket.AF_UNIX) as lock:
 
@@ -355,41 +315,13 @@ def turn() -> Iterator[None]:
                 return False
             return True
 
-        if not _until(taken, _TURN_SECONDS):
+        if not _until(taken, seconds):
             lack("its turn", "another run of these tests holds the lab of this host")
         _turns.append(lock)
         try:
-            yield
+            yield lock
         finally:
             _turns.remove(lock)
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM unwinds as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """SIGINT and SIGTERM wait until the block is over."""
-    arrived: list[int] = []
-    before = {number: signal.signal(number, lambda number, frame: arrived.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if arrived:
-            signal.raise_signal(arrived[0])
 
 
 def _refuse(prefixes: tuple[str, ...]) -> None:
@@ -400,7 +332,7 @@ def _refuse(prefixes: tuple[str, ...]) -> None:
             lack(f"a free {path}", "stop the service that listens there, it is not ours to use")
 
 
-def _busybox() -> bytes:
+def busybox_image() -> bytes:
     """The image: Debian's static busybox under all its names."""
     program = which("busybox") or ""
     names = subprocess.run([program, "--list"], capture_output=True, text=True, check=True, timeout=10).stdout.split()
@@ -415,7 +347,7 @@ def _busybox() -> bytes:
     return archive.getvalue()
 
 
-def _say(program: str, *arguments: str, given: bytes | None = None, environment: Mapping[str, str] | None = None) -> str:
+def say(program: str, *arguments: str, given: bytes | None = None, environment: Mapping[str, str] | None = None) -> str:
     done = subprocess.run(
         [which(program) or program, *arguments], input=given or b"", env=environment, capture_output=True, check=False, timeout=120
     )
@@ -435,13 +367,9 @@ def _until(done: Callable[[], bool], seconds: float) -> bool:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs with SIGINT ignored
-    with tempfile.TemporaryDirectory(prefix="lab-") as name, _terminable():
-        first, second = Path(name, "docker"), Path(name, "libvirt")
-        first.mkdir()
-        second.mkdir()
-        with dockerd(first) as docker, libvirtd(second) as libvirt:
-            print(f"DOCKER_HOST={docker.host}", f"LIBVIRT_DEFAULT_URI={libvirt.uri}", sep="\n", flush=True)
-            signal.pause()
+    with terminable(), dockerd() as docker, libvirtd() as libvirt:
+        print(f"DOCKER_HOST={docker.host}", f"LIBVIRT_DEFAULT_URI={libvirt.uri}", sep="\n", flush=True)
+        signal.pause()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""What lscpu, lstopo, numactl and dmidecode say, as sets of kernel CPU numbers."""
+"""What lscpu, numactl and dmidecode say, as sets of kernel CPU numbers."""
 
 from __future__ import annotations
 
 import json
 import re
-import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,23 +13,9 @@ Set = frozenset[int]
 
 
 @dataclass(frozen=True)
-class Node:
-    cpus: Set
-    memory_bytes: int
-
-
-@dataclass(frozen=True)
-class Hwloc:
-    """`objects` has the CPU sets of each type; lists, because two objects may have the same set."""
-
-    objects: dict[str, list[Set]]
-    sizes: dict[tuple[str, Set], int]
-    nodes: dict[int, Node]
-
-
-@dataclass(frozen=True)
 class Numactl:
     cpus: dict[int, Set]
+    mebibytes: dict[int, int]
     distances: dict[int, dict[int, int]]
 
 
@@ -56,31 +41,17 @@ def lscpu_fields(text: str) -> dict[str, str]:
     return found
 
 
-def hwloc(text: str) -> Hwloc:
-    """`lstopo --of xml`."""
-    objects: dict[str, list[Set]] = defaultdict(list)
-    sizes = {}
-    nodes = {}
-    for thing in ET.fromstring(text).iter("object"):  # noqa: S314
-        kind, cpus = thing.get("type", ""), _mask(thing.get("cpuset", ""))
-        objects[kind].append(cpus)
-        if "cache_size" in thing.attrib:
-            sizes[kind, cpus] = int(thing.attrib["cache_size"])
-        if kind == "NUMANode":
-            nodes[int(thing.attrib["os_index"])] = Node(cpus, int(thing.get("local_memory", "0")))
-    return Hwloc(dict(objects), sizes, nodes)
-
-
 def numactl(text: str) -> Numactl:
-    """`numactl -H`: "node 0 cpus: 0 1", and a table whose head names its columns."""
+    """`numactl -H`: "node 0 cpus: 0 1", "node 0 size: 218 MB", and a table whose head names its columns."""
     cpus = {int(node): frozenset(map(int, list_.split())) for node, list_ in re.findall(r"^node (\d+) cpus:(.*)$", text, re.MULTILINE)}
+    mebibytes = {int(node): int(size) for node, size in re.findall(r"^node (\d+) size: (\d+) MB$", text, re.MULTILINE)}
     table = text.partition("node distances:\n")[2].splitlines()
     columns = [int(word) for word in table[0].split()[1:]]
     distances = {}
     for row in table[1:]:
         node, _, values = row.partition(":")
         distances[int(node)] = dict(zip(columns, map(int, values.split()), strict=True))
-    return Numactl(cpus, distances)
+    return Numactl(cpus, mebibytes, distances)
 
 
 def dmidecode(text: str) -> dict[str, dict[str, str]]:
@@ -94,9 +65,27 @@ def dmidecode(text: str) -> dict[str, dict[str, str]]:
     return found
 
 
+def dmidecode_structures(text: str) -> dict[str, tuple[str, dict[str, str]]]:
+    """All structures of `dmidecode -t`, by handle: "0x1100" -> ("Memory Device", {"Size": "128 MB"})."""
+    found = {}
+    for handle, kind, lines in re.findall(r"^Handle (0x\w+), DMI type .*\n(.*)\n((?:\t.*\n?)*)", text, re.MULTILINE):
+        found[handle.lower()] = (kind, dict(line.strip().split(": ", 1) for line in lines.splitlines() if ": " in line))
+    return found
+
+
+def schedstat(text: str) -> dict[int, list[Set]]:
+    """The scheduling domains of each CPU, from the smallest up, of /proc/schedstat in version 15: "domain0 03 ..." below "cpu0 ..."."""
+    assert text.startswith("version 15\n")
+    found: dict[int, list[Set]] = {}
+    for line in text.splitlines():
+        if line.startswith("cpu"):
+            found[int(line.split()[0][3:])] = []
+        elif line.startswith("domain"):
+            list(found.values())[-1].append(_mask(line.split()[1]))
+    return found
+
+
 def _mask(text: str) -> Set:
-    """hwloc's bitmap: "0x0000000f,0xffffffff", the most significant word first."""
-    value = 0
-    for word in text.split(","):
-        value = value << 32 | int(word or "0", 16)
+    """The kernel's bitmap: "00000001,ffffffff", the most significant word first."""
+    value = int(text.replace(",", ""), 16)
     return frozenset(bit for bit in range(value.bit_length()) if value >> bit & 1)

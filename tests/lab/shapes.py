@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests.lab.smbios import DDR5, DRAM, NON_VOLATILE, OPTANE, Dimm, array_address, device_address, memory_array, memory_device
+
 # Emulated AMD has no topology extensions, so no threads within a core; with 57 address bits TCG only gets slower.
 CPU = "max,la57=off,vendor=GenuineIntel"
 
@@ -14,6 +16,7 @@ class Shape:
     arguments: tuple[str, ...]
     append: str = ""  # to the kernel's command line
     machine: str = "q35"
+    smbios: tuple[bytes, ...] = ()  # structures that stand for those that QEMU would make of the same types
 
 
 def _node(number: int, cpus: str = "", mebibytes: int = 0, more: str = "") -> tuple[str, ...]:
@@ -85,4 +88,127 @@ OFFLINE = Shape("offline", ("-smp", "6,maxcpus=8,sockets=1,cores=4,threads=2", "
 
 UMA = Shape("uma", ("-smp", "2,sockets=1,cores=2,threads=1", "-m", "384"))
 
-SHAPES = (DIES, HMAT, MEMORYLESS, OFFLINE, UMA)
+# A module of persistent memory that stays a disk, and another that the guest makes memory of a node of its own (tests/lab/tiny_init).
+NVDIMM = Shape(
+    "nvdimm",
+    (
+        *("-smp", "4,sockets=2,cores=2,threads=1", "-m", "512,slots=2,maxmem=2G"),
+        *_node(0, "0-1", 256),
+        *_node(1, "2-3", 256),
+        *_node(2, "", 0, ",initiator=1"),
+        *_initiators(
+            ((0, 0, 100, 102400), (0, 1, 200, 51200), (0, 2, 900, 5120), (1, 0, 200, 51200), (1, 1, 100, 102400), (1, 2, 700, 10240))
+        ),
+        *(word for number in range(2) for word in ("-object", f"memory-backend-ram,id=p{number},size=256M")),
+        *("-device", "nvdimm,id=nvdimm0,memdev=p0,node=0", "-device", "nvdimm,id=nvdimm1,memdev=p1,node=2"),
+    ),
+    append="memhp_default_state=online_movable",
+    machine="q35,nvdimm=on,hmat=on",
+)
+
+_A, _B = 0x1000, 0x1001
+_MIB = 1 << 20
+
+# Firmware that names its memory: DDR5 and persistent modules, an empty slot and one that it knows nothing of. Types 19 and 20 speak
+# of the memory that the guest has. A network card is on node 1.
+DIMMS = Shape(
+    "dimms",
+    (
+        *("-smp", "4,sockets=2,cores=2,threads=1", "-m", "512"),
+        *_node(0, "0-1", 256),
+        *_node(1, "2-3", 256),
+        *("-device", "pxb-pcie,id=far,bus_nr=32,numa_node=1,bus=pcie.0", "-device", "pcie-root-port,id=way,bus=far,chassis=1"),
+        *("-device", "virtio-net-pci,bus=way"),
+    ),
+    machine="q35,smbios-entry-point-type=64",
+    smbios=(
+        memory_array(_A, 3, 1024),
+        memory_array(_B, 3, 1024),
+        *map(
+            memory_device,
+            (
+                Dimm(
+                    0x1100,
+                    _A,
+                    "CPU1_DIMM_A1",
+                    "P0_Node0_Channel0_Dimm0",
+                    128,
+                    DDR5,
+                    DRAM,
+                    5600,
+                    4800,
+                    1100,
+                    2,
+                    80,
+                    64,
+                    "Samsung",
+                    "4039A1",
+                    "M321R",
+                ),
+                Dimm(
+                    0x1101,
+                    _A,
+                    "CPU1_DIMM_B1",
+                    "P0_Node0_Channel1_Dimm0",
+                    128,
+                    DDR5,
+                    DRAM,
+                    5600,
+                    4800,
+                    1100,
+                    2,
+                    80,
+                    64,
+                    "Samsung",
+                    "4039A2",
+                    "M321R",
+                ),
+                Dimm(0x1102, _A, "CPU1_DIMM_A2", "P0_Node0_Channel0_Dimm1"),
+                Dimm(
+                    0x1103,
+                    _B,
+                    "CPU2_DIMM_A1",
+                    "P1_Node1_Channel0_Dimm0",
+                    256,
+                    DDR5,
+                    DRAM,
+                    4800,
+                    4800,
+                    1100,
+                    1,
+                    80,
+                    64,
+                    "Micron",
+                    "E81C77",
+                    "MTC20",
+                ),
+                Dimm(
+                    0x1104,
+                    _B,
+                    "CPU2_DIMM_A2",
+                    "P1_Node1_Channel0_Dimm1",
+                    129408,
+                    NON_VOLATILE,
+                    OPTANE,
+                    3200,
+                    2666,
+                    1200,
+                    1,
+                    72,
+                    64,
+                    "Intel",
+                    "8F0A",
+                    "NMB1XXD128GPS",
+                ),
+                Dimm(0x1105, _B, "CPU2_DIMM_B1", "P1_Node1_Channel1_Dimm0", None, DDR5, DRAM, manufacturer="Not Specified"),
+            ),
+        ),
+        array_address(0x1200, _A, 0, 256 * _MIB, 2),
+        array_address(0x1201, _B, 256 * _MIB, 512 * _MIB, 1),
+        device_address(0x1300, 0x1100, 0x1200, 0, 256 * _MIB, 1),
+        device_address(0x1301, 0x1101, 0x1200, 0, 256 * _MIB, 2),
+        device_address(0x1302, 0x1103, 0x1201, 256 * _MIB, 512 * _MIB),
+    ),
+)
+
+SHAPES = (DIES, DIMMS, HMAT, MEMORYLESS, NVDIMM, OFFLINE, UMA)

@@ -10,37 +10,28 @@ from __future__ import annotations
 import argparse
 import contextlib
 import signal
-import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent import __version__
 from agent.config import Config
 from agent.sample import Errands, take
 from collectors.recorder import Recorder
-from tests.lab.host import _terminable as terminable
-from tests.lab.host import _undisturbed as undisturbed
+from tests.lab.guest import Guest, GuestFailed, run
 from tests.lab.shapes import CPU, SHAPES, Shape
 from tests.lab.tiny_image import Image, image
-from tests.need import TOP, which
+from tests.need import TOP
 
 TREES = TOP / "tests" / "trees"
 LIMIT_SECONDS = 90.0  # five to twenty are usual
 DISK_BYTES = 64 << 20  # sparse
-BESIDE = 2  # guests at a time: as many as the smallest machine has CPUs
 
-_DONE = "tiny: done"
-_PANIC = "panic=-1"  # reboots at once, which -no-reboot makes the end
-_APPEND = f"console=ttyS0 loglevel=4 nokaslr mitigations=off audit=0 apparmor=0 nowatchdog {_PANIC}"
-
-
-class GuestFailed(Exception):
-    """A guest that did not come to its end: why, and the tail of its console."""
+# panic=-1 reboots at once, which -no-reboot makes the end.
+_APPEND = "console=ttyS0 loglevel=4 nokaslr mitigations=off audit=0 apparmor=0 nowatchdog panic=-1"
 
 
 @dataclass(frozen=True)
@@ -72,91 +63,23 @@ def boot_all(
 ) -> dict[str, Truth | GuestFailed]:
     """Runs guests, a few at a time. Each answers into parent/NAME; one that fails costs no other."""
     made = image()
-    waiting = [_Guest(shape, (places or {}).get(shape.name, parent / shape.name), limit_seconds) for shape in shapes]
-    running: list[_Guest] = []
-    said: dict[str, Truth | GuestFailed] = {}
-    with terminable():
-        try:
-            while waiting or running:
-                while waiting and len(running) < BESIDE:
-                    running.append(guest := waiting.pop(0))
-                    guest.start(made)
-                time.sleep(0.02)
-                for guest in [guest for guest in running if guest.over()]:
-                    said[guest.shape.name] = guest.result()
-                    running.remove(guest)
-        finally:
-            for guest in running:
-                guest.end()
-    return said
+    guests = {shape: _guest(shape, made, (places or {}).get(shape.name, parent / shape.name), limit_seconds) for shape in shapes}
+    run(tuple(guests.values()))
+    return {shape.name: guest.failed or Truth(shape, guest.into, guest.seconds) for shape, guest in guests.items()}
 
 
-@dataclass
-class _Guest:
-    shape: Shape
-    directory: Path
-    limit_seconds: float
-    began: float = 0.0
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
-
-    @property
-    def _console(self) -> Path:
-        return self.directory / "console.log"
-
-    @property
-    def _disk(self) -> Path:
-        return self.directory / "out.img"
-
-    def start(self, made: Image) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with self._disk.open("wb") as disk:
-            disk.truncate(DISK_BYTES)
-        command = [
-            # Should this process be killed outright, so is the guest.
-            *(which("setpriv") or "setpriv", "--pdeathsig", "KILL"),
-            *(which("qemu-system-x86_64") or "", "-machine", self.shape.machine, "-cpu", CPU, "-accel", "tcg,thread=multi,tb-size=256"),
-            *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-rtc", "base=2024-01-01T00:00:00,clock=vm"),
-            *("-kernel", str(made.kernel), "-initrd", str(made.initramfs), "-append", f"{_APPEND} {self.shape.append}".strip()),
-            *("-serial", f"file:{self._console}"),
-            *("-drive", f"file={self._disk},if=none,id=out,format=raw,cache=unsafe", "-device", "nvme,drive=out,serial=out,max_ioqpairs=1"),
-            *self.shape.arguments,
-        ]
-        self.began = time.monotonic()
-        with undisturbed(), (self.directory / "qemu.log").open("wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-
-    def over(self) -> bool:
-        return self.process is None or self.process.poll() is not None or time.monotonic() - self.began > self.limit_seconds
-
-    def end(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            with undisturbed():
-                self.process.kill()
-                self.process.wait(30)
-        self._disk.unlink(missing_ok=True)
-
-    def result(self) -> Truth | GuestFailed:
-        seconds = time.monotonic() - self.began
-        code = self.process.poll() if self.process is not None else None
-        try:
-            if code is None:
-                return self._failed(f"not at its end in {self.limit_seconds:.0f} s")
-            if code or _DONE not in self._said():
-                return self._failed(f"ended early (QEMU's code {code})")
-            unpack = ["tar", "-xf", str(self._disk), "--no-same-owner", "-C", str(self.directory)]
-            done = subprocess.run(unpack, capture_output=True, text=True, timeout=60, check=False)
-            return Truth(self.shape, self.directory, seconds) if done.returncode == 0 else self._failed(f"unreadable: {done.stderr[:300]}")
-        finally:
-            self.end()
-
-    def _said(self) -> str:
-        with contextlib.suppress(FileNotFoundError):
-            return self._console.read_text(errors="replace")
-        return ""
-
-    def _failed(self, why: str) -> GuestFailed:
-        own = (self.directory / "qemu.log").read_text(errors="replace")
-        return GuestFailed(f"guest {self.shape.name} {why}\n{own[-1000:]}{self._said()[-3000:]}")
+def _guest(shape: Shape, made: Image, into: Path, limit_seconds: float) -> Guest:
+    into.mkdir(parents=True, exist_ok=True)
+    firmware = [into / f"smbios-{number}" for number in range(len(shape.smbios))]
+    for file, structure in zip(firmware, shape.smbios, strict=True):
+        file.write_bytes(structure)
+    arguments = (
+        *("-machine", shape.machine, "-cpu", CPU, "-accel", "tcg,thread=multi,tb-size=256", "-rtc", "base=2024-01-01T00:00:00,clock=vm"),
+        *("-kernel", str(made.kernel), "-initrd", str(made.initramfs), "-append", f"{_APPEND} {shape.append}".strip()),
+        *(word for file in firmware for word in ("-smbios", f"file={file}")),
+        *shape.arguments,
+    )
+    return Guest(shape.name, into, arguments, limit_seconds, DISK_BYTES, "truth/date")
 
 
 def record(truth: Truth, into: Path) -> None:

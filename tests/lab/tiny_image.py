@@ -1,6 +1,6 @@
 """What tiny guests boot: Debian's kernel and an initramfs of the tools that say what a machine is.
 
-The kernel is unpacked, which PVH boots without decompressing it under emulation; its NVMe driver is built in, so no module is needed.
+Persistent memory needs modules; all else is built into the kernel.
 Both are kept below .cache/lab, named by all that they are made of.
 """
 
@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import platform
 import re
 import shutil
-import struct
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.host import _terminable as terminable
-from tests.need import TOP, lack, need, which
+from tests.lab.kernel import CACHE, candidate, fetched, output, unpacked
+from tests.lab.process import terminable
+from tests.need import lack, need, which
 
-CACHE = TOP / ".cache" / "lab"
-
-_KERNEL = "linux-image-cloud-amd64"
 _TOOLS = ("busybox", "dmidecode", "lscpu", "lstopo-no-graphics", "numactl")
+_MODULES = ("libnvdimm", "nfit", "nd_btt", "nd_pmem", "dax_pmem", "device_dax", "kmem")
 _INIT = Path(__file__).with_name("tiny_init")
-_LZ4_LEGACY = b"\x02\x21\x4c\x18"
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ def require() -> None:
 def image() -> Image:
     """The kernel and initramfs, built unless they are there."""
     require()
-    package, digest = _candidate()
+    package, digest = candidate()
     files = {**_programs(), "/init": _INIT.read_bytes()}
     recipe = hashlib.sha256(Path(__file__).read_bytes() + digest.encode())
     for name, content in sorted(files.items()):
@@ -62,8 +57,9 @@ def image() -> Image:
         with terminable(), tempfile.TemporaryDirectory(prefix="building-", dir=CACHE) as name:
             new = Path(name, "image")
             new.mkdir()
-            (new / "vmlinux").write_bytes(_kernel(package, Path(name)))
-            (new / "initramfs").write_bytes(_cpio(files))
+            extracted = fetched(package, Path(name))
+            (new / "vmlinux").write_bytes(unpacked(extracted))
+            (new / "initramfs").write_bytes(_cpio(files | _modules(extracted)))
             try:
                 new.rename(place)  # whole, or not at all
             except OSError:
@@ -72,63 +68,8 @@ def image() -> Image:
     return made
 
 
-def _candidate() -> tuple[str, str]:
-    """The kernel's package and the digest of its file."""
-    found = _listed()
-    if found is None:
-        _update()
-        found = _listed()
-    return found or lack(_KERNEL, "apt-get update")
-
-
-def _listed() -> tuple[str, str] | None:
-    name = re.search(r"Depends: (linux-image-\S+)", _output("apt-cache", "depends", _KERNEL))
-    if name is None:
-        return None
-    digest = re.search(r"^SHA256: (\w+)", _output("apt-cache", "show", "--no-all-versions", name[1]), re.MULTILINE)
-    return (name[1], digest[1]) if digest else None
-
-
-def _update() -> None:
-    if os.geteuid() == 0:
-        subprocess.run(["apt-get", "update", "-qq"], stdin=subprocess.DEVNULL, capture_output=True, timeout=200, check=False)
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
-
-
-def _kernel(package: str, work: Path) -> bytes:
-    """Debian's kernel, as the ELF file that it was before it was compressed."""
-    fetch = ["apt-get", "download", "-qq", *(("-o", "APT::Sandbox::User=root") if os.geteuid() == 0 else ()), package]
-    done = None
-    for attempt in (1, 2):
-        done = subprocess.run(fetch, cwd=work, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200, check=False)
-        if done.returncode == 0:
-            break
-        if attempt == 1:
-            _update()  # the archive has moved on since these lists were fetched
-    if done is None or done.returncode:
-        lack(package, f"apt-get update; apt-get download said {done.stderr.strip()[-300:] if done else ''}")
-    package_file = next(work.glob("*.deb"))
-    subprocess.run(["dpkg-deb", "--extract", str(package_file), str(work / "package")], check=True, timeout=100)
-    return _unpacked(next((work / "package" / "boot").glob("vmlinuz-*")).read_bytes())
-
-
-def _unpacked(image: bytes) -> bytes:
-    """The payload of a bzImage. Source: Documentation/x86/boot.rst, "The real-mode kernel header"."""
-    setup_sectors = image[0x1F1] or 4
-    offset, length = struct.unpack_from("<II", image, 0x248)
-    start = (setup_sectors + 1) * 512 + offset
-    payload = image[start : start + length]
-    if payload[:4] != _LZ4_LEGACY:
-        raise ValueError(f"a kernel that is not compressed with lz4: {payload[:6].hex()}")
-    # Its last word is the size of what was compressed.
-    size = int.from_bytes(payload[-4:], "little")
-    kernel = subprocess.run([which("lz4") or "lz4", "-dc"], input=payload[:-4], capture_output=True, timeout=60, check=True).stdout
-    if kernel[:4] != b"\x7fELF" or len(kernel) != size:
-        raise ValueError("the kernel's payload is not the ELF file that its header speaks of")
-    return kernel
+def _modules(package: Path) -> dict[str, bytes]:
+    return {f"/modules/{name}.ko": next((package / "lib" / "modules").rglob(f"{name}.ko")).read_bytes() for name in _MODULES}
 
 
 def _programs() -> dict[str, bytes]:
@@ -138,7 +79,7 @@ def _programs() -> dict[str, bytes]:
         program = which(tool) or tool
         files[f"/bin/{tool}"] = Path(program).read_bytes()
         # "libm.so.6 => /lib/x86_64-linux-gnu/libm.so.6 (0x7f…)" or "/lib64/ld-linux-x86-64.so.2 (0x7f…)"
-        for library in re.findall(r"(/\S+) \(0x", _output("ldd", program)):
+        for library in re.findall(r"(/\S+) \(0x", output("ldd", program)):
             files[library] = Path(library).read_bytes()
     return files
 
