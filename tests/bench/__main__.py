@@ -1,16 +1,12 @@
-"""`make bench`: whole processes beside their peers on this host, in turn, so that a drifting machine meets all of them alike."""
+"""`make bench`: whole processes beside their peers on this host and on a large machine, and what single parts cost."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import statistics
-import subprocess
 import sys
-import time
 
-from tests.bench import records
-from tests.need import TOP, which
+from tests.bench import containers, guest, large, machines, overheads, records, sandboxes
+from tests.bench.processes import compare
 
 COMMANDS = {
     "agent snapshot": [sys.executable, "-m", "agent", "snapshot", "--interval", "0"],
@@ -21,43 +17,21 @@ COMMANDS = {
 }
 
 
-def wall_and_cpu_ms(command: list[str]) -> tuple[float, float]:
-    """One run of a whole process: wall time, and CPU time of it and its children."""
-    before = os.times()
-    began = time.perf_counter()
-    subprocess.run(command, cwd=TOP, stdout=subprocess.DEVNULL, check=True, timeout=60)
-    wall = time.perf_counter() - began
-    after = os.times()
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return wall * 1e3, cpu * 1e3
-
-
-def snapshot(runs: int) -> None:
-    found = {name: [which(command[0]) or command[0], *command[1:]] for name, command in COMMANDS.items() if which(command[0])}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
-    for command in found.values():
-        wall_and_cpu_ms(command)
-    for number in range(runs):
-        for name, command in found.items():
-            times[name].append(wall_and_cpu_ms(command))
-        if sys.stderr.isatty():
-            print(f"\r{number + 1}/{runs}", end="", file=sys.stderr)
-    own = statistics.median(wall for wall, _ in times["agent snapshot"])
-    title = f"whole process, {runs} runs in turn"
-    print(f"\n{title:34} {'wall ms: min':>13} {'median':>8} {'max':>8} {'cpu ms':>8} {'agent/it':>9}")
-    for name, measured in times.items():
-        walls = [wall for wall, _ in measured]
-        middle = statistics.median(walls)
-        cpu = statistics.median(cpu for _, cpu in measured)
-        print(f"{name:34} {min(walls):13.1f} {middle:8.1f} {max(walls):8.1f} {cpu:8.1f} {own / middle:9.2f}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--runs", type=int, default=21, help="runs of each command (default 21)")
+    parser.add_argument("--guest", action="store_true", help="the containers in a guest with control groups v2, and nothing else")
     parsed = parser.parse_args()
-    snapshot(parsed.runs)
+    if parsed.guest:
+        guest.main()
+        return
+    compare("this host", COMMANDS, parsed.runs)
+    large.main(parsed.runs)
     records.main()
+    overheads.main()
+    sandboxes.main()
+    containers.main()
+    machines.main()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 from tests.need import TOP, need, which
 
 UNIT = "deploy/stratascope.service"
+UNITS = (UNIT, "deploy/stratascope-calibrate.service")
 
 
 @pytest.fixture
@@ -16,14 +17,16 @@ def analyze() -> str:
     return which("systemd-analyze") or ""
 
 
-def test_systemd_understands_every_line(analyze: str) -> None:
-    said = subprocess.run([analyze, "verify", UNIT], cwd=TOP, capture_output=True, text=True, timeout=60, check=False).stderr
+@pytest.mark.parametrize("unit", UNITS)
+def test_systemd_understands_every_line(analyze: str, unit: str) -> None:
+    said = subprocess.run([analyze, "verify", unit], cwd=TOP, capture_output=True, text=True, timeout=60, check=False).stderr
     # The one thing that a machine without the agent may say; the exit code is 0 even for unknown keys.
     assert re.sub(r".*: Command /opt/stratascope/bin/agent is not executable: No such file or directory\n", "", said) == ""
 
 
-def test_the_service_is_not_exposed(analyze: str) -> None:
-    command = [analyze, "security", "--offline=true", "--no-pager", UNIT]
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_service_is_not_exposed(analyze: str, unit: str) -> None:
+    command = [analyze, "security", "--offline=true", "--no-pager", unit]
     said = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=60, check=True).stdout
     exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
     assert exposure

@@ -36,10 +36,14 @@ DOOR = "collectors/sysroot.py"
 OPENS = {
     "agent/cli.py": "standard output goes to /dev/null when its reader is gone",
     "agent/service.py": "writes what it serves",
-    "agent/overhead/calibrate.py": "measures the machine",
+    "agent/calibrate/exits.py": "/dev/kvm, on request",
+    "agent/calibrate/store.py": "keeps what was measured",
+    "collectors/wasm_stats/embedder.py": "makes the memfd of an embedder, in its process",
 }
 READS = {"open", "read_text", "read_bytes", "open_code", "fdopen", "memfd_create", "FileIO"}
 RUNS = {"subprocess", "pty", "multiprocessing", "popen2"}
+# Who may make a second process of this same program, and why.
+FORKS = {"agent/calibrate/child.py": "somebody to switch to; a run beside the daemon"}
 RUNNERS = re.compile(r"os\.(system|popen|fork|forkpty|posix_spawnp?|exec[lv]p?e?|spawn[lv]p?e?|startfile)")
 
 
@@ -77,7 +81,9 @@ def test_one_door() -> None:
 
 
 def test_nobody_runs_commands() -> None:
-    assert {name: found for name, tree in modules().items() if (found := list(runs(tree)))} == {}
+    found = {name: runners for name, tree in modules().items() if (runners := list(runs(tree)))}
+    assert found.keys() <= FORKS.keys()
+    assert all(runner.endswith(": os.fork") for runners in found.values() for runner in runners), found
 
 
 def test_only_the_configuration_knows_the_environment() -> None:

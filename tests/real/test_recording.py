@@ -57,6 +57,9 @@ def named(path: str, thing: Any, place: int) -> str:
         ("workload", "component"),
         ("paradigm", "id"),
         ("tid",),
+        ("irq",),
+        ("address",),
+        ("slot", "handle"),
         ("number",),
         ("base",),
         ("level", "type", "cpus"),
@@ -64,7 +67,13 @@ def named(path: str, thing: Any, place: int) -> str:
     ):
         if all(key in thing for key in keys):
             return " ".join(str(thing[key]) for key in keys)
-    keys = ("os_index", "page_bytes") if ".nodes" in path else ("cpus",) if path.startswith(".physical.") else ("cpu", "page_bytes", "name")
+    keys = (
+        ("os_index", "page_bytes")
+        if ".nodes" in path
+        else ("cpus",)
+        if path.startswith((".physical.", ".logical.cpu.domains"))
+        else ("cpu", "page_bytes", "name")
+    )
     return ",".join(f"{key}={thing[key]}" for key in keys if key in thing)
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from mmap import PAGESIZE
 
 import pytest
 
+from agent.config import Config
+from agent.normalise import normalise
+from agent.sample import Errands, take
 from collectors import wasm_maps
 from collectors.sysroot import SysRoot
 
@@ -85,6 +90,12 @@ instances(wasmtime.Engine(config), [(1, False, 7, 20), (2, True, 30, 100), (1, F
 """
 )
 
+TOUCH = """(module (memory 30) (func (export "touch") (param i32 i32)
+  (loop
+    (i32.store8 (i32.mul (local.get 0) (i32.const 4096)) (i32.const 1))
+    (local.set 0 (i32.add (local.get 0) (i32.const 1)))
+    (br_if 0 (local.tee 1 (i32.sub (local.get 1) (i32.const 1)))))))"""
+
 
 @contextmanager
 def running(code: str) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
@@ -121,6 +132,49 @@ def test_the_embedder_agrees(code: str, layout: str) -> None:
     assert root.refusals == []
 
 
+TOUCHES = (
+    """
+import json, sys, wasmtime
+store = wasmtime.Store(wasmtime.Engine())
+module = wasmtime.Module(store.engine, """
+    + repr(TOUCH)
+    + """)
+guests = [wasmtime.Instance(store, module, []).exports(store)["touch"] for _ in range(3)]
+print(json.dumps([]), flush=True)
+at = [0] * len(guests)
+for line in sys.stdin:
+    which, count = map(int, line.split())
+    guests[which](store, at[which], count)
+    at[which] += count
+    print(flush=True)
+"""
+)
+
+
+def test_resident_grows_by_what_a_guest_touches() -> None:
+    """Memories of 30 pages hold no huge page: each store into a page of the host's is one page more."""
+    pytest.importorskip("wasmtime")
+    command = [sys.executable, "-c", TOUCHES]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdin
+            assert process.stdout
+            process.stdout.readline()
+            before = [0, 0, 0]
+            for which, count in ((0, 1), (1, 3), (1, 100), (2, 480), (0, 37)):
+                process.stdin.write(f"{which} {count}\n")
+                process.stdin.flush()
+                process.stdout.readline()
+                (found,) = wasm_maps.read(SysRoot(), [process.pid])
+                assert [memory.size_bytes for memory in found.memories] == [30 << 16] * 3
+                resident = sorted((memory.resident_bytes or 0) // PAGESIZE for memory in found.memories)
+                before[which] += count
+                assert resident == sorted(before)
+            print(f"\nresident pages of three memories after 621 were touched: {resident}")
+        finally:
+            process.kill()
+
+
 def test_a_process_that_has_ended_is_skipped() -> None:
     pytest.importorskip("wasmtime")
     with running(IDLE) as (pid, _):
@@ -135,12 +189,11 @@ def test_threads_and_a_big_reservation_are_no_memories() -> None:
         assert wasm_maps.read(root, [pid]) == ()
 
 
-def test_an_idle_runtime_below_4_gib_is_not_looked_at() -> None:
+def test_an_idle_runtime_is_there_and_has_no_memories() -> None:
     pytest.importorskip("wasmtime")
-    root = SysRoot()
     with running(IDLE) as (pid, _):
-        assert virtual_bytes(root, pid) < wasm_maps.MIN_VIRTUAL_BYTES
-        assert wasm_maps.read(root, [pid]) == ()
+        (process,) = wasm_maps.read(SysRoot(), [pid])
+    assert (process.runtime, process.memories, process.visible) == ("wasmtime", (), True)
 
 
 def test_an_idle_runtime_in_a_large_process_has_no_memories() -> None:
@@ -148,3 +201,127 @@ def test_an_idle_runtime_in_a_large_process_has_no_memories() -> None:
     with running(IDLE_AND_LARGE) as (pid, _):
         (process,) = wasm_maps.read(SysRoot(), [pid])
     assert process.memories == ()
+
+
+CHURNS = """
+import json, os, sys, threading, time, wasmtime
+engine = wasmtime.Engine()
+module = wasmtime.Module(engine, '(module (memory 1) (func (export "f") (drop (memory.grow (i32.const 2)))))')
+made, stop = [0, 0], threading.Event()
+def work(which):
+    alive = []
+    while not stop.is_set():
+        store = wasmtime.Store(engine)
+        instance = wasmtime.Instance(store, module, [])
+        alive.append(store)
+        if not made[which] % 8:
+            instance.exports(store)["f"](store)
+        if len(alive) > 16:
+            alive.pop(0).close()
+        made[which] += 1
+        if which and not made[which] % 500:
+            # One that ends and one that becomes another program, each with copies of whatever memories there are.
+            for program in (None, "/bin/true"):
+                if not os.fork():
+                    if program:
+                        os.execv(program, [program])
+                    os._exit(0)
+            os.wait(); os.wait()
+threads = [threading.Thread(target=work, args=[which]) for which in range(2)]
+print(json.dumps(0), flush=True)
+began = time.monotonic()
+for thread in threads: thread.start()
+sys.stdin.readline()
+stop.set()
+for thread in threads: thread.join()
+print(json.dumps([sum(made), time.monotonic() - began]), flush=True)
+"""
+CHURN_SECONDS = 5
+
+
+def test_processes_that_change_while_they_are_read() -> None:
+    """Memories that come, grow and go thousands of times a second, in a process that forks and in children that end and exec."""
+    pytest.importorskip("wasmtime")
+    root = SysRoot()
+    with subprocess.Popen([sys.executable, "-c", CHURNS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdin
+            assert process.stdout
+            process.stdout.readline()
+            looks = children = 0
+            sizes: Counter[int] = Counter()
+            end = time.monotonic() + CHURN_SECONDS
+            while time.monotonic() < end:
+                pids = {process.pid}
+                pids |= {int(child) for tid in root.names(f"proc/{process.pid}/task") for child in _children(root, process.pid, tid)}
+                children += len(pids) - 1
+                looks += 1
+                for one in wasm_maps.read(root, pids):
+                    there = Counter(memory.size_bytes for memory in one.memories)
+                    # Reserved and not open yet: each of the two threads makes one at a time.
+                    assert there[0] <= 2
+                    sizes.update(there)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            made, seconds = json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+    print(
+        f"\n{made / seconds:.0f} instantiations a second, {looks} looks at it and {children} at its children: {sizes.total()} memories,"
+        f" {sizes[0]} caught before they were opened"
+    )
+    assert [refusal for refusal in root.refusals if refusal.reason != "absent"] == []
+    # New or grown: nothing else was ever there.
+    assert sizes.keys() <= {0, 1 << 16, 3 << 16}
+    assert sizes.total() > looks
+
+
+def _children(root: SysRoot, pid: int, tid: str) -> list[str]:
+    return (root.text(f"proc/{pid}/task/{tid}/children") or "").split()
+
+
+BOUND = """
+import json, resource, sys, wasmtime
+store = wasmtime.Store(wasmtime.Engine())
+module = wasmtime.Module(store.engine, '(module (memory 1) (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))')
+grow = wasmtime.Instance(store, module, []).exports(store)["grow"]
+data = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmData"))
+resource.setrlimit(resource.RLIMIT_DATA, (data + (40 << 20), resource.RLIM_INFINITY))
+print(json.dumps(0), flush=True)
+for line in sys.stdin:
+    print(json.dumps(grow(store, int(line))), flush=True)
+"""
+
+
+def test_the_kernel_lets_memories_grow_as_far_as_the_agent_says() -> None:
+    """RLIMIT_DATA counts what is open of them, and refuses what is more."""
+    pytest.importorskip("wasmtime")
+    with subprocess.Popen([sys.executable, "-c", BOUND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdin
+            assert process.stdout
+            process.stdout.readline()
+            answers = []
+            for more in (100, 1, -1):
+                room = _data_room(process.pid)
+                # Python's own allocations come out of it, too.
+                pages = more if more > 0 else int(room) // 65536 + 8
+                process.stdin.write(f"{pages}\n")
+                process.stdin.flush()
+                answers.append((pages, json.loads(process.stdout.readline()), int(room)))
+        finally:
+            process.kill()
+    print(f"\npages asked for, their former number or -1, and bytes of room before: {answers}")
+    (_, first, room), (_, second, after), (_, refused, _) = answers
+    assert (first, second, refused) == (1, 101, -1)
+    assert 30 << 20 < room <= 40 << 20
+    assert abs(room - after - 100 * 65536) < 1 << 20
+
+
+def _data_room(pid: int) -> float:
+    only = ("processes", "wasm_maps", "proc_task", "proc_limits")
+    host = normalise(take(SysRoot(), Config(only=only), Errands()))
+    (its,) = (workload for workload in host.workloads if workload.pid == pid)
+    assert its.growth
+    (room,) = (bound.room_bytes for bound in its.growth.bounds if bound.name == "process_data" and bound.room_bytes is not None)
+    return room

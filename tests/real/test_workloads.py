@@ -67,7 +67,7 @@ def container(docker: host.Docker) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def domain(libvirt: host.Libvirt, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    disk = host.boot_disk(tmp_path_factory.mktemp("domain") / "disk", host.BUSY)
+    disk = host.boot_disk(tmp_path_factory.mktemp("domain") / "disk")
     uuid = libvirt.define_and_start(host.domain_xml("first-light", disk, pins={0: "1"}))
     yield uuid
     libvirt.destroy(uuid)
@@ -138,6 +138,7 @@ def test_one_snapshot_holds_all_three(docker: host.Docker, libvirt: host.Libvirt
         assert len(workload["stack"]["cpu"]) == {"containerization": 3}.get(workload["paradigm"], 4)
 
 
+@pytest.mark.timeout(600)
 def test_recording_three_workloads(docker: host.Docker, libvirt: host.Libvirt, container: str, domain: str, tmp_path: Path) -> None:
     """The recording replays to the same snapshot without any daemon, and no file taken out of it changes a number."""
     need(modules=["libvirt", "wasmtime"], cpus=2)

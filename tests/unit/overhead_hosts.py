@@ -1,4 +1,4 @@
-"""Hosts out of the model's types: two CPUs, and on them a container, a machine and a sandbox."""
+"""Hosts out of the model's types: a core of two CPUs between two memory nodes, and on it a container, a machine and a sandbox."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from agent.model.device import CpuDevices, Devices, MemoryDevices
 from agent.model.host import Host, Identity, Virtualization
 from agent.model.logical import Cpu, CpuTime, Kvm, Logical
 from agent.model.logical import Memory as KernelMemory
-from agent.model.physical import Cache, Cpus, Physical
+from agent.model.physical import Cache, Core, Cpus, Node, Physical
 from agent.model.physical import Memory as PhysicalMemory
 from agent.model.values import CpuSet, Limit
 from agent.model.workload import Cpu as WorkloadCpu
@@ -32,12 +32,17 @@ def thread(tid: int, passed: float = 0.0, state: str = "R", start_ticks: int = 5
         run_ns=int(RUN_NS * done),
         delay_ns=int(DELAY_NS * done),
         timeslices=int(SLICES * done),
+        voluntary_switches=int(SLICES * done) // 2,
+        involuntary_switches=int(SLICES * done) // 2,
     )
 
 
 def cpu(passed: float = 0.0, usage: float = 3.0, quota: float = 50_000) -> WorkloadCpu:
     """`usage`: CPU seconds in the window of ten seconds."""
     return WorkloadCpu(
+        weight=100,
+        limit_cpus=Limit(quota / 100_000),
+        pressure_some_usec=int(1e5 * (1 + passed)),
         quota_usec=Limit(quota),
         period_usec=100_000,
         burst_usec=0,
@@ -58,10 +63,24 @@ def container(passed: float = 0.0) -> Workload:
     return _workload("c0ffee", "containerization", cpu(passed), memory, (thread(11, passed), thread(12, passed, "S")), processes=1)
 
 
+def counted(passed: float = 0.0) -> dict[str, int]:
+    """What KVM counts of a vCPU, in ten seconds as much as before."""
+    done = 1 + passed
+    return {
+        "exits": int(5000 * done),
+        "io_exits": int(100 * done),
+        "mmio_exits": int(200 * done),
+        "halt_attempted_poll": int(1000 * done),
+        "halt_successful_poll": int(400 * done),
+        "halt_poll_success_ns": int(8e6 * done),
+        "halt_poll_fail_ns": int(32e6 * done),
+    }
+
+
 def machine(passed: float = 0.0) -> Workload:
     memory = Memory(resident_bytes=GIB + 60 * MIB, backing_bytes=GIB, backing_huge_bytes=GIB // 2)
-    vcpus = tuple(VCpu(number, thread=thread(21 + number, passed)) for number in range(2))
-    guest = Guest(accelerator="kvm", iothreads=1, video_bytes=16 * MIB)
+    vcpus = tuple(VCpu(number, thread=thread(21 + number, passed), kvm=counted(passed)) for number in range(2))
+    guest = Guest(accelerator="kvm", iothreads=1, video_bytes=16 * MIB, told_seconds_ago=1.0)
     return _workload("vm", "virtualization", WorkloadCpu(), memory, (thread(20, passed, "S"),), vcpus=vcpus, guest=guest)
 
 
@@ -94,7 +113,7 @@ def _workload(
         stack=Stack((), ()),
         cpu=used,
         memory=memory,
-        placement=Placement(allowed_cpus=BOTH),
+        placement=Placement(allowed_cpus=BOTH, last_cpus=CpuSet((0,)), memory_by_node={0: 3 * MIB, 1: MIB}),
         started_seconds=5.0,
         processes=processes,
         guest=guest,
@@ -113,7 +132,7 @@ def host(passed: float = 0.0, workloads: tuple[Workload, ...] | None = None, bus
     logical = Logical(
         Cpu(times=tuple(times(number, 100 + busy * passed, passed) for number in BOTH), runnable_tasks=4, tick_hz=250, page_table_levels=4),
         KernelMemory(),
-        kvm=Kvm("kvm_intel", nested_paging=True),
+        kvm=Kvm("kvm_intel", nested_paging=True, halt_poll_ns=200_000),
     )
     caches = tuple(
         Cache(level, kind, cpus, size_bytes=size)
@@ -126,7 +145,13 @@ def host(passed: float = 0.0, workloads: tuple[Workload, ...] | None = None, bus
     )
     return Host(
         Identity(uptime_seconds=UPTIME + 10 * passed, virtualization=Virtualization("none")),
-        Physical(Cpus(online=BOTH), PhysicalMemory(), caches=caches),
+        Physical(
+            Cpus(online=BOTH),
+            PhysicalMemory(),
+            cores=(Core(BOTH, 0),),
+            caches=caches,
+            nodes=(Node(0, BOTH, distances={0: 10, 1: 21}), Node(1, CpuSet(), distances={0: 21, 1: 10})),
+        ),
         logical,
         Devices(CpuDevices(), MemoryDevices()),
         workloads if workloads is not None else (container(passed), machine(passed), sandbox(passed)),

@@ -10,7 +10,9 @@ import pytest
 
 from agent.model.values import UNLIMITED, CpuSet, Limit
 from collectors import cgroup
-from collectors.cgroup import Cgroups, Cpu, Cpuset, Group, Memory, Stall, parse_cpu_max, parse_stall, whose
+from collectors.cgroup import Cpu, Cpuset, Group, Memory, Owner, Pids, Stall, whose
+from collectors.cgroup.cpu import parse_max
+from collectors.cgroup.others import parse_stall
 from collectors.sysroot import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow, recorded
@@ -58,15 +60,22 @@ DOCKER = f"/system.slice/docker-{A}.scope"
         ("/machine.slice/systemd-nspawn@box.service", ("nspawn", "box", "/machine.slice/systemd-nspawn@box.service")),
         ("/machine.slice/systemd-nspawn@box.service/payload", ("nspawn", "box", "/machine.slice/systemd-nspawn@box.service")),
         ("/machine.slice/machine-box.scope", ("nspawn", "box", "/machine.slice/machine-box.scope")),
-        # A libvirt machine is none.
-        (r"/machine.slice/machine-qemu\x2d1\x2ddb.scope", None),
-        (r"/machine.slice/machine-qemu\x2d1\x2ddb.scope/libvirt/emulator", None),
-        (r"/machine.slice/machine-lxc\x2d1\x2dx.scope", None),
-        ("/machine/qemu-1-db.libvirt-qemu/emulator", None),
+        (r"/machine.slice/machine-qemu\x2d1\x2ddb.scope",
+         ("libvirt", r"machine-qemu\x2d1\x2ddb", r"/machine.slice/machine-qemu\x2d1\x2ddb.scope")),
+        (r"/machine.slice/machine-qemu\x2d1\x2ddb.scope/libvirt/emulator",
+         ("libvirt", r"machine-qemu\x2d1\x2ddb", r"/machine.slice/machine-qemu\x2d1\x2ddb.scope")),
+        (r"/machine.slice/machine-lxc\x2d1\x2dx.scope", ("libvirt-lxc", "x", r"/machine.slice/machine-lxc\x2d1\x2dx.scope")),
+        ("/machine/qemu-1-db.libvirt-qemu/emulator", ("libvirt", "qemu-1-db", "/machine/qemu-1-db.libvirt-qemu")),
+        (f"/kata_overhead/{A}", ("kata", A, f"/kata_overhead/{A}")),
+        ("/firecracker/551e7604-e35c-42b3-b825-416853441234",
+         ("firecracker", "551e7604-e35c-42b3-b825-416853441234", "/firecracker/551e7604-e35c-42b3-b825-416853441234")),
+        (f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0123.slice/cri-containerd-{A}.scope",
+         ("containerd", A, f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0123.slice/cri-containerd-{A}.scope")),
     ],
 )  # fmt: skip
 def test_whose(path: str, owner: tuple[str, str, str] | None) -> None:
-    assert whose(path) == owner
+    found = whose(path)
+    assert (None if found is None or found.kind == "unit" else found[:3]) == owner
 
 
 def groups(root: SysRoot) -> dict[str, Group]:
@@ -109,7 +118,7 @@ def test_v2(tmp_path: Path, table: str) -> None:
     assert [group.path for group in found.groups] == ["/", "/system.slice", DOCKER]
     top, slice_, group = found.groups
     assert (top.cpu, top.processes) == (Cpu(usage_usec=999), None)
-    assert (slice_.cpu, slice_.cpuset, slice_.memory, slice_.pressure, slice_.pids_max) == (None, None, None, {}, None)
+    assert (slice_.cpu, slice_.cpuset, slice_.memory, slice_.pressure, slice_.pids) == (None, None, None, {}, None)
     assert group.cpu == Cpu(Limit(150000), 100000, 0, 59, None, 30, 20, 10, 4, 3, 2000)
     assert group.cpuset == Cpuset(None, CpuSet((0, 1)), None, CpuSet((0,)))
     assert group.memory == Memory(
@@ -125,7 +134,7 @@ def test_v2(tmp_path: Path, table: str) -> None:
         events={"low": 0, "oom_kill": 1},
     )
     assert group.pressure == {"cpu": Stall(5, 4)}
-    assert (group.pids, group.pids_max, group.processes) == (2, UNLIMITED, (10, 11))
+    assert (group.pids, group.processes) == (Pids(2, max=UNLIMITED), (10, 11))
     assert group.inode == (tmp_path / TOP / DOCKER[1:]).stat().st_ino
 
 
@@ -190,7 +199,7 @@ def test_v1(tmp_path: Path, controllers: dict[str, str], mounts: bool) -> None:
         under_oom=True,
         events={"max": 7, "oom_kill": 2},
     )
-    assert (group.pids, group.pids_max, group.processes, group.pressure) == (3, UNLIMITED, (10,), {})
+    assert (group.pids, group.processes, group.pressure) == (Pids(3, max=UNLIMITED), (10,), {})
 
 
 @pytest.mark.parametrize(
@@ -250,7 +259,9 @@ def test_none(tmp_path: Path, files: dict[str, str]) -> None:
 @pytest.mark.parametrize("mount", ["/../../etc", "/", "/proc/../../..", "//etc"])
 def test_a_mount_point_that_leads_outside(tmp_path: Path, mount: str) -> None:
     root = grow(tmp_path, {"proc/1/mountinfo": f"30 23 0:26 / {mount} rw - cgroup2 cgroup2 rw\n"})
-    assert cgroup.read(root) == Cgroups("v2", {}, (Group("/"),))
+    with pytest.raises(Unavailable) as caught:
+        cgroup.read(root)
+    assert caught.value.reason == "absent"
 
 
 def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
@@ -260,7 +271,7 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(name) / "cgroup.procs").write_text("7\n")
     (group,) = [group for group in cgroup.read(SysRoot(tmp_path)).groups if "xff" in group.path]
     assert group.path == f"/docker-{B}.scope/\\xff\n"
-    assert (group.processes, whose(group.path)) == ((7,), ("docker", B, f"/docker-{B}.scope"))
+    assert (group.processes, group.owner) == ((7,), Owner("docker", B, f"/docker-{B}.scope"))
     assert group.inode is not None
 
 
@@ -280,18 +291,18 @@ def test_a_replayed_group_keeps_its_inode(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "value"), [("max 100000\n", (UNLIMITED, 100000)), ("150000 100000", (Limit(150000), 100000))])
 def test_cpu_max(text: str, value: tuple[Limit, int]) -> None:
-    assert parse_cpu_max(text) == value
+    assert parse_max(text) == value
 
 
 @pytest.mark.parametrize(
     ("parse", "text"),
     [
-        (parse_cpu_max, "max"),
-        (parse_cpu_max, ""),
-        (parse_cpu_max, "x 1"),
-        (parse_cpu_max, "1 max"),
-        (parse_cpu_max, "1 2 3"),
-        (parse_stall, "full total=1"),
+        (parse_max, "max"),
+        (parse_max, ""),
+        (parse_max, "x 1"),
+        (parse_max, "1 max"),
+        (parse_max, "1 2 3"),
+        (parse_stall, "half total=1"),
         (parse_stall, "some total=x"),
         (parse_stall, "some\n"),
         (parse_stall, f"some total={'9' * 400}"),

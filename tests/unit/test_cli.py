@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
+
+from agent.sample import MACHINE
+from tests.unit.tree import recorded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -30,11 +35,31 @@ def agent(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         ("snapshot", "--only", "nonsense"),
         ("snapshot", "--interval", "-1"),
         ("snapshot", "--interval", "soon"),
+        ("topology", "--format", "nonsense"),
+        ("topology", "--width", "wide"),
+        ("topology", "--width", "10"),
+        ("topology", "--root", "/no/such/root"),
+        ("explain",),
+        ("explain", "a", "--interval", "-1"),
+        ("explain", "a", "--width", "3"),
+        ("compare", "--lang", "fr"),
+        ("compare", "--section", "99"),
+        ("what-if", "a"),
+        ("what-if", "a", "--pin", "x"),
+        ("what-if", "a", "--cpus", "0"),
+        ("what-if", "a", "--cpus", "nan"),
+        ("what-if", "a", "--cpus", "inf"),
+        ("what-if", "a", "--as", "process"),
+        ("what-if", "a", "--weight", "heavy"),
+        ("what-if", "a", "--node", "far"),
         ("serve", "--web.listen-address", "nowhere"),
         ("serve", "--web.listen-address", "127.0.0.1:99999"),
         ("serve", "--root", "/no/such/root"),
         ("record",),
         ("record", "/"),
+        ("calibrate", "--seconds", "0"),
+        ("calibrate", "--seconds", "nan"),
+        ("calibrate", "--check", "--store", "/no/such/calibration"),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_exit_2(arguments: tuple[str, ...]) -> None:
@@ -45,7 +70,21 @@ def test_a_wrong_argument_is_one_line_and_exit_2(arguments: tuple[str, ...]) -> 
     assert not done.stdout
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("snapshot", "--help"), ("serve", "--help"), ("record", "--help"), ("--version",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("snapshot", "--help"),
+        ("topology", "--help"),
+        ("serve", "--help"),
+        ("record", "--help"),
+        ("calibrate", "--help"),
+        ("explain", "--help"),
+        ("compare", "--help"),
+        ("what-if", "--help"),
+        ("--version",),
+    ],
+)
 def test_help_and_version(arguments: tuple[str, ...]) -> None:
     done = agent(*arguments)
     assert done.returncode == 0
@@ -63,11 +102,92 @@ def test_an_empty_root_is_a_snapshot_of_gaps(tmp_path: Path) -> None:
     assert {"proc_stat", "proc_cpuinfo", "proc_vm", "cgroup", "docker_engine", "libvirt_domains"} <= silent
 
 
+def test_who_is_not_there_cannot_be_explained(tmp_path: Path) -> None:
+    for arguments in (("explain", "web"), ("what-if", "web", "--cpus", "max")):
+        done = agent(*arguments, "--root", tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", "agent: web: no workload is called so; none was seen\n")
+    done = agent("compare", "--root", tmp_path, "--section", "11.3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Virtualization (0 here)" in done.stdout
+
+
+def test_a_word_that_may_mean_several_names_them(tmp_path: Path) -> None:
+    """Names are the users': what a terminal would act on is escaped in an error, too."""
+    ids = [f"abc{number}" + "0" * 60 for number in range(2)]
+    scopes = [f"sys/fs/cgroup/system.slice/docker-{id_}.scope" for id_ in ids]
+    told = [{"id": id_, "name": f"web\x1b[31m{id_[:4]}", "image": "i"} for id_ in ids]
+    recorded(
+        tmp_path,
+        {
+            "proc/1/mountinfo": "30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            "sys/fs/cgroup/cgroup.controllers": "cpu memory\n",
+            "sys/fs/cgroup/system.slice/cgroup.controllers": "cpu memory\n",
+            **{f"{scope}/cgroup.controllers": "cpu memory\n" for scope in scopes},
+            **{f"{scope}/cgroup.procs": f"{number}\n" for number, scope in enumerate(scopes, 7)},
+            "replies/docker_engine.json": json.dumps([{"name": "docker", "version": "1", "containers": told}]),
+        },
+    )
+    done = agent("explain", "abc", "--root", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    lines = done.stderr.splitlines()
+    assert lines[0] == "agent: abc may mean 2 workloads:"
+    assert lines[1:] == [f"  web\\x1b[31m{id_[:4]}  containerization  {id_}" for id_ in ids]
+    one = agent("explain", "abc1", "--root", tmp_path)
+    assert (one.returncode, one.stderr) == (0, "")
+    assert "not known: what it loses is not known" in one.stdout
+    assert "\x1b" not in one.stdout
+    asked = agent("what-if", "abc1", "--cpus", "0.5", "--pin", "0", "--root", tmp_path)
+    assert (asked.returncode, asked.stdout, asked.stderr) == (2, "", "agent: what-if: CPUs 0: not online here\n")
+
+
 def test_one_source_only() -> None:
     document = json.loads(agent("snapshot", "--only", "proc_stat").stdout)
     assert document["logical"]["cpu"]["times"]
     assert "meminfo_bytes" not in document["logical"]["memory"]
     assert document["gaps"] == []
+
+
+def test_an_empty_root_has_a_topology_of_gaps(tmp_path: Path) -> None:
+    done = agent("topology", "--root", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "which CPUs are online is not known" in done.stdout
+    done = agent("topology", "--root", tmp_path, "--format", "hwloc-xml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "agent: no CPU is known, and hwloc has no machine without one\n"
+
+
+def test_topology_as_json_is_a_part_of_the_snapshot() -> None:
+    part, whole = json.loads(agent("topology", "--format", "json").stdout), json.loads(agent("snapshot", "--interval", "0").stdout)
+    assert part.keys() == {"schema", "taken_at", "agent", "host", "physical", "logical", "gaps"} < whole.keys()
+    described = json.loads(agent("snapshot", "--schema").stdout)
+    described["$defs"]["Snapshot"]["required"] = sorted(part)
+    jsonschema.Draft202012Validator(described).validate(part)
+    for name in ("cpus", "packages", "cores", "caches"):
+        assert part["physical"][name] == whole["physical"][name]
+    # What runs on the host was not asked for, and is no gap.
+    assert {gap["source"] for gap in part["gaps"]} <= {*MACHINE}
+
+
+def test_topology_for_people_in_a_pipe() -> None:
+    plain, one = agent("topology"), agent("topology", "--no-workloads", "--all", "--width", "60")
+    assert (plain.returncode, plain.stderr, one.returncode) == (0, "", 0)
+    assert "\x1b" not in plain.stdout
+    assert "Workloads" not in one.stdout
+    assert max(map(len, one.stdout.splitlines())) <= 60
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs, to be left with one")
+def test_what_the_agent_may_use_is_not_the_host() -> None:
+    free = agent("topology", "--format", "hwloc-xml").stdout
+    bound = subprocess.run(
+        ["taskset", "-c", str(min(os.sched_getaffinity(0))), sys.executable, "-m", "agent", "topology", "--format", "hwloc-xml"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    assert re.findall("cpuset=[^ ]*", bound) == re.findall("cpuset=[^ ]*", free)
 
 
 def test_pretty_is_the_same_document() -> None:

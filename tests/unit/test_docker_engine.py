@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import socket
 import tempfile
 import threading
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.config import Config
+from agent.sample import Errands, take
 from collectors import docker_engine
 from collectors.docker_engine import Container, Engine
 from collectors.sysroot import SysRoot, Unavailable
@@ -57,13 +60,10 @@ def server(answers: list[bytes | None]) -> Iterator[SysRoot]:
                 peer.close()
 
 
-def http(body: object, status: str = "200 OK") -> bytes:
+def http(body: object, status: str = "200 OK", server: str = "Docker/27.0 (linux)") -> bytes:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
-    return head.encode() + data
-
-
-VERSION = http({"ApiVersion": "1.44", "Version": "27.0", "Components": [{"Name": "Engine"}]})
+    head = f"HTTP/1.1 {status}\r\nServer: {server}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+    return f"{head}Connection: close\r\n\r\n".encode() + data
 
 
 def test_no_socket(tmp_path: Path) -> None:
@@ -101,14 +101,42 @@ def test_nobody_listens() -> None:
     assert caught.value.reason == "failed"
 
 
-@pytest.mark.parametrize("answers", [[None], [VERSION, None], [VERSION, VERSION, None]], ids=["never", "later", "last"])
-def test_an_engine_that_never_answers_is_late(answers: list[bytes | None]) -> None:
-    with server(answers) as root:
+def test_an_engine_that_never_answers_is_late() -> None:
+    with server([None]) as root:
         began = time.monotonic()
         with pytest.raises(Unavailable) as caught:
             docker_engine.read(root, timeout_seconds=1)
         assert time.monotonic() - began < 3
     assert caught.value.reason == "late"
+
+
+def test_an_engine_that_drips_is_late() -> None:
+    """A byte now and then is an answer to the library; the pass does not wait for the last one."""
+    with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as listener:
+        (Path(place) / "run").mkdir()
+        listener.bind(f"{place}/run/docker.sock")
+        listener.listen()
+        ends = threading.Event()
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                peer, _ = listener.accept()
+                with peer:
+                    peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n[")
+                    while not ends.wait(0.1):
+                        peer.sendall(b" ")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        try:
+            began = time.monotonic()
+            sample = take(SysRoot(place), Config(root=place, only=("docker_engine",)), Errands(), patience_seconds=1.0)
+            assert time.monotonic() - began < 2
+        finally:
+            ends.set()
+            thread.join(2)
+    assert sample.engines is None
+    assert [gap.reason for gap in sample.gaps if gap.source == "docker_engine"] == ["late"]
 
 
 GARBAGE = {
@@ -122,27 +150,33 @@ GARBAGE = {
     "a number": http(3),
     "null": http(None),
     "an error": http({"message": "no"}, "500 Internal Server Error"),
-    "no api version": http({}),
-    "an odd api version": http({"ApiVersion": 7}),
-    "an odder api version": http({"ApiVersion": "one.two"}),
-    "an ancient api version": http({"ApiVersion": "1.1"}),
+    "a record": http({"Id": "0a"}),
+    "an ancient engine": http({"message": "client is too new"}, "400 Bad Request"),
     "deep json": http(b"[" * 100_000),
 }
 
 
-@pytest.mark.parametrize("first", [False, True], ids=["later", "first"])
 @pytest.mark.parametrize("name", GARBAGE)
-def test_an_engine_that_answers_garbage_failed(name: str, first: bool) -> None:
-    with server([GARBAGE[name]] if first else [VERSION, VERSION, GARBAGE[name]]) as root, pytest.raises(Unavailable) as caught:
+def test_an_engine_that_answers_garbage_failed(name: str) -> None:
+    with server([GARBAGE[name]]) as root, pytest.raises(Unavailable) as caught:
         docker_engine.read(root)
     assert caught.value.reason == "failed"
 
 
-@pytest.mark.parametrize("components", [None, [], [3], "x", [{}], [{"Name": 3}]])
-def test_odd_components_make_no_podman(components: object) -> None:
-    version = http({"ApiVersion": "1.44", "Version": None, "Components": components})
-    with server([version, version, http([])]) as root:
-        assert docker_engine.read(root) == (Engine("docker", None, ()),)
+@pytest.mark.parametrize(
+    ("head", "name", "version"),
+    [
+        ("Docker/20.10.24+dfsg1 (linux)", "docker", "20.10.24+dfsg1"),
+        ("Libpod/4.3.1 (linux)", "podman", "4.3.1"),
+        ("", "docker", None),
+        ("/", "docker", None),
+        ("Libpod", "podman", None),
+        ("nginx", "docker", None),
+    ],
+)
+def test_the_head_says_which_engine_it_is(head: str, name: str, version: str | None) -> None:
+    with server([http([], server=head)]) as root:
+        assert docker_engine.read(root) == (Engine(name, version, ()),)
 
 
 def test_what_is_kept_of_a_container() -> None:
@@ -155,14 +189,35 @@ def test_what_is_kept_of_a_container() -> None:
         "odd",
         None,
     ]
-    version = http({"ApiVersion": "1.44", "Version": "5.0", "Components": [{"Name": "Podman Engine"}]})
-    with server([version, version, http(rows)]) as root:
+    with server([http(rows, server="Libpod/5.0 (linux)")]) as root:
         (engine,) = docker_engine.read(root)
     assert (engine.name, engine.version) == ("podman", "5.0")
     assert engine.containers[:2] == (Container("0a", "web", "nginx", "running"), Container("0b"))
     assert [container.id for container in engine.containers] == ["0a", "0b", "0c"]
     str(engine.containers[2].name).encode()
+    assert {str(container.labels) for container in engine.containers} == {"{}"}
     assert "hunter2" not in str(engine)
+
+
+def test_a_label_that_was_asked_for() -> None:
+    rows = [
+        {"Id": "0a", "Labels": {"team": "red\ud800", "token": "hunter2", "n": 3}},
+        {"Id": "0b", "Labels": None},
+        {"Id": "0c", "Labels": ["team"]},
+    ]
+    with server([http(rows)]) as root:
+        (engine,) = docker_engine.read(root, labels=("team", "n", "none"))
+    assert [container.labels for container in engine.containers] == [{"team": "red\\ud800", "n": "3"}, {}, {}]
+
+
+@pytest.mark.parametrize("body", [b" " * (50 << 20), b"[" + b'{"Id": "0a"},' * (4 << 20) + b"{}]"], ids=["blanks", "rows"])
+def test_an_answer_of_fifty_megabytes_is_not_taken(body: bytes) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with server([http(body)]) as root, pytest.raises(Unavailable, match="more than 32 MiB") as caught:
+        docker_engine.read(root)
+    assert caught.value.reason == "failed"
+    # What was taken until then, and the answer itself, which is of this process.
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10 < docker_engine.MAX_BYTES + 2 * len(body)
 
 
 def test_a_recording_asks_nobody(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,35 +24,50 @@ from agent.config import Config
 from agent.normalise import normalise
 from agent.sample import SOURCES, Errands, Sample, take
 from agent.service import snapshot
-from collectors import proc_cpuinfo, proc_stat, qemu, sys_mm
+from collectors import libvirt_stats, proc_cpuinfo, proc_stat, qemu, smbios, sys_mm, taskstats
 from collectors.sysroot import MARK, SysRoot, Unavailable
 from collectors.text import Malformed
+from collectors.wasm_stats import statements
 from exporters import json as document
 from exporters import prometheus
-from tests.unit.tree import A_MARK, grow
+from tests.unit.tree import A_MARK, grow, plant
 
 Parser = Callable[[str], object]
 
 
 def _parsers() -> Iterator[tuple[str, Parser]]:
     """Every function of the collectors that is named as a parser."""
-    for module in pkgutil.iter_modules(collectors.__path__):
-        for name, function in vars(importlib.import_module(f"collectors.{module.name}")).items():
-            here = getattr(function, "__module__", None) == f"collectors.{module.name}"
+    for module in pkgutil.walk_packages(collectors.__path__, "collectors."):
+        for name, function in vars(importlib.import_module(module.name)).items():
+            here = getattr(function, "__module__", None) == module.name
             if here and callable(function) and name.startswith("parse"):
-                yield f"{module.name}.{name}", function
+                yield f"{module.name.removeprefix('collectors.')}.{name}", function
     yield "sys_mm.chosen", sys_mm.chosen
+
+
+def _answered(parse: Callable[[bytes], object], text: str) -> None:
+    with suppress(OSError):
+        parse(text.encode("utf-8", "replace"))
 
 
 PARSERS = dict(_parsers())
 # This one is told whose text it is.
-PARSERS["qemu.parse"] = lambda text: qemu.parse(text, 1, 8192)
+PARSERS["qemu.parse"] = lambda text: qemu.parse(text, 1, (8192, 4096))
+PARSERS["qemu.parse_nodes"] = lambda text: qemu.parse_nodes(text, ((0, 1 << 64),))
+# What libvirt's library hands over is no text.
+PARSERS["libvirt_stats.parse_stats"] = lambda text: libvirt_stats.parse_stats("u", 1, {key: len(key) for key in text.split()})
+# Tables of bytes; tests/unit/test_smbios.py and test_wasm_stats.py break whole ones.
+PARSERS["smbios.parse_table"] = lambda text: smbios.parse_table(text.encode("utf-8", "replace"))
+# Messages of netlink; a refusal in one of them is the kernel's, and an OSError.
+PARSERS |= {f"taskstats.{parse.__name__}": partial(_answered, parse) for parse in (taskstats.parse_family, taskstats.parse_account)}
+PARSERS["wasm_stats.statements.parse"] = lambda text: statements.parse(1, text.encode("utf-8", "replace"))
 
 # The words of every format, put together in every order.
 _WORDS = """
-cpu cpu0 cpu65536 cpu1 CPU0 CPU1 intr ctxt btime Node 0, zone Normal pages free high managed MemTotal: kB 0 1 12 -1 99999
+cpu cpu0 cpu16384 cpu1 CPU0 CPU1 intr ctxt btime Node 0, zone Normal pages free high managed MemTotal: kB 0 1 12 -1 99999
 some full avg10=0.00 total=12 total=x processor : vendor_id model name 0: version=FF , max 100000 4:memory:/docker/x 0::/
 1000-2000 2000-3000 Rss: AnonHugePages: Cpus_allowed_list: 0-3 f,, 1 (a) R [always] N0=1 kernelpagesize_kB=4 rw-p 00000000
+version 15 17 timestamp domain0 MC se.slice isolcpus=1- rcu_nocbs=x nosmt /dev/zram0 partition \\040 CONFIG_HZ=
 <domain> </domain> <cpu> <a b='c'> &x; \u0663
 """
 WORDS = [*_WORDS.split(), "processor\t:", "\0", "\x0b", "\x85", ""]
@@ -78,13 +94,20 @@ def test_any_text_is_read_or_malformed(name: str, text: str) -> None:
 
 
 def test_every_parser_is_here() -> None:
-    assert {"cgroup.parse_stall", "libvirt_domains.parse_xml", "proc_stat.parse", "wasm_maps.parse_maps"} <= PARSERS.keys()
-    assert {name.partition(".")[0] for name in PARSERS} <= set(SOURCES)
+    assert {
+        "cgroup.others.parse_stall",
+        "cgroup.memory.parse_numa_stat",
+        "domain_xml.parse_xml",
+        "proc_stat.parse",
+        "wasm_maps.files.parse_maps",
+    } <= PARSERS.keys()
+    assert {name.partition(".")[0] for name in PARSERS} <= {*SOURCES, "domain_xml"}
 
 
 class Listing(SysRoot):
     """A root that notes what it is asked for."""
 
+    holds = False
     asked: set[str] = set()
 
     def _read(self, path: str) -> bytes:
@@ -96,18 +119,25 @@ class Listing(SysRoot):
 def paths() -> list[str]:
     """The files that a pass over this host asks for, and those that only other machines have."""
     Listing.asked = set()
-    look(Listing("/"), "/", only=tuple(source for source in SOURCES if source not in ("docker_engine", "libvirt_domains")))
-    found = {path for path in Listing.asked if not path.startswith(("proc/", "sys/fs/cgroup/")) or path.count("/") < 4}
-    process = [path.replace(path.split("/")[1], "1", 1) for path in Listing.asked if path.split("/")[1].isdecimal()]
+    look(Listing("/"), "/", only=tuple(source for source in SOURCES if source not in ("docker_engine", "libvirt_domains", "libvirt_stats")))
+    process = {path.replace(path.split("/")[1], "1", 1) for path in Listing.asked if path.split("/")[1].isdecimal()}
+    # Not one for each process and group that happen to be here.
+    others = (path for path in Listing.asked if not path.split("/")[1].isdecimal())
+    found = {path for path in others if not path.startswith(("proc/", "sys/fs/cgroup/")) or path.count("/") < 4}
     found |= {path for path in process if path.count("/") < 3}
     found |= {f"proc/1/task/1/{name}" for name in ("stat", "status", "schedstat")}
     files = {path.rpartition("/")[2] for path in Listing.asked if path.startswith("sys/fs/cgroup/")}
     v2 = ["cpu.max", "cpu.stat", "cpu.weight", "cpu.pressure", "memory.max", "memory.stat", "memory.events", "cgroup.procs", "pids.max"]
+    v2 += ["memory.numa_stat", "cpu.uclamp.max", "cpuset.cpus.partition", "irq.pressure", "pids.events", "cgroup.type", "hugetlb.2MB.max"]
     found |= {f"sys/fs/cgroup/system.slice/docker-{'0a' * 32}.scope/{name}" for name in {*v2, *files}}
     found |= {
         f"sys/devices/system/node/node{node}/{name}" for node in (0, 99999) for name in ("cpulist", "distance", "meminfo", "numastat")
     }
-    found |= {f"replies/{name}.json" for name in ("processes", "docker_engine", "libvirt_domains", "cpuid")}
+    mc = ["size_mb", "ce_count", "dimm0/dimm_location", "dimm0/size", "dimm0/dimm_ce_count", "dimm0/dimm_label", "csrow0/ch0_ce_count"]
+    found |= {f"sys/devices/system/edac/mc/mc0/{name}" for name in mc} | {"sys/devices/system/edac/mc/mc1/csrow1/ch1_ce_count"}
+    pci = ["class", "vendor", "numa_node", "local_cpulist", "local_cpus", "uevent", "current_link_speed", "max_link_width", "msi_irqs/30"]
+    found |= {f"sys/bus/pci/devices/10000:00:1f.7/{name}" for name in pci} | {smbios.TABLE}
+    found |= {f"replies/{name}.json" for name in ("processes", "docker_engine", "libvirt_domains", "libvirt_stats", "cpuid")}
     return sorted(found)
 
 
@@ -124,7 +154,7 @@ def look(root: SysRoot, path: str, only: tuple[str, ...] = ()) -> Sample:
 
 def noise(chance: random.Random) -> bytes:
     """Bytes that resemble what the kernel writes, more or less."""
-    match chance.randrange(8):
+    match chance.randrange(9):
         case 0:
             return chance.randbytes(chance.randrange(200))
         case 1:
@@ -132,12 +162,16 @@ def noise(chance: random.Random) -> bytes:
         case 2:
             return b"9" * chance.choice((10, 39, 400, 5000))
         case 3:
-            return str(chance.choice((-1, 0, 1, 7, 65535, 65536, 1 << 64))).encode() + b"\n"
+            return str(chance.choice((-1, 0, 1, 7, 16383, 16384, 1 << 64))).encode() + b"\n"
         case 4:
-            return chance.choice((b"0-65535", b"0-3:1/2", b"ffffffff,,1", b"\n", b"max", b"max 100000", b"-5 7", b"0-4294967295"))
+            return chance.choice((b"0-16383", b"0-3:1/2", b"ffffffff,,1", b"\n", b"max", b"max 100000", b"-5 7", b"0-4294967295"))
         case 5:
-            return b"".join(chance.choice((b"some ", b"full ", b"total=7", b"\n", b"avg10=x ", b"=")) for _ in range(20))
+            return chance.choice(
+                (b"0x020000\n", b"8.0 GT/s PCIe\n", b"channel 0 slot 1 \n", b"DRIVER=x\nPCI_ID=1:2\n", b"\x11\x04\0\0\0\0")
+            )
         case 6:
+            return b"".join(chance.choice((b"some ", b"full ", b"total=7", b"\n", b"avg10=x ", b"=")) for _ in range(20))
+        case 7:
             return "\n".join(" ".join(chance.choices(WORDS, k=chance.randrange(1, 9))) for _ in range(9)).encode("utf-8", "replace")
         case _:
             return chance.choice((b"[]", b"{}", b"[{}]", b"null", b'"\xff"', b"[[", b"1e999"))
@@ -159,14 +193,14 @@ def test_a_root_full_of_noise(tmp_path: Path, paths: list[str], seed: int, mark:
                     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
                     (tmp_path / path).symlink_to(chance.choice(("/etc/passwd", "../../../../../../../..", path.rpartition("/")[2], ".")))
                 case _:
-                    grow(tmp_path, {path: noise(chance)})
+                    plant(tmp_path, {path: noise(chance)})
     if mark:
         (tmp_path / MARK).write_text(A_MARK)
     assert look(SysRoot(tmp_path), str(tmp_path)).gaps
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\n", b"0\n", b"-1\n", b"99999\n", b"18446744073709551616\n", b"9" * 39, b"\xff\xff", b"0-65535\n"]
+    "content", [b"", b"\n", b"0\n", b"-1\n", b"99999\n", b"18446744073709551616\n", b"9" * 39, b"\xff\xff", b"0-16383\n"]
 )
 def test_the_same_everywhere(tmp_path: Path, paths: list[str], content: bytes) -> None:
     grow(tmp_path, {MARK: A_MARK, **dict.fromkeys(paths, content)})

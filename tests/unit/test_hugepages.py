@@ -21,6 +21,9 @@ def test_pools(tmp_path: Path) -> None:
             f"{HOST}/hugepages-1048576kB/nr_hugepages": "0\n",
             f"{HOST}/hugepages-1048576kB/free_hugepages": "0\n",
             f"{HOST}/hugepages-2048kB/nr_hugepages": "12\n",
+            f"{HOST}/hugepages-2048kB/surplus_hugepages": "1\n",
+            f"{HOST}/hugepages-2048kB/nr_overcommit_hugepages": "4\n",
+            f"{HOST}/hugepages-2048kB/resv_hugepages": "2\n",
             f"{HOST}/other/nr_hugepages": "1\n",
             f"{NODE}/node10/hugepages/hugepages-2048kB/nr_hugepages": "5\n",
             f"{NODE}/node2/hugepages/hugepages-2048kB/nr_hugepages": "7\n",
@@ -30,11 +33,19 @@ def test_pools(tmp_path: Path) -> None:
         },
     )
     assert read(root) == (
-        HugePagePool(2 * MIB, None, 12, None),
+        HugePagePool(2 * MIB, None, 12, None, 1, 4, 2),
         HugePagePool(1024 * MIB, None, 0, 0),
         HugePagePool(2 * MIB, 2, 7, 3),
         HugePagePool(2 * MIB, 10, 5, None),
     )
+
+
+def test_a_pool_is_there_once(tmp_path: Path) -> None:
+    """Digits of other scripts and leading zeros make the same number again."""
+    names = ("node2/hugepages/hugepages-2048kB", "node2/hugepages/hugepages-02048kB", "node2/hugepages/hugepages-2\u0660\u0664\u0668kB")
+    more = ("node02/hugepages/hugepages-2048kB", "node\u0662/hugepages/hugepages-2048kB")
+    root = grow(tmp_path, {f"{NODE}/{name}/nr_hugepages": "7\n" for name in (*names, *more)})
+    assert read(root) == (HugePagePool(2 * MIB, 2, 7),)
 
 
 def test_none(tmp_path: Path) -> None:

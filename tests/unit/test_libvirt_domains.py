@@ -1,120 +1,287 @@
-"""collectors/libvirt_domains.py: the domain's XML."""
+"""collectors/libvirt_domains.py and libvirt_connection.py: whom to ask; the library's own test driver is a hypervisor, too."""
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
-from agent.model.values import CpuSet
-from collectors import libvirt_domains
-from collectors.libvirt_domains import Definition, parse_xml
+from collectors import libvirt_connection, libvirt_domains
+from collectors.libvirt_connection import Connections
 from collectors.sysroot import SysRoot, Unavailable
 from collectors.text import Malformed
+from tests.need import need
 from tests.unit.tree import recorded
 
-FULL = """
-<domain type='kvm' id='3'>
-  <name>db</name>
-  <memoryBacking><hugepages><page size='2048' unit='KiB'/></hugepages></memoryBacking>
-  <vcpu placement='static'>4</vcpu>
-  <iothreads>2</iothreads>
-  <cputune><vcpupin vcpu='0' cpuset='1'/><vcpupin vcpu='2' cpuset='3-4,^3'/><emulatorpin cpuset='0'/></cputune>
-  <numatune><memory mode='strict' nodeset='0-1,4'/></numatune>
-  <os><type arch='x86_64' machine='pc-q35-8.2'>hvm</type></os>
-  <cpu mode='host-passthrough'>
-    <topology sockets='1' dies='1' clusters='1' cores='2' threads='2'/>
-    <numa><cell id='0' cpus='0-1' memory='512'/><cell id='1' cpus='2-3' memory='512'/></numa>
-  </cpu>
-  <devices>
-    <video><model type='qxl' ram='65536' vram='65536' vgamem='16384'/></video>
-    <video><model type='virtio' heads='1'/></video>
-    <graphics type='vnc' passwd='hunter2'/>
-  </devices>
-</domain>
-"""
-
-
-def test_everything() -> None:
-    found = parse_xml(FULL)
-    assert found == Definition(
-        "kvm", "pc-q35-8.2", "host-passthrough", 1, 1, 2, 2, 2, "strict", CpuSet((0, 1, 4)), CpuSet((0, 2)), True, 2, 16 << 20
-    )
-    assert "hunter2" not in str(found)
-
-
-@pytest.mark.parametrize(
-    ("text", "definition"),
-    [
-        ("<domain/>", Definition()),
-        ("<domain type='qemu'><cpu/></domain>", Definition("qemu", cpu_mode="custom")),
-        ("<domain><cpu mode='maximum'><topology sockets='x' cores='-1'/></cpu></domain>", Definition(cpu_mode="maximum")),
-        ("<domain><cpu><topology sockets='2' cores='99999999999999'/></cpu></domain>", Definition(cpu_mode="custom", sockets=2)),
-        ("<domain><numatune><memory mode='preferred' placement='auto'/></numatune></domain>", Definition(numatune_mode="preferred")),
-        ("<domain><numatune/><os/><cputune/><memoryBacking/><devices><video/></devices></domain>", Definition()),
-        ("<domain><cputune><vcpupin cpuset='1'/></cputune></domain>", Definition()),
-        ("<domain><iothreads>many</iothreads></domain>", Definition()),
-        ("<devices><domain type='kvm'/></devices>", Definition()),
-        ("<?xml version='1.0' encoding='utf-16'?><domain type='é'/>", Definition("é")),
-    ],
-)
-def test_parts(text: str, definition: Definition) -> None:
-    assert parse_xml(text) == definition
-
-
-LAUGHS = "".join(f"<!ENTITY l{n} '{f'&l{n - 1};' * 10 if n else 'ha' * 50}'>" for n in range(9))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "no xml",
-        "<domain>",
-        "<domain></devices>",
-        "<domain a='1' a='2'/>",
-        "<domain>\0</domain>",
-        "<domain type='\udcff'/>",
-        "<domain>&undefined;</domain>",
-        "<domain><numatune><memory nodeset='0-4294967295'/></numatune></domain>",
-        "<domain><numatune><memory nodeset='x'/></numatune></domain>",
-        "<domain><cputune><vcpupin vcpu='-1'/></cputune></domain>",
-        f"<!DOCTYPE domain [{LAUGHS}]><domain type='kvm'>&l8;</domain>",
-    ],
-)
-def test_hostile_xml_is_malformed(text: str) -> None:
-    began = time.process_time()
-    with pytest.raises(Malformed):
-        parse_xml(text)
-    assert time.process_time() - began < 3
-
-
-def test_files_are_not_included(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("kvm")
-    for text in (
-        f"<!DOCTYPE d [<!ENTITY x SYSTEM 'file://{tmp_path}/secret'>]><domain><iothreads>&x;</iothreads></domain>",
-        f"<!DOCTYPE d SYSTEM 'file://{tmp_path}/secret'><domain/>",
-    ):
-        try:
-            assert parse_xml(text) == Definition()
-        except Malformed as error:
-            assert "kvm" not in str(error)  # noqa: PT017
-
-
-def test_deep_xml() -> None:
-    assert parse_xml("<domain>" * 50_000 + "</domain>" * 50_000) == Definition()
+T = TypeVar("T")
 
 
 def test_no_socket(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
-        libvirt_domains.read(SysRoot(tmp_path))
+        libvirt_domains.read(SysRoot(tmp_path), (), Connections(), 1.0)
     assert caught.value.reason == "absent"
 
 
 @pytest.mark.parametrize("last_cpu", ["-1", "65536", "1e3", '"0"'])
 def test_a_replayed_cpu_is_a_cpu(tmp_path: Path, last_cpu: str) -> None:
     domain = '{"uuid": "u", "name": "n", "id": 1, "state": "running", "definition": {}, "vcpus": [{"number": 0, "last_cpu": %s}]}'
-    reply = f'[{{"uri": "qemu:///system", "libvirt_version": "1", "domains": [{domain % last_cpu}]}}]'
+    reply = f'{{"hypervisors": [{{"uri": "qemu:///system", "libvirt_version": "1", "domains": [{domain % last_cpu}]}}]}}'
     with pytest.raises(Malformed):
-        libvirt_domains.read(recorded(tmp_path, {"replies/libvirt_domains.json": reply}))
+        libvirt_domains.read(recorded(tmp_path, {"replies/libvirt_domains.json": reply}), (), Connections(), 1.0)
+
+
+def test_a_driver_without_machines() -> None:
+    """Its domain and its CPUs are invented: no workload of this host."""
+    need(modules=["libvirt"])
+    (hypervisor,) = libvirt_domains.ask(("test:///default",), Connections(), 1.0).hypervisors
+    (domain,) = hypervisor.domains
+    assert (hypervisor.uri, hypervisor.here, domain.name, domain.definition.type) == ("test:///default", False, "test", "test")
+    assert [(vcpu.number, bool(vcpu.affinity)) for vcpu in domain.vcpus] == [(0, True), (1, True)]
+
+
+@pytest.mark.parametrize(
+    ("uri", "here"),
+    [
+        ("qemu:///system", True),
+        ("qemu+unix:///session?socket=/run/x", True),
+        ("lxc:///", True),
+        ("qemu+ssh://other/system", False),
+        ("esx://other/", False),
+        ("test:///default", False),
+        ("nonsense", False),
+    ],
+)
+def test_whose_domains_run_here(uri: str, here: bool) -> None:
+    assert libvirt_domains.is_here(uri) is here
+
+
+def test_each_connection_fails_alone(tmp_path: Path) -> None:
+    """Beside one that answers: one that nobody listens on, one that accepts and never answers, one that is no URI."""
+    need(modules=["libvirt"])
+    silent = tmp_path / "silent"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(silent))
+        listening.listen()
+        uris = ("test:///default", f"qemu:///system?socket={tmp_path}/none", f"qemu:///session?socket={silent}", "nonsense://x")
+        began = time.monotonic()
+        answer = libvirt_domains.ask(uris, Connections(), 0.5)
+        assert time.monotonic() - began < 3
+        assert [hypervisor.uri for hypervisor in answer.hypervisors] == ["test:///default"]
+        assert [gap.reason for gap in answer.gaps] == ["failed", "late", "failed"]
+        assert "qemu:///session" in answer.gaps[1].detail
+
+
+def test_a_connection_is_kept_and_lent_to_one_at_a_time() -> None:
+    need(modules=["libvirt"])
+    connections, seen, inside = Connections(), [], threading.Event()
+
+    def ask(_: object, connection: object) -> None:
+        seen.append(connection)
+
+    def ask_within(_: object, connection: object) -> None:
+        seen.append(connection)
+        connections.use("test:///default", ask)
+        inside.set()
+
+    connections.use("test:///default", ask)
+    connections.use("test:///default", ask_within)
+    assert inside.is_set()
+    assert seen[0] is seen[1]
+    assert seen[2] is not seen[1]
+
+
+def test_a_kept_connection_that_broke_is_opened_anew() -> None:
+    need(modules=["libvirt"])
+    import libvirt
+
+    connections, tries = Connections(), []
+
+    def ask(_: object, connection: object) -> int:
+        tries.append(connection)
+        if len(tries) == 2:
+            raise libvirt.libvirtError("End of file while reading data")
+        return len(tries)
+
+    assert connections.use("test:///default", ask) == 1
+    assert connections.use("test:///default", ask) == 3
+    assert tries[0] is tries[1] is not tries[2]
+
+
+@pytest.mark.parametrize(
+    ("uri", "over"),
+    [
+        ("qemu:///system", False),
+        ("qemu+unix:///session?socket=/run/x", False),
+        ("test:///default", False),
+        ("qemu+ssh://other/system", True),
+        ("qemu+tcp://[::1]:16509/system", True),
+        ("esx://other/", True),
+    ],
+)
+def test_who_is_asked_whether_it_is_there(uri: str, over: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a network only; one thread runs the library's loop, and a driver without the question is used without it."""
+    asked: list[tuple[object, ...]] = []
+    running = threading.Event()
+
+    class Library:
+        libvirtError = OSError  # noqa: N815
+
+        def openReadOnly(self, _: str) -> Library:  # noqa: N802
+            return self
+
+        def setKeepAlive(self, *numbers: int) -> None:  # noqa: N802
+            asked.append(numbers)
+            if uri.startswith("esx"):
+                raise OSError("no support")
+
+        def virEventRegisterDefaultImpl(self) -> None:  # noqa: N802
+            asked.append(("loop",))
+
+        def virEventRunDefaultImpl(self) -> None:  # noqa: N802
+            assert running.wait(20)
+            raise OSError("the end of the loop")
+
+    monkeypatch.setattr(libvirt_connection, "_library", Library)
+    monkeypatch.setattr(libvirt_connection, "_LOOP", f"the loop for {uri}")
+    connections = Connections()
+    connections.use(uri, lambda *_: connections.use(uri, lambda *_: None))
+    running.set()
+    assert asked == ([("loop",), (5, 2), (5, 2)] if over else [])
+
+
+class Libvirt(Connections):
+    """As much of the library, its connection and its domains as the reader goes through. A domain fails at one of its questions."""
+
+    VIR_CONNECT_LIST_DOMAINS_ACTIVE = 1
+    VIR_ERR_NO_SUPPORT, VIR_ERR_INTERNAL_ERROR, VIR_ERR_NO_DOMAIN, VIR_ERR_OPERATION_INVALID = 3, 1, 42, 55
+    VIR_ERR_CONFIG_UNSUPPORTED, VIR_ERR_OPERATION_UNSUPPORTED = 67, 84
+
+    class libvirtError(Exception):  # noqa: N801
+        """Named as the library names it."""
+
+        def get_error_code(self) -> int:
+            return int(self.args[0])
+
+    def __init__(self, *domains: Domain, alive: bool = True) -> None:
+        self.domains, self.alive = domains, alive
+
+    def use(self, uri: str, ask: Callable[[Any, Any], T]) -> T:
+        return ask(self, self)
+
+    def getLibVersion(self) -> int:  # noqa: N802
+        return 9_000_001
+
+    def isAlive(self) -> int:  # noqa: N802
+        return int(self.alive)
+
+    def listAllDomains(self, _: int) -> tuple[Domain, ...]:  # noqa: N802
+        return self.domains
+
+
+class Domain:
+    def __init__(self, name: str, fails_at: str = "", code: int = 0, xml: str = "<domain type='kvm'/>") -> None:
+        self._name, self._fails_at, self._code, self._xml = name, fails_at, code, xml
+
+    def _answer(self, question: str, answer: T) -> T:
+        if question == self._fails_at:
+            raise Libvirt.libvirtError(self._code)
+        return answer
+
+    def name(self) -> str:
+        return self._name
+
+    def UUIDString(self) -> str:  # noqa: N802
+        return f"{self._name}-uuid"
+
+    def ID(self) -> int:  # noqa: N802
+        return 3
+
+    def info(self) -> tuple[int, int, int, int, int]:
+        return self._answer("info", (1, 2, 1, 1, 9))
+
+    def XMLDesc(self, _: int) -> str:  # noqa: N802
+        return self._answer("XMLDesc", self._xml)
+
+    def vcpus(self) -> tuple[list[tuple[int, int, int, int]], list[tuple[bool, ...]]]:
+        pins: list[tuple[bool, ...]] = [(True, True)]
+        return self._answer("vcpus", ([(0, 1, 7, 1)], pins))
+
+    def vcpuPinInfo(self, _: int) -> list[tuple[bool, ...]]:  # noqa: N802
+        return self._answer("vcpuPinInfo", [(False, True)])
+
+    def emulatorPinInfo(self, _: int) -> tuple[bool, ...]:  # noqa: N802
+        return self._answer("emulatorPinInfo", (True, True))
+
+
+QUESTIONS = ("info", "XMLDesc", "vcpus", "vcpuPinInfo", "emulatorPinInfo")
+
+
+def answer(*domains: Domain, alive: bool = True) -> tuple[list[str], list[str]]:
+    """The names of those that answered, and the gaps."""
+    found = libvirt_domains.ask(("qemu:///system",), Libvirt(*domains, alive=alive), 1.0)
+    return [domain.name for domain in found.hypervisors[0].domains], [gap.detail for gap in found.gaps]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("code", [Libvirt.VIR_ERR_NO_DOMAIN, Libvirt.VIR_ERR_OPERATION_INVALID])
+def test_one_that_ends_while_it_is_read_is_not_there(question: str, code: int) -> None:
+    """Saved, migrated away, undefined: between one question and the next it is gone, and that is no gap."""
+    assert answer(Domain("a"), Domain("b", question, code), Domain("c")) == (["a", "c"], [])
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_one_that_is_broken_costs_the_others_nothing(question: str) -> None:
+    assert answer(Domain("a"), Domain("b", question, Libvirt.VIR_ERR_INTERNAL_ERROR), Domain("c")) == (["a", "c"], ["b: 1"])
+
+
+def test_a_definition_that_nobody_understands() -> None:
+    names, (gap,) = answer(Domain("a", xml="<domain>"), Domain("b"))
+    assert names == ["b"]
+    assert gap.startswith("a: text: domain XML: ")
+
+
+def test_many_that_are_broken_are_counted() -> None:
+    names, gaps = answer(*(Domain(f"n{number}", "info", 1) for number in range(9)), Domain("z"))
+    assert (names, len(gaps), gaps[-1]) == (["z"], 6, "4 domains more")
+
+
+def test_without_the_daemon_no_domain_is_asked_on() -> None:
+    with pytest.raises(Libvirt.libvirtError):
+        answer(Domain("a", "info", Libvirt.VIR_ERR_INTERNAL_ERROR), Domain("b"), alive=False)
+
+
+def test_what_a_driver_does_not_know_is_absent() -> None:
+    pinned, unknown = Domain("a"), Domain("b", "vcpuPinInfo", Libvirt.VIR_ERR_NO_SUPPORT)
+    (hypervisor,) = libvirt_domains.ask(("lxc:///",), Libvirt(pinned, unknown), 1.0).hypervisors
+    assert [[str(vcpu.affinity) for vcpu in domain.vcpus] for domain in hypervisor.domains] == [["1"], ["None"]]
+
+
+class Gappy(Domain):
+    """vCPU 0 and two beyond a gap, of five; its binding asks for three pins: those of 0, 1 and 2."""
+
+    numbers = (0, 2, 3)
+
+    def vcpus(self) -> tuple[list[tuple[int, int, int, int]], list[tuple[bool, ...]]]:
+        return [(number, 1, 7, 1) for number in self.numbers], [(True, True)] * 3
+
+    def vcpuPinInfo(self, _: int) -> list[tuple[bool, ...]]:  # noqa: N802
+        return [(True, False), (True, True), (True, False)]
+
+
+def test_a_vcpu_beyond_a_gap_has_its_pin() -> None:
+    domain = Gappy("a", xml="<domain><cputune><vcpupin vcpu='2' cpuset='0'/><vcpupin vcpu='3' cpuset='1'/></cputune></domain>")
+    for domain.numbers, affinities in (((0, 2, 3), ["0", "0", "1"]), ((0, 3, 4), ["0", "1", "0-1"])):
+        (hypervisor,) = libvirt_domains.ask(("qemu:///system",), Libvirt(domain), 1.0).hypervisors
+        assert [str(vcpu.affinity) for vcpu in hypervisor.domains[0].vcpus] == affinities
+
+
+def test_hostile_names() -> None:
+    names = ['"} 1\n# TYPE fake counter\nfake{a="', "鲸\udcff", "$(reboot)", "a\x00b"]
+    found, gaps = answer(*map(Domain, names))
+    assert sorted(found) == sorted([*names[:1], "鲸\\xff", *names[2:]])
+    assert gaps == []

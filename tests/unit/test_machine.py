@@ -3,61 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.config import Config
-from agent.model.physical import Physical
 from agent.model.values import CpuSet
-from agent.normalise.machine import partition, physical
-from agent.sample import Errands, take
-from tests.unit.tree import recorded
-
-CPU, NODE = "sys/devices/system/cpu", "sys/devices/system/node"
-SOURCES = ("sys_cpu", "sys_node", "hugepages", "proc_cpuinfo", "proc_vm", "proc_stat")
-
-
-def look(path: Path, files: Mapping[str, str]) -> Physical:
-    root = recorded(path, files)
-    sample = take(root, Config(str(path), SOURCES), Errands())
-    assert {gap.reason for gap in sample.gaps} <= {"absent"}
-    return physical(sample)
-
-
-def cpu(number: int, **topology: object) -> dict[str, str]:
-    return {f"{CPU}/cpu{number}/topology/{name}": f"{value}\n" for name, value in topology.items()}
-
-
-def cache(number: int, index: int, level: int, shared: str, **more: object) -> dict[str, str]:
-    files = {"level": level, "shared_cpu_list": shared, **more}
-    return {f"{CPU}/cpu{number}/cache/index{index}/{name}": f"{value}\n" for name, value in files.items()}
-
-
-def regular(packages: int, cores: int, threads: int, **more: object) -> dict[str, str]:
-    """Linux' usual numbering: first threads first, package by package; core ids begin anew in each package."""
-    files = {f"{CPU}/online": f"0-{packages * cores * threads - 1}\n"}
-    for number in range(packages * cores * threads):
-        package, core = number // cores % packages, number % cores
-        mates = [number % (packages * cores) + thread * packages * cores for thread in range(threads)]
-        all_of_it = [n for n in range(packages * cores * threads) if n // cores % packages == package]
-        files |= cpu(
-            number,
-            core_id=core,
-            physical_package_id=package,
-            core_cpus_list=CpuSet(mates),
-            package_cpus_list=CpuSet(all_of_it),
-            **more,
-        )
-    return files
-
-
-def sets(things: object) -> list[str]:
-    assert isinstance(things, tuple)
-    return [str(thing.cpus) for thing in things]
+from agent.normalise.cores import partition
+from tests.unit.small_machines import CPU, NODE, cache, cpu, look, node, regular, sets
 
 
 def test_nothing(tmp_path: Path) -> None:
@@ -135,46 +89,6 @@ def test_conflicting_packages_are_still_a_partition(tmp_path: Path) -> None:
     for number, mates in enumerate(("0-2", "0-1", "2-3", "0-3")):
         files |= cpu(number, package_cpus_list=mates)
     assert sets(look(tmp_path, files).packages) == ["0-2", "3"]
-
-
-@pytest.mark.parametrize(
-    ("die_ids", "mates", "dies"),
-    [
-        ((0, 0, 1, 1), ("0-1", "0-1", "2-3", "2-3"), ["0-1", "2-3"]),
-        ((0, 0, 0, 0), ("0-3",) * 4, []),  # the package
-        ((0, 1, 2, 3), ("0", "1", "2", "3"), []),  # a CPU each
-        ((-1,) * 4, ("0-1", "0-1", "2-3", "2-3"), []),
-        # A set that begins with a CPU of which nothing else is known.
-        ((0, 0, None, None), ("0-1", "0-1", None, None), ["0-1"]),
-        ((None, 0, 0, 0), (None, "0-1", "2-3", "2-3"), ["0-1", "2-3"]),
-    ],
-)
-def test_dies(tmp_path: Path, die_ids: tuple[int | None, ...], mates: tuple[str | None, ...], dies: list[str]) -> None:
-    files = {f"{CPU}/online": "0-3\n"}
-    for number, (die, mate) in enumerate(zip(die_ids, mates, strict=True)):
-        if die is not None:
-            files |= cpu(number, core_id=number, core_cpus_list=number, package_cpus_list="0-3", die_id=die, die_cpus_list=mate)
-            files |= cpu(number, cluster_id=die, cluster_cpus_list=mate)
-    found = look(tmp_path, files)
-    assert sets(found.dies) == dies
-    assert [str(die) for package in found.packages for die in package.dies] == dies
-    # A cluster that is a die says nothing more.
-    assert found.clusters == ()
-
-
-@pytest.mark.parametrize(
-    ("shared", "clusters"),
-    [("0-1 0-1 2-3 2-3", ["0-1", "2-3"]), ("0 1 2 3", []), ("0-3 0-3 0-3 0-3", [])],
-    ids=["pairs", "cores", "package"],
-)
-@pytest.mark.parametrize("level_2", [False, True])
-def test_clusters(tmp_path: Path, shared: str, clusters: list[str], level_2: bool) -> None:
-    files = {f"{CPU}/online": "0-3\n"}
-    for number, mates in enumerate(shared.split()):
-        files |= cpu(number, core_cpus_list=number, package_cpus_list="0-3", cluster_id=0, cluster_cpus_list=mates)
-        if level_2:
-            files |= cache(number, 0, 2, mates)
-    assert sets(look(tmp_path, files).clusters) == ([] if level_2 else clusters)
 
 
 @pytest.mark.parametrize("gone", [("core_cpus_list",), ("package_cpus_list",), ("core_id",), ("core_cpus_list", "package_cpus_list"), None])
@@ -276,64 +190,6 @@ def test_a_cache_that_names_no_cpu_is_its_cores(tmp_path: Path) -> None:
     files = regular(1, 2, 2) | {f"{CPU}/cpu{n}/cache/index0/level": "2\n" for n in range(4)}
     found = look(tmp_path, files).caches
     assert [(str(entry.cpus), entry.sharing_origin) for entry in found] == [("0,2", "inferred"), ("1,3", "inferred")]
-
-
-def test_a_kernel_without_nodes_has_one(tmp_path: Path) -> None:
-    found = look(tmp_path, regular(1, 2, 1) | {"proc/meminfo": "MemTotal: 1024 kB\nMemFree: 12 kB\n"})
-    (node,) = found.nodes
-    assert (node.os_index, str(node.cpus), node.memory_bytes, node.free_bytes, node.origin) == (0, "0-1", 1 << 20, 12 << 10, "synthesised")
-    assert (found.memory.architecture, found.memory.total_bytes, found.architecture) == ("uma", 1 << 20, "smp")
-
-
-@pytest.mark.parametrize("files", [{"proc/vmstat": "numa_hit 1\n"}, {"proc/zoneinfo": "Node 1, zone   Normal\n  pages free     1\n"}])
-def test_nodes_that_are_not_shown_are_not_one_node(tmp_path: Path, files: dict[str, str]) -> None:
-    found = look(tmp_path, regular(1, 2, 1) | {"proc/meminfo": "MemTotal: 1024 kB\n", **files})
-    assert (found.nodes, found.memory.architecture, found.architecture) == ((), None, None)
-
-
-def node(number: int, cpus: str, kib: int | None, distance: str = "") -> dict[str, str]:
-    files = {f"{NODE}/node{number}/cpulist": f"{cpus}\n"}
-    if kib is not None:
-        files[f"{NODE}/node{number}/meminfo"] = f"Node {number} MemTotal: {kib} kB\n"
-    return files | ({f"{NODE}/node{number}/distance": f"{distance}\n"} if distance else {})
-
-
-def test_nodes_without_memory_and_without_cpus(tmp_path: Path) -> None:
-    files = regular(1, 4, 1) | node(0, "0-1", 1024) | node(1, "2-3", 0) | node(2, "", 4096) | node(3, "", None)
-    found = look(tmp_path, files)
-    assert [(n.os_index, str(n.cpus), n.memory_bytes, n.kind, n.kind_origin) for n in found.nodes] == [
-        (0, "0-1", 1 << 20, "dram", "inferred"),
-        (1, "2-3", 0, "unknown", None),
-        (2, "", 4 << 20, "unknown", None),
-        (3, "", None, None, None),
-    ]
-    assert (found.architecture, found.memory.architecture) == ("numa", "numa")
-
-
-@pytest.mark.parametrize(
-    ("online", "distance", "distances"),
-    [
-        ("0,8,252\n", "10 20 80", {0: 10, 8: 20, 252: 80}),
-        (None, "10 20 80", {0: 10, 8: 20, 252: 80}),
-        # Columns that cannot be named are left out: no number is put on the wrong node.
-        ("0,8\n", "10 20 80", {}),
-        ("0,8,252\n", "10 20", {}),
-        ("0,8,252\n", "", {}),
-    ],
-)
-def test_sparse_nodes(tmp_path: Path, online: str | None, distance: str, distances: dict[int, int]) -> None:
-    files = node(0, "0", 1, distance) | node(8, "1", 1) | node(252, "", 1)
-    files |= {f"{NODE}/online": online} if online else {}
-    assert look(tmp_path, files | {f"{CPU}/online": "0-1\n"}).nodes[0].distances == distances
-
-
-def test_huge_pages_belong_to_their_node(tmp_path: Path) -> None:
-    files = node(0, "0", 1) | node(1, "1", 1) | {f"{CPU}/online": "0-1\n"}
-    files[f"{NODE}/node1/hugepages/hugepages-2048kB/nr_hugepages"] = "7\n"
-    assert [[(p.page_bytes, p.total_pages, p.free_pages) for p in n.hugepages] for n in look(tmp_path, files).nodes] == [
-        [],
-        [(2 << 20, 7, None)],
-    ]
 
 
 @given(st.sets(st.integers(0, 40), max_size=20), st.dictionaries(st.integers(0, 40), st.sets(st.integers(0, 60), max_size=6)))

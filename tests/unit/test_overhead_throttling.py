@@ -57,6 +57,30 @@ def test_one_request(cpu: float, threads: float, quota: float, wall: float) -> N
 
 
 @pytest.mark.parametrize(
+    ("cpu", "quota", "burst", "refill", "wall"),
+    [
+        (80, 40, 40, None, 80),
+        (100, 50, 50, None, 100),
+        (120, 50, 20, None, 150),
+        (120, 50, 0, 60, 180),
+        (120, 50, 0, 20, 170),
+        (70, 50, 0, 10, 120),
+    ],
+)
+def test_one_request_that_meets_a_burst_or_a_refill(cpu: float, quota: float, burst: float, refill: float | None, wall: float) -> None:
+    assert request_seconds(cpu, 1, quota, 100, burst, refill) == pytest.approx(wall)
+
+
+@given(st.floats(0.01, 5), st.floats(0.05, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_a_burst_or_an_early_refill_never_delays_a_request(cpu: float, quota: float, one: float, two: float, refill: float) -> None:
+    """Periods of a second, one thread: it takes no less than it runs, and no more than with a fresh quota alone."""
+    little, much = sorted((one, two))
+    fresh = request_seconds(cpu, 1, quota, 1)
+    assert cpu * (1 - 1e-9) <= request_seconds(cpu, 1, quota, 1, much) <= request_seconds(cpu, 1, quota, 1, little) + 1e-9 <= fresh + 2e-9
+    assert cpu * (1 - 1e-9) <= request_seconds(cpu, 1, quota, 1, 0.0, refill) <= fresh + 1e-9
+
+
+@pytest.mark.parametrize(
     ("stopped", "threads", "cpus", "held"),
     [(0.7, 1, 2, 0.7), (1.7, 2, 2, 1.7), (1.7, 4, 2, 3.4), (0.7, 2, 1, 1.4), (0, 0, 1, 0), (9, 1, 2, 1)],
 )

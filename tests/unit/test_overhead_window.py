@@ -162,6 +162,16 @@ def test_without_time_no_cpu_was_busy_or_idle(seconds: float | None) -> None:
     assert Window(host(1.0), host(), seconds).busy_cpus(BOTH) is None
 
 
+def test_a_suspended_host_was_not_busy_meanwhile() -> None:
+    """The clock of counters stands still, the uptime goes on: a window is as long as what was counted in it."""
+    slept = host(1.0)
+    slept = replace(slept, identity=replace(slept.identity, uptime_seconds=(slept.identity.uptime_seconds or 0.0) + 1e5))
+    woken, awake = Window(slept, host(), 10.0), Window(host(1.0), host(), 10.0)
+    assert woken.busy_cpus(BOTH) == awake.busy_cpus(BOTH)
+    for one in slept.workloads:
+        assert woken.activity(one) == awake.activity(one)
+
+
 def test_runnable_tasks_leave_the_reader_out() -> None:
     none = replace(host(), logical=replace(host().logical, cpu=replace(host().logical.cpu, runnable_tasks=None)))
     assert Window(host(1.0), host(), 10.0).runnable_tasks == 3

@@ -96,13 +96,13 @@ def test_a_process(tmp_path: Path) -> None:
     root = grow(
         tmp_path,
         {
-            "proc/9/status": STATUS,
+            "proc/9/status": STATUS + TASK_STATUS,
             "proc/9/cgroup": "0::/x\n",
             "proc/9/smaps_rollup": "AnonHugePages: 2048 kB\n",
             "proc/9/task/10/stat": f"10 (b) R {REST}",
             "proc/9/task/9/stat": f"9 (a) S {REST}",
             "proc/9/task/9/schedstat": "1 2 3\n",
-            "proc/9/task/9/status": TASK_STATUS,
+            "proc/9/task/10/status": "",
             "proc/9/task/odd/stat": "nonsense",
             "proc/11/task/": "",
         },
@@ -124,3 +124,9 @@ def test_this_process() -> None:
     (main,) = [task for task in own.tasks if task.tid == os.getpid()]
     assert main.allowed_cpus == CpuSet(os.sched_getaffinity(0))
     assert (own.resident_bytes or 0) > 1 << 20
+
+
+def test_its_number_in_its_own_namespace(tmp_path: Path) -> None:
+    root = grow(tmp_path, {"proc/9/task/9/stat": f"9 (a) S {REST}", "proc/9/status": "NSpid:\t9\t40\t1\nVmSize:\t 20 kB\nVmData:\t 8 kB\n"})
+    (group,) = read(root, [9])
+    assert ([task.inner_tid for task in group.tasks], group.virtual_bytes, group.data_bytes) == ([1], 20 << 10, 8 << 10)

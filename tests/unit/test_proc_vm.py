@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from mmap import PAGESIZE
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_meminfo() -> None:
 
 
 def test_zones() -> None:
-    assert parse_zoneinfo(ZONES) == (Zone(0, "DMA", 3840, 9, 12, 15, 3998, 3840), Zone(1, "Normal", 0, 1, None, 9))
+    assert parse_zoneinfo(ZONES) == (Zone(0, "DMA", 3840, 9, 12, 15, 3998, 3840, 1, 4095), Zone(1, "Normal", 0, 1, None, 9))
     assert parse_zoneinfo("") == ()
 
 
@@ -83,7 +84,7 @@ def test_bad_texts(parse: Callable[[str], object], text: str) -> None:
 
 
 def test_meminfo_is_enough(tmp_path: Path) -> None:
-    assert read(grow(tmp_path, {"proc/meminfo": "MemTotal: 1 kB\n"})) == Memory({"MemTotal": 1024})
+    assert read(grow(tmp_path, {"proc/meminfo": "MemTotal: 1 kB\n"})) == Memory({"MemTotal": 1024}, page_bytes=PAGESIZE)
     root = grow(tmp_path, {"proc/vmstat": "nr_free_pages 7\n", "proc/zoneinfo": ZONES, "proc/buddyinfo": ""})
     found = read(root)
     assert (found.vmstat, len(found.zones), found.buddies) == ({"nr_free_pages": 7}, 2, ())

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from collectors import qemu
-from collectors.qemu import MAX_RESIDENT_BYTES, GuestMemory, parse
+from collectors.qemu import MAX_RESIDENT_BYTES, GuestMemory, Machine, parse, parse_nodes
 from collectors.text import Malformed
-from tests.unit.tree import grow
+from tests.unit.tree import grow, plant
 
 MIB = 1 << 20
 AT = 0x7F00_0000_0000
@@ -47,13 +47,47 @@ def smaps(*mappings: tuple[int, int, int, int], at: int = AT) -> str:
     ],
 )
 def test_the_guest_is_found(mappings: list[tuple[int, int, int, int]], memory: tuple[int, int] | None) -> None:
-    found = parse(smaps(*mappings), 7, 64 * MIB)
-    assert found == (None if memory is None else GuestMemory(7, 64 * MIB, memory[0] << 10, memory[1] << 10))
+    found = parse(smaps(*mappings), 7, (64 * MIB,))
+    assert (found and (found.mapped_bytes, found.resident_bytes, found.huge_bytes)) == (
+        memory and (64 * MIB, memory[0] << 10, memory[1] << 10)
+    )
+
+
+def test_each_cell_has_a_mapping() -> None:
+    text = smaps((0, 64, 4, 0), (100, 64, 8, 0), (200, 32, 16, 0), (300, 64, 1000, 0))
+    found = parse(text, 7, (64 * MIB, 32 * MIB, 64 * MIB))
+    assert found is not None
+    assert (found.mapped_bytes, found.resident_bytes) == (160 * MIB, 28 << 10)
+    assert found.spans == tuple((AT + low * MIB, AT + (low + size) * MIB) for low, size in ((0, 64), (100, 64), (200, 32)))
+    assert parse(text, 7, (64 * MIB, 31 * MIB)) is None
+    assert parse(text, 7, ()) is None
+    assert parse(text, 7, (64 * MIB,) * 200) is None
+
+
+def test_explicit_huge_pages_swap_and_merged_pages() -> None:
+    text = "1000-3000 rw-s 0 0:1 2 /dev/hugepages/x\nRss: 0 kB\nPrivate_Hugetlb: 4 kB\nShared_Hugetlb: 4 kB\nSwap: 1 kB\nKSM: 2 kB\n"
+    assert parse(text, 1, (0x2000,)) == GuestMemory(1, 0x2000, 0, 0, 8 << 10, 1 << 10, 2 << 10, ((0x1000, 0x3000),))
+
+
+def test_memory_by_node() -> None:
+    text = (
+        "1000 default file=/x mapped=1 N0=9 N2=1 kernelpagesize_kB=4\n"
+        "2000 bind:1 anon=3 dirty=3 N0=2 N1=1 kernelpagesize_kB=4\n"
+        "3000 default\n"
+        "200000 default anon=1 N1=1 kernelpagesize_kB=2048\n"
+        "400000 default anon=1 N1=1 kernelpagesize_kB=4\n"
+    )
+    guest, process = parse_nodes(text, ((0x2000, 0x400000),))
+    assert guest == {0: 8 << 10, 1: (4 << 10) + (2 << 20)}
+    assert process == {0: 44 << 10, 1: (8 << 10) + (2 << 20), 2: 4 << 10}
+    for bad in ("2000 default N0=1\n", "2000 default N99999=1 kernelpagesize_kB=4\n", "x default\n"):
+        with pytest.raises(Malformed):
+            parse_nodes(bad, ((0x2000, 0x3000),))
 
 
 def test_every_kind_of_huge_page_counts() -> None:
     text = "1000-3000 rw-s 0 0:1 2 /memfd:x (deleted)\nRss: 8 kB\nAnonHugePages: 1 kB\nShmemPmdMapped: 2 kB\nFilePmdMapped: 4 kB\n"
-    assert parse(text, 1, 0x2000) == GuestMemory(1, 0x2000, 8 << 10, 7 << 10)
+    assert parse(text, 1, (0x2000,)) == GuestMemory(1, 0x2000, 8 << 10, 7 << 10, spans=((0x1000, 0x3000),))
 
 
 @pytest.mark.parametrize(
@@ -61,19 +95,41 @@ def test_every_kind_of_huge_page_counts() -> None:
 )
 def test_bad_maps(text: str) -> None:
     with pytest.raises(Malformed):
-        parse(text, 1, MIB)
+        parse(text, 1, (MIB,))
 
 
 def test_many_neighbours_cost_little() -> None:
     text = "".join(f"{page << 12:x}-{page + 1 << 12:x} rw-p 0 0 0\n" for page in range(60_000))
     began = time.process_time()
-    assert parse(text, 1, (1 << 40) + 1) is None
-    assert parse(text, 1, 59_999 << 12) == GuestMemory(1, 59_999 << 12, 0, 0)
+    assert parse(text, 1, ((1 << 40) + 1,)) is None
+    assert parse(text, 1, (59_999 << 12,)) == GuestMemory(1, 59_999 << 12, 0, 0, spans=((0, 59_999 << 12),))
     assert time.process_time() - began < 3
 
 
 def test_reading(tmp_path: Path) -> None:
-    root = grow(tmp_path, {"proc/1/smaps": smaps((0, 64, 4, 0)), "proc/2/smaps": smaps((0, 1, 4, 0)), "proc/4/smaps": ""})
-    machines = [(1, 64 * MIB, 4096), (2, 64 * MIB, 4096), (3, 64 * MIB, 4096), (4, 64 * MIB, 4096), (1, 64 * MIB, MAX_RESIDENT_BYTES + 1)]
-    assert qemu.read(root, machines) == (GuestMemory(1, 64 * MIB, 4096, 0),)
+    nodes = f"1000 default N0=1 kernelpagesize_kB=4\n{AT:x} default anon=1 N1=1 kernelpagesize_kB=4\n"
+    root = grow(
+        tmp_path,
+        {"proc/1/smaps": smaps((0, 64, 4, 0)), "proc/1/numa_maps": nodes, "proc/2/smaps": smaps((0, 1, 4, 0)), "proc/4/smaps": ""},
+    )
+    machines = [Machine(pid, 1, (64 * MIB,), 4096) for pid in (1, 2, 3, 4)] + [Machine(1, 1, (64 * MIB,), MAX_RESIDENT_BYTES + 1)]
+    guest = GuestMemory(1, 64 * MIB, 4096, 0, spans=((AT, AT + 64 * MIB),), by_node={1: 4096}, process_by_node={0: 4096, 1: 4096})
+    assert qemu.read(root, machines) == (guest,)
     assert [(refusal.path, refusal.reason) for refusal in root.refusals] == [("proc/1/smaps", "unsupported")]
+
+
+def test_walks_are_spread_over_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = [Machine(pid, 1, (64 * MIB,), 4096) for pid in (1, 2, 3)]
+    root = grow(tmp_path, {f"proc/{machine.pid}/smaps": smaps((0, 64, machine.pid, 0)) for machine in machines})
+    walks = qemu.Walks()
+    monkeypatch.setattr(qemu, "AT_ONCE_SECONDS", 10.0)
+    assert [found.pid for found in qemu.read(root, machines, walks)] == [1, 2, 3]
+    plant(tmp_path, {"proc/2/smaps": smaps((0, 64, 50, 0))})
+    again = qemu.read(root, machines, walks)
+    assert [found.resident_bytes >> 10 for found in again] == [1, 2, 3]
+    assert all(found.seconds_ago > 0 for found in again)
+    monkeypatch.setattr(qemu, "AGAIN_SECONDS", 0.0)
+    assert [found.resident_bytes >> 10 for found in qemu.read(root, machines, walks)] == [1, 50, 3]
+    # Another process of the same number is another machine.
+    assert [found.pid for found in qemu.read(root, [Machine(2, 7, (64 * MIB,), 4096)], walks)] == [2]
+    assert len(walks.known) == 1

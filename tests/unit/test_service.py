@@ -9,7 +9,9 @@ from agent import service
 from agent.config import Config
 from agent.model.host import Host
 from agent.model.snapshot import Snapshot
+from agent.overhead.parameters import DEFAULTS, Parameters
 from collectors.sysroot import SysRoot
+from tests.unit.tree import grow
 
 
 def test_a_window_is_as_long_as_the_counters_ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -18,9 +20,11 @@ def test_a_window_is_as_long_as_the_counters_ran(monkeypatch: pytest.MonkeyPatch
     windows: list[float | None] = []
     whole = service.snapshot
 
-    def noted(after: Host, taken_at: float, before: Host | None = None, seconds: float | None = None) -> Snapshot:
+    def noted(
+        after: Host, taken_at: float, before: Host | None = None, seconds: float | None = None, given: Parameters = DEFAULTS
+    ) -> Snapshot:
         windows.append(seconds)
-        return whole(after, taken_at, before, seconds)
+        return whole(after, taken_at, before, seconds, given)
 
     monkeypatch.setattr("agent.sample.processes.read", lambda _root: time.sleep(next(delays)))
     monkeypatch.setattr(service, "snapshot", noted)
@@ -31,3 +35,35 @@ def test_a_window_is_as_long_as_the_counters_ran(monkeypatch: pytest.MonkeyPatch
     assert windows[0] is None
     assert windows[1] is not None
     assert 0 < windows[1] < 0.4
+
+
+def test_a_fresh_pass_is_not_shared_once_a_cpu_has_gone(tmp_path: Path) -> None:
+    cpu = "sys/devices/system/cpu"
+    grow(tmp_path, {f"{cpu}/online": "0-1\n", f"{cpu}/cpu0/topology/core_id": "0\n"})
+    served = service.Service(SysRoot(tmp_path), Config(root=str(tmp_path), only=("hotplug", "sys_cpu")))
+    assert b'strata_topology_objects{kind="thread"} 2' in served.metrics(False, 1.0)
+    assert served.metrics(False, 1.0) == served.metrics(False, 1.0)
+    grow(tmp_path, {f"{cpu}/online": "0\n"})
+    assert b'strata_topology_objects{kind="thread"} 1' in served.metrics(False, 1.0)
+
+
+def test_a_pass_that_could_not_tell_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.sample._SETTLED_SECONDS", 0.0)
+    cpu = "sys/devices/system/cpu"
+    moving = {f"{cpu}/cpu0/hotplug/state": "100\n", f"{cpu}/cpu0/hotplug/target": "236\n", f"{cpu}/hotplug/states": "236: online\n"}
+    grow(tmp_path, {f"{cpu}/online": "0\n", **moving})
+    served = service.Service(SysRoot(tmp_path), Config(root=str(tmp_path), only=("hotplug", "sys_cpu")))
+    assert b'strata_source_gap_info{source="sys_cpu",reason="late"} 1' in served.metrics(False, 1.0)
+    grow(tmp_path, {f"{cpu}/cpu0/hotplug/state": "236\n"})
+    assert b'strata_source_gap_info{source="sys_cpu",reason="late"} 1' not in served.metrics(False, 1.0)
+
+
+def test_a_calibration_that_was_asked_for_and_is_not_there_is_a_gap(tmp_path: Path) -> None:
+    grow(tmp_path, {"proc/stat": "cpu0 1 1 1 1\n"})
+    root, path = str(tmp_path), str(tmp_path / "calibration.json")
+
+    def gaps(config: Config) -> set[tuple[str, str]]:
+        return {(gap.source, gap.reason) for gap in service.once(SysRoot(root), config).gaps}
+
+    assert ("calibration", "absent") in gaps(Config(root=root, only=("proc_stat",), calibration=path))
+    assert ("calibration", "absent") not in gaps(Config(root=root, only=("proc_stat",)))

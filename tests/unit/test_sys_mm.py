@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.sys_mm import MemoryPolicy, chosen, read
+from collectors.sys_mm import Ksm, MemoryPolicy, Thp, Zswap, chosen, read
 from collectors.sysroot import SysRoot
 from tests.unit.tree import grow
 
@@ -20,22 +20,46 @@ def test_choices(text: str, choice: str | None) -> None:
 
 
 def test_everything(tmp_path: Path) -> None:
+    thp, ksm, zswap = "sys/kernel/mm/transparent_hugepage", "sys/kernel/mm/ksm", "sys/module/zswap/parameters"
     root = grow(
         tmp_path,
         {
-            "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
-            "sys/kernel/mm/transparent_hugepage/defrag": "always defer [defer+madvise] madvise never\n",
-            "sys/kernel/mm/ksm/run": "0\n",
-            "sys/kernel/mm/ksm/pages_shared": "3\n",
-            "sys/kernel/mm/ksm/pages_sharing": "9\n",
-            "sys/module/zswap/parameters/enabled": "N\n",
-            "proc/sys/vm/swappiness": "60\n",
-            "proc/sys/vm/overcommit_memory": "1\n",
-            "proc/sys/vm/zone_reclaim_mode": "0\n",
-            "proc/sys/kernel/numa_balancing": "1\n",
+            f"{thp}/enabled": "always [madvise] never\n",
+            f"{thp}/defrag": "always defer [defer+madvise] madvise never\n",
+            f"{thp}/shmem_enabled": "always within_size advise [never] deny force\n",
+            f"{thp}/hpage_pmd_size": "2097152\n",
+            f"{thp}/use_zero_page": "1\n",
+            f"{thp}/khugepaged/defrag": "0\n",
+            f"{thp}/khugepaged/pages_to_scan": "4096\n",
+            f"{thp}/khugepaged/scan_sleep_millisecs": "10000\n",
+            f"{thp}/khugepaged/pages_collapsed": "7\n",
+            f"{thp}/khugepaged/full_scans": "8\n",
+            f"{thp}/hugepages-64kB/enabled": "always [inherit] madvise never\n",
+            f"{thp}/hugepages-128kB/enabled": "always inherit madvise [never]\n",
+            f"{thp}/hugepages-xkB/enabled": "[always]\n",
+            **{f"{ksm}/{name}": f"{number}\n" for number, name in enumerate(("run", "pages_shared", "pages_sharing"))},
+            f"{ksm}/general_profit": "-4096\n",
+            f"{ksm}/merge_across_nodes": "1\n",
+            f"{zswap}/enabled": "N\n",
+            f"{zswap}/compressor": "lzo-rle\n",
+            f"{zswap}/max_pool_percent": "20\n",
+            f"{zswap}/shrinker_enabled": "Y\n",
+            "sys/kernel/mm/numa/demotion_enabled": "true\n",
+            "sys/kernel/mm/mempolicy/weighted_interleave/node0": "3\n",
+            "sys/kernel/mm/mempolicy/weighted_interleave/auto": "false\n",
         },
     )
-    assert read(root) == MemoryPolicy("madvise", "defer+madvise", 0, 3, 9, False, 60, 1, 0, 1)
+    assert read(root) == MemoryPolicy(
+        Thp("madvise", "defer+madvise", "never", 2 << 20, True, False, 4096, 10000, 7, 8, {64 << 10: "inherit"}),
+        Ksm(0, 1, 2, general_profit_bytes=-4096, merge_across_nodes=True),
+        Zswap(False, "lzo-rle", 20, None, True),
+        True,
+        {0: 3},
+    )
+
+
+def test_a_compressor_that_is_no_name(tmp_path: Path) -> None:
+    assert read(grow(tmp_path, {"sys/module/zswap/parameters/compressor": 'x"\n{y}'})) == MemoryPolicy()
 
 
 def test_nothing(tmp_path: Path) -> None:

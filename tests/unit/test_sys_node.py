@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.model.values import CpuSet
-from collectors.sys_node import NODE, Node, Nodes, parse_meminfo, parse_numastat, read
+from collectors.sys_node import NODE, Access, Node, Nodes, SideCache, parse_meminfo, parse_numastat, read
 from collectors.sysroot import SysRoot
 from collectors.text import Malformed
 from tests.unit.tree import grow
@@ -70,3 +70,28 @@ def test_bad_files(tmp_path: Path, name: str, text: str) -> None:
     with pytest.raises(Malformed) as caught:
         read(grow(tmp_path, {f"{NODE}/node0/{name}": text}))
     assert caught.value.path == f"{NODE}/node0/{name}"
+
+
+def test_what_firmware_says_of_reach(tmp_path: Path) -> None:
+    here = f"{NODE}/node2"
+    root = grow(
+        tmp_path,
+        {
+            f"{NODE}/node0/cpulist": "0-3\n",
+            f"{here}/access0/initiators/read_latency": "350\n",
+            f"{here}/access0/initiators/write_bandwidth": "20480\n",
+            # Firmware that states bandwidths only leaves the latencies 0.
+            f"{here}/access0/initiators/write_latency": "0\n",
+            f"{here}/access0/power/": "",
+            f"{here}/access1/power/": "",
+            f"{here}/memory_side_cache/index1/size": "10485760\n",
+            f"{here}/memory_side_cache/index1/line_size": "64\n",
+            f"{here}/memory_side_cache/index1/indexing": "0\n",
+            f"{here}/memory_side_cache/index2/size": "20\n",
+            f"{here}/memory_side_cache/power/": "",
+        },
+    )
+    (tmp_path / here / "access0" / "initiators" / "node0").symlink_to("../../../node0")
+    (node,) = [node for node in read(root).nodes if node.os_index == 2]
+    assert node.access == {0: Access(CpuSet((0,)), 350, None, None, 20480)}
+    assert node.side_caches == {1: SideCache(10 << 20, 64, 0, None), 2: SideCache(20)}

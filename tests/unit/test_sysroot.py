@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -219,6 +223,41 @@ def test_large_files(tmp_path: Path) -> None:
     assert (root.raw("over"), root.text("vast")) == (None, None)
     assert reasons(root) == [("over", "failed"), ("vast", "failed")]
     assert "larger than" in root.refusals[0].detail
+
+
+def test_a_file_that_never_ends() -> None:
+    """It grows faster than it is read: no pass waits for its end, nor keeps what was read."""
+    root = SysRoot()
+    assert root.raw("dev/zero") is None
+    place = root.enter("dev")
+    assert place is not None
+    assert root.text_in(place, "zero") is None
+    assert reasons(root) == [("dev/zero", "failed")] * 2
+
+
+def test_a_file_that_grows_is_read_to_some_end_of_it(tmp_path: Path) -> None:
+    line, place = b"0123456789abcde\n", tmp_path / "sys/list"
+    root, ends = grow(tmp_path, {"sys/list": line * 1000}), threading.Event()
+    here = root.enter("sys")
+
+    def write() -> None:
+        with place.open("ab", buffering=0) as file:
+            while not ends.is_set():
+                file.write(line)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert here is not None
+        texts = [text for _ in range(20) for text in (root.text("sys/list"), root.text_in(here, "list"))]
+    finally:
+        ends.set()
+        writer.join()
+    sizes = [len(text or "") for text in texts]
+    assert sizes == sorted(sizes)
+    assert sizes[0] >= 1000 * len(line)
+    assert set("".join(text or "" for text in texts[-2:]).split("\n")) == {line.decode().strip(), ""}
+    assert root.refusals == []
 
 
 def test_denied() -> None:
@@ -476,5 +515,48 @@ def test_a_recorder_writes_only_into_its_directory(tmp_path: Path, path: str) ->
 def test_the_mark_is_json(tmp_path: Path, origin: Path) -> None:
     record(origin, tmp_path / "into")
     mark = msgspec.json.decode((tmp_path / "into" / MARK).read_bytes())
-    assert set(mark) == {"taken_at", "version", "page_bytes", "inodes", "refusals"}
+    assert set(mark) == {"taken_at", "version", "page_bytes", "inodes", "links", "refusals"}
     assert mark["refusals"]["proc/fifo"]["reason"] == "failed"
+
+
+def test_links(tmp_path: Path) -> None:
+    root = grow(tmp_path / "live", {"sys/a/real": "1", "sys/d/x": ""})
+    (tmp_path / "live/sys/a/way").symlink_to("../d")
+    (tmp_path / "live/sys/a/out").symlink_to("/etc")
+    assert [root.link(f"sys/a/{name}") for name in ("way", "out", "real", "none")] == ["../d", "/etc", None, None]
+
+    def ask(root: SysRoot) -> object:
+        return root.link("sys/a/way"), root.link("sys/a/real"), root.text("sys/a/way/x"), root.text("sys/a/real")
+
+    told = record(tmp_path / "live", tmp_path / "into", ask)
+    again = SysRoot(tmp_path / "into")
+    assert ask(again) == told
+    assert again.names("sys/a") == ("real", "way")
+    assert (again.names("sys"), again.link("sys/a/out")) == (("a",), None)
+
+
+def test_a_root_that_nobody_holds_is_closed(tmp_path: Path) -> None:
+    def held() -> bool:
+        return str(tmp_path) in {os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")}
+
+    view = SysRoot(tmp_path).watch()
+    assert view.text("absent") is None
+    assert held()
+    del view
+    gc.collect()
+    assert not held()
+
+
+def test_renames_elsewhere_do_not_matter(tmp_path: Path) -> None:
+    """The kernel gives up on a link that leads through ".." when anything on the machine is renamed meanwhile."""
+    root = grow(tmp_path / "root", {"sys/devices/a/class": "1", "sys/bus/": ""})
+    (tmp_path / "root/sys/bus/a").symlink_to(f"../{'devices/../' * 20}devices/a")
+    (tmp_path / "one").touch()
+    code = "import os\nwhile True:\n os.rename('one', 'other')\n os.rename('other', 'one')"
+    storm = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    try:
+        assert [text for _ in range(1000) if (text := root.text("sys/bus/a/class")) != "1"] == []
+    finally:
+        storm.kill()
+        storm.wait(30)
+    assert root.refusals == []

@@ -24,7 +24,9 @@ from collectors.text import (
     limit,
     nested_keyed,
     newline_separated,
+    node_number,
     numbers,
+    phrase,
     printable,
     size_bytes,
     space_separated,
@@ -40,7 +42,7 @@ from collectors.text import (
         (integer, "18446744073709551615", (1 << 64) - 1),
         (hexadecimal, "0x00000000410fd0c0\n", 0x410FD0C0),
         (hexadecimal, "ff", 255),
-        (cpu_number, "65535", 65535),
+        (cpu_number, "16383", 16383),
         (decimal, "0.25", 0.25),
         (limit, "max\n", UNLIMITED),
         (limit, "9223372036854771712", Limit(9223372036854771712)),
@@ -86,7 +88,7 @@ def test_formats(parse: Callable[[str], object], text: str, value: object) -> No
         (integer, "1.0"),
         (integer, "0x10"),
         (integer, "9" * 5000),
-        (cpu_number, "65536"),
+        (cpu_number, "16384"),
         (cpu_number, "-1"),
         (decimal, "nan"),
         (decimal, "inf"),
@@ -170,6 +172,7 @@ def test_printable_text_can_be_encoded(name: bytes) -> None:
 PARSERS: list[Callable[[str], object]] = [
     integer,
     cpu_number,
+    node_number,
     decimal,
     hexadecimal,
     limit,
@@ -180,6 +183,7 @@ PARSERS: list[Callable[[str], object]] = [
     space_separated,
     flat_keyed,
     nested_keyed,
+    phrase,
 ]
 
 

@@ -68,8 +68,8 @@ def test_sets_are_sets(left: set[int], right: set[int]) -> None:
         ("0-3:2/2", "0-3"),
         ("5-9:3/100", "5-7"),
         ("5-9:100/100", "5-9"),
-        ("0-65535:1/999999999", "0"),
-        ("65535", "65535"),
+        ("0-16383:1/999999999", "0"),
+        ("16383", "16383"),
         ("1023", "1023"),
     ],
 )
@@ -87,7 +87,7 @@ def test_strides(low: int, length: int, used: int, group: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "x", "-1", "3-1", "0-", "-", "0-1-2", "0 1", "0-65536", "65536", "0-4294967295", "4294967295", "0-99999999999999999999",
+        "x", "-1", "3-1", "0-", "-", "0-1-2", "0 1", "0-16384", "16384", "0-4294967295", "4294967295", "0-99999999999999999999",
         "0-3:1/0", "0-3:2/1", "0-3:1", "3:1/2", "0-3:/2", "٣", "all", "(null)", "0x3", "1e3",
     ],
 )  # fmt: skip
@@ -123,18 +123,18 @@ def test_no_masks(text: str) -> None:
         CpuSet.parse_mask(text)
 
 
-@pytest.mark.parametrize("digits", [16385, 20000])
+@pytest.mark.parametrize("digits", [4097, 20000])
 def test_masks_too_wide(digits: int) -> None:
-    assert len(CpuSet.parse_mask("f" * 16384)) == MAX_ID
-    assert len(CpuSet.parse_mask("1" + "," * 2047)) == 1
-    for text in ("f" * digits, "1" + "," * 2048):
+    assert len(CpuSet.parse_mask("f" * 4096)) == MAX_ID
+    assert len(CpuSet.parse_mask("1" + "," * 511)) == 1
+    for text in ("f" * digits, "1" + "," * 512):
         with pytest.raises(ValueError, match="not a CPU mask"):
             CpuSet.parse_mask(text)
 
 
 @pytest.mark.parametrize("parse", [CpuSet.parse_list, CpuSet.parse_mask], ids=["list", "mask"])
 @pytest.mark.parametrize(
-    ("unit", "times"), [(",", 8 << 20), ("1,", 4 << 20), ("0-65535,", 500_000), ("0-65535:1/2,", 500_000), ("0-65535:1/2,", 20_000)]
+    ("unit", "times"), [(",", 8 << 20), ("1,", 4 << 20), ("0-16383,", 500_000), ("0-16383:1/2,", 500_000), ("0-16383:1/2,", 20_000)]
 )
 def test_a_hostile_text_costs_little(parse: Callable[[str], CpuSet], unit: str, times: int) -> None:
     began = time.process_time()

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from agent.config import Config
-from agent.model.values import CpuSet, Limit
-from agent.model.workload import Workload
+from agent.model.values import UNLIMITED, CpuSet, Limit
+from agent.model.workload import Confinement, IdRange, Pids, Pod, Workload
 from agent.normalise import normalise
 from agent.sample import Errands, take
-from tests.unit.tree import recorded
+from agent.service import once
+from collectors.sysroot import MARK, SysRoot
+from exporters.json import render
+from tests.unit.tree import grow, recorded
 
 CG = "sys/fs/cgroup"
 CPU = "sys/devices/system/cpu"
@@ -33,10 +38,12 @@ HOST: dict[str, str] = {
 
 def thread(pid: int, tid: int, name: str, allowed: str = "0-3") -> dict[str, str]:
     here = f"proc/{pid}/task/{tid}"
+    # A process' own status is its first thread's.
+    status = f"proc/{pid}/status" if tid == pid else f"{here}/status"
     return {
         f"{here}/stat": f"{tid} ({name}) S " + " ".join(["1"] * 18) + f" {1000 + tid} " + " ".join(["0"] * 16) + f" {tid % 4} 0 0\n",
         f"{here}/schedstat": "1000000 200000 30\n",
-        f"{here}/status": f"Name:\t{name}\nCpus_allowed_list:\t{allowed}\nvoluntary_ctxt_switches:\t3\n",
+        status: f"Name:\t{name}\nCpus_allowed_list:\t{allowed}\nvoluntary_ctxt_switches:\t3\n",
     }
 
 
@@ -50,7 +57,7 @@ def workloads(root: Path, *trees: dict[str, str]) -> dict[str, Workload]:
     files = dict(HOST)
     for tree in trees:
         files |= tree
-    tree_root = recorded(root, files)
+    tree_root = grow(root, files) if MARK in files else recorded(root, files)
     found = normalise(take(tree_root, Config(root=str(root)), Errands())).workloads
     return {workload.id: workload for workload in found}
 
@@ -113,7 +120,7 @@ def test_a_container_in_a_container_nests(tmp_path: Path) -> None:
         group("/system.slice", ""),
         group(outer, "cpuset", **{"cgroup.procs": "", "cpuset.cpus.effective": "0-1", "cpuset.mems.effective": "0"}),
         group(f"{outer}/init", "", **{"cgroup.procs": "5"}),
-        group(f"{outer}/docker", ""),
+        group(f"{outer}/docker", "", **{"cgroup.procs": ""}),
         group(f"{outer}/docker/{INNER}", "", **{"cgroup.procs": "6"}),
         thread(5, 5, "dockerd"),
         thread(6, 6, "sh"),
@@ -126,6 +133,41 @@ def test_a_container_in_a_container_nests(tmp_path: Path) -> None:
     assert found[INNER].placement.sharing_workloads is None or found[INNER].placement.sharing_workloads == 0
 
 
+def test_of_an_unknown_part_of_its_processes_nothing_is_summed(tmp_path: Path) -> None:
+    """A list of processes that is missing takes sums away, and makes none smaller."""
+    scope = f"/system.slice/docker-{DOCKER}.scope"
+    whole = (
+        group(scope, "", **{"cgroup.procs": "5"}),
+        group(f"{scope}/below", "", **{"cgroup.procs": "6"}),
+        thread(5, 5, "sh"),
+        thread(6, 6, "sh"),
+    )
+    found = workloads(tmp_path / "whole", *whole)[DOCKER]
+    assert (found.cpu.run_ns, found.processes, str(found.placement.last_cpus)) == (2000000, 2, "1-2")
+    part = workloads(
+        tmp_path / "part", *({path: text for path, text in tree.items() if "below/cgroup.procs" not in path} for tree in whole)
+    )
+    assert (part[DOCKER].cpu.run_ns, part[DOCKER].processes, part[DOCKER].placement.last_cpus) == (None, None, None)
+
+
+def test_what_ended_threads_had_is_their_process_s(tmp_path: Path) -> None:
+    """One more figure of each container whose processes are all known, and none that changes."""
+    told = [{"pid": pid, "delay_ns": 10 * pid, "timeslices": pid, "run_ns": 100 * pid} for pid in (5, 6, 7)]
+    trees = (
+        group(f"/docker-{DOCKER}.scope", "", **{"cgroup.procs": "5\n6"}),
+        group(f"/docker-{INNER}.scope", "", **{"cgroup.procs": "7\n8"}),
+        *(thread(pid, pid, "sh") for pid in (5, 6, 7, 8)),
+    )
+    found = workloads(tmp_path / "with", *trees, {"replies/taskstats.json": json.dumps(told)})
+    cpu, unsure = found[DOCKER].cpu, found[INNER].cpu
+    assert (cpu.process_run_ns, cpu.process_delay_ns, cpu.process_timeslices) == (1100, 110, 11)
+    # One that has threads was not told of: what is known of the other is not the container's.
+    assert (unsure.process_run_ns, unsure.process_delay_ns, unsure.process_timeslices) == (None, None, None)
+    without = workloads(tmp_path / "without", *trees)
+    none = {"process_run_ns": None, "process_delay_ns": None, "process_timeslices": None}
+    assert {id_: one.cpu for id_, one in without.items()} == {id_: replace(one.cpu, **none) for id_, one in found.items()}
+
+
 def test_a_dead_container_is_none(tmp_path: Path) -> None:
     assert workloads(tmp_path, group("/system.slice", ""), group(f"/system.slice/docker-{DOCKER}.scope", "", **{"cgroup.procs": ""})) == {}
 
@@ -136,16 +178,17 @@ def machine(vcpus: list[dict[str, object]], topology: dict[str, int]) -> dict[st
         "name": "db",
         "id": 3,
         "state": "running",
-        "definition": {"type": "kvm", "machine": "pc-q35-7.2", "pinned_vcpus": "0", **topology},
+        "definition": {"type": "kvm", "machine": "pc-q35-7.2", "max_vcpus": 4, **topology},
         "max_memory_bytes": 64 << 20,
         "memory_bytes": 48 << 20,
         "vcpus": vcpus,
-        "max_vcpus": 4,
         "emulator_affinity": "0-3",
     }
     table = [{"pid": 20, "parent_pid": 1, "name": "qemu-system-x86", "started_at": 1.0, "threads": 3, "vm_uuid": UUID, "vm_name": "db"}]
     return {
-        "replies/libvirt_domains.json": json.dumps([{"uri": "qemu:///system", "libvirt_version": "9.0.0", "domains": [domain]}]),
+        "replies/libvirt_domains.json": json.dumps(
+            {"hypervisors": [{"uri": "qemu:///system", "libvirt_version": "9.0.0", "domains": [domain]}]}
+        ),
         "replies/processes.json": json.dumps(table),
     }
 
@@ -193,10 +236,116 @@ def test_one_vcpu_without_a_thread_is_no_half_machine(tmp_path: Path) -> None:
 
 def test_a_guest_of_unknown_memory_is_no_guest_without_memory(tmp_path: Path) -> None:
     files = machine([], {})
-    (hypervisor,) = json.loads(files["replies/libvirt_domains.json"])
+    (hypervisor,) = json.loads(files["replies/libvirt_domains.json"])["hypervisors"]
     known = hypervisor["domains"][0]
     unknown = {key: value for key, value in known.items() if key != "memory_bytes"} | {"uuid": UUID[:-1] + "2"}
     for domains, expected in (([known], 48 << 20), ([known, unknown], None)):
-        files["replies/libvirt_domains.json"] = json.dumps([hypervisor | {"domains": domains}])
+        files["replies/libvirt_domains.json"] = json.dumps({"hypervisors": [hypervisor | {"domains": domains}]})
         root = recorded(tmp_path, HOST | files)
         assert normalise(take(root, Config(root=str(tmp_path)), Errands())).devices.memory.virtual_bytes == expected
+
+
+def test_a_unit_that_something_bounds_is_a_workload(tmp_path: Path) -> None:
+    found = workloads(
+        tmp_path,
+        group("/system.slice", "cpu memory", **{"cpu.max": "max 100000", "memory.max": "max", "cpu.weight": "100"}),
+        group("/system.slice/plain.service", "memory pids", **{"memory.max": "max", "pids.max": "100", "cgroup.procs": "5"}),
+        group("/system.slice/batch.service", "cpu", **{"cpu.max": "50000 100000", "cgroup.procs": "6"}),
+        group("/system.slice/empty.service", "cpu", **{"cpu.max": "50000 100000", "cgroup.procs": ""}),
+        group("/tight.slice", "memory", **{"memory.max": "1048576"}),
+        group("/tight.slice/in.scope", "", **{"cgroup.procs": "7"}),
+        thread(6, 6, "batch"),
+    )
+    assert set(found) == {"/system.slice/batch.service", "/tight.slice/in.scope"}
+    unit = found["/system.slice/batch.service"]
+    assert (unit.paradigm, unit.runtime, unit.name, unit.isolation, unit.parent) == ("process", "systemd", "batch.service", "cgroup", None)
+    assert (unit.cpu.limit_cpus, unit.cpu.limited_by, unit.processes) == (Limit(0.5), "/system.slice/batch.service", 1)
+    assert [layer.name for layer in unit.stack.cpu]
+    tight = found["/tight.slice/in.scope"].memory
+    assert (tight.limit_bytes, tight.limited_by) == (Limit(1 << 20), "/tight.slice")
+
+
+def test_a_service_in_a_container_is_the_containers(tmp_path: Path) -> None:
+    found = workloads(
+        tmp_path,
+        group("/lxc.payload.web", "cpu", **{"cpu.max": "50000 100000", "cgroup.procs": ""}),
+        group("/lxc.payload.web/system.slice", "", **{"cgroup.procs": ""}),
+        group("/lxc.payload.web/system.slice/a.service", "cpu", **{"cpu.max": "10000 100000", "cgroup.procs": "5"}),
+    )
+    assert {(workload.id, workload.runtime, workload.processes) for workload in found.values()} == {("web", "lxc", 1)}
+
+
+def test_a_pod_and_its_tightest_limits(tmp_path: Path) -> None:
+    pod = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod01234567_89ab_cdef_0123_456789abcdef.slice"
+    scope = f"{pod}/cri-containerd-{DOCKER}.scope"
+    found = workloads(
+        tmp_path,
+        group("/kubepods.slice", "", **{"cgroup.procs": ""}),
+        group("/kubepods.slice/kubepods-burstable.slice", "", **{"cgroup.procs": ""}),
+        group(pod, "pids", **{"pids.max": "20"}),
+        group(
+            scope,
+            "pids memory",
+            **{"pids.max": "max", "pids.current": "3", "cgroup.procs": "5", "memory.numa_stat": "anon N0=75 N1=25\nfile N0=0 N1=0"},
+        ),
+    )
+    (box,) = found.values()
+    assert (box.runtime, box.pod) == ("containerd", Pod("01234567-89ab-cdef-0123-456789abcdef", "burstable"))
+    assert box.pids == Pids(3, None, UNLIMITED, Limit(20), pod)
+    assert box.placement.memory_by_node == {0: 75, 1: 25}
+    # Node 1 is not on the machine that was read: nobody knows what is remote.
+    assert box.placement.remote_memory_ratio is None
+
+
+def test_memory_on_nodes_without_its_cpus_is_remote(tmp_path: Path) -> None:
+    nodes = {f"sys/devices/system/node/node{node}/cpulist": cpus for node, cpus in ((0, "0-1\n"), (1, "2-3\n"))}
+    files = {"cgroup.procs": "5", "cpuset.cpus.effective": "0-1", "cpuset.mems.effective": "0-1"}
+    numa = "anon N0=75 N1=25\nfile N0=0 N1=0"
+    box = f"/docker-{DOCKER}.scope"
+    trees = nodes, group(box, "cpuset memory", **files, **{"memory.numa_stat": numa})
+    assert workloads(tmp_path / "a", *trees)[DOCKER].placement.remote_memory_ratio == 0.25
+    none = group(box, "cpuset memory", **files, **{"memory.numa_stat": "anon N0=0 N1=0\nfile N0=0 N1=0"})
+    assert workloads(tmp_path / "b", nodes, none)[DOCKER].placement.remote_memory_ratio is None
+
+
+def test_what_the_first_process_is_kept_in(tmp_path: Path) -> None:
+    scope = f"/system.slice/docker-{DOCKER}.scope"
+    status = "Name:\tsh\nCapEff:\t0000000000000000\nCapBnd:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n"
+    spaces = {
+        f"proc/{pid}/ns/{kind}": f"{kind}:[{number}]" for pid, kind, number in ((1, "pid", 1), (1, "net", 2), (7, "pid", 3), (7, "net", 2))
+    }
+    files = {
+        MARK: json.dumps({"taken_at": 1, "version": "0", "page_bytes": 4096, "links": spaces}),
+        "proc/1/task/1/status": "Name:\tinit\n",
+        "proc/7/task/7/status": status,
+        "proc/7/attr/current": "docker-default (enforce)\n",
+        "proc/7/uid_map": "         0     100000      65536\n",
+    }
+    (box,) = workloads(tmp_path, group(scope, "", **{"cgroup.procs": "9\n7"}), thread(7, 7, "sh"), files).values()
+    assert box.confinement == Confinement(
+        {"net": 2, "pid": 3},
+        ("net",),
+        "filter",
+        1,
+        True,
+        "00000000a80425fb",
+        "0000000000000000",
+        "docker-default (enforce)",
+        (IdRange(0, 100000, 65536),),
+    )
+
+
+def test_a_jailed_machine(tmp_path: Path) -> None:
+    found = workloads(
+        tmp_path,
+        group("/firecracker", "cpu", **{"cgroup.procs": ""}),
+        group("/firecracker/vm-1", "cpu", **{"cpu.max": "max 100000", "cgroup.procs": "20"}),
+        thread(20, 20, "firecracker"),
+        thread(20, 21, "fc_vcpu 0"),
+        thread(20, 22, "fc_vcpu 1"),
+    )
+    (vm,) = found.values()
+    assert (vm.id, vm.name, vm.runtime, vm.paradigm, vm.execution_mode) == ("vm-1", "vm-1", "firecracker", "virtualization", "two-level")
+    assert [(vcpu.number, vcpu.thread and vcpu.thread.tid) for vcpu in vm.vcpus] == [(0, 21), (1, 22)]
+    assert ([other.tid for other in vm.threads], vm.cpu.run_ns, str(vm.placement.last_cpus)) == ([20], 2000000, "1-2")
+    json.loads(render(once(SysRoot(tmp_path), Config(root=str(tmp_path)))))

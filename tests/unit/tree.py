@@ -10,7 +10,7 @@ from collectors.sysroot import MARK, SysRoot
 A_MARK = '{"taken_at": 1700000000, "version": "0", "page_bytes": 4096}'
 
 
-def grow(root: Path, files: Mapping[str, str | bytes]) -> SysRoot:
+def plant(root: Path, files: Mapping[str, str | bytes]) -> None:
     """Files by path, directories made as needed. A name that ends in "/" is an empty directory."""
     for path, content in files.items():
         place = root / path
@@ -19,6 +19,11 @@ def grow(root: Path, files: Mapping[str, str | bytes]) -> SysRoot:
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def grow(root: Path, files: Mapping[str, str | bytes]) -> SysRoot:
+    """The tree with these files in it."""
+    plant(root, files)
     return SysRoot(root)
 
 

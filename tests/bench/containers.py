@@ -1,0 +1,190 @@
+"""What a warm scrape of many containers costs beside a C program that opens, reads and closes the same files once.
+
+The containers are control groups of this host with a sleeping process in each, named as an engine names them. CPU time on both sides,
+in turn, so that what else the machine does meets both; predictions aside. Warm is a scrape after others: what stays the same until
+something is plugged, and processes that have not changed, are known. psutil's reading of the process table is in the scrape and not in
+the floor.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agent.config import Config
+from agent.model.snapshot import Agent, Snapshot
+from agent.normalise import normalise
+from agent.sample import Errands, Sample, take
+from agent.service import collect_rarely
+from collectors import own_cost
+from collectors.sysroot import SysRoot
+from exporters import prometheus
+from tests.lab.crowd import crowd, hierarchies
+from tests.need import which
+
+COUNTS = (1000, 2000)
+ROUNDS = 9
+
+# One pass over the paths of a list for each line on standard input: files, bytes, CPU milliseconds.
+FLOOR = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return t.tv_sec * 1e3 + t.tv_nsec / 1e6;
+}
+
+int main(int argc, char **argv) {
+    static char line[8192], buffer[1 << 16];
+    char **paths = NULL;
+    size_t count = 0;
+    FILE *list = fopen(argv[argc - 1], "r");
+    while (list && fgets(line, sizeof line, list)) {
+        line[strcspn(line, "\n")] = 0;
+        paths = realloc(paths, (count + 1) * sizeof *paths);
+        paths[count++] = strdup(line);
+    }
+    while (fgets(line, sizeof line, stdin)) {
+        long files = 0, bytes = 0;
+        double began = now();
+        for (size_t i = 0; i < count; i++) {
+            int fd = open(paths[i], O_RDONLY | O_CLOEXEC);
+            if (fd < 0)
+                continue;
+            ssize_t got = read(fd, buffer, sizeof buffer);
+            bytes += got > 0 ? got : 0;
+            files++;
+            close(fd);
+        }
+        printf("%ld %ld %f\n", files, bytes, now() - began);
+        fflush(stdout);
+    }
+    return 0;
+}
+"""
+
+
+class Listing(SysRoot):
+    """A root that notes what it is asked for."""
+
+    holds = False
+
+    def __init__(self) -> None:
+        super().__init__("/")
+        self.asked: list[str] = []
+
+    def _read(self, path: str) -> bytes:
+        data = super()._read(path)
+        self.asked.append(path)
+        return data
+
+
+def scrape(root: SysRoot, only: tuple[str, ...], before: Sample) -> tuple[bytes, Sample]:
+    """One scrape without predictions, and what the next one knows."""
+    sample = take(root, Config(only=only), Errands(), known=before.statics, whole=False, seen=before.seen)
+    host = normalise(sample)
+    document = Snapshot(
+        schema="stratascope/1",
+        taken_at=datetime.fromtimestamp(0, UTC),
+        agent=Agent("bench"),
+        host=host.identity,
+        physical=host.physical,
+        logical=host.logical,
+        devices=host.devices,
+        workloads=host.workloads,
+        findings=host.findings,
+        predictions=(),
+        claims=(),
+        gaps=host.gaps,
+    )
+    return prometheus.render(document, prometheus.Run(sample.seconds)), sample
+
+
+def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds: int) -> float:
+    root, listing = SysRoot("/"), Listing()
+    _, known = scrape(listing, only, Sample())
+    listing.asked.clear()
+    scrape(listing, only, known)
+    paths = program.with_suffix(".paths")
+    paths.write_text("".join(f"/{path}\n" for path in listing.asked))
+    series = 0
+    ours, floor = [], []
+    with subprocess.Popen([program, paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
+        assert peer.stdin
+        assert peer.stdout
+        for number in range(rounds + 2):
+            began = time.process_time()
+            text, known = scrape(root, only, known)
+            mine = (time.process_time() - began) * 1e3
+            series = text.count(b"\n")
+            peer.stdin.write("\n")
+            peer.stdin.flush()
+            files, read, its = peer.stdout.readline().split()
+            # The first rounds warm both.
+            if number > 1:
+                ours.append(mine)
+                floor.append(float(its))
+        peer.stdin.close()
+    mine, least = statistics.median(ours), statistics.median(floor)
+    ratio = statistics.median(one / other for one, other in zip(ours, floor, strict=True))
+    resident = own_cost.read().resident_bytes or 0
+    read_mb, resident_mb = int(read) / 1e6, resident / 1e6
+    print(f"{count:6} {title:26} {files:>7} {read_mb:8.2f} {series:8} {mine:9.1f} {least:9.1f} {ratio:7.2f} {resident_mb:8.1f}")
+    if count == COUNTS[0]:
+        names = Counter(name(path) for path in listing.asked)
+        print("       a container:", ", ".join(f"{file}" for file, times in sorted(names.items()) if times >= count))
+    return mine
+
+
+def name(path: str) -> str:
+    parts = path.split("/")
+    return f"PID/{parts[-1]}" if parts[0] == "proc" else parts[-1]
+
+
+def compiled(into: Path) -> Path | None:
+    """The C program, linked so that it runs in a guest, too."""
+    compiler, program = which("gcc"), into / "floor"
+    if compiler is None:
+        return None
+    subprocess.run([compiler, "-O2", "-static", "-o", program, "-x", "c", "-"], input=FLOOR, text=True, check=True, timeout=60)
+    return program
+
+
+def main(given: Path | None = None, rounds: int = ROUNDS) -> None:
+    """`given`: the program of C, where there is no compiler."""
+    if not hierarchies():
+        print("\ncontainers: needs the right to make control groups", file=sys.stderr)
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    collect_rarely()
+    head = " ".join(f"{word:>{width}}" for word, width in (("files", 7), ("MB read", 8), ("lines", 8), ("agent ms", 9), ("C ms", 9)))
+    print(f"\n{'warm scrapes, CPU time':33} {head} {'ratio':>7} {'RSS MB':>8}")
+    with tempfile.TemporaryDirectory() as directory:
+        program = given or compiled(Path(directory))
+        if program is None:
+            print("containers: needs gcc", file=sys.stderr)
+            return
+        cost: dict[str, list[float]] = {}
+        for count in COUNTS:
+            with crowd(f"stratascope-bench-{count}", count):
+                for title, only in (("control groups", ("cgroup",)), ("all sources", ())):
+                    cost.setdefault(title, []).append(measure(program, count, only, title, rounds))
+        for title, (less, more) in cost.items():
+            print(f"{title}: {COUNTS[1]} cost {more / less:.2f} times what {COUNTS[0]} cost")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else main()

@@ -1,0 +1,90 @@
+"""What the predictions of a pass cost: all components with their intervals, for crowds that double, and an interval beside drawing one."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+
+from msgspec.structs import replace
+
+from agent.model.host import Host
+from agent.model.workload import Workload
+from agent.overhead.bands import of
+from agent.overhead.compose import predict
+from agent.overhead.parameters import Param
+from agent.overhead.window import Window
+from tests.unit.overhead_hosts import container, cpu, host, machine, sandbox
+from tests.unit.test_overhead_bands import CASES, drawn
+
+COUNTS = (250, 500, 1000, 2000)
+DRAWS = 2000
+"""As many as the model's description draws."""
+
+KINDS: dict[str, tuple[Callable[[float], Workload], ...]] = {
+    "containers with quotas": (container,),
+    "machines": (machine,),
+    "sandboxes": (sandbox,),
+    "a third of each": (container, machine, sandbox),
+}
+
+
+def crowd(passed: float, count: int, kinds: tuple[Callable[[float], Workload], ...]) -> Host:
+    """Each container with a usage of its own."""
+    found = []
+    for number in range(count):
+        made = kinds[number % len(kinds)](passed)
+        if made.paradigm == "containerization":
+            made = replace(made, cpu=cpu(passed, usage=3 + number / 1000))
+        found.append(replace(made, id=f"{number}", identity=f"{number}:1"))
+    return host(passed, tuple(found))
+
+
+def cpu_milliseconds(count: int, kinds: tuple[Callable[[float], Workload], ...]) -> tuple[float, int]:
+    """The least of some passes, and how many predictions they make."""
+    spent, made = [], 0
+    for _ in range(7):
+        window = Window(crowd(1.0, count, kinds), crowd(0.0, count, kinds), 10.0)
+        began = time.process_time()
+        made = len(predict(window))
+        spent.append((time.process_time() - began) * 1e3)
+    return min(spent), made
+
+
+def microseconds(work: Callable[[], object]) -> float:
+    spent = []
+    for _ in range(5):
+        began = time.process_time()
+        work()
+        spent.append((time.process_time() - began) * 1e6)
+    return min(spent)
+
+
+def draws(formula: Callable[..., float], params: tuple[Param, ...]) -> None:
+    dice = random.Random(1)
+    sorted(formula(*(dice.triangular(one.lo, one.hi, one.mode) for one in params)) for _ in range(DRAWS))
+
+
+def main() -> None:
+    print(
+        f"\n{'CPU ms of the predictions of a pass':36}"
+        + "".join(f"{count:>9}" for count in COUNTS)
+        + f" {'of 1000: predictions, us each':>32}"
+    )
+    for name, kinds in KINDS.items():
+        found = {count: cpu_milliseconds(count, kinds) for count in COUNTS}
+        spent, made = found[1000]
+        print(f"{name:36}" + "".join(f"{found[count][0]:9.1f}" for count in COUNTS) + f" {made:>20} {spent * 1e3 / made:11.1f}")
+    # The same work on any machine: what a fast one needs is a third of what a slow and busy one does.
+    print(f"{'sum of a million numbers, ms':36}{microseconds(lambda: sum(range(1_000_000))) / 1e3:9.1f}")
+    print(f"\n{'an interval':20} {'us':>9} {f'{DRAWS} draws us':>15} {'p5':>8} {'p50':>8} {'p95':>8}  over those of 20,000 draws")
+    for name, (formula, params) in CASES.items():
+        ours, theirs = of(formula, *params), drawn(formula, params)
+        cost = microseconds(partial(of, formula, *params)), microseconds(partial(draws, formula, params))
+        ratios = "".join(f" {one / other:8.3f}" if other else f" {'-':>8}" for one, other in zip(ours, theirs, strict=True))
+        print(f"{name:20} {cost[0]:9.1f} {cost[1]:15.1f}{ratios}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Scrapes of this host as the service makes them, its machines among the rest; and virsh's words for the same."""
+
+from __future__ import annotations
+
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.config import Config
+from agent.model.host import Host
+from agent.model.snapshot import Snapshot
+from agent.model.values import Gap
+from agent.model.workload import Workload
+from agent.normalise import normalise
+from agent.overhead.window import difference
+from agent.sample import Errands, Sample, Statics, take
+from agent.service import PATIENCE_SECONDS, snapshot
+from collectors.sysroot import SysRoot
+from exporters import prometheus
+from tests.lab import host
+
+IN_TIME_SECONDS = 1.0
+
+
+class Pass(NamedTuple):
+    """One scrape, how long it took to its last byte, and when its counters were read (time.monotonic)."""
+
+    seconds: float
+    at: float
+    host: Host
+    document: Snapshot
+
+    def __repr__(self) -> str:
+        # A failing test would write out all of the host.
+        return f"Pass({self.seconds:.3f} s)"
+
+    def gaps(self, source: str) -> list[Gap]:
+        return [gap for gap in self.host.gaps if gap.source == source]
+
+    def named(self, name: str) -> Workload:
+        (found,) = [workload for workload in self.host.workloads if workload.name == name]
+        return found
+
+    def findings(self, workload: Workload) -> dict[str, str]:
+        return {finding.id: finding.evidence for finding in self.host.findings if finding.workload == workload.id}
+
+
+class Scraper:
+    """What the service does, without its second of freshness."""
+
+    def __init__(self, *uris: str) -> None:
+        self.config = Config(libvirt=uris)
+        self.errands = Errands()
+        self.root = SysRoot()
+        self.statics: Statics | None = None
+        self.before: tuple[Host, Sample] | None = None
+
+    def scrape(self) -> Pass:
+        began = time.monotonic()
+        sample = take(self.root, self.config, self.errands, PATIENCE_SECONDS, self.statics, whole=False)
+        self.statics = sample.statics
+        found = normalise(sample)
+        old, then = self.before or (None, None)
+        document = snapshot(found, time.time(), old, difference(then.counted_at, sample.counted_at) if then else None)
+        assert prometheus.render(document, prometheus.Run(sample.seconds))
+        self.before = found, sample
+        assert sample.counted_at is not None
+        return Pass(time.monotonic() - began, sample.counted_at, found, document)
+
+
+def domain_xml(name: str, disk: Path, vcpus: int = 1, elements: Iterable[str] = (), tune: str = "") -> str:
+    """The lab's machine with these elements added to its domain, and these to its <cputune>."""
+    domain = ET.fromstring(host.domain_xml(name, disk, vcpus=vcpus))  # noqa: S314
+    for text in elements:
+        domain.append(ET.fromstring(text))  # noqa: S314
+    (place,) = domain.findall("cputune")
+    place.extend(ET.fromstring(f"<cputune>{tune}</cputune>"))  # noqa: S314
+    return ET.tostring(domain, encoding="unicode")
+
+
+def table(text: str) -> dict[str, str]:
+    """virsh's two columns, below two lines of head."""
+    return dict(line.split() for line in text.splitlines()[2:] if line.strip())
+
+
+def keyed(text: str) -> dict[str, str]:
+    return {key.strip(): value.strip() for line in text.splitlines() if ":" in line for key, _, value in [line.partition(":")]}

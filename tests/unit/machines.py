@@ -1,0 +1,49 @@
+"""Machines as a test wants them: packages of cores of threads, with caches and memory, without a tree of files."""
+
+from __future__ import annotations
+
+from agent.model.device import CpuDevices, Devices, MemoryDevices
+from agent.model.host import Host, Identity
+from agent.model.logical import Cpu, Logical
+from agent.model.logical import Memory as KernelMemory
+from agent.model.physical import Cache, Core, Cpus, Memory, Node, Package, Physical
+from agent.model.values import CpuSet
+
+
+def regular(packages: int, nodes: int, cores: int, threads: int) -> Physical:
+    """`nodes` in each package, `cores` in each node, numbered as Linux does on x86: second threads after all first ones."""
+    total = packages * nodes * cores
+
+    def group(size: int, position: int) -> CpuSet:
+        return CpuSet(thread * total + core for thread in range(threads) for core in range(position * size, (position + 1) * size))
+
+    every = packages * nodes
+    return Physical(
+        cpus=Cpus(CpuSet(range(total * threads))),
+        memory=Memory("numa" if every > 1 else "uma", every << 35),
+        architecture="numa" if every > 1 else "smp",
+        packages=tuple(Package(group(nodes * cores, number), number, model_name="Model") for number in range(packages)),
+        cores=tuple(Core(group(1, number), number // (nodes * cores), number % (nodes * cores)) for number in range(total)),
+        caches=(
+            *(Cache(1, "Data", group(1, number), 32 << 10) for number in range(total)),
+            *(Cache(2, "Unified", group(1, number), 1 << 20) for number in range(total)),
+            *(Cache(3, "Unified", group(cores, number), 32 << 20) for number in range(every)),
+        ),
+        nodes=tuple(
+            Node(
+                number,
+                group(cores, number),
+                32 << 30,
+                1 << 30,
+                local_cpus=group(cores, number),
+                local_cpus_evidence="own",
+                distances={other: 10 if other == number else 12 if other // nodes == number // nodes else 32 for other in range(every)},
+            )
+            for number in range(every)
+        ),
+    )
+
+
+def host(physical: Physical, **more: object) -> Host:
+    logical, devices = Logical(Cpu(), KernelMemory()), Devices(CpuDevices(), MemoryDevices())
+    return Host(identity=Identity("host"), physical=physical, logical=logical, devices=devices, **more)  # type: ignore[arg-type]

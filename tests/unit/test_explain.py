@@ -1,0 +1,227 @@
+"""agent explain and agent what-if for people: whole, short, equal to the snapshot's figures, and never obeyed by the terminal."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+from rich.cells import cell_len
+
+from agent.model.change import Change, Explanation, Lost
+from agent.model.values import UNLIMITED, CpuSet, Limit
+from agent.model.workload import Workload, meant
+from agent.overhead.compose import predict
+from agent.overhead.explain import explain
+from agent.overhead.what_if import what_if
+from agent.overhead.window import Window
+from exporters import explain as view
+from exporters import json as document_json
+from exporters import what_if as what_if_view
+from exporters.figures import duration, figure, interval, meaning, saved
+from tests.unit.overhead_hosts import BOTH, MIB, container, cpu, machine, sandbox, thread
+from tests.unit.told import HOSTILE, at, document, reviewed, window
+
+KINDS = ("containerization", "virtualization", "sandbox")
+
+
+def explained(seen: Window, which: str) -> Explanation:
+    (workload,) = [one for one in seen.after.workloads if one.paradigm == which]
+    return explain(seen, workload, predict(seen))
+
+
+def shown(one: Explanation, width: int = 100, terminal: bool = False, encoding: str = "utf-8") -> str:
+    return view.render(one, width=width, terminal=terminal, encoding=encoding).decode(encoding)
+
+
+@pytest.mark.parametrize("which", KINDS)
+@pytest.mark.parametrize("width", [80, 140])
+def test_as_an_operator_reads_it(which: str, width: int, request: pytest.FixtureRequest) -> None:
+    text = shown(explained(window(), which), width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    reviewed(f"explain-{which}-{width}", text, request)
+
+
+@pytest.mark.parametrize("which", KINDS)
+def test_every_prediction_of_the_snapshot_is_on_one_layer(which: str) -> None:
+    seen = window()
+    one = explained(seen, which)
+    costs = [cost for level in (*one.cpu, *one.memory) for cost in level.costs]
+    expected = [prediction for prediction in document(seen).predictions if prediction.workload == one.workload]
+    assert sorted((cost.prediction for cost in costs), key=lambda p: p.component) == sorted(expected, key=lambda p: p.component)
+    assert sum(cost.share for cost in costs if cost.share is not None) == pytest.approx(1)
+    assert sum(cost.measured_share for cost in costs if cost.measured_share is not None) == pytest.approx(1)
+    assert one.lost
+    assert one.lost.lo <= one.lost.value <= one.lost.hi
+    assert one.lost.value == pytest.approx(sum(cost.lost.value for cost in costs if cost.lost))
+    assert [level.name for level in one.cpu] == [
+        layer.name for layer in next(w for w in seen.after.workloads if w.id == one.workload).stack.cpu
+    ]
+
+
+def test_a_unit_of_the_host_has_no_container_and_no_runtime() -> None:
+    before, after = ((replace(container(passed), paradigm="process"),) for passed in (0.0, 1.0))
+    seen = window((before, after))
+    one = explained(seen, "process")
+    assert [level.name for level in one.cpu] == [level.name for level in one.memory] == ["hardware", "host OS", "application"]
+    assert [cost.prediction.component for cost in one.cpu[2].costs] == ["start_time"]
+
+
+def test_every_component_has_a_meaning() -> None:
+    assert not [one.component for one in predict(window()) if meaning(one.component) == one.component.replace("_", " ")]
+
+
+def quota_bound(passed: float) -> Workload:
+    """Two threads that never sleep under half a CPU."""
+    told = replace(cpu(passed, usage=5.0), throttled_usec=int(1e6 * (1 + 15 * passed)))
+    threads = tuple(replace(thread(tid, passed), run_ns=int(1e9 * (1 + 2.5 * passed))) for tid in (11, 12))
+    return replace(container(passed), cpu=told, threads=threads)
+
+
+def test_the_change_that_pays_most_is_a_lifted_quota() -> None:
+    seen = window(((quota_bound(0.0),), (quota_bound(1.0),)), busy=2.5)
+    one = explained(seen, "containerization")
+    assert one.advice
+    assert one.advice.change == Change(cpus=UNLIMITED)
+    assert one.advice.lost
+    assert one.advice.lost.value < -2
+    assert one.advice == what_if(seen, seen.after.workloads[0], Change(cpus=UNLIMITED))
+    text = shown(one)
+    assert "Lift its CPU quota: predicted to save" in text
+    assert "agent what-if c0ffee --cpus max" in text
+
+
+def test_nothing_would_help_is_an_answer() -> None:
+    idle = replace(container(1.0), cpu=replace(cpu(1.0), quota_usec=UNLIMITED, throttled_usec=0))
+    quiet = tuple(replace(one, delay_ns=1000, timeslices=10, voluntary_switches=5, involuntary_switches=5) for one in idle.threads)
+    after = replace(idle, threads=quiet, placement=replace(idle.placement, memory_by_node={0: MIB}))
+    born = tuple(replace(one, run_ns=0, timeslices=0, voluntary_switches=0, involuntary_switches=0, delay_ns=0) for one in quiet)
+    seen = window(((replace(after, threads=born),), (after,)), busy=0.1)
+    one = explained(seen, "containerization")
+    assert one.advice is None
+    assert one.considered
+    assert "Nothing would help, as far as the model can tell. Tried: keep its memory on node 1." in " ".join(shown(one).split())
+
+
+def test_what_is_not_known_is_said_to_be_so() -> None:
+    bare = replace(container(1.0), threads=())
+    one = explained(Window(at(1.0, (bare,))), "containerization")
+    assert one.lost is None
+    assert one.advice is None
+    assert one.considered == ()
+    text = shown(one)
+    assert "is not known" in text
+    assert "Nothing would help" not in text
+
+
+def test_what_is_misplaced_is_the_snapshots_findings() -> None:
+    """Two vCPUs pinned to the threads of one core."""
+    pinned = tuple(
+        tuple(replace(one, affinity=CpuSet((one.number,)), pinned=True) for one in machine(passed).vcpus) for passed in (0.0, 1.0)
+    )
+    seen = window(((replace(machine(0.0), vcpus=pinned[0]),), (replace(machine(1.0), vcpus=pinned[1]),)))
+    one = explained(seen, "virtualization")
+    assert one.findings == document(seen).findings
+    (crowded,) = [found for found in one.findings if found.id == "vcpus_on_one_core"]
+    text = " ".join(shown(one).split())
+    assert f"{crowded.text} ({crowded.evidence}) remedy: {crowded.remedy}" in text
+    assert all(found.text in text for found in one.findings if found.remedy)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_hostile_name_is_text(terminal: bool, encoding: str) -> None:
+    seen = window(((replace(container(0.0), name=HOSTILE),), (replace(container(1.0), name=HOSTILE, cgroup=HOSTILE),)))
+    one = explained(seen, "containerization")
+    answer = what_if(seen, seen.after.workloads[0], Change(cpus=Limit(1)))
+    for text in (
+        shown(one, terminal=terminal, encoding=encoding),
+        what_if_view.render(answer, width=100, terminal=terminal, encoding=encoding).decode(encoding),
+    ):
+        assert "[red]b[/]" in text
+        assert not set(text) & {"\x9b", "\r", "\x07", "\u202e"}
+        assert "\x1b[31m\x9b" not in text
+        assert terminal or "\x1b" not in text
+
+
+@pytest.mark.parametrize("which", KINDS)
+def test_json_is_the_whole_record(which: str) -> None:
+    one = explained(window(), which)
+    told = json.loads(document_json.render(one))
+    assert told["workload"] == one.workload
+    assert len(told["cpu"]) == len(one.cpu)
+    answer = what_if(window(), window().after.workloads[0], Change(cpus=UNLIMITED, pin=BOTH))
+    assert msgspec.json.decode(document_json.render(answer))["change"] == {"pin": "0-1", "cpus": "max"}
+
+
+@pytest.mark.parametrize(
+    ("name", "which", "change"),
+    [
+        ("vm", 0, Change(paradigm="virtualization")),
+        ("sandbox", 0, Change(paradigm="sandbox")),
+        ("container", 2, Change(paradigm="containerization")),
+        ("hugepages", 1, Change(hugepages=True)),
+        ("pin-node", 0, Change(pin=CpuSet((1,)), node=1)),
+        ("nothing", 0, Change(pin=BOTH)),
+    ],
+)
+def test_what_if_as_an_operator_reads_it(name: str, which: int, change: Change, request: pytest.FixtureRequest) -> None:
+    seen = window()
+    text = what_if_view.render(what_if(seen, seen.after.workloads[which], change), width=120, terminal=False, encoding="utf-8").decode()
+    assert "predicted" in text or "No figure" in text
+    reviewed(f"what-if-{name}", text, request)
+
+
+@pytest.mark.parametrize(
+    ("word", "ids"),
+    [
+        ("c0ffee", ["c0ffee"]),
+        ("c0", ["c0ffee"]),
+        ("vm", ["vm"]),
+        ("11", ["c0ffee"]),
+        ("21", ["vm"]),
+        ("31", ["wasm"]),
+        ("w", ["wasm"]),
+        ("", []),
+        ("x", []),
+        ("99999999999", []),
+        ("٣", []),
+    ],
+)
+def test_who_is_meant(word: str, ids: list[str]) -> None:
+    assert [one.id for one in meant((container(), machine(), sandbox()), word)] == ids
+
+
+def test_the_innermost_is_meant_and_the_same_name_is_not_clear() -> None:
+    inner = replace(sandbox(), parent="c0ffee", threads=container().threads)
+    assert [one.id for one in meant((container(), inner), "11")] == ["wasm"]
+    twins = (container(), replace(container(), id="c0ffee2", name="c0ffee"))
+    assert len(meant(twins, "c0f")) == 2
+    assert len(meant(twins, "c0ffee")) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.0125, "seconds/second", "12.5 ms a second"),
+        (0.15, "ratio", "15 %"),
+        (0.9999, "seconds", "1 s"),
+        (3.95e-9, "seconds/walk", "3.95 ns"),
+        (-2.0 * MIB, "bytes", "-2 MiB"),
+        (24.0, "references/walk", "24"),
+        (1.5, "CPUs", "1.5 CPUs"),
+        (0.0, "seconds", "0 s"),
+    ],
+)
+def test_figures(value: float, unit: str, text: str) -> None:
+    assert figure(value, unit) == text
+
+
+def test_intervals() -> None:
+    assert interval(0.01, 0.02, "ratio") == "1 to 2 %"
+    assert interval(1e-3, 2.0, "seconds/second") == "1 ms to 2 s a second"
+    assert duration(-1e-3) == "-1 ms"
+    assert saved(Lost(-1, -2, -0.5)) == "predicted to save 1 s for each second that it runs (500 ms to 2 s)"
+    assert saved(Lost(0.1, -2, 0.5)) == "predicted to cost 100 ms for each second that it runs (from 2 s saved to 500 ms lost)"
+    assert saved(Lost(0, 0, 0)) == "predicted to save nothing for each second that it runs (0 s to 0 s)"

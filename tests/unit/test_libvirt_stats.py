@@ -1,0 +1,165 @@
+"""collectors/libvirt_stats.py: counters as the library hands them over."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
+
+from collectors import libvirt_stats
+from collectors.libvirt_connection import Connections
+from collectors.libvirt_stats import MAX_ASKERS, DomainStats, _Asked, collect, parse_stats
+
+
+def test_counters_by_vcpu_and_machine() -> None:
+    told = {
+        "vcpu.current": 12,
+        "vcpu.maximum": 12,
+        "vcpu.0.state": 1,
+        "vcpu.0.exits.sum": 7,
+        "vcpu.11.halt_poll_fail_ns.sum": 9,
+        "vcpu.11.blocking.cur": "no",
+        "vcpu.99999.exits.sum": 1,
+        "vcpu.x.exits.sum": 1,
+        "vm.pages_2m.cur": 3,
+        "vm.remote_tlb_flush.sum": -1,
+        "vm.max_mmu_rmap_size.max": 4,
+        "balloon.rss": 1024,
+        "balloon.current": True,
+        "block.0.name": "vda",
+    }
+    assert parse_stats("u", 3, told) == DomainStats("u", 3, {0: {"exits": 7}, 11: {"halt_poll_fail_ns": 9}}, {"pages_2m": 3}, {"rss": 1024})
+
+
+T = TypeVar("T")
+
+
+class Libvirt(Connections):
+    """As much of the library and of a connection as questions go through: domains by UUID, and those that hang."""
+
+    VIR_DOMAIN_STATS_VCPU = VIR_DOMAIN_STATS_BALLOON = VIR_CONNECT_LIST_DOMAINS_ACTIVE = 1
+
+    class libvirtError(Exception):  # noqa: N801
+        """Named as the library names it."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.hanging: dict[str, threading.Event] = {}
+        self.asked: list[str] = []
+
+    def use(self, uri: str, ask: Callable[[Any, Any], T]) -> T:
+        return ask(self, self)
+
+    def listAllDomains(self, _: int) -> list[Domain]:  # noqa: N802
+        return [Domain(name) for name in self.names]
+
+    def lookupByUUIDString(self, uuid: str) -> Domain:  # noqa: N802
+        return Domain(uuid.removesuffix("-uuid"))
+
+    def domainListGetStats(self, domains: list[Domain], *_: int) -> list[tuple[Domain, dict[str, int]]]:  # noqa: N802
+        (domain,) = domains
+        self.asked.append(domain.name())
+        if domain.name() in self.hanging:
+            assert self.hanging[domain.name()].wait(20)
+        return [(domain, {"balloon.current": 7})]
+
+
+class Domain:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def name(self) -> str:
+        return self._name
+
+    def UUIDString(self) -> str:  # noqa: N802
+        return f"{self._name}-uuid"
+
+    def ID(self) -> int:  # noqa: N802
+        return 3
+
+
+@pytest.fixture
+def rhythm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pass asks all again, and gives up soon."""
+    monkeypatch.setattr(libvirt_stats, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(libvirt_stats, "HANGING_SECONDS", 0.05)
+
+
+def asked(library: Libvirt) -> _Asked:
+    return _Asked("qemu:///system", library)
+
+
+def one_pass(questions: _Asked, *stopped: str) -> tuple[set[str], list[str]]:
+    """Those that told something, and the gaps."""
+    questions.begin()
+    answer = collect((questions,), time.monotonic() + 5, {f"{name}-uuid" for name in stopped})
+    return {stats.uuid.removesuffix("-uuid") for stats in answer.domains}, [gap.detail for gap in answer.gaps]
+
+
+def settled(questions: _Asked, passes: int = 50) -> tuple[set[str], list[str]]:
+    for _ in range(passes):
+        told = one_pass(questions)
+        if not told[1]:
+            break
+    return told
+
+
+@pytest.mark.usefixtures("rhythm")
+def test_one_that_hangs_costs_the_others_nothing() -> None:
+    library = Libvirt(*"abcdefghij")
+    library.hanging["c"] = threading.Event()
+    questions = asked(library)
+    for _ in range(5):
+        began = time.monotonic()
+        told, gaps = one_pass(questions)
+        assert told == set("abdefghij")
+        assert [gap.partition(":")[0] for gap in gaps] == ["c"]
+        assert time.monotonic() - began < 2
+    # Its question was out all the time: it was asked once.
+    assert library.asked.count("c") == 1
+    assert library.asked.count("a") > 1
+    library.hanging.pop("c").set()
+    assert settled(questions) == (set("abcdefghij"), [])
+
+
+@pytest.mark.usefixtures("rhythm")
+def test_more_hang_than_may_be_asked() -> None:
+    library = Libvirt(*(f"n{number:02}" for number in range(20)))
+    library.hanging = {name: threading.Event() for name in library.names[: MAX_ASKERS + 2]}
+    questions = asked(library)
+    for _ in range(3):
+        told, gaps = one_pass(questions)
+        assert questions.askers <= MAX_ASKERS
+        assert told <= {*library.names[MAX_ASKERS + 2 :]}
+        assert gaps
+    assert len(library.asked) == len({*library.asked} & library.hanging.keys()) + sum(name not in library.hanging for name in library.asked)
+    for event in library.hanging.values():
+        event.set()
+    assert settled(questions) == ({*library.names}, [])
+
+
+@pytest.mark.usefixtures("rhythm")
+def test_a_stopped_process_is_late_at_once() -> None:
+    questions = asked(Libvirt("a", "b"))
+    assert settled(questions) == ({"a", "b"}, [])
+    assert one_pass(questions, "a") == ({"b"}, ["a: its process is stopped"])
+
+
+def test_answers_are_kept_and_say_their_age() -> None:
+    library = Libvirt("a")
+    questions = asked(library)
+    assert settled(questions) == ({"a"}, [])
+    time.sleep(0.02)
+    questions.begin()
+    (stats,) = collect((questions,), time.monotonic() + 5, set()).domains
+    assert (stats.id, stats.balloon, library.asked) == (3, {"current": 7}, ["a"])
+    assert stats.seconds_ago >= 0.02
+    # Of one that is gone nothing is kept.
+    library.names = ()
+    end = time.monotonic() + 5
+    while questions.answers and time.monotonic() < end:
+        one_pass(questions)
+    assert one_pass(questions) == (set(), [])

@@ -1,0 +1,121 @@
+"""agent/overhead/calibrated.py: each figure in its parameter's place, and nothing else moved."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from agent.model.calibration import Calibration, Conditions, Figure, Machine, NodePair
+from agent.model.physical import Node
+from agent.model.snapshot import Prediction
+from agent.model.values import CpuSet
+from agent.overhead import parameters as p
+from agent.overhead.calibrated import DIRECT, parameters_of
+from agent.overhead.claims import claims
+from agent.overhead.compose import predict
+from agent.overhead.parameters import DEFAULTS, Param, Parameters
+from agent.overhead.window import Window
+from tests.unit.overhead_hosts import host
+
+# Which predictions a parameter is in. Those that are not calibrated are not asked for here.
+USED_BY = {
+    p.L1_SECONDS: {"walk_cost"},
+    p.L2_SECONDS: {"walk_cost"},
+    p.L3_SECONDS: {"walk_cost"},
+    p.DRAM_SECONDS: {"walk_cost"},
+    p.SWITCH_PROCESS: {"switching"},
+    p.WAKE: {"run_queue_delay", "steal", "cpu_pressure"},
+    p.WAKE_GUEST: {"run_queue_delay", "steal", "cpu_pressure"},
+    p.INSTANCE_SWITCH: set(),
+    p.CHECKED_BOUNDS: {"execution"},
+    p.INTERRUPTION: {"execution"},
+    p.EPOCHS: set(),
+    p.FUEL: set(),
+    p.EXIT_KERNEL: {"exit_time"},
+    p.EXIT_USER: {"exit_time"},
+    p.DISTANCE_LATENCY: {"remote_memory"},
+}
+
+
+def calibration(*figures: Figure, nodes: tuple[NodePair, ...] = ()) -> Calibration:
+    return Calibration(
+        schema="stratascope-calibration/1",
+        taken_at=datetime(2026, 11, 1, tzinfo=UTC),
+        version="1",
+        machine=Machine(),
+        cpu=0,
+        seconds=1.0,
+        conditions=Conditions(0.25),
+        figures=figures,
+        nodes=nodes,
+    )
+
+
+def predictions(given_: Parameters) -> dict[tuple[str, str], Prediction]:
+    return {(one.workload, one.component): one for one in predict(Window(host(1.0), host(), 10.0, given=given_))}
+
+
+def test_names_of_parameters_are_unique() -> None:
+    names = [param.name for param in vars(p).values() if isinstance(param, Param)]
+    assert len(names) == len(set(names))
+
+
+def test_a_figure_takes_the_place_of_its_default() -> None:
+    found = parameters_of(calibration(Figure("latency_l2", "seconds", 4e-9, 3.9e-9, 4.5e-9, 40)))
+    measured = found[p.L2_SECONDS]
+    assert (measured.lo, measured.mode, measured.hi, measured.origin) == (3.9e-9, 4e-9, 4.5e-9, "calibrated")
+    assert "25%" in measured.source
+    assert found[p.L1_SECONDS] is p.L1_SECONDS
+    assert [param.name for param in found.better] == [p.L2_SECONDS.name]
+
+
+def test_every_calibrated_parameter_is_known_here() -> None:
+    figures = [Figure(name, "any", 1.0, 1.0, 1.0, 40) for name in (*DIRECT, "wake_delay")]
+    nodes = (NodePair(0, 0, 1e-7, 1e9), NodePair(0, 1, 2e-7, 1e9))
+    found = parameters_of(calibration(*figures, nodes=nodes), host().physical.nodes)
+    assert {param.name for param in found.better} == {param.name for param in USED_BY}
+
+
+@given(
+    st.sampled_from(sorted(USED_BY, key=lambda param: param.name)),
+    st.tuples(st.floats(0, 1e-3), st.floats(0, 1e-3), st.floats(0, 1e-3)).map(sorted),
+)
+def test_a_parameter_moves_its_own_components_only(param: Param, interval: list[float]) -> None:
+    """A calibrated parameter is in what uses it, and no other prediction has another value, interval or input."""
+    before = predictions(DEFAULTS)
+    lo, mode, hi = interval
+    after = predictions(Parameters((replace(param, lo=lo, mode=mode, hi=hi, origin="calibrated"),)))
+    assert after.keys() == before.keys()
+    moved = {component for (id_, component), one in after.items() if one != before[id_, component]}
+    assert moved <= USED_BY[param]
+    for one in after.values():
+        assert 0 <= one.lo <= one.value <= one.hi
+
+
+def test_a_measured_switch_is_predicted_with() -> None:
+    found = parameters_of(calibration(Figure("switch_process", "seconds", 2e-6, 2e-6, 3e-6, 80)))
+    before, after = predictions(DEFAULTS)["c0ffee", "switching"], predictions(found)["c0ffee", "switching"]
+    assert after.inputs["switch_seconds"] == 2e-6
+    assert after.value / before.value == pytest.approx(2e-6 / p.SWITCH_PROCESS.mode)
+
+
+def test_distances_are_what_was_measured_over_what_the_firmware_says() -> None:
+    nodes = (Node(0, CpuSet((0,)), distances={0: 10, 1: 20}), Node(1, CpuSet((1,)), distances={0: 20, 1: 10}))
+    pairs = (NodePair(0, 0, 1e-7, 1e9), NodePair(0, 1, 1.8e-7, 1e9), NodePair(1, 0, 2.2e-7, 1e9), NodePair(1, 1, 1e-7, 1e9))
+    found = parameters_of(calibration(nodes=pairs), nodes)[p.DISTANCE_LATENCY]
+    assert found.lo == pytest.approx(0.9)
+    assert found.hi == pytest.approx(1.1)
+    assert not parameters_of(calibration(nodes=pairs[1:2]), nodes).better
+    assert not parameters_of(calibration(nodes=pairs)).better
+
+
+def test_a_band_of_the_document_is_judged_by_what_was_measured() -> None:
+    found = parameters_of(calibration(Figure("latency_dram", "seconds", 90e-9, 85e-9, 95e-9, 40)))
+    verdicts = {claim.id: claim for claim in claims((), (), found)}
+    assert verdicts["latency_DRAM"].verdict == "holds"
+    assert verdicts["latency_DRAM"].evidence == "85..95 ns calibrated"
+    assert verdicts["latency_L1"].evidence.endswith("by default")

@@ -1,0 +1,64 @@
+"""agent/overhead/claims.py: orders are judged by differences, and a host by what it measured."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from agent.model.snapshot import Prediction, Verdict
+from agent.overhead import parameters
+from agent.overhead.claims import claims, order, within
+from agent.overhead.parameters import Param
+from tests.unit.overhead_hosts import container, machine
+
+ONE = Param("one", "seconds", 1.0, 2.0, 9.0, "made up")
+TWO = Param("two", "seconds", 0.0, 1.0, 2.0, "made up")
+
+
+def test_what_both_sides_share_contradicts_nobody() -> None:
+    """The intervals of one and of one + two overlap; their difference is never negative."""
+    assert order((lambda a, b: a, lambda a, b: a + b), ONE, TWO) == "holds"
+    assert order((lambda a, b: a + 1 + b, lambda a, b: a), ONE, TWO) == "violated"
+    assert order((lambda a, b: a, lambda a, b: b), ONE, TWO) == "undecided"
+    assert order((lambda a, b: 0, lambda a, b: a, lambda a, b: b), ONE, TWO) == "undecided"
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [(1, 10, "holds"), (0, 0.5, "violated"), (2, 3, "undecided"), (10, 20, "violated")])
+def test_bands(low: float, high: float, verdict: Verdict) -> None:
+    assert within(Param("any", "seconds", 1e-9, 2e-9, 9e-9, "made up"), low, high) == verdict
+
+
+def test_the_document_is_not_always_right() -> None:
+    """Code that computes is not slower in a virtual machine than in a sandbox: the one ordinal claim that evidence speaks against."""
+    verdicts = {claim.id: claim.verdict for claim in claims((), ())}
+    assert {id_ for id_, verdict in verdicts.items() if verdict != "holds"} == {"performance", "latency_L3", "latency_DRAM", "isolation"}
+    assert parameters.CODE.mode > parameters.WALKING_COMPUTE.mode
+
+
+def delay(workload: str, measured: float | None, ran: float = 1.0) -> Prediction:
+    inputs = {"own_busy_cpus": ran}
+    return Prediction(workload, "run_queue_delay", 1.0, 0.0, 9.0, "seconds/second", "contention", "any", inputs, ("ok",), measured)
+
+
+def test_this_host_is_asked_where_it_measured_two_kinds() -> None:
+    workloads = (container(), machine(), replace(container(), id="other"))
+
+    def verdicts(*measured: float | None) -> list[Verdict]:
+        predictions = [delay(workload.id, value) for workload, value in zip(workloads, measured, strict=True)]
+        return [claim.verdict for claim in claims(workloads, predictions) if claim.basis == "measured"]
+
+    assert verdicts(0.1, 0.5, 0.2) == ["holds"]
+    assert verdicts(0.4, 0.3, 0.5) == ["violated"]
+    assert verdicts(0.1, 0.5, 0.9) == ["undecided"]
+    assert verdicts(0.1, None, 0.2) == []
+
+
+def test_who_hardly_runs_hardly_waits() -> None:
+    """A machine that ran for a hundredth of the time and waited as long lost more than a container that always ran."""
+    workloads = (container(), machine())
+    found = claims(workloads, [delay(workloads[0].id, 0.2), delay(workloads[1].id, 0.01, ran=0.01)])
+    (claim,) = (claim for claim in found if claim.basis == "measured")
+    assert (claim.verdict, claim.evidence) == (
+        "holds",
+        "containerization 0.2 seconds for each second that it runs; virtualization 1 seconds for each second that it runs",
+    )

@@ -1,0 +1,48 @@
+"""collectors/proc_isolation.py: this process is the judge where there is a live /proc."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from collectors.proc_isolation import Isolation, parse_label, parse_map, read
+from collectors.recorder import Recorder
+from collectors.sysroot import SysRoot
+from collectors.text import Malformed
+from tests.unit.tree import grow
+
+
+def test_this_process(tmp_path: Path) -> None:
+    pid = os.getpid()
+    recorder = Recorder("/", tmp_path, 1.0, "test")
+    found = {isolation.pid: isolation for isolation in read(recorder, [pid])}
+    recorder.close()
+    assert found.keys() == {1, pid}
+    own = found[pid]
+    links = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in own.namespaces}
+    assert {kind: f"{kind}:[{number}]" for kind, number in own.namespaces.items()} == links
+    assert {"mnt", "net", "pid", "uts"} <= own.namespaces.keys()
+    assert own.uids[0][2] > 0
+    assert own.bounding is not None
+    assert len(own.bounding) == 16
+    # And the recording says the same.
+    assert {isolation.pid: isolation for isolation in read(SysRoot(tmp_path), [pid])} == found
+
+
+def test_who_is_gone_is_left_out(tmp_path: Path) -> None:
+    root = grow(tmp_path, {"proc/5/task/5/status": "Name:\tx\nSeccomp:\t9\nNoNewPrivs:\t0\n"})
+    assert read(root, [5, 6]) == (Isolation(5, no_new_privs=False),)
+
+
+def test_small_texts() -> None:
+    assert parse_label("unconfined\n") == "unconfined"
+    assert parse_label("") is None
+    assert parse_map("         0       1000          1\n         1     100000      65536\n") == ((0, 1000, 1), (1, 100000, 65536))
+
+
+@pytest.mark.parametrize("text", ["0 1\n", "a b c\n", "0 0 -1\n", "0 0 1\n" * 400])
+def test_broken_maps(text: str) -> None:
+    with pytest.raises(Malformed):
+        parse_map(text)

@@ -1,0 +1,212 @@
+"""agent/sample.py: what is read once, and when it is read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent import sample
+from agent.config import Config
+from agent.normalise import normalise
+from agent.sample import Errands, Sample, Statics, take
+from collectors.sysroot import SysRoot
+from collectors.uevents import Uevent, Uevents, Watch
+from tests.unit.tree import grow
+
+CPU, NODE = "sys/devices/system/cpu", "sys/devices/system/node"
+SIBLINGS = f"{CPU}/cpu0/topology/thread_siblings_list"
+TREE = {
+    f"{CPU}/online": "0-1\n",
+    f"{CPU}/hotplug/states": "0: offline\n236: online\n",
+    **{f"{CPU}/cpu{cpu}/hotplug/state": "236\n" for cpu in (0, 1)},
+    **{f"{CPU}/cpu{cpu}/hotplug/target": "236\n" for cpu in (0, 1)},
+    **{f"{CPU}/cpu{cpu}/topology/thread_siblings_list": "0-1\n" for cpu in (0, 1)},
+    **{f"{CPU}/cpu{cpu}/topology/core_id": "0\n" for cpu in (0, 1)},
+    f"{CPU}/cpu0/cache/index0/level": "2\n",
+    f"{CPU}/cpu0/cache/index0/shared_cpu_list": "0-1\n",
+    f"{NODE}/online": "0\n",
+    f"{NODE}/node0/cpulist": "0-1\n",
+    f"{NODE}/node0/distance": "10\n",
+    f"{NODE}/node0/meminfo": "Node 0 MemTotal: 1024 kB\nNode 0 MemFree: 512 kB\n",
+    f"{NODE}/node0/numastat": "numa_hit 7\n",
+    "sys/class/dmi/id/product_name": "Tree\n",
+}
+ONLY = ("hotplug", "proc_cpuinfo", "cpuid", "sys_cpu", "sys_node", "dmi", "uevents")
+
+
+class Notebook(SysRoot):
+    """A root that notes what is read, and lets things happen before it."""
+
+    asked: list[str] = []
+    happens: Callable[[str], None] = staticmethod(lambda _path: None)
+
+    def _read(self, path: str) -> bytes:
+        self.asked.append(path)
+        self.happens(path)
+        return super()._read(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Notebook:
+    grow(tmp_path, TREE)
+    root = Notebook(tmp_path)
+    root.asked = []
+    return root
+
+
+class Heard(Watch):
+    def __init__(self, *events: Uevent, lost: bool = False) -> None:
+        super().__init__()
+        self.news = [Uevents(events, lost)]
+
+    def read(self, root: SysRoot) -> Uevents:
+        return self.news.pop() if self.news else Uevents()
+
+
+def look(root: Notebook, known: Statics | None = None, watch: Watch | None = None) -> Sample:
+    root.asked.clear()
+    return take(root, Config(only=ONLY), Errands(), 1.0, known, watch)
+
+
+def test_a_second_pass_reads_what_changes_and_no_more(root: Notebook, tmp_path: Path) -> None:
+    first = look(root)
+    assert SIBLINGS in root.asked
+    grow(
+        tmp_path, {f"{NODE}/node0/meminfo": "Node 0 MemTotal: 1024 kB\nNode 0 MemFree: 256 kB\n", f"{NODE}/node0/numastat": "numa_hit 8\n"}
+    )
+    second = look(root, first.statics)
+    assert {path.rpartition("/")[2] for path in root.asked} == {
+        *("online", "present", "isolated", "has_memory", "version", "cpuinfo_max_freq", "meminfo", "numastat")
+    }
+    assert (second.cpus, second.firmware, second.gaps) == (first.cpus, first.firmware, first.gaps)
+    assert second.seconds.keys() == first.seconds.keys()
+    assert second.nodes is not None
+    assert (second.nodes.nodes[0].free_bytes, second.nodes.nodes[0].numastat) == (256 << 10, {"numa_hit": 8})
+    assert second.nodes.nodes[0].distances == (10,)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (f"{CPU}/online", "0\n"),
+        (f"{CPU}/present", "0-2\n"),
+        (f"{CPU}/isolated", "1\n"),
+        (f"{NODE}/online", "0-1\n"),
+        (f"{NODE}/has_memory", "0\n"),
+        (f"{CPU}/cpu0/microcode/version", "0x2\n"),
+    ],
+)
+def test_a_list_that_changed_is_news(root: Notebook, tmp_path: Path, path: str, text: str) -> None:
+    first = look(root)
+    grow(tmp_path, {path: text})
+    second = look(root, first.statics)
+    assert SIBLINGS in root.asked
+    look(root, second.statics)
+    assert SIBLINGS not in root.asked
+
+
+@pytest.mark.parametrize(
+    ("watch", "again"),
+    [
+        (Heard(), False),
+        (Heard(Uevent("add", "/devices/virtual/net/veth0", "net")), False),
+        (Heard(Uevent("offline", "/devices/system/cpu/cpu1", "cpu")), True),
+        (Heard(Uevent("offline", "/devices/system/memory/memory40", "memory")), True),
+        (Heard(Uevent("add", "/devices/system/node/node1", "node")), True),
+        (Heard(lost=True), True),
+    ],
+)
+def test_an_event_is_news(root: Notebook, watch: Watch, again: bool) -> None:
+    known = look(root).statics
+    look(root, known, watch)
+    assert (SIBLINGS in root.asked) is again
+    look(root, known, watch)
+    assert SIBLINGS not in root.asked
+
+
+def test_a_refused_socket_is_a_gap_and_the_lists_remain(root: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collectors.uevents._KOBJECT_UEVENT", 99)
+    watch = Watch()
+    first = look(root, None, watch)
+    assert [(gap.source, gap.reason) for gap in first.gaps if gap.source == "uevents"] == [("uevents", "denied")]
+    look(root, first.statics, watch)
+    assert SIBLINGS not in root.asked
+    grow(tmp_path, {f"{CPU}/online": "0\n"})
+    assert [str(core.cpus) for core in normalise(look(root, first.statics, watch)).physical.cores] == ["0"]
+
+
+def test_without_a_list_nothing_is_kept(root: Notebook, tmp_path: Path) -> None:
+    (tmp_path / CPU / "online").unlink()
+    look(root, look(root).statics)
+    assert SIBLINGS in root.asked
+
+
+def test_what_broke_is_read_again(root: Notebook, tmp_path: Path) -> None:
+    grow(tmp_path, {SIBLINGS: "x\n"})
+    first = look(root)
+    assert first.cpus is None
+    grow(tmp_path, TREE)
+    second = look(root, first.statics)
+    assert second.cpus is not None
+    assert [gap for gap in second.gaps if gap.source == "sys_cpu"] == []
+
+
+def test_a_cpu_that_goes_while_it_is_read(root: Notebook, tmp_path: Path) -> None:
+    """It leaves `online` when half of the siblings are read: all is read again."""
+
+    def leave(path: str) -> None:
+        if path == SIBLINGS:
+            grow(tmp_path, {f"{CPU}/online": "0\n", SIBLINGS: "0\n", f"{CPU}/cpu0/cache/index0/shared_cpu_list": "0\n"})
+            root.happens = lambda _path: None
+
+    root.happens = leave
+    found = look(root)
+    assert root.asked.count(SIBLINGS) == 2
+    assert found.statics.plugged is not None
+    physical = normalise(found).physical
+    assert (str(physical.cpus.online), [str(core.cpus) for core in physical.cores]) == ("0", ["0"])
+    assert [str(cache.cpus) for cache in physical.caches] == ["0"]
+
+
+def test_a_cpu_that_goes_and_comes_back_while_it_is_read(root: Notebook, tmp_path: Path) -> None:
+    """`online` says the same before and after: what the CPU shows of itself is new."""
+    topology, looks = tmp_path / CPU / "cpu1/topology", iter(range(100))
+
+    def flap(path: str) -> None:
+        if path == SIBLINGS and next(looks) == 0:
+            topology.rename(tmp_path / "gone")
+        if path == "sys/class/dmi/id/product_name" and not topology.exists():
+            grow(tmp_path, TREE)
+
+    root.happens = flap
+    found = look(root)
+    assert root.asked.count(SIBLINGS) == 2
+    assert found.cpus is not None
+    assert len(found.cpus.topology) == 2
+
+
+def test_a_cpu_whose_caches_are_not_there_yet(root: Notebook, tmp_path: Path) -> None:
+    """It is online and two states short of being up: the pass waits for it."""
+    grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "190\n", f"{CPU}/cpu0/cache/index0/shared_cpu_list": "0\n"})
+    looks = iter(range(100))
+
+    def arrive(path: str) -> None:
+        if path == f"{CPU}/cpu1/hotplug/state" and next(looks) == 2:
+            grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "236\n", f"{CPU}/cpu0/cache/index0/shared_cpu_list": "0-1\n"})
+
+    root.happens = arrive
+    found = look(root)
+    assert [str(cache.cpus) for cache in normalise(found).physical.caches] == ["0-1"]
+    assert found.statics.plugged is not None
+
+
+def test_sets_that_never_settle_are_not_told(root: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample, "_SETTLED_SECONDS", 0.05)
+    grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "190\n"})
+    found = look(root)
+    assert (found.cpus, found.nodes, found.statics.plugged) == (None, None, None)
+    assert {(gap.source, gap.reason) for gap in found.gaps} >= {("sys_cpu", "late"), ("sys_node", "late")}
+    grow(tmp_path, TREE)
+    assert look(root, found.statics).cpus is not None

@@ -1,0 +1,54 @@
+"""collectors/sys_nd.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from collectors.sys_nd import BUS, DEVICES, MAX_DEVICES, Namespace, Region, read
+from collectors.sysroot import SysRoot, Unavailable
+from collectors.text import Malformed
+from tests.unit.tree import grow
+
+
+def test_regions(tmp_path: Path) -> None:
+    root = grow(
+        tmp_path,
+        {
+            f"{DEVICES}/region0/size": "268435456\n",
+            f"{DEVICES}/region0/numa_node": "0\n",
+            f"{DEVICES}/region0/target_node": "2\n",
+            f"{DEVICES}/region0/mappings": "2\n",
+            f"{DEVICES}/region0/mapping0": "nmem0,0,134217728,0\n",
+            f"{DEVICES}/region0/mapping1": "nmem1,0,134217728,1\n",
+            f"{DEVICES}/region10/numa_node": "-1\n",
+            f"{DEVICES}/regions/size": "1\n",
+            f"{DEVICES}/namespace0.0/size": "268435456\n",
+            f"{DEVICES}/namespace0.0/mode": "raw\n",
+            f"{DEVICES}/namespace0.0/block/pmem0/size": "",
+            f"{DEVICES}/namespace10.0/mode": "dax\n",
+        },
+    )
+    assert read(root) == (
+        Region("region0", 256 << 20, 0, 2, ("nmem0", "nmem1"), (Namespace("namespace0.0", 256 << 20, "raw", "pmem0"),)),
+        Region("region10", namespaces=(Namespace("namespace10.0", mode="dax"),)),
+    )
+
+
+def test_no_regions_and_no_bus(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        read(SysRoot(tmp_path))
+    assert read(grow(tmp_path, {f"{BUS}/pci/": ""})) == ()
+
+
+def test_hostile_numbers(tmp_path: Path) -> None:
+    assert read(grow(tmp_path, {f"{DEVICES}/region0/mappings": f"{'9' * 30}\n"})) == (Region("region0"),)
+    with pytest.raises(Malformed, match="mappings"):
+        read(grow(tmp_path, {f"{DEVICES}/region0/mappings": "some\n"}))
+
+
+def test_too_many(tmp_path: Path) -> None:
+    root = grow(tmp_path, {f"{DEVICES}/region{number}/": "" for number in range(MAX_DEVICES + 1)})
+    assert len(read(root)) == MAX_DEVICES
+    assert [refusal.reason for refusal in root.refusals] == ["unsupported"]
