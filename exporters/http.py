@@ -78,8 +78,8 @@ def listen(addresses: Sequence[tuple[str, int]]) -> list[socket.socket]:
 
 
 def serve(app: Starlette, sockets: list[socket.socket]) -> None:
-    """Until SIGTERM or SIGINT; what is in flight then gets two seconds."""
+    """Until SIGTERM or SIGINT; what is in flight then gets eight seconds, which a pass over a slow host can take, of the unit's ten."""
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="off", limit_concurrency=64, timeout_keep_alive=75, timeout_graceful_shutdown=2
+        app, log_level="warning", access_log=False, lifespan="off", limit_concurrency=64, timeout_keep_alive=75, timeout_graceful_shutdown=8
     )
     uvicorn.Server(config).run(sockets=sockets)

@@ -24,8 +24,8 @@ _WARM_BYTES = 64 * MIB
 """Below, a chain is followed once before it is timed, so that what fits into a cache is there."""
 _FLAT_PER_OCTAVE = 0.15
 _KNEE = 1.5
-_BEGINS = 4
-"""A cache answers from where the one inside it ends: a plateau that begins later than so many times its size is somebody's disturbance."""
+_BEYOND = 4
+"""So many times a cache, followed in a circle, miss it: what pseudo-random replacement keeps of them is a few percent."""
 _FAR = 4
 """So many times the last cache: three of four loads, at least, miss it."""
 
@@ -112,9 +112,11 @@ def _capacities(bench: Bench) -> dict[int, int]:
 def plateaus(rungs: Sequence[Rung], capacities: dict[int, int]) -> tuple[Plateau, ...]:
     """Neighbouring rungs whose latency grows by less than 15 % an octave, two at least, and the caches that they are.
 
-    The knee of a plateau is the last size that is answered within one and a half times its latency. Memory is all that lies so far beyond
-    the last cache that three loads of four must miss it, at its fastest: the larger the span, the more walks are in it, and the longer it
-    takes, the more others disturb. In a guest the part of a last cache that is there for it may be small, so that memory begins before.
+    L1 and L2 are their core's own: sizes that fit into one and miss the one inside it are answered by it, at its fastest where a neighbour
+    on the core's other thread takes a part of it. A last cache is shared, and its part that is there for a guest may be small: a plateau
+    is one only where its knee, the last size that is answered within one and a half times its latency, is at the kernel's size of it.
+    Memory is all that lies so far beyond the last cache that three loads of four must miss it, at its fastest: the larger the span, the
+    more walks are in it, and the longer it takes, the more others disturb. In a guest memory may begin before.
     """
     last_cache = max(capacities.values(), default=None)
     far = [rung for rung in rungs if last_cache is not None and rung.size_bytes >= _FAR * last_cache]
@@ -126,30 +128,46 @@ def plateaus(rungs: Sequence[Rung], capacities: dict[int, int]) -> tuple[Plateau
             runs[-1].append(rung)
         else:
             runs.append([rung])
+    own = _own(rungs, capacities)
     found: list[Plateau] = []
     for run in runs:
-        if len(run) > 1:
-            name = _name(run, rungs, capacities)
-            # Others only make it slower: of two that might be a cache's the first is.
-            taken = name in {level.name for level in found}
-            found.append(_plateau(run, "effective" if taken else name, median(rung.seconds for rung in run)))
+        names = [name for name, rung in own.items() if rung in run]
+        if names:
+            found += [_plateau(run, name, own[name].seconds) for name in names]
+        elif len(run) > 1:
+            level = median(rung.seconds for rung in run)
+            # Others only make it slower: of two that might be the last cache's the first is.
+            last_one = _is_last(run, level, rungs, capacities) and "L3" not in {one.name for one in found}
+            found.append(_plateau(run, "L3" if last_one else "effective", level))
     if far:
         found.append(_plateau(far, "DRAM", min(rung.seconds for rung in far)))
     return tuple(found)
 
 
-def _name(run: Sequence[Rung], rungs: Sequence[Rung], capacities: dict[int, int]) -> Literal["L1", "L2", "L3", "effective"]:
-    level = median(rung.seconds for rung in run)
+def _own(rungs: Sequence[Rung], capacities: dict[int, int]) -> dict[Literal["L1", "L2"], Rung]:
+    """The fastest rung of each of the core's own caches, where there is one that nobody disturbed."""
+
+    def fastest(least: int, most: int) -> Rung | None:
+        return min((rung for rung in rungs if least <= rung.size_bytes <= most), key=lambda rung: rung.seconds, default=None)
+
+    inner, outer = capacities.get(1), capacities.get(2)
+    first = fastest(0, inner // 2) if inner else None
+    if inner is None or first is None:
+        return {}
+    second = fastest(_BEYOND * inner, outer // 2) if outer else None
+    # Another thread of the core that needs all of L2 leaves none; just beyond L1, a little always remains.
+    near = next((rung for rung in rungs if rung.size_bytes >= 2 * inner), None)
+    if second is None or near is None or not _KNEE * first.seconds < second.seconds <= _KNEE * near.seconds:
+        return {"L1": first}
+    return {"L1": first, "L2": second}
+
+
+def _is_last(run: Sequence[Rung], level: float, rungs: Sequence[Rung], capacities: dict[int, int]) -> bool:
     knee = max(rung.size_bytes for rung in rungs if rung.seconds <= _KNEE * level)
-    if knee == rungs[-1].size_bytes:
-        return "effective"
-    names: tuple[tuple[int, Literal["L1", "L2", "L3"]], ...] = ((1, "L1"), (2, "L2"), (3, "L3"))
-    for number, name in names:
-        size, inner = capacities.get(number), capacities.get(number - 1, 0)
-        begins = run[0].size_bytes <= (_BEGINS * inner or size or 0)
-        if size is not None and size / 2 <= knee <= size * 2 and run[-1].size_bytes > inner and begins:
-            return name
-    return "effective"
+    size, inner = capacities.get(3), capacities.get(2, 0)
+    if size is None or knee == rungs[-1].size_bytes:
+        return False
+    return size / 2 <= knee <= size * 2 and inner < run[-1].size_bytes and run[0].size_bytes <= (_BEYOND * inner or size)
 
 
 def _plateau(run: Sequence[Rung], name: Literal["L1", "L2", "L3", "DRAM", "effective"], point: float) -> Plateau:

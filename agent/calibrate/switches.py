@@ -1,7 +1,8 @@
 """Context switch and wake-up.
 
 A byte goes to and fro through two pipes between two processes on one CPU: half a round trip is a write, a read and a switch, of which the
-write and the read are taken off, as one process does them on a pipe of its own.
+write and the read are taken off, as one process does them on a pipe of its own. In machine code where that is known: an interpreter finds
+its branch predictions flushed after each switch between processes, which made 1.45 us of 0.98 (C) on Cascade Lake.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from agent.calibrate.bench import Bench, Findings
 from agent.calibrate.child import forked
 from agent.calibrate.chunks import Spread, sampled, spread
+from agent.calibrate.machine_code import PASS_ON, function
 from agent.model.values import CpuSet
 
 _ROUNDS = 25
+_EVER = 1 << 62
 _TRIPS = 80
 _SLEEPS = 300
 _SLEEP_SECONDS = 1e-3
@@ -76,33 +79,28 @@ def _delay_seconds(bench: Bench, pid: int) -> float | None:
 
 def _own_pipe(bench: Bench) -> Spread:
     with _pipe() as (read, write):
-
-        def both() -> None:
-            for _ in range(2 * _ROUNDS):
-                os.write(write, b"x")
-                os.read(read, 1)
-
-        return sampled(both, bench.until, _TRIPS).times(1 / (2 * _ROUNDS))
+        pass_on = _pass_on()
+        return sampled(lambda: pass_on(write, read, 2 * _ROUNDS, False), bench.until, _TRIPS).times(1 / (2 * _ROUNDS))
 
 
 def _hop(bench: Bench, cpus: CpuSet) -> tuple[Spread, Spread | None]:
     """Half a round trip to a child on `cpus`; how long the child was runnable and waited in one of them."""
     with _pipe() as (there_read, there_write), _pipe() as (back_read, back_write):
-        child = forked(lambda: _echo(cpus, there_read, back_write))
+        pass_on = _pass_on()
+
+        def echo() -> None:
+            os.sched_setaffinity(0, set(cpus))
+            pass_on(back_write, there_read, _EVER, True)
+
+        child = forked(echo)
         try:
-
-            def to_and_fro() -> None:
-                for _ in range(_ROUNDS):
-                    os.write(there_write, b"x")
-                    os.read(back_read, 1)
-
-            to_and_fro()
+            pass_on(there_write, back_read, _ROUNDS, False)
             waited: list[float] = []
             before = _delay_seconds(bench, child)
             trips: list[float] = []
             while len(trips) < _TRIPS and time.monotonic() < bench.until:
                 began = time.perf_counter()
-                to_and_fro()
+                pass_on(there_write, back_read, _ROUNDS, False)
                 trips.append((time.perf_counter() - began) / (2 * _ROUNDS))
                 after = _delay_seconds(bench, child)
                 if before is not None and after is not None:
@@ -114,10 +112,21 @@ def _hop(bench: Bench, cpus: CpuSet) -> tuple[Spread, Spread | None]:
             os.waitpid(child, 0)
 
 
-def _echo(cpus: CpuSet, read: int, write: int) -> None:
-    os.sched_setaffinity(0, set(cpus))
-    while os.read(read, 1):
-        os.write(write, b"x")
+def _pass_on() -> Callable[[int, int, int, bool], object]:
+    """Writes a byte and reads one, so many times, or until there is nothing more to read. The last argument: reads before it writes."""
+    byte = ctypes.c_char(b"x")
+    code = function(PASS_ON, 5)
+    if code:
+        return lambda write, read, rounds, wait: code(write, read, ctypes.addressof(byte), rounds, wait)
+
+    def interpreted(write: int, read: int, rounds: int, wait: bool) -> None:
+        for number in range(rounds):
+            if number or not wait:
+                os.write(write, b"x")
+            if not os.read(read, 1):
+                break
+
+    return interpreted
 
 
 @contextlib.contextmanager

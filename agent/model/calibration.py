@@ -30,7 +30,7 @@ class Rung(Fact, frozen=True):
 
 
 class Plateau(Fact, frozen=True):
-    """Rungs of about one latency. It bears a cache's name only where the kernel's size of that cache ends it."""
+    """Rungs of about one latency. It bears a cache's name only where the kernel's sizes say that no other can answer."""
 
     name: Literal["L1", "L2", "L3", "DRAM", "effective"]
     from_bytes: int

@@ -214,7 +214,7 @@ def test_the_unit_has_a_user_of_its_own_and_one_capability(out: Path) -> None:
 
 
 def test_the_unit_serves_what_a_snapshot_says(out: Path, snapshot: dict[str, Any], container: dict[str, Any]) -> None:
-    """Without the socket's group the service knows the container by its control group only, and says why."""
+    """Without the socket's group the service knows the container by its control group only, and says why, as of CAP_NET_ADMIN."""
     samples = [one for family in text_string_to_metric_families((out / "metrics").read_text()) for one in family.samples]
 
     def of(name: str) -> dict[tuple[str, ...], float]:
@@ -226,7 +226,7 @@ def test_the_unit_serves_what_a_snapshot_says(out: Path, snapshot: dict[str, Any
     assert of("strata_workload_cpu_throttled_periods_total")[(container["id"],)] >= container["cpu"]["throttled_periods"]
     gaps = {(gap["source"], gap["reason"]) for gap in snapshot["gaps"]}
     assert set(of("strata_source_gap_info")) == gaps | {
-        (source, "denied") for source in ("docker_engine", "oci", "smbios", "sys_debug_sched")
+        (source, "denied") for source in ("docker_engine", "oci", "smbios", "sys_debug_sched", "taskstats")
     }
 
 

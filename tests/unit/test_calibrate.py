@@ -113,7 +113,7 @@ def test_plateaus_bear_a_name_where_the_kernel_knows_the_knee() -> None:
         "L3": (2 * MIB, 16 * MIB),
         "DRAM": (128 * MIB, 512 * MIB),
     }
-    assert found["L2"].seconds == pytest.approx(3.45e-9)
+    assert found["L2"].seconds == pytest.approx(3.4e-9)
     assert found["DRAM"].seconds == found["DRAM"].lo == pytest.approx(101e-9)
 
 
@@ -121,7 +121,14 @@ def test_a_last_cache_that_is_not_there_for_a_guest_is_not_named() -> None:
     assert [level.name for level in plateaus(rungs(*GUEST), CAPACITIES)] == ["L1", "L2", "effective", "DRAM"]
 
 
-def test_of_two_plateaus_that_might_be_a_cache_the_faster_one_is() -> None:
+def test_a_second_cache_that_a_neighbour_takes_half_of_is_told_at_its_fastest() -> None:
+    """The neighbour on the core's other thread evicts: 512 KiB are no longer answered as 256 KiB are, and no two rungs are alike."""
+    found = {level.name: level for level in plateaus(rungs(1.3, 1.3, 1.3, 3.0, 3.7, 4.6, 8.2, 30, 60, 90, 120), CAPACITIES)}
+    assert (found["L2"].from_bytes, found["L2"].to_bytes) == (256 * KIB, 256 * KIB)
+    assert found["L2"].seconds == pytest.approx(4.6e-9)
+
+
+def test_two_steps_inside_the_first_cache_are_one_cache() -> None:
     found = plateaus(rungs(1.3, 1.3, 1.6, 1.6, 5, 5, 5, 40, 40), CAPACITIES)
     assert [level.name for level in found].count("L1") == 1
     assert found[0].name == "L1"
