@@ -89,7 +89,7 @@ def machine() -> dict[str, Any]:
 
 def rows(text: str) -> dict[str, str]:
     """virsh's tables and lists: the first word, or what stands before the colon, and the rest."""
-    return dict(re.findall(r"^ *([^\s:]+(?: [^\s:]+)*) *(?::\s+| {2,})(.+)$", text, re.MULTILINE))
+    return dict(re.findall(r"^ *([^\s:]+(?: [^\s:]+)*) *(?::[ \t]+| {2,})(.+)$", text, re.MULTILINE))
 
 
 def cpus(text: str) -> set[int]:
