@@ -17,6 +17,8 @@ from functools import lru_cache
 from agent.overhead.parameters import Param
 
 _Z = 1.6448536269514722
+_SQUARE, _CUBE = (_Z * _Z - 1) / 6, (2 * _Z**3 - 5 * _Z) / 36
+"""What the expansion makes of the skewness, and of its square."""
 _OUTER = 0.185
 """Weight of the 5th and of the 95th percentile; the median has the rest."""
 _NEAR = 0.02
@@ -83,20 +85,22 @@ def _way(median: float, effects: Sequence[tuple[float, float]], top: float, mult
     centre = math.log(median) if multiplied else median
     mean, variance, third, reach = centre, 0.0, 0.0, centre
     for ends in effects:
-        low, high = sorted((math.log(end) if multiplied else end) - centre for end in ends)
+        one, other = (math.log(ends[0]), math.log(ends[1])) if multiplied else ends
+        low, high = (one - centre, other - centre) if one <= other else (other - centre, one - centre)
         reach += high
         shift = _OUTER * (low + high)
+        below, above = low - shift, high - shift
         mean += shift
-        variance += _OUTER * ((low - shift) ** 2 + (high - shift) ** 2) + (1 - 2 * _OUTER) * shift * shift
-        third += _OUTER * ((low - shift) ** 3 + (high - shift) ** 3) - (1 - 2 * _OUTER) * shift**3
+        variance += _OUTER * (below * below + above * above) + (1 - 2 * _OUTER) * shift * shift
+        third += _OUTER * (below * below * below + above * above * above) - (1 - 2 * _OUTER) * shift * shift * shift
     deviation = math.sqrt(variance)
     cubed = variance * deviation
     # A variance that is all but nothing has a cube that is nothing.
     skew = third / cubed if cubed > 0 else 0.0
 
-    def percentile(z: float) -> float:
-        found = mean + deviation * (z + skew * (z * z - 1) / 6 - skew * skew * (2 * z**3 - 5 * z) / 36)
-        return math.exp(found) if multiplied else found
-
-    missed = abs((math.exp(reach) if multiplied else reach) / top - 1) if top else 0.0
-    return missed, abs(skew), (percentile(-_Z), percentile(0.0), percentile(_Z))
+    even, odd = skew * _SQUARE, _Z - skew * skew * _CUBE
+    found = mean + deviation * (even - odd), mean - deviation * skew / 6, mean + deviation * (even + odd)
+    if multiplied:
+        found = math.exp(found[0]), math.exp(found[1]), math.exp(found[2])
+        reach = math.exp(reach)
+    return abs(reach / top - 1) if top else 0.0, abs(skew), found

@@ -35,11 +35,11 @@ def latency_bounds(run: Sequence[float], pages: Sequence[float], latency: Matrix
     A transport problem of shares; solved greedily along the cheapest (dearest) pairs, which is exact for two nodes and for any table
     where local is cheapest, and an inner bound of the interval else.
     """
-    pairs = sorted((latency[i][j], i, j) for i in range(len(run)) for j in range(len(pages)))
-    return _assigned(pairs, run, pages), _assigned(pairs[::-1], run, pages)
+    return _assigned(run, pages, latency, dearest=False), _assigned(run, pages, latency, dearest=True)
 
 
-def _assigned(pairs: Sequence[tuple[float, int, int]], run: Sequence[float], pages: Sequence[float]) -> float:
+def _assigned(run: Sequence[float], pages: Sequence[float], table: Matrix, dearest: bool) -> float:
+    pairs = sorted(((table[i][j], i, j) for i in range(len(run)) for j in range(len(pages))), reverse=dearest)
     threads, left, total = list(run), list(pages), 0.0
     for latency, i, j in pairs:
         part = min(threads[i], left[j])
@@ -93,7 +93,7 @@ def remote_memory(workload: Workload, window: Window) -> Prediction | None:
     ratios = tuple(tuple(None if node == here else row[node] for node in where) for here, row in zip(run, rows, strict=True))
     near, usual, far = (_table(ratios, one) for one in (scale.lo, scale.mode, scale.hi))
     mean = effective_latency(ran, shares, usual)
-    best, worst = latency_bounds(ran, shares, near)[0], latency_bounds(ran, shares, far)[1]
+    best, worst = _assigned(ran, shares, near, dearest=False), _assigned(ran, shares, far, dearest=True)
     interval = (
         numa_overhead(stall.mode, mean, 1.0),
         numa_overhead(stall.lo, min(best, mean), 1.0),
@@ -113,11 +113,12 @@ def _table(distances: tuple[tuple[float | None, ...], ...], scale: float) -> Mat
 
 def _run_by_node(workload: Workload, window: Window) -> dict[int, float] | None:
     """Share of the threads' run time by the node of the CPU that each ran on last."""
-    node_of = {cpu: node.os_index for node in window.after.physical.nodes for cpu in node.cpus or ()}
+    node_of = window.node_of
     seconds: dict[int, float] = {}
     for thread in scheduled(workload):
-        if thread.last_cpu not in node_of or thread.run_ns is None:
+        node = None if thread.last_cpu is None else node_of.get(thread.last_cpu)
+        if node is None or thread.run_ns is None:
             return None
-        seconds[node_of[thread.last_cpu]] = seconds.get(node_of[thread.last_cpu], 0.0) + thread.run_ns
+        seconds[node] = seconds.get(node, 0.0) + thread.run_ns
     total = sum(seconds.values())
     return {node: part / total for node, part in seconds.items()} if total > 0 else None

@@ -35,10 +35,10 @@ def prediction(
     source: str | None = None,
 ) -> Prediction | None:
     value, lo, hi = interval
-    # Counters of a broken machine may be any number; what comes of them is not a prediction.
-    for figure in (value, lo, hi, *inputs.values()):
-        if not 0 <= figure < math.inf:
-            return None
+    # Counters of a broken machine may be any number; what comes of them is not a prediction. A sum has what is not finite.
+    figures = (value, lo, hi, *inputs.values())
+    if min(figures) < 0 or not sum(figures) < math.inf:
+        return None
     if measured is not None and not 0 <= measured < math.inf:
         # Two sources that do not count the same (hugetlb pages are in no process's resident size), or a counter that was broken at birth.
         measured = None

@@ -55,9 +55,9 @@ def references_nested(guest: int, host: int) -> int:
 
 def fetch_seconds(footprint: float, caches: Hierarchy) -> float:
     """Mean latency of one entry out of tables of `footprint` bytes, uniformly used: each level holds what fits of them."""
-    reached, total = 0.0, 0.0
+    reached, total, fitting = 0.0, 0.0, caches.leaf_share / footprint
     for capacity, latency in zip(caches.capacities, caches.latencies, strict=True):
-        share = caches.leaf_share * capacity / footprint
+        share = fitting * capacity
         if share >= 1:
             return total + (1 - reached) * latency
         if share > reached:
@@ -90,8 +90,9 @@ def effective_references(span: float, page: float, caches: Hierarchy) -> float:
 
 def walk_nested_seconds(span: float, guest_page: float, host_page: float, caches: Hierarchy) -> float:
     """One two-dimensional walk: the guest's, the host's for the final address, and the host's for each table beyond the caches."""
-    host = walk_native_seconds(span, host_page, caches) - caches.fixed_seconds
-    found = walk_native_seconds(span, guest_page, caches) + host
+    native = walk_native_seconds(span, guest_page, caches)
+    host = (native if host_page == guest_page else walk_native_seconds(span, host_page, caches)) - caches.fixed_seconds
+    found = native + host
     beyond = effective_references(span, guest_page, caches) - 1
     if beyond <= 0:
         return found

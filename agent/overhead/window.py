@@ -123,6 +123,11 @@ class Window(Fact, frozen=True, dict=True):
         return {cpu: core.cpus - CpuSet((cpu,)) for core in self.after.physical.cores for cpu in core.cpus}
 
     @cached_property
+    def node_of(self) -> dict[int, int]:
+        """The memory node of each CPU."""
+        return {cpu: node.os_index for node in self.after.physical.nodes for cpu in node.cpus or ()}
+
+    @cached_property
     def cache_bytes(self) -> dict[int, dict[int, int | None]]:
         """Sizes of the data caches of each CPU, by level."""
         found: dict[int, dict[int, int | None]] = {}

@@ -69,6 +69,7 @@ _CPU = "max,la57=off"
 # JUnit's words for a test that is not well; the lab skips nothing.
 _BAD = ("error", "failure", "skipped")
 
+_SITE = "/opt/stratascope/lib/python3.11/site-packages"
 _IMAGE_BYTES = 2 << 30
 _BUILD_SECONDS = 900
 
@@ -93,7 +94,7 @@ mkdir /etc/systemd/system/stratascope.service.d
 printf '[Service]\\nExecStart=\\nExecStart=/opt/stratascope/bin/agent serve --web.listen-address 0.0.0.0:19150\\n' \\
 	>/etc/systemd/system/stratascope.service.d/lab.conf
 echo "lab: installing the agent, which takes a minute"
-PIP_QUIET=1 PIP_NO_COMPILE=1 sh -eu service
+sh -eu service
 until busybox wget -q -O /dev/null http://127.0.0.1:19150/-/ready 2>/dev/null; do sleep 0.5; done
 cat <<-END
 	lab: http://127.0.0.1:PORT/metrics is this guest's agent, and here is a shell (try: agent snapshot --pretty).
@@ -217,13 +218,25 @@ def image() -> Path:
 
 
 def release(into: Path) -> dict[str, Path]:
-    """The project as an operator has it, built below `into`: its wheels, its units, and as `service` and `engines` README's commands."""
+    """The project as an operator has it, built below `into`: its wheels, its units, and as `service` and `engines` README's commands.
+
+    `compiled`: what pip compiles while it installs. That takes a minute where it is emulated, and lies there already when pip comes.
+    """
     text = (TOP / "README.md").read_text().partition("## As a service\n")[2].partition("\n## ")[0]
     _, service, engines = (textwrap.dedent(block) for block in re.findall(r"(?:^    .+\n)+", text, re.MULTILINE))
-    (into / "service").write_text(service)
+    (into / "service").write_text(f"mkdir -p {_SITE}\ncp -r compiled/. {_SITE}\nexport PIP_QUIET=1 PIP_NO_COMPILE=1\n{service}")
     (into / "engines").write_text(engines)
+    built = wheels(into)
+    compiled = _unpacked(built, into / "compiled")
+    for path in compiled.rglob("*"):
+        if path.is_file() and path.suffix != ".pyc":
+            path.unlink()
     units = {f"deploy/{path.name}": path for path in (TOP / "deploy").glob("*.service")}
-    return units | {name: into / name for name in ("service", "engines")} | {f"wheels/{name}": path for name, path in wheels(into).items()}
+    return (
+        units
+        | {name: into / name for name in ("service", "engines", "compiled")}
+        | {f"wheels/{name}": path for name, path in built.items()}
+    )
 
 
 def wheels(into: Path) -> dict[str, Path]:
@@ -250,9 +263,12 @@ def wheels(into: Path) -> dict[str, Path]:
 
 
 def site(into: Path) -> Path:
-    """The same, not installed but unpacked below `into`, and compiled, which takes long where it is emulated."""
-    place = into / "site"
-    for path in wheels(into).values():
+    """The same, not installed but unpacked below `into`, and compiled."""
+    return _unpacked(wheels(into), into / "site")
+
+
+def _unpacked(built: Mapping[str, Path], place: Path) -> Path:
+    for path in built.values():
         shutil.unpack_archive(path, place, "zip")
     compileall.compile_dir(place, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     return place

@@ -17,7 +17,7 @@ def test_one_of_each_until_the_end(
     docker.run()
     podman.run()
     containerd.run("held")
-    libvirt.define_and_start(host.domain_xml("held", host.boot_disk(tmp_path / "disk")))
+    libvirt.define_and_start(host.domain_xml("held", host.firmware(tmp_path / "rom")))
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
     # A guest that hangs in a shell that nobody speaks to.
     guest = Shape("held", UMA.arguments, append="rdinit=/bin/sh")

@@ -70,9 +70,9 @@ class Scraper:
         return Pass(time.monotonic() - began, sample.counted_at, found, document)
 
 
-def domain_xml(name: str, disk: Path, vcpus: int = 1, elements: Iterable[str] = (), tune: str = "") -> str:
+def domain_xml(name: str, starts: Path, vcpus: int = 1, elements: Iterable[str] = (), tune: str = "") -> str:
     """The lab's machine with these elements added to its domain, and these to its <cputune>."""
-    domain = ET.fromstring(host.domain_xml(name, disk, vcpus=vcpus))  # noqa: S314
+    domain = ET.fromstring(host.domain_xml(name, starts, vcpus=vcpus))  # noqa: S314
     for text in elements:
         domain.append(ET.fromstring(text))  # noqa: S314
     (place,) = domain.findall("cputune")

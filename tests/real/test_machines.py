@@ -62,8 +62,8 @@ def domains(libvirt: host.Libvirt, tmp_path_factory: pytest.TempPathFactory) -> 
     started: dict[str, str] = {}
     try:
         for name, (vcpus, elements, tune) in KINDS.items():
-            disk = host.boot_disk(place / name, host.BUSY if name == "one-each" else host.IDLE)
-            started[name] = libvirt.define_and_start(domain_xml(name, disk, vcpus, elements, tune))
+            rom = host.firmware(place / name, host.BUSY if name == "one-each" else host.IDLE)
+            started[name] = libvirt.define_and_start(domain_xml(name, rom, vcpus, elements, tune))
         yield started
     finally:
         for name in started:
@@ -299,8 +299,8 @@ def test_a_stopped_guest_blinds_nobody(domains: dict[str, str], scraper: Scraper
 def test_a_daemon_that_is_killed_and_comes_back(alone: None, tmp_path: Path) -> None:
     need("nsenter", modules=["libvirt"], cpus=2)
     with host.libvirtd() as daemon:
-        disk = host.boot_disk(tmp_path / "disk")
-        daemon.define_and_start(domain_xml("kept", disk, 1, (), "<vcpupin vcpu='0' cpuset='1'/>"))
+        rom = host.firmware(tmp_path / "rom")
+        daemon.define_and_start(domain_xml("kept", rom, 1, (), "<vcpupin vcpu='0' cpuset='1'/>"))
         scraper = Scraper(daemon.uri)
         before = scraper.scrape().named("kept")
         with Path(f"/proc/{daemon.pid}/ns/mnt").open() as namespace:
@@ -362,8 +362,8 @@ def test_two_busy_vcpus_on_one_cpu(libvirt: host.Libvirt, tmp_path: Path, scrape
     vcpus = 2 // machines
     try:
         for name in names:
-            disk = host.boot_disk(tmp_path / name, host.BUSY if vcpus == 1 else ALL_BUSY)
-            libvirt.define_and_start(host.domain_xml(name, disk, vcpus=vcpus, pins=dict.fromkeys(range(vcpus), "1")))
+            rom = host.firmware(tmp_path / name, host.BUSY if vcpus == 1 else ALL_BUSY)
+            libvirt.define_and_start(host.domain_xml(name, rom, vcpus=vcpus, pins=dict.fromkeys(range(vcpus), "1")))
         _until(lambda: all(_booted(libvirt, name) for name in names), 120)
         for _ in range(5):
             before, idle_before = scraper.scrape(), _idle_seconds(1)

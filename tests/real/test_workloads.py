@@ -67,8 +67,8 @@ def container(docker: host.Docker) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def domain(libvirt: host.Libvirt, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    disk = host.boot_disk(tmp_path_factory.mktemp("domain") / "disk")
-    uuid = libvirt.define_and_start(host.domain_xml("first-light", disk, pins={0: "1"}))
+    rom = host.firmware(tmp_path_factory.mktemp("domain") / "rom")
+    uuid = libvirt.define_and_start(host.domain_xml("first-light", rom, pins={0: "1"}))
     yield uuid
     libvirt.destroy(uuid)
 

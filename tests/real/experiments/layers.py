@@ -56,8 +56,8 @@ def side_by_side(docker: host.Docker, libvirt: host.Libvirt, directory: Path) ->
             stack.callback(docker.remove, id_)
             made[id_] = f"container, {count} processes"
         for count in (1, 2, 4):
-            disk = host.boot_disk(directory / f"disk-{count}", host.BUSY)
-            uuid = libvirt.define_and_start(host.domain_xml(f"counting-{count}", disk, vcpus=count))
+            rom = host.firmware(directory / f"rom-{count}", host.BUSY)
+            uuid = libvirt.define_and_start(host.domain_xml(f"counting-{count}", rom, vcpus=count))
             stack.callback(libvirt.destroy, uuid)
             made[uuid] = f"machine, {count} vCPUs"
         time.sleep(2)
@@ -214,11 +214,11 @@ def _sharing(libvirt: host.Libvirt, directory: Path, count: int, allowed: str) -
     with contextlib.ExitStack() as stack:
         made = []
         for number in range(count):
-            disk = host.boot_disk(directory / f"disk-{number}", host.BUSY)
-            made.append(libvirt.define_and_start(host.domain_xml(f"sharing-{number}", disk, vcpus=1, pins={0: allowed})))
+            rom = host.firmware(directory / f"rom-{number}", host.BUSY)
+            made.append(libvirt.define_and_start(host.domain_xml(f"sharing-{number}", rom, vcpus=1, pins={0: allowed})))
             stack.callback(libvirt.destroy, made[-1])
         heaviest("machine")
-        # Firmware, before they count.
+        # Until QEMU has set itself up.
         time.sleep(1.5)
         found = once(SysRoot(), Config(libvirt=(libvirt.uri,), interval_seconds=seconds))
         threads = {one.workload: one.measured for one in found.predictions if one.component == "steal"}
