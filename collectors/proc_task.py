@@ -121,8 +121,25 @@ def parse_schedstat(text: str) -> tuple[int, int, int]:
     return run_ns, delay_ns, timeslices
 
 
+# In the order in which the kernel writes them (fs/proc/array.c), so that what was passed is not searched again.
+_STATUS = (
+    *("NSpid", "VmSize", "VmRSS", "VmData", "VmPTE", "VmSwap", "Cpus_allowed_list", "Mems_allowed_list"),
+    *("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"),
+)
+_KEYS = tuple((key, f"\n{key}:", len(key) + 2) for key in _STATUS)
+
+
 def parse_status(text: str) -> dict[str, str]:
-    return {key: value.strip() for line in newline_separated(text) for key, _, value in [line.partition(":")]}
+    """Those lines of sixty that are of use here. A name with a line feed in it is escaped, and cannot be one of them."""
+    found: dict[str, str] = {}
+    text, passed = f"\n{text}", 0
+    for key, begins, length in _KEYS:
+        start = text.find(begins, passed)
+        if start < 0 and (start := text.find(begins)) < 0:
+            continue
+        passed = end if (end := text.find("\n", start + 1)) >= 0 else len(text)
+        found[key] = text[start + length : passed].strip()
+    return found
 
 
 def parse_anon_huge(text: str) -> int | None:

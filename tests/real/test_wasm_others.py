@@ -112,7 +112,7 @@ def test_workerd(tmp_path: Path) -> None:
     (tmp_path / "held.wasm").write_bytes(bytes(wasmtime.wat2wasm('(module (memory (export "memory") 3))')))
     (tmp_path / "main.js").write_text(WORKER)
     (tmp_path / "config.capnp").write_text(SERVED.replace("PORT", str(port)))
-    command = [program("@cloudflare/workerd-linux-64@1.20261117.1", "bin/workerd"), "serve", tmp_path / "config.capnp"]
+    command: list[str | Path] = [program("@cloudflare/workerd-linux-64@1.20261117.1", "bin/workerd"), "serve", tmp_path / "config.capnp"]
     with subprocess.Popen(command) as process:
         try:
             assert asked(port) == str(10 << 16)

@@ -83,7 +83,11 @@ def test_groups(text: str, groups: dict[str, str]) -> None:
 
 def test_small_texts() -> None:
     assert parse_schedstat("1 22 333\n") == (1, 22, 333)
-    assert parse_status("Name:\ta:b\nUmask:\t0022\nodd\n") == {"Name": "a:b", "Umask": "0022", "odd": ""}
+    assert parse_status("Name:\tVmRSS:\\nVmRSS: 1\nNSpid:\t9\t1\nodd\nVmRSS:\t 8 kB\nVmSize:\t9 kB") == {
+        "NSpid": "9\t1",
+        "VmRSS": "8 kB",
+        "VmSize": "9 kB",
+    }
     assert parse_anon_huge("00-ff ---p [rollup]\nRss: 8 kB\nAnonHugePages:   2048 kB\n") == 2 << 20
     assert parse_anon_huge("Rss: 8 kB\n") is None
 
