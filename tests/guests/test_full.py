@@ -73,6 +73,7 @@ def given(place: Path) -> dict[str, Path]:
     made.mkdir()
     (made / "busybox.tar").write_bytes(host.busybox_image())
     host.boot_disk(made / "boot")
+    host.firmware(made / "idle")
     parts = {path.name: path for directory in (PARTS, made) for path in directory.iterdir() if path.is_file() and path.name != "job"}
     return full.release(place) | parts | {"wasmtime.whl": full.wheel("wasmtime")}
 
@@ -259,7 +260,7 @@ def test_the_story_of_a_whole_host(result: full.Result, subtests: pytest.Subtest
     """Every engine at work, and Prometheus beside the agent: what it answers is what the others say. One line a fact."""
     with capsys.disabled():
         print(f"\n{result.log}guest {full.TWO_NODES.name}: {len(result.cases)} cases, {result.seconds:.0f} s")
-    assert len(result.cases) >= 15
+    assert len(result.cases) >= 18
     for case in result.cases:
         with subtests.test(case.name):
             assert not case.wrong, case.wrong

@@ -358,7 +358,12 @@ def _furnish(root: Path) -> None:
 
 
 def _confined(*command: str) -> None:
-    """Runs a command in mount and PID namespaces of its own: whatever it mounts or leaves running ends with it."""
+    """Runs a command in mount and PID namespaces of its own: whatever it mounts or leaves running ends with it.
+
+    mount(8) keeps its table in /run/mount even so, which goes unless it was there before.
+    """
+    table = Path("/run/mount")
+    kept = table.exists()
     fence = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
     with tempfile.TemporaryFile() as said:
         with undisturbed():
@@ -375,6 +380,8 @@ def _confined(*command: str) -> None:
             with undisturbed():
                 process.kill()
                 process.wait()
+                if not kept:
+                    shutil.rmtree(table, ignore_errors=True)
         if code:
             said.seek(0)
             raise RuntimeError(f"{command[0]} ended with {code}: {said.read().decode(errors='replace')[-2000:]}")

@@ -76,15 +76,29 @@ def inspected(engine: str, name: str) -> dict[str, Any]:
     return found
 
 
-def machine() -> dict[str, Any]:
-    """The agent's own document of the KVM machine, which has more than metrics."""
+@cache
+def document() -> dict[str, Any]:
+    """The agent's own, which has more than metrics: both machines are in it."""
 
-    def found() -> list[dict[str, Any]]:
-        document = json.loads(said("/opt/stratascope/bin/agent", "snapshot", "--interval", "0"))
-        return [one for one in document["workloads"] if one["paradigm"] == "virtualization"]
+    def found() -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(said("/opt/stratascope/bin/agent", "snapshot", "--interval", "0"))
+        return answer
 
-    (only_one,) = settled(found, bool)
-    return only_one
+    return settled(found, lambda answer: sum(1 for one in answer["workloads"] if one["paradigm"] == "virtualization") == 2)
+
+
+def machine(name: str) -> dict[str, Any]:
+    (only_one,) = [one for one in document()["workloads"] if one["paradigm"] == "virtualization" and one["name"] == name]
+    found: dict[str, Any] = only_one
+    return found
+
+
+def numastat(pid: int) -> dict[str, float]:
+    """Megabytes of a process by node: the last line of a table whose head names the nodes."""
+    lines = [line.split() for line in said("numastat", "-p", str(pid)).splitlines()]
+    nodes = next(words[1::2] for words in lines if words[:1] == ["Node"])
+    (total,) = (words[1:] for words in lines if words[:1] == ["Total"])
+    return dict(zip(nodes, map(float, total), strict=False))
 
 
 def rows(text: str) -> dict[str, str]:
@@ -228,7 +242,7 @@ def test_the_machine() -> None:
 
 def test_the_machine_s_threads() -> None:
     """Not of Prometheus: where the threads are allowed, and what libvirt says of the rest."""
-    its = machine()
+    its = machine("db")
     emulator = rows(said("virsh", "emulatorpin", "db"))["*"]
     same("KVM machine: emulator may use CPUs", its["guest"]["emulator_affinity"], emulator, "virsh emulatorpin", "agent snapshot")
     nodes = rows(said("virsh", "numatune", "db"))
@@ -239,6 +253,30 @@ def test_the_machine_s_threads() -> None:
         same(f"KVM machine: thread of vCPU {vcpu['number']} on CPUs", vcpu["thread"]["allowed_cpus"], allowed, "taskset", "agent snapshot")
     weight = (CGROUP / its["cgroup"].lstrip("/") / "cpu.weight").read_text()
     same("KVM machine: weight", its["cpu"]["weight"], int(weight), "cpu.weight", "agent snapshot")
+
+
+@pytest.mark.parametrize("name", ["db", "far"])
+def test_a_machine_s_memory_by_node(name: str) -> None:
+    """Of the whole process, as numastat counts it, which rounds; an idle monitor's threads come and go."""
+    its = machine(name)
+    for node, theirs in numastat(its["pid"]).items():
+        ours = its["memory"]["process_by_node"].get(node, 0) / MIB
+        near = abs(ours - theirs) <= 1
+        print(
+            f"KVM machine {name}: {ours:.2f} MB on node {node} (agent snapshot) {'=' if near else 'IS NOT'} {theirs} MB (numastat -p)",
+            flush=True,
+        )
+        assert near
+
+
+def test_a_machine_whose_memory_is_far() -> None:
+    its = machine("far")
+    allotted = int(rows(said("virsh", "dominfo", "far"))["Used memory"].split()[0]) << 10
+    same("KVM machine far: guest memory by node", its["placement"]["memory_by_node"], {"1": allotted}, "virsh dominfo", "agent snapshot")
+    nodes = {"0": cpus(rows(said("virsh", "vcpupin", "far"))["0"]) - {0, 1}, "remote share": its["placement"]["remote_memory_ratio"]}
+    same("KVM machine far: vCPUs elsewhere than on node 0, and memory", nodes, {"0": set(), "remote share": 1.0}, "virsh", "agent snapshot")
+    findings = {one["id"] for one in document()["findings"] if one["workload"] == its["id"]}
+    same("KVM machine far: reported", "memory_remote" in findings, True, "what was asked for", "agent snapshot")
 
 
 @pytest.mark.parametrize("where", ["", "nested"])
