@@ -9,6 +9,7 @@ Source: the libvirt-domain API reference.
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -161,7 +162,10 @@ def _domain(libvirt: Any, handle: Any) -> Domain | None:
         pins = [_cpus(bools) for bools in known(lambda: handle.vcpuPinInfo(0)) or ()]
         emulator = known(lambda: handle.emulatorPinInfo(0))
     except libvirt.libvirtError as error:
-        if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
+        code = error.get_error_code()
+        # "cannot get CPU affinity of process 4711": the daemon has not heard yet that the process ended.
+        ended = code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() == errno.ESRCH
+        if ended or code in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
             return None
         raise
     return Domain(

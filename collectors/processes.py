@@ -60,7 +60,11 @@ def ask(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
                     exe = process.exe() or None
             if info["name"].startswith(("qemu", "kvm")):
                 with suppress(psutil.Error):
-                    uuid, name = vm_identity(process.cmdline())
+                    arguments = process.cmdline()
+                    if not arguments:
+                        # Its memory is gone and it will be: what it still has open makes no machine.
+                        continue
+                    uuid, name = vm_identity(arguments)
         found.append(
             Process(
                 info["pid"],

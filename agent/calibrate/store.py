@@ -7,12 +7,11 @@ import os
 
 import msgspec
 
-from agent.model.calibration import Calibration, Machine
+from agent.model.calibration import TOLERANCE, Calibration, Machine
 
 _MOST_BYTES = 1 << 20
 BUSY = 0.5
 """CPU pressure above which a run never replaces one that had less."""
-TOLERANCE = 0.15
 
 
 class Unreadable(Exception):

@@ -7,6 +7,9 @@ from typing import Literal
 
 from agent.model.values import Fact
 
+TOLERANCE = 0.15
+"""Two runs on a quiet host agree within it."""
+
 
 class Figure(Fact, frozen=True):
     """`value` is the tenth percentile of the timed chunks, `lo`..`hi` reaches to their median: others only ever make it slower."""

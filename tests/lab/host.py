@@ -215,7 +215,7 @@ def domain_xml(name: str, starts: Path, *, vcpus: int = 2, memory_mib: int = 64,
         ET.SubElement(image, "driver", name="qemu", type="raw")
         ET.SubElement(image, "source", file=str(starts))
         ET.SubElement(image, "target", dev="vda", bus="virtio")
-    return ET.tostring(domain, encoding="unicode")
+    return ET.tostring(domain, encoding="unicode", short_empty_elements=False)
 
 
 def kvm() -> bool:

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from agent.calibrate import store
-from agent.model.calibration import Calibration
+from agent.model.calibration import TOLERANCE, Calibration
 from tests.need import TOP, need
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="measures Linux")]
@@ -179,7 +179,7 @@ def test_runs_agree(runs: Runs, name: str) -> None:
     found = sorted(ours for ours, _ in values(runs, name))
     print(f"\n{name}: {found}")
     middle = median(found)
-    near = [value for value in found if abs(value / middle - 1) <= store.TOLERANCE]
+    near = [value for value in found if abs(value / middle - 1) <= TOLERANCE]
     assert len(near) >= 2
 
 

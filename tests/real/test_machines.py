@@ -367,7 +367,7 @@ def test_two_busy_vcpus_on_one_cpu(libvirt: host.Libvirt, tmp_path: Path, scrape
         _until(lambda: all(_booted(libvirt, name) for name in names), 120)
         for _ in range(5):
             before, idle_before = scraper.scrape(), _idle_seconds(1)
-            time.sleep(4)
+            time.sleep(3)
             after, idle_after = scraper.scrape(), _idle_seconds(1)
             taken = _taken_by_others(before, after, names, idle_after - idle_before)
             shares, steals = _shares(before, after, names), [_steal(after, name) for name in names]

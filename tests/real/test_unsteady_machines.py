@@ -97,7 +97,11 @@ def test_machines_that_come_and_go_while_they_are_read(libvirt: host.Libvirt, tm
         # A machine that was just begun has not been asked for its counters yet, or the list of them ("qemu:///system") waits for one.
         assert {gap.detail.partition(":")[0] for gap in found.gaps("libvirt_stats")} <= {"qemu", *changed}
         assert {"steady"} <= names(found) <= {"steady", *changed}
-        assert all(pins(found, name) == [CpuSet((1,))] for name in names(found))
+        listed = [one for one in found.host.workloads if one.paradigm == "virtualization" and not one.id.startswith("kvm/")]
+        # While libvirt starts a machine or ends it, its list is without it: then it is what its threads say, which are not pinned at first.
+        assert {one.name for one in listed} >= {"steady"}
+        assert len(names(found)) == sum(1 for one in found.host.workloads if one.paradigm == "virtualization")
+        assert all(vcpu.affinity == CpuSet((1,)) for one in listed for vcpu in one.vcpus)
     assert _seen_and_missed(passes)
 
 

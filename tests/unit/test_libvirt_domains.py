@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from errno import ESRCH
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -159,13 +160,17 @@ class Libvirt(Connections):
 
     VIR_CONNECT_LIST_DOMAINS_ACTIVE = 1
     VIR_ERR_NO_SUPPORT, VIR_ERR_INTERNAL_ERROR, VIR_ERR_NO_DOMAIN, VIR_ERR_OPERATION_INVALID = 3, 1, 42, 55
-    VIR_ERR_CONFIG_UNSUPPORTED, VIR_ERR_OPERATION_UNSUPPORTED = 67, 84
+    VIR_ERR_CONFIG_UNSUPPORTED, VIR_ERR_OPERATION_UNSUPPORTED, VIR_ERR_SYSTEM_ERROR = 67, 84, 38
 
     class libvirtError(Exception):  # noqa: N801
         """Named as the library names it."""
 
         def get_error_code(self) -> int:
             return int(self.args[0])
+
+        def get_int1(self) -> int:
+            """The error number of what the system refused."""
+            return ESRCH
 
     def __init__(self, *domains: Domain, alive: bool = True) -> None:
         self.domains, self.alive = domains, alive
@@ -228,7 +233,7 @@ def answer(*domains: Domain, alive: bool = True) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-@pytest.mark.parametrize("code", [Libvirt.VIR_ERR_NO_DOMAIN, Libvirt.VIR_ERR_OPERATION_INVALID])
+@pytest.mark.parametrize("code", [Libvirt.VIR_ERR_NO_DOMAIN, Libvirt.VIR_ERR_OPERATION_INVALID, Libvirt.VIR_ERR_SYSTEM_ERROR])
 def test_one_that_ends_while_it_is_read_is_not_there(question: str, code: int) -> None:
     """Saved, migrated away, undefined: between one question and the next it is gone, and that is no gap."""
     assert answer(Domain("a"), Domain("b", question, code), Domain("c")) == (["a", "c"], [])

@@ -67,7 +67,9 @@ def test_names_of_parameters_are_unique() -> None:
 def test_a_figure_takes_the_place_of_its_default() -> None:
     found = parameters_of(calibration(Figure("latency_l2", "seconds", 4e-9, 3.9e-9, 4.5e-9, 40)))
     measured = found[p.L2_SECONDS]
-    assert (measured.lo, measured.mode, measured.hi, measured.origin) == (3.9e-9, 4e-9, 4.5e-9, "calibrated")
+    # Another run may say fifteen percent less, or more.
+    assert (measured.lo, measured.mode, measured.hi) == pytest.approx((3.9e-9 / 1.15, 4e-9, 4.5e-9 * 1.15))
+    assert measured.origin == "calibrated"
     assert "25%" in measured.source
     assert found[p.L1_SECONDS] is p.L1_SECONDS
     assert [param.name for param in found.better] == [p.L2_SECONDS.name]
@@ -114,8 +116,8 @@ def test_distances_are_what_was_measured_over_what_the_firmware_says() -> None:
 
 
 def test_a_band_of_the_document_is_judged_by_what_was_measured() -> None:
-    found = parameters_of(calibration(Figure("latency_dram", "seconds", 90e-9, 85e-9, 95e-9, 40)))
+    found = parameters_of(calibration(Figure("latency_dram", "seconds", 80e-9, 73.6e-9, 80e-9, 40)))
     verdicts = {claim.id: claim for claim in claims((), (), found)}
     assert verdicts["latency_DRAM"].verdict == "holds"
-    assert verdicts["latency_DRAM"].evidence == "85..95 ns calibrated"
+    assert verdicts["latency_DRAM"].evidence == "64..92 ns calibrated"
     assert verdicts["latency_L1"].evidence.endswith("by default")
