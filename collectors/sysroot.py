@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from mmap import PAGESIZE
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -88,14 +88,21 @@ class Contents(msgspec.Struct, frozen=True):
 
 
 class Place:
-    """A directory that was entered. `inode` with the path is its identity; held open, names in it are found without walking its path."""
+    """A directory that was entered. `inode` with the path is its identity; held open, names in it are found without walking its path.
 
-    __slots__ = ("fd", "inode", "path")
+    Of a held one: `parsed` is what its files said last, and what that means; `made` what a reader made of all that they said; `fresh`
+    what they say now, where that was asked already. A file that is not there says None.
+    """
+
+    __slots__ = ("fd", "fresh", "inode", "made", "parsed", "path")
 
     def __init__(self, path: str, inode: int | None, fd: int = -1) -> None:
         self.path = path
         self.inode = inode
         self.fd = fd
+        self.parsed: dict[str, tuple[bytes | None, object]] = {}
+        self.fresh: dict[str, bytes | None] = {}
+        self.made: object = None
 
     def __del__(self) -> None:
         if self.fd >= 0:
@@ -112,6 +119,7 @@ class SysRoot:
         self.path = str(path)
         self.refusals: list[Refusal] = []
         self.held: dict[str, Place] = {}
+        self._last: dict[str, object] = {}
         self.room = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE)
         self._fd = -1
         self._whole: SysRoot | None = None
@@ -288,6 +296,12 @@ class SysRoot:
         for path in self.held.keys() - paths:
             del self.held[path]
 
+    def same(self, name: str, value: T) -> T:
+        """`value`, or the equal one that came under this name at the last pass, so that the next comparison need only ask which it is."""
+        if self._last.get(name) != value:
+            self._last[name] = value
+        return cast(T, self._last[name])
+
     def directories_in(self, place: Place) -> list[tuple[str, int | None]]:
         """The directories in a directory, links not counted, with their inodes where the place is held."""
         if place.fd < 0:
@@ -306,36 +320,71 @@ class SysRoot:
         """`text` of a name in a place."""
         if place.fd < 0:
             return self.text(f"{place.path}/{name}")
+        data = self._bytes_in(place, name)
+        return None if data is None or data is _REFUSED else _decode(data)
+
+    def parse_in(self, place: Place, name: str, parser: Callable[[str], T], blank: bool = False) -> T | None:
+        """`parse` of a name in a place; a name has one parser.
+
+        Most files of most groups say what they said before: in a held place their value is known by their bytes.
+        """
+        if place.fd < 0:
+            text = self.text(f"{place.path}/{name}")
+            return None if text is None or not (blank or text.strip()) else self._parsed(place, name, parser, text)
+        data = place.fresh.pop(name) if name in place.fresh else self._bytes_in(place, name)
+        known = place.parsed.get(name)
+        if known is not None and known[0] == data and data is not _REFUSED:
+            return cast("T | None", known[1])
+        value = None
+        if data is not None and data is not _REFUSED and (blank or data.strip(b"\0 \t\n")):
+            value = self._parsed(place, name, parser, _decode(data))
+        place.parsed[name] = data, value
+        return value
+
+    def unchanged(self, places: Collection[Place]) -> bool:
+        """Whether all files that were read of these held places say what they said. `parse_in` does not read anew what was read here."""
+        same = True
+        for place in places:
+            fresh: dict[str, bytes | None] = {}
+            for name, (data, _) in place.parsed.items():
+                now = fresh[name] = self._bytes_in(place, name)
+                # What was refused may have to be said again.
+                if now != data or now is _REFUSED:
+                    same = False
+            place.fresh = fresh
+        if same:
+            for place in places:
+                place.fresh = {}
+        return same
+
+    def _parsed(self, place: Place, name: str, parser: Callable[[str], T], text: str) -> T:
+        try:
+            return parser(text)
+        except Malformed as error:
+            raise Malformed(error.detail, error.line, f"{place.path}/{name}") from None
+
+    def _bytes_in(self, place: Place, name: str) -> bytes | None:
+        """None where it is absent, _REFUSED where it is not to be read."""
         try:
             fd = os.open(name, _NAMED, dir_fd=place.fd)
         except FileNotFoundError:
             return None
         except OSError as error:
             self._refuse(f"{place.path}/{name}", error)
-            return None
+            return _REFUSED
         try:
             data = os.read(fd, 1 << 13)
             # kernfs fills a page, or all that there is, before it hands out a part: only a long read may have more behind it.
             if len(data) >= 1 << 11:
-                data = self._rest(fd, data)
-            elif self._fd >= 0 and not stat.S_ISREG(os.fstat(fd).st_mode):
+                return self._rest(fd, data)
+            if self._fd >= 0 and not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise OSError(errno.EISDIR, "not a regular file")
+            return data
         except OSError as error:
             self._refuse(f"{place.path}/{name}", error)
-            return None
+            return _REFUSED
         finally:
             os.close(fd)
-        return _decode(data)
-
-    def parse_in(self, place: Place, name: str, parser: Callable[[str], T], blank: bool = False) -> T | None:
-        """`parse` of a name in a place."""
-        text = self.text_in(place, name)
-        if text is None or not (blank or text.strip()):
-            return None
-        try:
-            return parser(text)
-        except Malformed as error:
-            raise Malformed(error.detail, error.line, f"{place.path}/{name}") from None
 
     def socket(self, path: str) -> str | None:
         """The absolute path of a socket below the root, for a client library; None when there is none or nothing live may be asked."""
@@ -480,6 +529,9 @@ class SysRoot:
         wait = 0 if flags & os.O_PATH else os.O_NONBLOCK
         return _openat2()(self._fd, path, flags | os.O_CLOEXEC | wait)
 
+
+# Told apart from all that a file may hold by what it is, not by what it says.
+_REFUSED = bytes(bytearray(b"refused"))
 
 # A name without a path leads nowhere else, unless it is a link; a FIFO in a foreign tree would hold us.
 _NAMED = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK

@@ -80,6 +80,14 @@ class Hierarchies(NamedTuple):
     told: Told = MappingProxyType({})
 
 
+class Made(NamedTuple):
+    """A group as it was read, and under which hierarchies."""
+
+    hierarchies: Hierarchies
+    whole: bool
+    group: Group
+
+
 def read(root: SysRoot, whole: bool = True, told: Told | None = None) -> Cgroups:
     """All groups. `told`: whose a group is, where its path does not say so."""
     mounts = _mounts(root)
@@ -102,7 +110,7 @@ def read(root: SysRoot, whole: bool = True, told: Told | None = None) -> Cgroups
     sizes = _sizes(root, groups, v1.get("hugetlb", unified)) if whole else ()
     balanced = root.parse(f"{v1['cpuset']}/{cpuset.BALANCE}", integer) if "cpuset" in v1 else None
     unnamed = {path: owner for path, owner in (told or {}).items() if not _named(path, owner[1])}
-    hierarchies = Hierarchies(unified, v1, sizes, balanced, unnamed)
+    hierarchies = root.same("cgroup", Hierarchies(unified, v1, sizes, balanced, unnamed))
     found = [_group(root, path, groups[path], hierarchies, whole) for path in sorted(groups)]
     return Cgroups(version, dict(sorted(controllers.items())), tuple(group for group in found if group is not None))
 
@@ -168,7 +176,21 @@ def _sizes(root: SysRoot, groups: dict[str, dict[str, Place]], mount: str | None
 
 
 def _group(root: SysRoot, path: str, places: dict[str, Place], hierarchies: Hierarchies, whole: bool) -> Group | None:
-    """None when it went away while it was read."""
+    """None when it went away while it was read. The same as before where all of its files say what they said."""
+    held, kept = places.values(), next(iter(places.values()))
+    made = kept.made
+    if isinstance(made, Made) and made.hierarchies is hierarchies and made.whole == whole and root.unchanged(held):
+        return made.group
+    kept.made = None
+    found = _read(root, path, places, hierarchies, whole)
+    for place in held:
+        place.fresh = {}
+    if found is not None and all(place.fd >= 0 for place in held):
+        kept.made = Made(hierarchies, whole, found)
+    return found
+
+
+def _read(root: SysRoot, path: str, places: dict[str, Place], hierarchies: Hierarchies, whole: bool) -> Group | None:
     unified, v1, sizes, balanced, told = hierarchies
 
     def place(controller: str) -> Place | None:

@@ -152,7 +152,8 @@ def test_coming_and_going(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCap
             end="",
         )
     assert created == removed >= CHURN_SECONDS * A_SECOND * 0.7
-    assert len(sizes) > CHURN_SECONDS
+    # Many times as often as anybody scrapes, emulated or not.
+    assert len(sizes) >= CHURN_SECONDS / 2
     assert len(seen) > created * 0.1
     assert doubled == Counter()
     assert set(ids(last)) == set(ids(first))
