@@ -13,6 +13,9 @@ HEADERS := gcc libvirt-dev pkg-config python3-dev
 
 LOCK := pip-compile --quiet --no-config --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
+# Where it is set, each of a thousand processes of the tests compiles all of its modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DELETE_ON_ERROR:
 .PHONY: help snapshot test quiet lab bench validate schema lock clean packages
 
