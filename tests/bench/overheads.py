@@ -15,6 +15,7 @@ from agent.overhead.bands import of
 from agent.overhead.compose import predict
 from agent.overhead.parameters import Param
 from agent.overhead.window import Window
+from agent.service import collect_rarely
 from tests.unit.overhead_hosts import container, cpu, host, machine, sandbox
 from tests.unit.test_overhead_bands import CASES, drawn
 
@@ -67,6 +68,7 @@ def draws(formula: Callable[..., float], params: tuple[Param, ...]) -> None:
 
 
 def main() -> None:
+    collect_rarely()
     print(
         f"\n{'CPU ms of the predictions of a pass':36}"
         + "".join(f"{count:>9}" for count in COUNTS)
