@@ -119,7 +119,7 @@ class SysRoot:
         self.path = str(path)
         self.refusals: list[Refusal] = []
         self.held: dict[str, Place] = {}
-        self._last: dict[str, object] = {}
+        self.last: dict[str, object] = {}
         self.room = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE)
         self._fd = -1
         self._whole: SysRoot | None = None
@@ -298,9 +298,9 @@ class SysRoot:
 
     def same(self, name: str, value: T) -> T:
         """`value`, or the equal one that came under this name at the last pass, so that the next comparison need only ask which it is."""
-        if self._last.get(name) != value:
-            self._last[name] = value
-        return cast(T, self._last[name])
+        if self.last.get(name) != value:
+            self.last[name] = value
+        return cast(T, self.last[name])
 
     def directories_in(self, place: Place) -> list[tuple[str, int | None]]:
         """The directories in a directory, links not counted, with their inodes where the place is held."""

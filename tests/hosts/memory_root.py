@@ -31,6 +31,7 @@ class MemoryRoot(SysRoot):
         self.path = "memory"
         self.refusals = []
         self.held = {}
+        self.last = {}
         self._fd = -1
         mark = files.get(MARK)
         self.mark = msgspec.json.decode(mark, type=Mark) if isinstance(mark, bytes) else Mark(1700000000.0, "0", 4096)

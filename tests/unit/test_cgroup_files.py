@@ -218,6 +218,63 @@ def test_a_group_that_is_gone_is_skipped_and_let_go_of(tmp_path: Path) -> None:
         os.fstat(fd)
 
 
+def _made_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda path: None,
+    "says another thing": lambda path: path.write_text("7\n" if path.read_text().strip().isdigit() else path.read_text()),
+    "is empty": lambda path: path.write_text(""),
+    "is gone": Path.unlink,
+    "is no file any more": _made_a_directory,
+    "cannot be understood": lambda path: path.write_text("nonsense\n"),
+}
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["document", "metrics"])
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    "name", ["cgroup.procs", "cgroup.controllers", "memory.current", "memory.numa_stat", "memory.events", "cpu.max", "pids.max"]
+)
+def test_what_was_read_before_changes_nothing(tmp_path: Path, name: str, change: str, whole: bool) -> None:
+    """A pass over held directories, after one before the change, says what a first pass says; and so does the one after it."""
+
+    def said(root: SysRoot) -> tuple[object, ...]:
+        view = root.watch()
+        try:
+            found: object = cgroup.read(view, whole).groups
+        except Malformed as error:
+            found = str(error)
+        return found, view.refusals
+
+    files = {f"{TOP}/cgroup.controllers": "cpu memory pids\n", f"{TOP}/{HERE}/cgroup.procs": "3\n"}
+    root = grow(tmp_path, files | {f"{TOP}/{HERE}/{file}": text for file, text in FILES.items()})
+    path = tmp_path / TOP / HERE / name
+    before, mode = said(root), path.read_text()
+    CHANGES[change](path)
+    first = said(SysRoot(tmp_path))
+    assert said(root) == said(root) == first
+    assert (first == before) == (change == "nothing" or (change == "says another thing" and path.read_text() == mode))
+    if path.is_dir():
+        path.rmdir()
+    path.write_text(mode)
+    assert said(root) == before
+
+
+def test_a_group_that_says_what_it_said_is_the_same_record(tmp_path: Path) -> None:
+    root = grow(tmp_path, {f"{TOP}/cgroup.controllers": "cpu\n", f"{TOP}/{HERE}/cgroup.procs": "3\n", f"{TOP}/{HERE}/cpu.weight": "5\n"})
+    first, second = (cgroup.read(root).groups for _ in range(2))
+    # The root is entered anew: its directory is listed nowhere.
+    assert [one is other for one, other in zip(first, second, strict=True)] == [False, True, True]
+    (tmp_path / TOP / HERE / "cpu.weight").write_text("6\n")
+    third = cgroup.read(root).groups
+    assert [one is other for one, other in zip(second, third, strict=True)] == [False, True, False]
+    told = cgroup.read(root, told={f"/{HERE}": ("lab", "x")}).groups
+    assert told == cgroup.read(SysRoot(tmp_path), told={f"/{HERE}": ("lab", "x")}).groups
+
+
 def test_without_room_everything_is_read_all_the_same(tmp_path: Path) -> None:
     files = {f"{TOP}/cgroup.controllers": "cpu\n", f"{TOP}/docker/{A}/cgroup.procs": "1\n", f"{TOP}/docker/{A}/cpu.weight": "5\n"}
     root = grow(tmp_path, files)
