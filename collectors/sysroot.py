@@ -228,11 +228,13 @@ class SysRoot:
 
     def parse(self, path: str, parser: Callable[[str], T], blank: bool = False, keep: Callable[[bytes], bytes] | None = None) -> T | None:
         """`parser` of the file, None when it is absent or, unless `blank` says something, empty; `Malformed` names the path."""
-        text = self.text(path, keep)
-        if text is None or not (blank or text.strip()):
-            return None
+        data = self.raw(path, keep)
+        return None if data is None or not (blank or data.strip(_BLANK)) else self.understood(path, data, parser)
+
+    def understood(self, path: str, data: bytes, parser: Callable[[str], T]) -> T:
+        """`parser` of what was read of a file; `Malformed` names its path."""
         try:
-            return parser(text)
+            return parser(_decode(data))
         except Malformed as error:
             raise Malformed(error.detail, error.line, path) from None
 
@@ -329,15 +331,17 @@ class SysRoot:
         Most files of most groups say what they said before: in a held place their value is known by their bytes.
         """
         if place.fd < 0:
-            text = self.text(f"{place.path}/{name}")
-            return None if text is None or not (blank or text.strip()) else self._parsed(place, name, parser, text)
+            return self.parse(f"{place.path}/{name}", parser, blank)
         data = place.fresh.pop(name) if name in place.fresh else self._bytes_in(place, name)
         known = place.parsed.get(name)
         if known is not None and known[0] == data and data is not _REFUSED:
             return cast("T | None", known[1])
         value = None
-        if data is not None and data is not _REFUSED and (blank or data.strip(b"\0 \t\n")):
-            value = self._parsed(place, name, parser, _decode(data))
+        if data is not None and data is not _REFUSED and (blank or data.strip(_BLANK)):
+            try:
+                value = parser(_decode(data))
+            except Malformed as error:
+                raise Malformed(error.detail, error.line, f"{place.path}/{name}") from None
         place.parsed[name] = data, value
         return value
 
@@ -356,12 +360,6 @@ class SysRoot:
             for place in places:
                 place.fresh = {}
         return same
-
-    def _parsed(self, place: Place, name: str, parser: Callable[[str], T], text: str) -> T:
-        try:
-            return parser(text)
-        except Malformed as error:
-            raise Malformed(error.detail, error.line, f"{place.path}/{name}") from None
 
     def _bytes_in(self, place: Place, name: str) -> bytes | None:
         """None where it is absent, _REFUSED where it is not to be read."""
@@ -529,6 +527,9 @@ class SysRoot:
         wait = 0 if flags & os.O_PATH else os.O_NONBLOCK
         return _openat2()(self._fd, path, flags | os.O_CLOEXEC | wait)
 
+
+# What str.strip() takes for blank, of ASCII, and the NUL bytes that are dropped.
+_BLANK = b"\0\t\n\v\f\r\x1c\x1d\x1e\x1f "
 
 # Told apart from all that a file may hold by what it is, not by what it says.
 _REFUSED = bytes(bytearray(b"refused"))

@@ -8,7 +8,10 @@ memories; a memory that is malloc'ed is not to be seen. After fork() the child s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from agent.model.values import Fact
 from collectors.sysroot import Contents, SysRoot
@@ -44,13 +47,15 @@ class Seen(NamedTuple):
     """What tells that a process is as it was: since when it lives, and its pages of address space, of code and of data (statm).
 
     A memory that is made adds to its address space, one that grows to its data. `program` is what was searched for a runtime: it need
-    not be again, though the process has changed; then there are no `pages`.
+    not be again, though the process has changed; then there are no `pages`. One with memories is as it was while its map says what it
+    said, of which `map` is a digest; what of them is there is not known, then.
     """
 
     started: float | None
     pages: tuple[int, ...]
     process: WasmProcess | None
     program: Contents | None = None
+    map: bytes = b""
 
 
 class Sweep(NamedTuple):
@@ -84,25 +89,34 @@ def sweep(root: SysRoot, started: Mapping[int, float | None], before: Mapping[in
                 process, quiet, program = known.process, not (known.process and known.process.memories), known.program
             else:
                 process, quiet, program = None, False, None
+            said = known.map if known else b""
             if not quiet:
                 refused = len(root.refusals)
                 large = pages is not None and pages[0] * root.page_bytes >= MIN_VIRTUAL_BYTES
-                vmas = root.parse(f"proc/{pid}/maps", parse_maps, keep=_of_runtime_or_large if large else _of_runtime)
-                if vmas is None:
+                text = root.raw(f"proc/{pid}/maps", _of_runtime_or_large if large else _of_runtime)
+                if not text or not text.strip():
                     unread += _unread(root, pid, pages, refused)
                     continue
-                process, program = _process(root, pid, vmas, programs)
+                said = blake2b(text, digest_size=16).digest()
+                # exec() keeps pid and start: who was known by its program alone is asked for it again.
+                if known and known.process and not known.program and start is not None and (known.started, known.map) == (start, said):
+                    process = known.process
+                else:
+                    process, program = _process(root, pid, root.understood(f"proc/{pid}/maps", text, parse_maps), programs)
                 quiet = len(root.refusals) == refused
+            found = process
+            if process is not None and process.memories:
+                found = replace(process, memories=measured(root, pid, process.memories))
         except Malformed as error:
             root.note(error.path or f"proc/{pid}", "failed", str(error))
             unread += 1
             continue
-        if process is not None:
-            processes.append(process)
+        if found is not None:
+            processes.append(found)
         if program:
             programs[program.identity] = program
         if pages and (quiet or program):
-            seen[pid] = Seen(start, pages if quiet else (), process if quiet else None, program)
+            seen[pid] = Seen(start, pages if quiet else (), process if quiet else None, program, said if quiet else b"")
     return Sweep(tuple(processes), seen, unread)
 
 
@@ -129,7 +143,7 @@ def _unread(root: SysRoot, pid: int, pages: tuple[int, ...] | None, refused: int
 def _process(
     root: SysRoot, pid: int, vmas: list[Vma], programs: dict[tuple[int, ...], Contents]
 ) -> tuple[WasmProcess | None, Contents | None]:
-    """What a process holds; and what its program does, if that had to be searched."""
+    """What a process holds, not measured; and what its program does, if that had to be searched."""
     program = None
     if not (runtimes := identify(vmas)):
         searched = search(root, pid, vmas, programs)
@@ -144,7 +158,7 @@ def _process(
         runtimes = [(searched.runtime, evidence)]
     runtime, evidence = runtimes[0]
     visible = any(one.visible for one, _ in runtimes)
-    memories = measured(root, pid, detect(vmas, [one for one, _ in runtimes]))
+    memories = tuple(detect(vmas, [one for one, _ in runtimes]))
     if not memories:
         return WasmProcess(pid, runtime.name, evidence, (), visible), program
     table = next((f"{vma.start:x}-{vma.end:x}" for vma in vmas if vma.path.removesuffix(" (deleted)") == TABLE), None)

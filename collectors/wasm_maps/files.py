@@ -17,6 +17,12 @@ class Vma(NamedTuple):
 
 def parse_maps(text: str) -> list[Vma]:
     """proc/PID/maps, in its order. A path keeps its spaces, " (deleted)" and the kernel's \\012 for a newline."""
+    rows = _VMA.findall(text)
+    if len(rows) == text.count("\n") + (not text.endswith("\n")):
+        # As the kernel writes it; what is not is read line by line, to say where.
+        vmas = [Vma(int(low, 16), int(high, 16), perms, path) for low, high, perms, path in rows]
+        if all(start < end for start, end, _, _ in vmas):
+            return vmas
     vmas = []
     for number, line in enumerate(newline_separated(text), 1):
         fields = line.split(None, 5)
@@ -31,6 +37,9 @@ def parse_maps(text: str) -> list[Vma]:
     return vmas
 
 
+_VMA = re.compile(r"^([0-9a-f]{1,16})-([0-9a-f]{1,16}) (\S+) [0-9a-f]+ \S+ \d+(?: +(\S[^\n]*)?)?$", re.MULTILINE | re.ASCII)
+
+
 def parse_numa_maps(text: str) -> dict[int, dict[int, int]]:
     """proc/PID/numa_maps: resident bytes by node of each VMA, under its start. Names in it hold no blank and no "="."""
     stats: dict[int, dict[int, int]] = {}
@@ -43,10 +52,16 @@ def parse_numa_maps(text: str) -> dict[int, dict[int, int]]:
             if " N" not in rest:
                 stats[start] = {}
                 continue
+            counts, _, size = rest.rpartition(" kernelpagesize_kB=")
+            each = _PAGES.findall(counts)
+            if each and len(each) == counts.count(" N") and size.isdecimal() and size.isascii() and len(size) < 10:
+                bytes_each = int(size) << 10
+                stats[start] = {int(node): int(count) * bytes_each for node, count in each}
+                continue
             for node, count in _NODE.findall(rest):
                 pages[integer(node)] = integer(count)
-            if size := _PAGE_SIZE.search(rest):
-                page_kib = integer(size[1])
+            if found := _PAGE_SIZE.search(rest):
+                page_kib = integer(found[1])
         except (ValueError, Malformed):
             raise Malformed(f"expected 'address policy N0=pages ...', got {line[:60]!r}", number) from None
         if pages and not page_kib:
@@ -55,6 +70,7 @@ def parse_numa_maps(text: str) -> dict[int, dict[int, int]]:
     return stats
 
 
+_PAGES = re.compile(r" N([0-9]{1,6})=([0-9]{1,15})(?![^ ])")
 _NODE = re.compile(r" N([0-9]+)=(\S*)")
 _PAGE_SIZE = re.compile(r" kernelpagesize_kB=(\S*)")
 

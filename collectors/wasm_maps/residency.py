@@ -19,7 +19,7 @@ from collectors.wasm_maps.files import Usage, parse_numa_maps, parse_rollup, par
 HUGE_BYTES = 2 << 20
 
 
-def measured(root: SysRoot, pid: int, memories: list[LinearMemory]) -> tuple[LinearMemory, ...]:
+def measured(root: SysRoot, pid: int, memories: tuple[LinearMemory, ...]) -> tuple[LinearMemory, ...]:
     if not memories:
         return ()
     nodes = root.parse(f"proc/{pid}/numa_maps", parse_numa_maps)
@@ -32,7 +32,7 @@ def measured(root: SysRoot, pid: int, memories: list[LinearMemory]) -> tuple[Lin
     usages = root.parse(f"proc/{pid}/smaps", parse_smaps) if nodes is None or huge or swapped else None
     totals = nodes if nodes is not None else usages
     if totals is None:
-        return tuple(memories)
+        return memories
     starts = sorted(totals)
     smaps_starts = starts if totals is usages else sorted(usages or ())
     found = []

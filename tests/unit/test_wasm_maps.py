@@ -477,6 +477,35 @@ def test_a_map_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
     assert asked({}, sweep)[2].seen == {}
 
 
+def test_a_map_that_says_what_it_said_holds_the_same_memories_as_they_are_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = Space().memory(PAGE).hole().memory(2 * PAGE)
+    first = next(vma.start for vma in space.vmas if vma.perms == "rw-p")
+    numa, looked = f"{first:x} default anon=2 N0={{}} kernelpagesize_kB=4\n", []
+    write(tmp_path, 1, maps=running(space), numa_maps=numa.format(2))
+
+    def detected(*arguments: object) -> list[LinearMemory]:
+        looked.append(arguments)
+        return detection.detect(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(wasm_maps, "detect", detected)
+    before = wasm_maps.sweep(SysRoot(tmp_path), {1: 1.0})
+    (tmp_path / "proc/1/numa_maps").write_text(numa.format(5))
+    after = wasm_maps.sweep(SysRoot(tmp_path), {1: 1.0}, before.seen)
+    resident = [[memory.resident_bytes for memory in sweep.processes[0].memories] for sweep in (before, after)]
+    assert (resident[0][0], resident[1][0], len(looked)) == (2 * 4096, 5 * 4096, 1)
+    assert after == wasm_maps.sweep(SysRoot(tmp_path), {1: 1.0})
+    (tmp_path / "proc/1/numa_maps").unlink()
+    unknown = wasm_maps.sweep(SysRoot(tmp_path), {1: 1.0}, after.seen)
+    assert {memory.resident_bytes for memory in unknown.processes[0].memories} == {None}
+    (tmp_path / "proc/1/maps").write_text(running(Space().memory(3 * PAGE).hole().memory(2 * PAGE)))
+    grown = wasm_maps.sweep(SysRoot(tmp_path), {1: 1.0}, unknown.seen)
+    assert [memory.size_bytes for memory in grown.processes[0].memories] == [3 * PAGE, 2 * PAGE]
+    # The same map of another process of that number.
+    looked.clear()
+    wasm_maps.sweep(SysRoot(tmp_path), {1: 2.0}, grown.seen)
+    assert len(looked) == 1
+
+
 def test_huge_pages_and_swap(tmp_path: Path) -> None:
     space = Space().memory(4 * MIB).hole().memory(PAGE)
     big, small = (vma.start for vma in space.vmas if vma.perms == "rw-p")
@@ -530,11 +559,11 @@ def test_a_process_that_is_gone_hides_nothing(tmp_path: Path) -> None:
     """It ended between statm and its map: neither is there any more."""
 
     class Ending(SysRoot):
-        def text(self, path: str, keep: Callable[[bytes], bytes] | None = None) -> str | None:
+        def raw(self, path: str, keep: Callable[[bytes], bytes] | None = None) -> bytes | None:
             if path.endswith("/maps"):
                 (tmp_path / "proc/1/statm").unlink()
                 return None
-            return super().text(path, keep)
+            return super().raw(path, keep)
 
     write(tmp_path, 1)
     root = Ending(tmp_path)
