@@ -19,6 +19,12 @@ from agent.overhead.parameters import DEFAULTS, Parameters
 _ANSWERS_APART_SECONDS = 0.5
 """Two answers of a monitor that are closer are one, told twice."""
 
+_COUNTED = (
+    *("exits", "io_exits", "mmio_exits", "halt_attempted_poll", "halt_successful_poll"),
+    *("halt_poll_success_ns", "halt_poll_fail_ns"),
+)
+"""Of KVM's forty counters of a vCPU those that a formula asks for."""
+
 _SHARED_LEVEL = 3
 
 USER_HZ = 100
@@ -44,7 +50,7 @@ class Activity(Fact, frozen=True):
     pressure_seconds: float | None = None
     """Some thread of the group waited for a CPU."""
     kvm: dict[str, float] = {}
-    """KVM's counters a second, summed over the vCPUs."""
+    """Those of KVM's counters that formulas ask for: a second, summed over the vCPUs."""
 
 
 class Window(Fact, frozen=True, dict=True):
@@ -204,10 +210,15 @@ def _activity(old: Workload | None, new: Workload, seconds: float, began: float 
     # A thread that is older than the window and was not here joined from another group: what it did there is not the workload's.
     joined = old is not None and any(_joined(thread, was, began) for was, thread in pairs)
 
-    def by_thread(name: str) -> list[float | None]:
-        return [
-            None if joined else _since(None if was is None else getattr(was, name), getattr(now, name), was is None) for was, now in pairs
-        ]
+    def by_thread(name: str) -> list[int | None]:
+        found: list[int | None] = []
+        for was, now in pairs:
+            count: int | None = None if joined else getattr(now, name)
+            if was is not None and count is not None:
+                before = getattr(was, name)
+                count = None if before is None or count < before else count - before
+            found.append(count)
+        return found
 
     slices, switches = by_thread("timeslices"), by_thread("voluntary_switches") + by_thread("involuntary_switches")
     states = [thread.state for host in ([old, new] if old else [new]) for thread in scheduled(host)]
@@ -241,21 +252,22 @@ def _kvm(old: Workload | None, new: Workload, seconds: float) -> dict[str, float
     """Counters that every vCPU has, a second. Monitors are asked every few seconds only, and their answers say how old they are: where both
     ends of the window have the same one, nothing is known of the window."""
     now, then = (one.guest.told_seconds_ago if one is not None and one.guest is not None else None for one in (new, old))
-    names = [name for name in new.vcpus[0].kvm if all(name in vcpu.kvm for vcpu in new.vcpus)]
-    if now is None or not names:
+    if now is None:
         return {}
     earlier = {vcpu.number: vcpu.kvm for vcpu in old.vcpus} if old is not None else {}
     spent = seconds - now if then is None else seconds + then - now
-    if old is not None and spent < _ANSWERS_APART_SECONDS:
+    if spent <= 0 or (old is not None and spent < _ANSWERS_APART_SECONDS):
         return {}
     found = {}
-    for name in names:
-        parts = [
-            float(vcpu.kvm[name]) if old is None else difference(earlier.get(vcpu.number, {}).get(name), vcpu.kvm[name])
-            for vcpu in new.vcpus
-        ]
-        total = _scaled(parts, 1.0)
-        if total is not None and spent > 0:
+    for name in _COUNTED:
+        total = 0.0
+        for vcpu in new.vcpus:
+            count = vcpu.kvm.get(name)
+            was = 0 if old is None else earlier.get(vcpu.number, {}).get(name)
+            if count is None or was is None or count < was:
+                break
+            total += count - was
+        else:
             found[name] = total / spent
     return found
 
@@ -275,15 +287,13 @@ def _joined(thread: Thread, was: Thread | None, began: float | None) -> bool:
     return was is None and began is not None and thread.start_ticks / USER_HZ < began - 0.02
 
 
-def _since(before: int | None, after: int | None, born: bool) -> float | None:
-    return after if born else difference(before, after)
-
-
 def _counted(values: Sequence[float | None]) -> int | None:
     total = _scaled(values, 1)
     return None if total is None else int(total)
 
 
 def _scaled(values: Sequence[float | None], scale: float) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) * scale if known and len(known) == len(values) else None
+    """Their sum; None where one is not known, or there is none."""
+    if not values or None in values:
+        return None
+    return sum(value for value in values if value is not None) * scale
