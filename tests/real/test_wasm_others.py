@@ -1,6 +1,6 @@
 """Runtimes that are not wasmtime's own, nor Node or wasmer: what is found of them, and what is not, printed as precision and recall.
 
-Deno, Bun and workerd are packages of npm, and are tested where npm is there. What cannot be told of them is not guessed: they are named as
+Deno, Bun and workerd are packages of npm, and are tested when asked for (-m npm). What cannot be told of them is not guessed: they are named as
 capable, and none of their memories is claimed, nor anything else as one.
 """
 
@@ -23,7 +23,7 @@ import pytest
 
 from collectors import wasm_maps
 from collectors.sysroot import SysRoot
-from tests.need import TOP, which
+from tests.need import TOP, lack, which
 from tests.real.test_serve import free_port
 from tests.real.test_wasm_truth import NODE, Score, installed
 
@@ -39,16 +39,14 @@ INTEGRITY = {
 
 def packed(name: str) -> Path:
     """A directory with what this package of npm's holds, kept from run to run; nothing of it is installed."""
-    npm = which("npm")
-    if npm is None:
-        pytest.skip("npm is missing: this runtime is one of its packages")
+    npm = which("npm") or lack("npm", "apt-get install npm")
     place = TOP / ".cache" / name.replace("/", "-")
     if not place.is_dir():
         with tempfile.TemporaryDirectory() as directory:
             done = subprocess.run([npm, "pack", "--silent", name], cwd=directory, capture_output=True, check=False, timeout=200)
             archives = [*Path(directory).glob("*.tgz")]
             if done.returncode or not archives:
-                pytest.skip(f"npm pack {name}: {done.stderr.decode(errors='replace')[-300:]}")
+                lack(name, f"npm pack {name} said {done.stderr.decode(errors='replace')[-300:]}")
             assert base64.b64encode(hashlib.sha512(archives[0].read_bytes()).digest()).decode() == INTEGRITY[name]
             shutil.unpack_archive(archives[0], f"{directory}/made", filter="data")
             place.parent.mkdir(exist_ok=True)
@@ -73,6 +71,7 @@ def held(command: list[str | Path]) -> Iterator[tuple[int, list[int]]]:
             process.kill()
 
 
+@pytest.mark.npm
 @pytest.mark.parametrize(
     ("runtime", "name", "path", "arguments"),
     [
@@ -106,6 +105,7 @@ const worker :Workerd.Worker = (compatibilityDate = "2026-01-01",
 """
 
 
+@pytest.mark.npm
 def test_workerd(tmp_path: Path) -> None:
     wasmtime = pytest.importorskip("wasmtime")
     port = free_port()
