@@ -1,7 +1,7 @@
 """Runtimes that are not wasmtime's own, nor Node or wasmer: what is found of them, and what is not, printed as precision and recall.
 
-Deno, Bun and workerd are packages of npm, and are tested when asked for (-m npm). What cannot be told of them is not guessed: they are named as
-capable, and none of their memories is claimed, nor anything else as one.
+Deno, Bun and workerd are packages of npm, and are tested when asked for (-m npm). What cannot be told of them is not guessed: they are
+named as capable, and none of their memories is claimed, nor anything else as one.
 """
 
 from __future__ import annotations
