@@ -75,7 +75,11 @@ def slope(run: Callable[[int], object], until: float, chunks: int = CHUNKS) -> S
             slow.append(middle - began)
         found = spread(slow)
         if found.point >= _SHORTEST_SECONDS or long >= _MOST_ROUNDS:
-            return found.less(spread(fast)).times(1 / (long - short))
+            less = found.less(spread(fast))
+            if less.point > 0:
+                return less.times(1 / (long - short))
+            # Others had the CPU in the long chunks' favour: once more, until there is no time left.
+            continue
         # Somebody disturbed all tries: of so short a chunk most is the call itself.
         long = min(_MOST_ROUNDS, max(2 * long, int(long * CHUNK_SECONDS / max(found.point, 1e-9))))
 

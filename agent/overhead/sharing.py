@@ -39,11 +39,11 @@ def shared_cache(workload: Workload, window: Window, activity: Activity) -> Pred
     cpus, run, used = workload.placement.last_cpus, activity.run_seconds, used_memory(workload)[0]
     first = next(iter(cpus), None) if cpus else None
     cache = None if first is None else window.last_level(first)
-    if cache is None or not run or used is None or used <= 0 or not window.cpu_seconds:
+    if cache is None or run is None or used is None or used <= 0 or not window.cpu_seconds:
         return None
     (around, capacity), own = cache, run / activity.seconds
     busy = window.busy_cpus(around)
-    if busy is None:
+    if busy is None or own <= 0:
         return None
     share = cache_share(own, max(own, own + busy - run / window.cpu_seconds))
 

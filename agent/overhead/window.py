@@ -217,7 +217,8 @@ def _activity(old: Workload | None, new: Workload, seconds: float, began: float 
             if was is not None and count is not None:
                 before = getattr(was, name)
                 count = None if before is None or count < before else count - before
-            found.append(count)
+            # No counter of the kernel's is below nothing, not even one that was never seen before.
+            found.append(None if count is not None and count < 0 else count)
         return found
 
     slices, switches = by_thread("timeslices"), by_thread("voluntary_switches") + by_thread("involuntary_switches")
@@ -226,7 +227,7 @@ def _activity(old: Workload | None, new: Workload, seconds: float, began: float 
 
     def counted(name: str) -> float | None:
         value = getattr(cpu, name)
-        return value if was is None else difference(getattr(was, name), value)
+        return difference(0 if was is None else getattr(was, name), value)
 
     periods, throttled = counted("periods"), counted("throttled_periods")
     return Activity(

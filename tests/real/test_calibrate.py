@@ -167,9 +167,6 @@ def values(runs: Runs, name: str) -> list[tuple[float, float]]:
 
 
 # Whoever runs on the core's other thread takes what it wants of L2, from one minute to the next.
-SHARED = pytest.param("latency_l2", marks=pytest.mark.quiet)
-
-
 @pytest.mark.parametrize(
     ("name", "tolerance"), [("latency_l1", 0.1), pytest.param("latency_l2", 0.1, marks=pytest.mark.quiet), ("switch_process", 0.5)]
 )
@@ -180,7 +177,8 @@ def test_it_measures_what_c_measures(runs: Runs, name: str, tolerance: float) ->
     assert median(ratios) == pytest.approx(1, abs=tolerance)
 
 
-@pytest.mark.parametrize("name", [SHARED if name == "latency_l2" else name for name in OWN])
+@pytest.mark.quiet
+@pytest.mark.parametrize("name", OWN)
 def test_runs_agree(runs: Runs, name: str) -> None:
     found = sorted(ours for ours, _ in values(runs, name))
     print(f"\n{name}: {found}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -89,6 +90,14 @@ def test_a_chunk_that_was_sized_under_disturbance_is_sized_anew() -> None:
             pass
 
     assert slope(run, time.monotonic() + 20).point == pytest.approx(1e-6, rel=0.3)
+
+
+def test_what_takes_no_longer_in_long_chunks_has_no_figure_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a host whose other processes were in the way of the short chunks only: a difference of nothing is no latency."""
+    ticks = itertools.count()
+    monkeypatch.setattr("agent.calibrate.chunks.perf_counter", lambda: float(next(ticks)))
+    with pytest.raises(NoTime):
+        slope(lambda rounds: None, time.monotonic() + 0.1)
 
 
 def test_no_time_is_no_figure() -> None:
