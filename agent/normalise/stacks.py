@@ -253,7 +253,14 @@ _NAMES_SHOWN = 4
 def _quota(workload: Workload) -> Element:
     limit, by = workload.cpu.limit_cpus, workload.cpu.limited_by
     setter = "its own group" if by == workload.cgroup else by
-    return Element("CPU limit", None if limit is None else "unlimited" if limit.unlimited else f"{limit:g} CPUs, set by {setter}")
+    bound = None if limit is None else "unlimited" if limit.unlimited else f"{limit:g} CPUs, set by {setter}"
+    own = [
+        f"vCPU {vcpu.number} {vcpu.quota_usec / vcpu.period_usec:g}"
+        for vcpu in workload.vcpus
+        if vcpu.quota_usec is not None and not vcpu.quota_usec.unlimited and vcpu.period_usec
+    ]
+    # What holds a vCPU back in a group of its own is no limit of the machine's.
+    return Element("CPU limit", "; ".join([*filter(None, [bound]), *([f"of its own: {', '.join(own)}"] if own else [])]) or None)
 
 
 def _memory_limit(workload: Workload) -> Element:

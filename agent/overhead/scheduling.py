@@ -135,7 +135,12 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
 
 
 def _stopped(workload: Workload, activity: Activity) -> float | None:
-    """Run queues of the group that stand still, on average; none without a quota of its own."""
+    """Run queues of the group that stand still, on average; none without a quota of its own.
+
+    Not known where a vCPU has a quota in a group of its own: how often that held it back is not in the machine's counters.
+    """
+    if any(vcpu.quota_usec is not None and not vcpu.quota_usec.unlimited for vcpu in workload.vcpus):
+        return None
     if activity.throttled_seconds is not None:
         return activity.throttled_seconds / activity.seconds
     return 0.0 if workload.cpu.quota_usec is None or workload.cpu.quota_usec.unlimited else None

@@ -194,6 +194,21 @@ def test_saturated_cpus_are_shared_fairly() -> None:
     assert 0 < found.value <= found.hi
 
 
+def test_a_vcpu_with_a_quota_of_its_own_waits_nobody_knows_how_long() -> None:
+    """libvirt's vcpu_quota is in the vCPU's group: held back there counts as run delay, and the machine's counters do not tell."""
+
+    def limited(passed: float) -> Workload:
+        made = machine(passed)
+        return replace(made, vcpus=tuple(replace(vcpu, quota_usec=Limit(60_000), period_usec=100_000) for vcpu in made.vcpus))
+
+    def waits(kind: Callable[[float], Workload]) -> set[str]:
+        found = predict(Window(host(1.0, (kind(1.0),)), host(0.0, (kind(0.0),)), 10.0))
+        return {one.component for one in found} & {"run_queue_delay", "steal"}
+
+    assert waits(machine) == {"run_queue_delay", "steal"}
+    assert waits(limited) == set()
+
+
 @pytest.mark.parametrize("machines", [2, 1])
 def test_two_vcpus_that_never_sleep_on_one_cpu(machines: int) -> None:
     """Of two machines or of one: each waits half of the time, and the interval holds it though nobody else runs at either moment."""
