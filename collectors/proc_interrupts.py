@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from agent.model.values import CpuSet, Fact
 from collectors.sysroot import SysRoot
-from collectors.text import Malformed, cpu_number, newline_separated, numbers
+from collectors.text import Malformed, cpu_columns, newline_separated, numbers
 
 
 class Interrupt(Fact, frozen=True):
@@ -34,13 +32,7 @@ def read(root: SysRoot) -> Interrupts:
 def parse(text: str) -> Interrupts:
     """The header names the online CPUs; every line has one count for each of them, then words that describe it."""
     lines = newline_separated(text)
-    header = lines[0].split() if lines else []
-    if not header or any(name[:3] != "CPU" for name in header):
-        raise Malformed("expected a header 'CPU0 CPU1 ...'", 1)
-    cpus = [cpu_number(name[3:]) for name in header]
-    if any(low >= high for low, high in pairwise(cpus)):
-        # `counts` stand in the order of a set.
-        raise Malformed("expected a header in ascending order", 1)
+    cpus = cpu_columns(lines[0] if lines else "")
     found = []
     for number, line in enumerate(lines[1:], 2):
         name, colon, rest = line.partition(":")
@@ -48,8 +40,8 @@ def parse(text: str) -> Interrupts:
             if line.strip():
                 raise Malformed(f"expected 'name: counts', got {line[:60]!r}", number)
             continue
-        words = rest.split(None, len(header))
-        if len(words) >= len(header) and all(word.isdecimal() for word in words[: len(header)]):
-            description = words[len(header)] if len(words) > len(header) else ""
-            found.append(Interrupt(name.strip(), numbers(words[: len(header)], number), " ".join(description.split())))
+        words = rest.split(None, len(cpus))
+        if len(words) >= len(cpus) and all(word.isdecimal() for word in words[: len(cpus)]):
+            description = words[len(cpus)] if len(words) > len(cpus) else ""
+            found.append(Interrupt(name.strip(), numbers(words[: len(cpus)], number), " ".join(description.split())))
     return Interrupts(CpuSet(cpus), tuple(found))

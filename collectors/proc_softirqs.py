@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from agent.model.values import CpuSet, Fact
 from collectors.sysroot import SysRoot
-from collectors.text import Malformed, cpu_number, newline_separated, numbers
+from collectors.text import Malformed, cpu_columns, newline_separated, numbers
 
 
 class Softirq(Fact, frozen=True):
@@ -30,13 +28,7 @@ def read(root: SysRoot) -> Softirqs:
 def parse(text: str) -> Softirqs:
     """The header names every possible CPU; each line has one count for each of them."""
     lines = newline_separated(text)
-    header = lines[0].split() if lines else []
-    if not header or any(name[:3] != "CPU" for name in header):
-        raise Malformed("expected a header 'CPU0 CPU1 ...'", 1)
-    cpus = [cpu_number(name[3:]) for name in header]
-    if any(low >= high for low, high in pairwise(cpus)):
-        # `counts` stand in the order of a set.
-        raise Malformed("expected a header in ascending order", 1)
+    cpus = cpu_columns(lines[0] if lines else "")
     found: list[tuple[str, tuple[int, ...]]] = []
     for number, line in enumerate(lines[1:], 2):
         name, colon, rest = line.partition(":")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from agent.model.values import Fact
+from agent.model.values import USER_HZ, Fact
 from collectors.sysroot import SysRoot
 from collectors.text import Malformed, cpu_number, integer, newline_separated, numbers
-
-# USER_HZ is part of the kernel's interface: 100 on every architecture that runs KVM guests and containers today.
-USER_HZ = 100
 
 
 class CpuTime(Fact, frozen=True):

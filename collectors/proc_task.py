@@ -9,10 +9,7 @@ from collections.abc import Iterable
 
 from agent.model.values import CpuSet, Fact
 from collectors.sysroot import SysRoot
-from collectors.text import Malformed, cpu_list, cpu_number, integer, newline_separated, numbers, size_bytes
-
-# What field 22 of stat counts in: part of the kernel's interface, 100 on every architecture that matters here.
-USER_HZ = 100
+from collectors.text import Malformed, cpu_list, cpu_number, integer, newline_separated, numbers, process_stat, size_bytes
 
 
 class Task(Fact, frozen=True):
@@ -103,13 +100,10 @@ def _task(root: SysRoot, pid: int, tid: int, status: dict[str, str] | None) -> T
 
 
 def parse_stat(text: str) -> tuple[str, str, int, int | None]:
-    """Name, state, start (ticks since boot), last CPU. The name may hold anything, ")" and spaces too: the last ")" ends it."""
-    opening, closing = text.find("("), text.rfind(")")
-    words = text[closing + 1 :].split()
-    if opening < 0 or closing < opening or len(words) < 20 or not words[19].isdecimal():
-        raise Malformed(f"expected 'pid (name) state ...', got {text[:60]!r}")
-    last_cpu = cpu_number(words[36]) if len(words) > 36 and words[36].isdecimal() else None
-    return text[opening + 1 : closing], words[0], integer(words[19]), last_cpu
+    """Name, state, start (ticks since boot), last CPU."""
+    name, fields = process_stat(text)
+    last_cpu = cpu_number(fields[36]) if len(fields) > 36 and fields[36].isdecimal() else None
+    return name, fields[0], integer(fields[19]), last_cpu
 
 
 def parse_schedstat(text: str) -> tuple[int, int, int]:

@@ -10,12 +10,10 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from agent.model.values import Fact
+from agent.model.values import USER_HZ, Fact
 from collectors.sysroot import SysRoot, Unavailable
-from collectors.text import printable
+from collectors.text import Malformed, integer, printable, process_stat
 
-USER_HZ = 100
-"""What field 22 of stat counts in."""
 _CUT = 15
 """Characters of a name that the kernel keeps (TASK_COMM_LEN)."""
 
@@ -55,10 +53,16 @@ def ask(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
     quiet = root.watch()
     found = []
     for number in quiet.names("proc"):
-        told = _STAT.fullmatch(quiet.text(f"proc/{number}/stat") or "") if number.isdecimal() else None
+        try:
+            told = quiet.parse(f"proc/{number}/stat", process_stat) if number.isdecimal() else None
+        except Malformed as error:
+            root.note(f"proc/{number}/stat", "failed", error.detail)
+            continue
         if told is None:
             continue
-        pid, name, parent, threads, ticks = int(number), told[1], int(told[2]), int(told[3]), int(told[4])
+        name, fields = told
+        # Fields 4, 20 and 22.
+        pid, parent, threads, ticks = int(number), integer(fields[1]), integer(fields[17]), integer(fields[19])
         uuid = vm_name = exe = None
         # Kernel threads are children of kthreadd, pid 2, and have no executable.
         if parent != 2 and pid != 2:
@@ -74,10 +78,6 @@ def ask(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
                 name = printable(program) if program.startswith(name) else name
         found.append(Process(pid, parent, name, int(booted[1]) + ticks / USER_HZ, threads if whole else None, exe, uuid, vm_name))
     return tuple(found)
-
-
-# Fields 2, 4, 20 and 22. The name may hold anything, ")" and spaces too: the last ")" ends it.
-_STAT = re.compile(r"\d+ \((.*)\) \S (\d+)(?: -?\d+){15} (\d+) -?\d+ (\d+)(?: .*)?\n?", re.DOTALL)
 
 
 def _arguments(data: bytes | None) -> list[str] | None:

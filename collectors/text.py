@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from sys import intern
 from typing import TypeVar
 
@@ -71,6 +72,26 @@ def numbers(words: Sequence[str], line: int | None = None) -> tuple[int, ...]:
     if words and not (digits.isascii() and digits.isdecimal() and max(map(len, words)) <= 20):
         raise Malformed(f"expected numbers, got {' '.join(words)[:60]!r}", line)
     return tuple(map(int, words))
+
+
+def cpu_columns(header: str) -> list[int]:
+    """ "CPU0 CPU2": what the columns of /proc/interrupts and /proc/softirqs stand for. Counts stand in the order of a set of them."""
+    names = header.split()
+    if not names or any(name[:3] != "CPU" for name in names):
+        raise Malformed("expected a header 'CPU0 CPU1 ...'", 1)
+    cpus = [cpu_number(name[3:]) for name in names]
+    if any(low >= high for low, high in pairwise(cpus)):
+        raise Malformed("expected a header in ascending order", 1)
+    return cpus
+
+
+def process_stat(text: str) -> tuple[str, list[str]]:
+    """/proc/PID/stat: the name, and its fields from the third on. The name may hold anything, ")" and spaces too: the last ")" ends it."""
+    opening, closing = text.find("("), text.rfind(")")
+    fields = text[closing + 1 :].split()
+    if opening < 0 or closing < opening or len(fields) < 20 or not fields[19].isdecimal():
+        raise Malformed(f"expected 'pid (name) state ...', got {text[:60]!r}")
+    return text[opening + 1 : closing], fields
 
 
 def cpu_number(text: str) -> int:

@@ -18,6 +18,9 @@ Origin = Literal["measured", "configured", "inferred", "synthesised"]
 
 Reason = Literal["absent", "denied", "unsupported", "late", "failed"]
 
+USER_HZ = 100
+"""What the kernel counts times and starts of processes in for its readers: part of its interface, 100 on every architecture here."""
+
 # NR_CPUS is at most 8192 on x86-64 and 4096 elsewhere, MAX_NUMNODES 1024: anything beyond twice that is a broken or hostile file,
 # and as many sets as CPUs take as many bits as their square.
 MAX_ID = 1 << 14

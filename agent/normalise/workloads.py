@@ -8,7 +8,7 @@ from functools import reduce
 from msgspec.structs import replace
 
 from agent.model.sandbox import statements
-from agent.model.values import CpuSet
+from agent.model.values import USER_HZ, CpuSet
 from agent.model.workload import LinearMemory, Placement, Stack, Thread, VCpu, Workload
 from agent.normalise.groups import Tree, container_around, cpu_of, memory_of, tree_of
 from agent.normalise.growth import growth
@@ -156,4 +156,4 @@ def union_of(sets: Sequence[CpuSet | None]) -> CpuSet | None:
 def started(threads: tuple[Thread, ...]) -> float | None:
     starts = [thread.start_ticks for thread in threads]
     known = [ticks for ticks in starts if ticks is not None]
-    return min(known) / proc_task.USER_HZ if known and len(known) == len(starts) else None
+    return min(known) / USER_HZ if known and len(known) == len(starts) else None

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from agent.model.host import Host
 from agent.model.logical import CpuTime
-from agent.model.values import CpuSet, Fact
+from agent.model.values import USER_HZ, CpuSet, Fact
 from agent.model.workload import Thread, Workload
 from agent.overhead.parameters import DEFAULTS, Parameters
 
@@ -26,9 +26,6 @@ _COUNTED = (
 """Of KVM's forty counters of a vCPU those that a formula asks for."""
 
 _SHARED_LEVEL = 3
-
-USER_HZ = 100
-"""Unit of `Thread.start_ticks`."""
 
 
 class Activity(Fact, frozen=True):

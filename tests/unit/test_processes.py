@@ -13,7 +13,7 @@ import pytest
 from collectors import processes
 from collectors.processes import Process, vm_identity
 from collectors.sysroot import SysRoot, Unavailable
-from tests.unit.tree import recorded
+from tests.unit.tree import grow, recorded
 
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
 
@@ -72,6 +72,20 @@ def test_the_table_of_this_host() -> None:
     assert (own.parent_pid, own.vm_uuid, own.vm_name) == (os.getppid(), None, None)
     assert own.threads is not None
     assert own.threads >= 1
+
+
+def test_one_that_cannot_be_understood_costs_the_others_nothing(tmp_path: Path) -> None:
+    class Proc(SysRoot):
+        def inode(self, path: str) -> int | None:
+            return 1 if path == "proc" else super().inode(path)
+
+    line = "{} ({}) S 1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 3 0 250 1000 1"
+    files = {"proc/stat": "cpu 1\nbtime 1000\n", "proc/7/stat": line.format(7, "a) S (b"), "proc/8/stat": "8 nonsense"}
+    grow(tmp_path, files | {"proc/9/stat": line.format(9, "qemu-system-x86"), "proc/9/cmdline": "", "proc/self/stat": "x"})
+    root = Proc(tmp_path)
+    # The ninth gave its memory back.
+    assert processes.ask(root) == (Process(7, 1, "a) S (b", 1002.5, 3),)
+    assert [(refusal.path, refusal.reason) for refusal in root.refusals] == [("proc/8/stat", "failed")]
 
 
 def test_another_root_has_its_own_table(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from collectors import text as formats
 from collectors.text import (
     Malformed,
     convert,
+    cpu_columns,
     cpu_list,
     cpu_mask,
     cpu_number,
@@ -28,6 +29,7 @@ from collectors.text import (
     numbers,
     phrase,
     printable,
+    process_stat,
     size_bytes,
     space_separated,
 )
@@ -170,6 +172,8 @@ def test_printable_text_can_be_encoded(name: bytes) -> None:
 
 
 PARSERS: list[Callable[[str], object]] = [
+    cpu_columns,
+    process_stat,
     integer,
     cpu_number,
     node_number,
