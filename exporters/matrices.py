@@ -89,15 +89,18 @@ def _row(term: Term, first: Cell, second: Cell, third: Cell) -> Row:
     return Row(term, (first, second, third))
 
 
+_PARADIGMS: tuple[tuple[Whose, str, str], ...] = (
+    ("virtualization", "Virtualization", "虚拟化"),
+    ("containerization", "Containerization", "容器化"),
+    ("sandbox", "Sandboxing", "沙盒化"),
+)
+"""The columns of most of them."""
+
 MATRICES: tuple[Matrix, ...] = (
     Matrix(
         "2.3.2",
         ("CPU topology", "各范式 CPU 拓扑映射矩阵"),
-        (
-            ("virtualization", "Virtualization", "虚拟化"),
-            ("containerization", "Containerization", "容器化"),
-            ("sandbox", "Sandboxing", "沙盒化"),
-        ),
+        _PARADIGMS,
         (
             _row(
                 ("Physical CPU topology", "物理 CPU 拓扑"),
@@ -152,11 +155,7 @@ MATRICES: tuple[Matrix, ...] = (
     Matrix(
         "3.3.2",
         ("Memory topology", "各范式内存拓扑映射矩阵"),
-        (
-            ("virtualization", "Virtualization", "虚拟化"),
-            ("containerization", "Containerization", "容器化"),
-            ("sandbox", "Sandboxing", "沙盒化"),
-        ),
+        _PARADIGMS,
         (
             _row(
                 ("Physical memory topology", "物理内存拓扑"),
@@ -341,11 +340,7 @@ MATRICES: tuple[Matrix, ...] = (
     Matrix(
         "6.3.2",
         ("CPU channels", "各范式 CPU 通道映射矩阵"),
-        (
-            ("virtualization", "Virtualization", "虚拟化"),
-            ("containerization", "Containerization", "容器化"),
-            ("sandbox", "Sandboxing", "沙盒化"),
-        ),
+        _PARADIGMS,
         (
             _row(
                 ("Physical CPU channels", "物理 CPU 通道"),
@@ -388,11 +383,7 @@ MATRICES: tuple[Matrix, ...] = (
     Matrix(
         "7.3.2",
         ("Memory channels", "各范式内存通道映射矩阵"),
-        (
-            ("virtualization", "Virtualization", "虚拟化"),
-            ("containerization", "Containerization", "容器化"),
-            ("sandbox", "Sandboxing", "沙盒化"),
-        ),
+        _PARADIGMS,
         (
             _row(
                 ("Physical memory channels", "物理内存通道"),
@@ -559,11 +550,7 @@ MATRICES: tuple[Matrix, ...] = (
     Matrix(
         "10.3.1",
         ("Stacks of CPU and memory", "CPU/内存协议栈对比矩阵"),
-        (
-            ("virtualization", "Virtualization", "虚拟化"),
-            ("containerization", "Containerization", "容器化"),
-            ("sandbox", "Sandboxing", "沙盒化"),
-        ),
+        _PARADIGMS,
         (
             _row(
                 ("Levels of CPU scheduling", "CPU 调度层级"),
@@ -618,11 +605,7 @@ MATRICES: tuple[Matrix, ...] = (
     Matrix(
         "11.1",
         ("What is alike", "CPU/内存架构同构性"),
-        (
-            ("virtualization", "Virtualization", "虚拟化"),
-            ("containerization", "Containerization", "容器化"),
-            ("sandbox", "Sandboxing", "沙盒化"),
-        ),
+        _PARADIGMS,
         (
             _row(
                 ("Level of abstraction", "抽象层级"),
@@ -659,11 +642,7 @@ MATRICES: tuple[Matrix, ...] = (
     Matrix(
         "11.2",
         ("What is equivalent", "CPU/内存架构等价性"),
-        (
-            ("virtualization", "Virtualization", "虚拟化"),
-            ("containerization", "Containerization", "容器化"),
-            ("sandbox", "Sandboxing", "沙盒化"),
-        ),
+        _PARADIGMS,
         (
             _row(
                 ("CPU scheduling", "CPU 调度"),
@@ -706,11 +685,7 @@ MATRICES: tuple[Matrix, ...] = (
     Matrix(
         "11.3",
         ("Performance", "CPU/内存架构性能对比矩阵"),
-        (
-            ("virtualization", "Virtualization", "虚拟化"),
-            ("containerization", "Containerization", "容器化"),
-            ("sandbox", "Sandboxing", "沙盒化"),
-        ),
+        _PARADIGMS,
         (
             _row(
                 ("CPU scheduling delay", "CPU 调度延迟"),
@@ -759,11 +734,7 @@ MATRICES: tuple[Matrix, ...] = (
     Matrix(
         "11.4",
         ("Security", "CPU/内存架构安全性对比矩阵"),
-        (
-            ("virtualization", "Virtualization", "虚拟化"),
-            ("containerization", "Containerization", "容器化"),
-            ("sandbox", "Sandboxing", "沙盒化"),
-        ),
+        _PARADIGMS,
         (
             _row(
                 ("Strength of isolation", "隔离强度"),
