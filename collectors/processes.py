@@ -75,7 +75,7 @@ def ask(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
                         continue
                     uuid, vm_name = vm_identity(arguments or [])
                 program = arguments[0].rpartition("/")[2] if arguments else ""
-                name = printable(program) if program.startswith(name) else name
+                name = printable(program) if len(name) >= _CUT and program.startswith(name) else name
         found.append(Process(pid, parent, name, int(booted[1]) + ticks / USER_HZ, threads if whole else None, exe, uuid, vm_name))
     return tuple(found)
 

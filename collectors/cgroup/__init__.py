@@ -182,9 +182,12 @@ def _group(root: SysRoot, path: str, places: dict[str, Place], hierarchies: Hier
     if isinstance(made, Made) and made.hierarchies is hierarchies and made.whole == whole and root.unchanged(held):
         return made.group
     kept.made = None
-    found = _read(root, path, places, hierarchies, whole)
-    for place in held:
-        place.fresh = {}
+    try:
+        found = _read(root, path, places, hierarchies, whole)
+    finally:
+        # What was read of this pass and not asked for is no answer at the next one, not even where a file could not be understood.
+        for place in held:
+            place.fresh = {}
     if found is not None and all(place.fd >= 0 for place in held):
         kept.made = Made(hierarchies, whole, found)
     return found

@@ -263,6 +263,21 @@ def test_what_was_read_before_changes_nothing(tmp_path: Path, name: str, change:
     assert said(root) == before
 
 
+def test_what_a_broken_pass_had_read_is_no_answer_at_the_next(tmp_path: Path) -> None:
+    files = {"cgroup.procs": "3\n", "memory.current": "1\n", "pids.current": "1\n"}
+    grow(tmp_path, {f"{TOP}/cgroup.controllers": "memory pids\n"} | {f"{TOP}/{HERE}/{name}": text for name, text in files.items()})
+    place, root = tmp_path / TOP / HERE, SysRoot(tmp_path)
+    assert read(root, f"/{HERE}").pids == Pids(1)
+    (place / "memory.current").write_text("nonsense\n")
+    (place / "pids.current").write_text("2\n")
+    with pytest.raises(Malformed):
+        cgroup.read(root)
+    (place / "memory.current").write_text("5\n")
+    (place / "pids.current").write_text("3\n")
+    group = read(root, f"/{HERE}")
+    assert (group.pids, group.memory and group.memory.current_bytes) == (Pids(3), 5)
+
+
 def test_a_group_that_says_what_it_said_is_the_same_record(tmp_path: Path) -> None:
     root = grow(tmp_path, {f"{TOP}/cgroup.controllers": "cpu\n", f"{TOP}/{HERE}/cgroup.procs": "3\n", f"{TOP}/{HERE}/cpu.weight": "5\n"})
     first, second = (cgroup.read(root).groups for _ in range(2))
