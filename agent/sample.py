@@ -11,7 +11,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from agent.config import Config
-from agent.model.values import CpuSet, Fact, Gap
+from agent.model.values import CpuSet, Dates, Fact, Gap
 from collectors import (
     cgroup,
     cpuid,
@@ -251,8 +251,8 @@ class Sample(Fact, frozen=True):
     """How long each source took."""
     whole: bool = True
     """Whether all was read that a document shows, or what metrics do."""
-    counted_at: float | None = None
-    """When the workloads' counters were read (time.monotonic): a pass that has to import or wait comes to them later than others."""
+    read_at: Dates = {}
+    """When counters were read: by the path of their group, by the pid of their process, and by file."""
     statics: Statics = Statics()
     """For the next pass."""
 
@@ -293,6 +293,7 @@ class _Pass:
         self.only = only
         self.gaps: list[Gap] = []
         self.seconds: dict[str, float] = {}
+        self.read_at: Dates = {}
 
     def wants(self, source: str) -> bool:
         return not self.only or source in self.only
@@ -300,7 +301,8 @@ class _Pass:
     def ask(self, source: str, read: Callable[[SysRoot], T]) -> T | None:
         if not self.wants(source):
             return None
-        answer, gaps, seconds = _ask(self.root, source, read)
+        answer, gaps, seconds, dates = _ask(self.root, source, read)
+        self.read_at |= dates
         self.gaps += gaps
         self.seconds[source] = seconds
         return answer
@@ -310,7 +312,7 @@ class _Pass:
         if not self.wants(source):
             return lambda _: None
         started = time.monotonic()
-        answers: list[tuple[T | None, list[Gap], float]] = []
+        answers: list[tuple[T | None, list[Gap], float, Dates]] = []
         thread = errands.send(source, lambda: answers.append(_ask(self.root, source, read)))
 
         def wait(deadline: float) -> T | None:
@@ -322,7 +324,7 @@ class _Pass:
                 self.gaps.append(Gap(source, "late", detail, "look at the log of the program that is asked"))
                 self.seconds[source] = waited
                 return None
-            answer, gaps, seconds = answers[0]
+            answer, gaps, seconds, _ = answers[0]
             self.gaps += gaps
             self.seconds[source] = seconds
             return answer
@@ -330,8 +332,8 @@ class _Pass:
         return wait
 
 
-def _ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> tuple[T | None, list[Gap], float]:
-    """One reader's answer, its gaps, its seconds. A broken reader costs its own source and no other."""
+def _ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> tuple[T | None, list[Gap], float, Dates]:
+    """One reader's answer, its gaps, its seconds, its dates. A broken reader costs its own source and no other."""
     view = root.watch()
     answer, gaps = None, []
     started = time.perf_counter()
@@ -351,7 +353,7 @@ def _ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> tuple[T | 
         first = refused[0]
         more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
         gaps.append(Gap(source, reason, f"{first.path}: {first.detail}{more}", _REMEDIES.get((source, reason))))
-    return answer, gaps, time.perf_counter() - started
+    return answer, gaps, time.perf_counter() - started, view.dates
 
 
 def take(
@@ -392,7 +394,6 @@ def take(
     cgroups = one.ask("cgroup", lambda r: cgroup.read(r, whole, told))
     # Before what is dated by it.
     kernel = one.ask("proc_sys", proc_sys.read)
-    counted_at = time.monotonic()
     # Children of kthreadd, pid 2, have no memory map.
     users = {process.pid: process.started_at for process in table or () if 2 not in (process.pid, process.parent_pid)}
     sweep = one.ask("wasm_maps", lambda r: wasm_maps.sweep(r, users, seen)) if users else None
@@ -476,7 +477,7 @@ def take(
         gaps=(*statics.gaps, *(gap for gap in one.gaps if (gap.source, gap.reason) not in said)),
         seconds=statics.seconds | one.seconds,
         whole=whole,
-        counted_at=counted_at,
+        read_at=one.read_at,
     )
 
 

@@ -15,13 +15,13 @@ from agent import __version__
 from agent.config import Config, calibration_file
 from agent.model.host import Host
 from agent.model.snapshot import Agent, Snapshot
-from agent.model.values import Gap
+from agent.model.values import Dates, Gap
 from agent.normalise import normalise
 from agent.overhead.claims import claims
 from agent.overhead.compose import predict
 from agent.overhead.parameters import DEFAULTS, Parameters
 from agent.overhead.residuals import Residuals, judge, misses
-from agent.overhead.window import Window, difference
+from agent.overhead.window import Window
 from agent.sample import Errands, Statics, take
 from collectors import hotplug, own_cost
 from collectors.sysroot import SysRoot
@@ -35,14 +35,9 @@ PATIENCE_SECONDS = 1.0
 log = logging.getLogger("stratascope")
 
 
-def snapshot(
-    after: Host,
-    taken_at: float,
-    before: Host | None = None,
-    seconds: float | None = None,
-    given: Parameters = DEFAULTS,
-) -> Snapshot:
-    """The document of one host, its predictions taken over the window since `before`."""
+def snapshot(window: Window, taken_at: float) -> Snapshot:
+    """The document of the host at the window's end, its predictions taken over the window."""
+    after = window.after
     return Snapshot(
         schema="stratascope/1",
         taken_at=datetime.fromtimestamp(taken_at, UTC),
@@ -53,17 +48,17 @@ def snapshot(
         devices=after.devices,
         workloads=after.workloads,
         findings=after.findings,
-        predictions=(predictions := predict(Window(after, before, seconds, given=given))),
-        claims=claims(after.workloads, predictions, given),
+        predictions=(predictions := predict(window)),
+        claims=claims(after.workloads, predictions, window.given),
         gaps=after.gaps,
-        parameters=given.better,
+        parameters=window.given.better,
     )
 
 
 def once(root: SysRoot, config: Config) -> Snapshot:
     """One document. Where workloads run on a live host, a second pass after the interval turns counters into rates."""
     window, taken_at = watch(root, config)
-    return snapshot(window.after, taken_at, window.before, window.seconds, window.given)
+    return snapshot(window, taken_at)
 
 
 def watch(root: SysRoot, config: Config) -> tuple[Window, float]:
@@ -80,7 +75,7 @@ def watch(root: SysRoot, config: Config) -> tuple[Window, float]:
     taken_at = time.time()
     after = take(root, config, errands, PATIENCE_SECONDS, before.statics, seen=before.seen)
     end, given = _with_parameters(normalise(after), config)
-    return Window(end, host, difference(before.counted_at, after.counted_at), given=given), taken_at
+    return Window.between(end, after.read_at, host, before.read_at, given), taken_at
 
 
 def _with_parameters(host: Host, config: Config) -> tuple[Host, Parameters]:
@@ -119,7 +114,7 @@ class Service:
         self._snapshot: Snapshot | None = None
         self._run = prometheus.Run()
         self._began = 0.0
-        self._counted_at: float | None = None
+        self._read_at: Dates = {}
         self._said: frozenset[Gap] = frozenset()
         self._residuals: Residuals = {}
 
@@ -150,11 +145,11 @@ class Service:
         host, given = _with_parameters(normalise(sample), self._config)
         if self._host and self._host.physical.cpus.online != host.physical.cpus.online:
             log.info("CPUs online: %s, were %s", host.physical.cpus.online, self._host.physical.cpus.online)
-        seconds = difference(self._counted_at, sample.counted_at)
-        found = snapshot(host, taken_at, self._host, seconds, given)
-        predictions, self._residuals = judge(found.predictions, Window(host, self._host, seconds), self._residuals)
+        window = Window.between(host, sample.read_at, self._host, self._read_at, given)
+        found = snapshot(window, taken_at)
+        predictions, self._residuals = judge(found.predictions, window, self._residuals)
         self._snapshot = replace(found, predictions=predictions, findings=(*found.findings, *misses(predictions, self._residuals)))
-        self._host, self._began, self._counted_at = host, began, sample.counted_at
+        self._host, self._began, self._read_at = host, began, sample.read_at
         cost = own_cost.read()
         self._run = prometheus.Run(sample.seconds, cost.cpu_seconds, cost.resident_bytes, cost.open_fds, cost.started_at)
         self._say(host.gaps)

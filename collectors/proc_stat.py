@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.model.values import USER_HZ, Fact
+from agent.model.values import STAT, USER_HZ, Fact
 from collectors.sysroot import SysRoot
 from collectors.text import Malformed, cpu_number, integer, newline_separated, numbers
 
@@ -37,7 +37,8 @@ class Stat(Fact, frozen=True):
 
 
 def read(root: SysRoot) -> Stat:
-    return parse(root.require("proc/stat"))
+    root.date(STAT)
+    return parse(root.require(STAT))
 
 
 def parse(text: str) -> Stat:

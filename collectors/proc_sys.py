@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.model.values import Fact
+from agent.model.values import UPTIME, Fact
 from collectors.sysroot import SysRoot
 from collectors.text import Malformed, decimal, space_separated
 
@@ -25,12 +25,14 @@ class Kernel(Fact, frozen=True):
 
 
 def read(root: SysRoot) -> Kernel:
+    root.date(UPTIME)
+    uptime = root.parse(UPTIME, lambda text: decimal(space_separated(text)[0]))
     return Kernel(
         hostname=_word(root, "proc/sys/kernel/hostname"),
         release=_word(root, "proc/sys/kernel/osrelease"),
         architecture=_word(root, "proc/sys/kernel/arch") or _machine(root),
         boot_id=_word(root, "proc/sys/kernel/random/boot_id"),
-        uptime_seconds=root.parse("proc/uptime", lambda text: decimal(space_separated(text)[0])),
+        uptime_seconds=uptime,
         load_average=root.parse("proc/loadavg", parse_loadavg) or (),
         clocksources=tuple((root.text("sys/devices/system/clocksource/clocksource0/available_clocksource") or "").split()),
         hypervisor_type=_word(root, "sys/hypervisor/type"),

@@ -53,6 +53,7 @@ def read(root: SysRoot, pids: Iterable[int]) -> tuple[TaskGroup, ...]:
 
 def _process(root: SysRoot, pid: int) -> TaskGroup | None:
     status = root.parse(f"proc/{pid}/status", parse_status) or {}
+    root.date(pid)
     tids = sorted(int(tid) for tid in root.names(f"proc/{pid}/task") if tid.isdecimal())
     # A process' own status is its first thread's, too.
     tasks = tuple(task for tid in tids if (task := _task(root, pid, tid, status if tid == pid else None)) is not None)

@@ -12,6 +12,7 @@ import fcntl
 import os
 import resource
 import stat
+import time
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
@@ -21,7 +22,7 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from agent.model.values import Reason, decode_value
+from agent.model.values import Dates, Reason, decode_value
 from collectors.text import Malformed, printable
 
 T = TypeVar("T")
@@ -110,7 +111,7 @@ class Place:
 
 
 class SysRoot:
-    """One tree. `watch()` gives a view with its own list of refusals, one for each source that reads."""
+    """One tree. `watch()` gives a view with its own list of refusals and its own dates, one for each source that reads."""
 
     holds = True
     """Whether directories are held open from one pass to the next."""
@@ -118,6 +119,7 @@ class SysRoot:
     def __init__(self, path: str | Path = "/") -> None:
         self.path = str(path)
         self.refusals: list[Refusal] = []
+        self.dates: Dates = {}
         self.held: dict[str, Place] = {}
         self.last: dict[str, object] = {}
         self.room = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE)
@@ -160,13 +162,18 @@ class SysRoot:
         return self.mark.page_bytes if self.mark else PAGESIZE
 
     def watch(self) -> SysRoot:
-        """The same tree with its own list of refusals."""
+        """The same tree with its own list of refusals, and its own dates."""
         view = SysRoot.__new__(type(self))
         view.__dict__.update(self.__dict__)
         # The directory is closed with the root that opened it.
         view._whole = self
         view.refusals = []
+        view.dates = {}
         return view
+
+    def date(self, key: str | int) -> None:
+        """Counters are read now: a group's, by its path, a process', by its pid, or a file's."""
+        self.dates[key] = time.monotonic()
 
     def text(self, path: str, keep: Callable[[bytes], bytes] | None = None) -> str | None:
         """The whole file, None when it is absent or refused. Bytes that are not UTF-8 come as \\xNN; NUL bytes are dropped.

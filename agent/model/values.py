@@ -18,6 +18,15 @@ Origin = Literal["measured", "configured", "inferred", "synthesised"]
 
 Reason = Literal["absent", "denied", "unsupported", "late", "failed"]
 
+Dates = dict[str | int, float]
+"""When counters were read (time.monotonic, seconds): by the path of their group, by the pid of their process, or by the file.
+
+A pass that has to import, or to wait, comes to its files at other times than the next one does.
+"""
+
+UPTIME = "proc/uptime"
+STAT = "proc/stat"
+
 USER_HZ = 100
 """What the kernel counts times and starts of processes in for its readers: part of its interface, 100 on every architecture here."""
 

@@ -27,6 +27,6 @@ def cpu_pressure(workload: Workload, activity: Activity, waits: Prediction | Non
     inputs = {"run_queue_delay": waits.value, "active_threads": threads}
     formula = "1 - (1 - d/n)^n of the delay as predicted, over n threads; between d/n and d"
     flags = [flag for flag in waits.validity if flag != "ok"]
-    measured = activity.pressure_seconds / activity.seconds
+    measured = activity.pressure_seconds / activity.group_seconds
     source = "cpu.pressure some total"
     return prediction(workload, "cpu_pressure", interval, "seconds/second", "contention", formula, inputs, flags, measured, source)

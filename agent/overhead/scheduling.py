@@ -78,11 +78,11 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
     cpus = workload.placement.allowed_cpus
     busy = window.busy_cpus(cpus) if cpus else None
     run, runnable, stopped = activity.run_seconds, activity.runnable_threads, _stopped(workload, activity)
-    if not cpus or busy is None or window.cpu_seconds is None or run is None or runnable is None or stopped is None:
+    if not cpus or busy is None or run is None or runnable is None or stopped is None:
         return None
-    own = run / activity.seconds
-    # Both are averages, each over its own time: a workload's life may be shorter than the CPUs'.
-    others = max(0.0, busy - run / window.cpu_seconds)
+    own, others = run / activity.seconds, window.others(busy, activity, run, activity.seconds)
+    if others is None:
+        return None
     # States are two moments only; what ran or was stopped was runnable.
     threads = max(runnable, own + stopped)
     if stopped and activity.periods is None:
@@ -142,7 +142,7 @@ def _stopped(workload: Workload, activity: Activity) -> float | None:
     if any(vcpu.quota_usec is not None and not vcpu.quota_usec.unlimited for vcpu in workload.vcpus):
         return None
     if activity.throttled_seconds is not None:
-        return activity.throttled_seconds / activity.seconds
+        return activity.throttled_seconds / activity.group_seconds
     return 0.0 if workload.cpu.quota_usec is None or workload.cpu.quota_usec.unlimited else None
 
 

@@ -84,12 +84,14 @@ def cpu_share(workload: Workload, window: Window, activity: Activity) -> Predict
         relative = workload.cpu.shares / DEFAULT_SHARES
     busy = window.busy_cpus(cpus) if cpus else None
     run, delay, tasks = activity.run_seconds, activity.delay_seconds, window.runnable_tasks
-    cap, cpu_seconds = workload.cpu.limit_cpus, window.cpu_seconds
-    if not cpus or relative is None or cap is None or busy is None or run is None or delay is None or tasks is None or not cpu_seconds:
+    cap = workload.cpu.limit_cpus
+    if not cpus or relative is None or cap is None or busy is None or run is None or delay is None or tasks is None:
         return None
     # Who waits wants to run.
     own, wanted = run / activity.seconds, (run + delay) / activity.seconds
-    others = max(0.0, busy - run / cpu_seconds)
+    others = window.others(busy, activity, run, activity.seconds)
+    if others is None:
+        return None
     groups = max(1.0, tasks - wanted)
 
     count = float(len(cpus))

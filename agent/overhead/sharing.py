@@ -39,13 +39,14 @@ def shared_cache(workload: Workload, window: Window, activity: Activity) -> Pred
     cpus, run, used = workload.placement.last_cpus, activity.run_seconds, used_memory(workload)[0]
     first = next(iter(cpus), None) if cpus else None
     cache = None if first is None else window.last_level(first)
-    if cache is None or run is None or used is None or used <= 0 or not window.cpu_seconds:
+    if cache is None or run is None or used is None or used <= 0:
         return None
     (around, capacity), own = cache, run / activity.seconds
     busy = window.busy_cpus(around)
-    if busy is None or own <= 0:
+    others = None if busy is None else window.others(busy, activity, run, activity.seconds)
+    if others is None or own <= 0:
         return None
-    share = cache_share(own, max(own, own + busy - run / window.cpu_seconds))
+    share = cache_share(own, own + others)
 
     def extra(stalled: float, exponent: float, working: float) -> float:
         # What fits stays: the overhead begins at nothing where the working set outgrows its part.

@@ -159,19 +159,20 @@ def throttled(workload: Workload, window: Window, activity: Activity) -> Iterabl
     inputs = {"quota_seconds": quota, "period_seconds": period, "runnable_threads": runnable, "cpus": float(len(cpus)), "periods": periods}
     # Without an active period nothing was measured: no share of none.
     share = None if not periods or activity.throttled_periods is None else activity.throttled_periods / periods
-    time = None if activity.throttled_seconds is None else activity.throttled_seconds / activity.seconds
+    time = None if activity.throttled_seconds is None else activity.throttled_seconds / activity.group_seconds
     edge = edge_share(periods)
     mean = usage / max(1, periods)
-    reach = min(max(threads, 1.0, math.ceil(min(usage / activity.seconds, len(cpus)))), float(len(cpus)))
+    reach = min(max(threads, 1.0, math.ceil(min(usage / activity.group_seconds, len(cpus)))), float(len(cpus)))
     overrun = parameters.SLICE_RETURN.hi * min(len(cpus), math.ceil(max(threads, 1.0)))
     # Demand beyond the quota cannot be seen in the usage; that the threads never sleep, and use it up, can.
     bound = threads * period > quota and mean >= 0.95 * (1 - edge) * quota
     others = 0.0
     if bound:
         busy = window.busy_cpus(cpus)
-        if busy is None or window.cpu_seconds is None:
+        beside = None if busy is None else window.others(busy, activity, usage, activity.group_seconds)
+        if beside is None:
             return
-        others = max(0.0, busy - usage / window.cpu_seconds)
+        others = beside
         inputs |= {"other_busy_cpus": others}
         shares = (1.0, max(0.0, throttled_share_beside(quota, period, threads, others) - overrun / quota - edge), 1.0)
         formula = "1: threads that never sleep and may use more than the quota in a period are stopped in each"

@@ -198,7 +198,7 @@ def _moved(case: Case, cpus: CpuSet) -> None:
     limit, stopped = case.workload.cpu.limit_cpus, activity.throttled_seconds
     before = case.workload.placement.allowed_cpus
     if stopped and limit is not None and before:
-        threads = max(activity.runnable_threads or 0.0, own + stopped / activity.seconds)
+        threads = max(activity.runnable_threads or 0.0, own + stopped / activity.group_seconds)
         # Fewer run queues stand still where there are fewer CPUs.
         queues = min(threads, float(len(before))) - limit
         fewer = max(0.0, min(threads, float(len(cpus))) - limit) / queues if queues > 0 else 1.0
@@ -265,14 +265,14 @@ def _demand(case: Case, activity: Activity, old: float | None, new: float, perio
     """What it would run, and how long its group would stand still, under a quota of `new` CPUs in the place of `old`."""
     allowed, window = case.workload.placement.allowed_cpus, case.window
     busy = window.busy_cpus(allowed) if allowed else None
-    run, runnable, cpu_seconds = activity.run_seconds, activity.runnable_threads, window.cpu_seconds
+    run, runnable = activity.run_seconds, activity.runnable_threads
     stood = 0.0 if old is None and activity.throttled_seconds is None else activity.throttled_seconds
-    if run is None or runnable is None or stood is None or not allowed or busy is None or not cpu_seconds:
+    others = None if busy is None or run is None else window.others(busy, activity, run, activity.seconds)
+    if run is None or runnable is None or stood is None or not allowed or others is None:
         case.activity = None
         case.unspoken.append("waiting and standing still: its threads' time, or its CPUs', is not known")
         return
-    own, stopped = run / activity.seconds, stood / activity.seconds
-    others = max(0.0, busy - run / cpu_seconds)
+    own, stopped = run / activity.seconds, stood / activity.group_seconds
     # As the prediction has it: stopped threads were runnable, and no more than there are CPUs run at a time.
     threads = min(max(runnable, own + stopped), float(len(allowed)))
     held_back = old is not None and threads > old and own >= 0.95 * old
@@ -286,14 +286,16 @@ def _demand(case: Case, activity: Activity, old: float | None, new: float, perio
         stands = _falls_behind(own, new, threads) if new < own else _stands(stopped, own, old, new, period, threads)
         if new >= own and (stopped or new < threads):
             case.unspoken.append("how long a group stands still whose demand varies around its quota")
-    case.window = replace(window, supposed=_scaled(window, allowed, others + gets * activity.seconds / cpu_seconds))
+    # Of what CPUs did since boot its life is a part only.
+    part = activity.seconds / window.cpu_seconds if activity.since_start and window.cpu_seconds else 1.0
+    case.window = replace(window, supposed=_scaled(window, allowed, others + gets * part))
     case.activity = replace(
         _running(activity, gets, own),
         # Who stands still could run.
         runnable_threads=max(runnable, min(gets + stands, math.ceil(threads))) if stands else runnable,
-        periods=activity.periods or math.ceil(activity.seconds / period),
+        periods=activity.periods or math.ceil(activity.group_seconds / period),
         throttled_periods=None,
-        throttled_seconds=stands * activity.seconds,
+        throttled_seconds=stands * activity.group_seconds,
     )
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from agent.model.host import Host
 from agent.model.logical import CpuTime
-from agent.model.values import USER_HZ, CpuSet, Fact
+from agent.model.values import STAT, UPTIME, USER_HZ, CpuSet, Dates, Fact
 from agent.model.workload import Thread, Workload
 from agent.overhead.parameters import DEFAULTS, Parameters
 
@@ -29,9 +29,13 @@ _SHARED_LEVEL = 3
 
 
 class Activity(Fact, frozen=True):
-    """What one workload did in `seconds`. None where a counter is not there or was reset."""
+    """What one workload did. None where a counter is not there or was reset.
+
+    `seconds` passed between the readings of its threads, `group_seconds` between those of its group's files.
+    """
 
     seconds: float
+    group_seconds: float
     since_start: bool
     run_seconds: float | None = None
     delay_seconds: float | None = None
@@ -62,6 +66,13 @@ class Window(Fact, frozen=True, dict=True):
     seconds: float | None = None
     supposed: dict[int, float] | None = None
     given: Parameters = DEFAULTS
+    read_at: Dates = {}
+    began_at: Dates = {}
+
+    @classmethod
+    def between(cls, after: Host, read_at: Dates, before: Host | None, began_at: Dates, given: Parameters = DEFAULTS) -> Window:
+        """Both ends as they were read, and when."""
+        return cls(after, before, difference(began_at.get(UPTIME), read_at.get(UPTIME)), given=given, read_at=read_at, began_at=began_at)
 
     def activity(self, workload: Workload) -> Activity | None:
         """None where no time has passed, or it is not known how much."""
@@ -76,15 +87,33 @@ class Window(Fact, frozen=True, dict=True):
 
     def _activity(self, workload: Workload) -> Activity | None:
         old = self._earlier.get((workload.id, workload.identity))
-        seconds = self.seconds if old is not None else _age(workload, self.after)
-        if seconds is None or not 0 < seconds < math.inf:
+        if old is not None:
+            seconds, group_seconds = self._passed(workload.pid, self.seconds), self._passed(workload.cgroup, self.seconds)
+        else:
+            seconds = group_seconds = _age(workload, self.after)
+        if seconds is None or group_seconds is None or not 0 < seconds < math.inf or not 0 < group_seconds < math.inf:
             return None
-        return _activity(old, workload, seconds, None if self.before is None else self.before.identity.uptime_seconds)
+        began = None if self.before is None else self.before.identity.uptime_seconds
+        return _activity(old, workload, seconds, group_seconds, began)
+
+    def _passed(self, key: str | int | None, otherwise: float | None) -> float | None:
+        """Seconds between the two readings of a group, a process or a file; `otherwise` where they have no dates."""
+        if key is None or key not in self.read_at or key not in self.began_at:
+            return otherwise
+        return self.read_at[key] - self.began_at[key]
 
     @property
     def cpu_seconds(self) -> float | None:
         """What `busy_cpus` is an average over."""
-        return self.seconds if self.before is not None else self.after.identity.uptime_seconds
+        return self._passed(STAT, self.seconds) if self.before is not None else self.after.identity.uptime_seconds
+
+    def others(self, busy: float, activity: Activity, spent: float, seconds: float) -> float | None:
+        """Of `busy` CPUs those that others kept busy while the workload spent CPU time in `seconds` of its own.
+
+        Both are averages, each over its own time: a workload's life may be shorter than the CPUs'.
+        """
+        over = self.cpu_seconds if activity.since_start else seconds
+        return max(0.0, busy - spent / over) if over else None
 
     def busy_cpus(self, cpus: CpuSet) -> float | None:
         """How many of `cpus` were busy on average; None when one of them has no counters."""
@@ -200,7 +229,7 @@ def _age(workload: Workload, host: Host) -> float | None:
     return None if uptime is None or workload.started_seconds is None else uptime - workload.started_seconds
 
 
-def _activity(old: Workload | None, new: Workload, seconds: float, began: float | None) -> Activity:
+def _activity(old: Workload | None, new: Workload, seconds: float, group_seconds: float, began: float | None) -> Activity:
     threads = scheduled(new)
     known = {(thread.tid, thread.start_ticks): thread for thread in scheduled(old)} if old else {}
     pairs = [(known.get((thread.tid, thread.start_ticks)), thread) for thread in threads]
@@ -229,6 +258,7 @@ def _activity(old: Workload | None, new: Workload, seconds: float, began: float 
     periods, throttled = counted("periods"), counted("throttled_periods")
     return Activity(
         seconds,
+        group_seconds,
         since_start=old is None,
         run_seconds=_scaled(by_thread("run_ns"), 1e-9),
         delay_seconds=_scaled(by_thread("delay_ns"), 1e-9),

@@ -111,7 +111,10 @@ def read(root: SysRoot, whole: bool = True, told: Told | None = None) -> Cgroups
     balanced = root.parse(f"{v1['cpuset']}/{cpuset.BALANCE}", integer) if "cpuset" in v1 else None
     unnamed = {path: owner for path, owner in (told or {}).items() if not _named(path, owner[1])}
     hierarchies = root.same("cgroup", Hierarchies(unified, v1, sizes, balanced, unnamed))
-    found = [_group(root, path, groups[path], hierarchies, whole) for path in sorted(groups)]
+    found: list[Group | None] = []
+    for path in sorted(groups):
+        root.date(printable(path))
+        found.append(_group(root, path, groups[path], hierarchies, whole))
     return Cgroups(version, dict(sorted(controllers.items())), tuple(group for group in found if group is not None))
 
 

@@ -23,6 +23,7 @@ from agent.model.physical import Physical
 from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet
 from agent.normalise import normalise
+from agent.overhead.window import Window
 from agent.sample import Errands, take
 from agent.service import snapshot
 from collectors.sysroot import MARK
@@ -204,7 +205,7 @@ def look(files: Files) -> Snapshot:
     """One pass, as far as the exporters."""
     root = MemoryRoot(files)
     sample = take(root, Config(root=root.path, only=MACHINE), Errands())
-    found = snapshot(normalise(sample), 0.0)
+    found = snapshot(Window(normalise(sample)), 0.0)
     json.loads(document.render(found))
     text = prometheus.render(found, prometheus.Run(sample.seconds)).decode().splitlines()
     series = [line.rpartition(" ")[0] for line in text if line[0] != "#"]

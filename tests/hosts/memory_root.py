@@ -30,6 +30,7 @@ class MemoryRoot(SysRoot):
     def __init__(self, files: Files) -> None:
         self.path = "memory"
         self.refusals = []
+        self.dates = {}
         self.held = {}
         self.last = {}
         self._fd = -1

@@ -11,10 +11,10 @@ from typing import NamedTuple
 from agent.config import Config
 from agent.model.host import Host
 from agent.model.snapshot import Snapshot
-from agent.model.values import Gap
+from agent.model.values import UPTIME, Gap
 from agent.model.workload import Workload
 from agent.normalise import normalise
-from agent.overhead.window import difference
+from agent.overhead.window import Window
 from agent.sample import Errands, Sample, Statics, take
 from agent.service import PATIENCE_SECONDS, snapshot
 from collectors.sysroot import SysRoot
@@ -63,11 +63,10 @@ class Scraper:
         self.statics = sample.statics
         found = normalise(sample)
         old, then = self.before or (None, None)
-        document = snapshot(found, time.time(), old, difference(then.counted_at, sample.counted_at) if then else None)
+        document = snapshot(Window.between(found, sample.read_at, old, then.read_at if then else {}), time.time())
         assert prometheus.render(document, prometheus.Run(sample.seconds))
         self.before = found, sample
-        assert sample.counted_at is not None
-        return Pass(time.monotonic() - began, sample.counted_at, found, document)
+        return Pass(time.monotonic() - began, sample.read_at[UPTIME], found, document)
 
 
 def domain_xml(name: str, starts: Path, vcpus: int = 1, elements: Iterable[str] = (), tune: str = "") -> str:

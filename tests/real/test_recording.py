@@ -12,6 +12,7 @@ import pytest
 
 from agent.config import Config
 from agent.normalise import normalise
+from agent.overhead.window import Window
 from agent.sample import Errands, take
 from agent.service import once, snapshot
 from collectors.recorder import Recorder
@@ -30,7 +31,7 @@ def record(into: Path, config: Config) -> dict[str, Any]:
     recorder = Recorder("/", into, taken_at, "test")
     host = normalise(take(recorder, config, Errands()))
     recorder.close()
-    found: dict[str, Any] = json.loads(render(snapshot(host, taken_at)))
+    found: dict[str, Any] = json.loads(render(snapshot(Window(host), taken_at)))
     return found
 
 

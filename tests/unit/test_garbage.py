@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 import collectors
 from agent.config import Config
 from agent.normalise import normalise
+from agent.overhead.window import Window
 from agent.sample import SOURCES, Errands, Sample, take
 from agent.service import snapshot
 from collectors import libvirt_stats, proc_cpuinfo, proc_stat, qemu, smbios, sys_mm, taskstats
@@ -145,7 +146,7 @@ def look(root: SysRoot, path: str, only: tuple[str, ...] = ()) -> Sample:
     """One pass, as far as the exporters: nothing may raise."""
     sample = take(root, Config(root=path, only=only), Errands())
     host = normalise(sample)
-    found = snapshot(host, 0.0, host, 1.0)
+    found = snapshot(Window(host, host, 1.0), 0.0)
     json.loads(document.render(found))
     for openmetrics in (False, True):
         assert prometheus.render(found, prometheus.Run(sample.seconds), openmetrics).decode().isprintable() is False

@@ -13,6 +13,7 @@ from agent.config import Config
 from agent.model.values import Limit
 from agent.model.workload import Pod
 from agent.normalise import normalise
+from agent.overhead.window import Window
 from agent.sample import Errands, take
 from agent.service import snapshot
 from collectors import cgroup, oci
@@ -279,6 +280,6 @@ def test_a_pod_s_names_and_a_label_are_metrics(tmp_path: Path) -> None:
     (web,) = host.workloads
     assert (web.runtime, web.name, web.image, web.cgroup) == ("containerd", "web", "nginx:1", f"/{slice_}/cri-containerd-{ID}.scope")
     assert web.pod == Pod(POD, "burstable", "web-7d9", "shop")
-    lines = prometheus.render(snapshot(host, 0.0), prometheus.Run()).decode().splitlines()
+    lines = prometheus.render(snapshot(Window(host), 0.0), prometheus.Run()).decode().splitlines()
     assert f'strata_workload_pod_info{{workload="{ID}",pod="web-7d9",namespace="shop",uid="{POD}",qos="burstable"}} 1' in lines
     assert f'strata_workload_label_info{{workload="{ID}",label="team",value="red\\"\\n}}"}} 1' in lines

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from agent.model.host import Host
 from agent.model.logical import CpuTime
-from agent.model.values import CpuSet
+from agent.model.values import STAT, UPTIME, CpuSet, Dates
 from agent.model.workload import Workload
 from agent.overhead.window import Activity, Window, difference
 from tests.unit.overhead_hosts import BOTH, container, cpu, host, machine, thread, times
@@ -47,6 +47,38 @@ def test_a_window() -> None:
     assert found.usage_seconds == pytest.approx(3)
     assert (found.periods, found.throttled_periods) == (100, 10)
     assert found.throttled_seconds == pytest.approx(0.1)
+
+
+def test_each_counter_has_its_own_seconds() -> None:
+    """The second pass came to its group 0.5 s late, the first one to its threads 1 s late, and to /proc/stat half a second."""
+    after = replace(container(1.0), cgroup="/one", pid=11)
+    read_at: Dates = {UPTIME: 20.0, "/one": 20.5, 11: 20.0, STAT: 20.0}
+    began_at: Dates = {UPTIME: 10.0, "/one": 10.0, 11: 11.0, STAT: 10.5}
+    window = Window.between(host(1.0, (after,)), read_at, host(workloads=(container(),)), began_at)
+    found = window.activity(after)
+    assert found is not None
+    assert (window.seconds, found.seconds, found.group_seconds, window.cpu_seconds) == (10.0, 9.0, 10.5, 9.5)
+    # Half of the CPUs' time is its own, each over its own seconds.
+    assert window.others(1.5, found, 4.5, found.seconds) == 1.0
+    assert window.others(1.5, found, 10.5, found.group_seconds) == 0.5
+    assert window.others(0.2, found, 4.5, found.seconds) == 0.0
+
+
+def test_what_has_no_date_was_read_with_the_rest() -> None:
+    after = replace(container(1.0), cgroup="/one", pid=11)
+    window = Window.between(host(1.0, (after,)), {UPTIME: 20.0, "/one": 20.5}, host(workloads=(container(),)), {UPTIME: 10.0, 11: 11.0})
+    found = window.activity(after)
+    assert found is not None
+    assert (found.seconds, found.group_seconds, window.cpu_seconds) == (10.0, 10.0, 10.0)
+
+
+def test_a_life_is_shorter_than_the_cpus() -> None:
+    window = Window(host(1.0, (container(1.0),)))
+    found = window.activity(container(1.0))
+    assert found is not None
+    assert found.since_start
+    assert window.cpu_seconds is not None
+    assert window.others(1.0, found, window.cpu_seconds / 4, found.seconds) == 0.75
 
 
 def test_a_machine_is_its_vcpus() -> None:

@@ -27,6 +27,7 @@ from agent.model.workload import Workload
 from agent.normalise import normalise
 from agent.normalise.findings import findings
 from agent.overhead.explain import explain as explained
+from agent.overhead.window import Window
 from agent.sample import Errands, take
 from agent.service import snapshot, watch
 from collectors.sysroot import MARK, SysRoot
@@ -186,7 +187,7 @@ def test_numbers_that_no_embedder_has(tmp_path: Path, base: int, number: int) ->
     one: dict[str, object] = {"instance": "x", "base": base, "page_bytes": min(number, (1 << 32) - 1)}
     found = published(tmp_path, stating(one | dict.fromkeys(keys, number)))
     assert found.memory.allotted_bytes == 2 * PAGE
-    everything = snapshot(watch(SysRoot(tmp_path), Config(root=str(tmp_path)))[0].after, 0.0)
+    everything = snapshot(Window(watch(SysRoot(tmp_path), Config(root=str(tmp_path)))[0].after), 0.0)
     document = json.loads(render(everything))
     jsonschema.Draft202012Validator(json.loads(schema())).validate(document)
     assert b"strata_workload_statements{" in prometheus.render(everything, prometheus.Run())
@@ -211,7 +212,7 @@ def test_a_hostile_name_is_only_a_name(tmp_path: Path) -> None:
     assert finding.evidence.isprintable()
     window, _ = watch(SysRoot(tmp_path), Config(root=str(tmp_path)))
     for openmetrics in (False, True):
-        assert b"TYPE x" not in prometheus.render(snapshot(window.after, 0.0), prometheus.Run(), openmetrics)
+        assert b"TYPE x" not in prometheus.render(snapshot(Window(window.after), 0.0), prometheus.Run(), openmetrics)
     its = next(workload for workload in window.after.workloads if workload.id == publishes.id)
     shown = explain.render(explained(window, its, ()), width=100, terminal=False, encoding="utf-8")
     assert b"\x1b" not in shown

@@ -7,11 +7,14 @@ import pytest
 
 from agent import service
 from agent.config import Config
-from agent.model.host import Host
 from agent.model.snapshot import Snapshot
-from agent.overhead.parameters import DEFAULTS, Parameters
-from collectors.sysroot import SysRoot
-from tests.unit.tree import grow
+from agent.model.values import STAT, UPTIME
+from agent.overhead.window import Window
+from agent.sample import Errands, take
+from collectors.sysroot import MARK, SysRoot
+from tests.unit.tree import A_MARK, grow
+
+ID = "0c" * 32
 
 
 def test_a_window_is_as_long_as_the_counters_ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -20,11 +23,9 @@ def test_a_window_is_as_long_as_the_counters_ran(monkeypatch: pytest.MonkeyPatch
     windows: list[float | None] = []
     whole = service.snapshot
 
-    def noted(
-        after: Host, taken_at: float, before: Host | None = None, seconds: float | None = None, given: Parameters = DEFAULTS
-    ) -> Snapshot:
-        windows.append(seconds)
-        return whole(after, taken_at, before, seconds, given)
+    def noted(window: Window, taken_at: float) -> Snapshot:
+        windows.append(window.seconds)
+        return whole(window, taken_at)
 
     monkeypatch.setattr("agent.sample.processes.read", lambda _root: time.sleep(next(delays)))
     monkeypatch.setattr(service, "snapshot", noted)
@@ -35,6 +36,18 @@ def test_a_window_is_as_long_as_the_counters_ran(monkeypatch: pytest.MonkeyPatch
     assert windows[0] is None
     assert windows[1] is not None
     assert 0 < windows[1] < 0.4
+
+
+def test_a_reading_is_dated_where_it_is_made(tmp_path: Path) -> None:
+    """A pass that is held up between a group's file, a process' threads and /proc/stat dates each as it was read."""
+    group = {"cgroup.procs": "7\n", "cpu.stat": "usage_usec 1\n"}
+    files = {f"sys/fs/cgroup/system.slice/docker-{ID}.scope/{name}": text for name, text in group.items()}
+    files |= {"sys/fs/cgroup/cgroup.controllers": "cpu\n", "proc/uptime": "10.0 10.0\n", "proc/stat": "cpu0 1 2 3 4\n"}
+    files |= {MARK: A_MARK, "proc/7/status": "Name:\tx\n", "proc/7/task/7/schedstat": "1 2 3\n", "replies/processes.json": "[]"}
+    root, began = grow(tmp_path, files), time.monotonic()
+    sample = take(root, Config(root=str(tmp_path), only=("cgroup", "proc_task", "proc_sys", "proc_stat", "processes")), Errands())
+    order = [began, *(sample.read_at[key] for key in (f"/system.slice/docker-{ID}.scope", UPTIME, 7, STAT)), time.monotonic()]
+    assert order == sorted(order)
 
 
 def test_a_fresh_pass_is_not_shared_once_a_cpu_has_gone(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def window(workloads: tuple[tuple[Workload, ...], tuple[Workload, ...]] = ((), (
 
 
 def document(seen: Window) -> Snapshot:
-    return snapshot(seen.after, 0.0, seen.before, seen.seconds)
+    return snapshot(seen, 0.0)
 
 
 def reviewed(name: str, text: str, request: pytest.FixtureRequest) -> None:
