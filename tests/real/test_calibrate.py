@@ -1,7 +1,7 @@
 """agent calibrate on this machine, beside C programs that measure the same in the same minutes.
 
 Every figure is printed (pytest -s, or -rA) before any is judged. Machines that are shared disturb: what is compared are tenth percentiles,
-of several runs their medians.
+of several runs the fastest.
 """
 
 from __future__ import annotations
@@ -87,11 +87,16 @@ static double hop(void) {
   kill(child, SIGKILL);
   return tenth(both, COUNT) - tenth(own, COUNT);
 }
+static double least(double one, double two) { return one < two ? one : two; }
 int main(int argc, char **argv) {
   cpu_set_t one; CPU_ZERO(&one); CPU_SET(argc > 1 ? atoi(argv[1]) : 0, &one); sched_setaffinity(0, sizeof one, &one);
-  double second = 1;
-  for (int i = 2; i < argc; i++) { double found = chase(atol(argv[i])); if (found < second) second = found; }
-  printf("{\"latency_l1\": %.6g, \"latency_l2\": %.6g, \"switch_process\": %.6g}\n", chase(16 << 10), second, hop());
+  double first = 1, second = 1, hops = 1;
+  for (int run = 0; run < 10; run++) {
+    first = least(first, chase(16 << 10));
+    for (int i = 2; i < argc; i++) second = least(second, chase(atol(argv[i])));
+    hops = least(hops, hop());
+  }
+  printf("{\"latency_l1\": %.6g, \"latency_l2\": %.6g, \"switch_process\": %.6g}\n", first, second, hops);
 }
 """
 
@@ -171,10 +176,10 @@ def values(runs: Runs, name: str) -> list[tuple[float, float]]:
     ("name", "tolerance"), [("latency_l1", 0.1), pytest.param("latency_l2", 0.1, marks=pytest.mark.quiet), ("switch_process", 0.5)]
 )
 def test_it_measures_what_c_measures(runs: Runs, name: str, tolerance: float) -> None:
+    """Both at their fastest: a clock that is lower than a minute ago, and neighbours, make each slower and never faster."""
     pairs = values(runs, name)
-    ratios = [ours / c for ours, c in pairs]
-    print(f"\n{name}: ours and C {pairs}, ratios {ratios}")
-    assert median(ratios) == pytest.approx(1, abs=tolerance)
+    print(f"\n{name}: ours and C {pairs}, ratios {[ours / c for ours, c in pairs]}")
+    assert min(ours for ours, _ in pairs) / min(c for _, c in pairs) == pytest.approx(1, abs=tolerance)
 
 
 @pytest.mark.quiet
