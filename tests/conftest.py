@@ -4,14 +4,18 @@ import contextlib
 import os
 import platform
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests import met
 from tests.lab import engines, host, surroundings
+from tests.lab.ahead import Ahead
 from tests.lab.process import terminable
 from tests.need import OUTSIDE, SHARED, STRICT
+
+REAL = Path(__file__).with_name("real")
 
 _skipped: list[str] = []
 _stayed: list[str] = []
@@ -66,8 +70,32 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[_WARDEN] = stack.enter_context(surroundings.warden()).pid
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ahead(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ahead | None]:
+    """The guests that this run's tests wait for, under way since its beginning."""
+    modules = dict.fromkeys(item.module.__name__ for item in request.session.items if _waits(item) and isinstance(item, pytest.Function))
+    if not modules:
+        yield None
+        return
+    guests = Ahead(tmp_path_factory.mktemp("ahead"), tuple(modules))
+    try:
+        yield guests
+    finally:
+        guests.end()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: "alone" not in getattr(item, "fixturenames", ()))
+    """What measures this host comes last: the guests that others wait for have ended then."""
+
+    def turn(item: pytest.Item) -> tuple[bool, bool, bool]:
+        return REAL in item.path.parents, _waits(item), "alone" not in getattr(item, "fixturenames", ())
+
+    items.sort(key=turn)
+
+
+def _waits(item: pytest.Item) -> bool:
+    """Whether a test waits for its module's guest."""
+    return "result" in getattr(item, "fixturenames", ()) and hasattr(getattr(item, "module", None), "plan")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.guests.test_containers import given
 from tests.lab import full
 from tests.need import TOP, need
 from tests.real.experiments.rows import Row, by_component, score, table
@@ -29,12 +28,12 @@ MODULES = (
 def test_quotas_and_weights_of_version_2(tmp_path: Path) -> None:
     need(*full.PROGRAMS, root=True)
     full.image()
-    files = given(tmp_path)
+    site = full.site(tmp_path)
     for module in (*MODULES, "tests/real/experiments/__init__.py", "tests/real/experiments/__main__.py"):
-        place = files["site"] / module
+        place = site / module
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(TOP / module, place)
-    result = full.run(Path(__file__).with_name("experiments") / "job", {"site": files["site"]}, tmp_path, limit_seconds=LIMIT_SECONDS)
+    result = full.run(Path(__file__).with_name("experiments") / "job", {"site": site}, tmp_path, limit_seconds=LIMIT_SECONDS)
     assert result.code == 0, result.log
     assert (result.out / "cgroup").read_text() == "cgroup2fs\n"
     rows = [Row(**{**one, "predicted": tuple(one["predicted"])}) for one in json.loads((result.out / "rows.json").read_text())]

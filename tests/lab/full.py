@@ -175,18 +175,39 @@ class Result:
         return tuple(Case(one.get("name", ""), "".join(bad.text or "" for bad in one if bad.tag in _BAD)) for one in tree.iter("testcase"))
 
 
-def run(job: str | Path, files: Mapping[str, Path], into: Path, *, limit_seconds: float = 300, shape: Shape = TWO_NODES) -> Result:
-    """Runs the shell script `job` as root in a fresh guest, in a directory with `files`; what it leaves in /out comes to `into`/out."""
+@dataclass(frozen=True)
+class Plan:
+    """The shell script `job`, run as root in a fresh guest of this shape, in a directory with `files`."""
+
+    job: str | Path
+    files: Mapping[str, Path]
+    limit_seconds: float = 300
+    shape: Shape = TWO_NODES
+
+
+@contextlib.contextmanager
+def prepared(plan: Plan, into: Path) -> Iterator[Guest]:
+    """A guest that may be started; what its job leaves in /out comes to `into`/out."""
     need(*PROGRAMS, root=True)
     built = image()
     with tempfile.TemporaryFile(dir=CACHE) as given:
-        _pack(given, job, files)
-        guest = _guest(shape, built, given, into, limit_seconds)
+        _pack(given, plan.job, plan.files)
+        yield _guest(plan.shape, built, given, into, plan.limit_seconds)
+
+
+def run(job: str | Path, files: Mapping[str, Path], into: Path, *, limit_seconds: float = 300, shape: Shape = TWO_NODES) -> Result:
+    """One guest from its start to its end."""
+    with prepared(Plan(job, files, limit_seconds, shape), into) as guest:
         run_all((guest,))
     if guest.failed:
         raise guest.failed
-    meet("full guests", shape.name, f"(in {guest.seconds:.1f} s)")
-    return Result(int((into / "out/code").read_text()), into / "out", guest.console, guest.seconds)
+    return result(shape.name, into, guest.seconds)
+
+
+def result(shape: str, into: Path, seconds: float) -> Result:
+    """Of a guest that came to its end."""
+    meet("full guests", shape, f"(in {seconds:.1f} s)")
+    return Result(int((into / "out/code").read_text()), into / "out", into / "console.log", seconds)
 
 
 def converse(shape: Shape, port: int, work: Path) -> str:

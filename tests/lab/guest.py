@@ -9,7 +9,7 @@ import contextlib
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -133,19 +133,30 @@ def emulators(into: Path) -> list[psutil.Process]:
     return found
 
 
-def run(guests: Sequence[Guest]) -> None:
-    """Each to its end, or to the end of its time; a few at a time. One that fails costs no other."""
-    waiting, running = list(guests), list[Guest]()
+def run(
+    guests: Iterable[Guest], beside: Callable[[], int] = lambda: BESIDE, ended: Callable[[Guest], object] = lambda guest: guest
+) -> None:
+    """Each to its end, or to the end of its time; a few at a time, as many as `beside` says. One that fails costs no other.
+
+    A guest is taken from `guests` when there is room for it.
+    """
+    waiting, running = iter(guests), list[Guest]()
+    more = True
     with terminable():
         try:
-            while waiting or running:
-                while waiting and len(running) < BESIDE:
-                    running.append(waiting.pop(0))
-                    running[-1].start()
+            while more or running:
+                while more and len(running) < beside():
+                    guest = next(waiting, None)
+                    if guest is None:
+                        more = False
+                        break
+                    running.append(guest)
+                    guest.start()
                 time.sleep(0.02)
                 for guest in [guest for guest in running if guest.over()]:
                     guest.end()
                     running.remove(guest)
+                    ended(guest)
         finally:
             for guest in running:
                 guest.end()
