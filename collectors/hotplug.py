@@ -59,14 +59,17 @@ def look(root: SysRoot) -> Moment:
     online = root.parse(f"{CPU}/online", cpu_list)
     if there is None or online is None:
         return Moment(plugged)
-    moving = CpuSet(cpu for cpu in online if _on_its_way(root, f"{CPU}/cpu{cpu}/hotplug", there))
-    return Moment(plugged, moving, tuple(_inode(root, f"{CPU}/cpu{cpu}") for cpu in online))
+    inodes = {cpu: _inode(root, f"{CPU}/cpu{cpu}") for cpu in online}
+    # What shows nothing of itself, where others do, has left since the list was read.
+    left = {cpu for cpu, inode in inodes.items() if inode is None} if any(inodes.values()) else set()
+    moving = CpuSet(cpu for cpu in online if cpu in left or _on_its_way(root, f"{CPU}/cpu{cpu}/hotplug", there))
+    return Moment(plugged, moving, tuple(inodes.values()))
 
 
 def _on_its_way(root: SysRoot, directory: str, there: int) -> bool:
     state = root.parse(f"{directory}/state", integer)
-    # Somebody may have sent it half the way, to stay there.
-    return state is not None and state != there and state != root.parse(f"{directory}/target", integer)
+    # Somebody may have sent it half the way, to stay there; what is all the way down is in the list no more.
+    return state is not None and state != there and (state == 0 or state != root.parse(f"{directory}/target", integer))
 
 
 def _inode(root: SysRoot, directory: str) -> int | None:

@@ -46,6 +46,9 @@ def test_what_is_plugged(tmp_path: Path) -> None:
         ({"cpu1/hotplug/state": "200\n", "cpu1/hotplug/target": "236\n", "cpu3/hotplug/state": "201\n"}, "1,3"),
         # Somebody wrote 150 to its target.
         ({"cpu1/hotplug/state": "150\n", "cpu1/hotplug/target": "150\n"}, ""),
+        # All the way down since the list was read.
+        ({"cpu1/hotplug/state": "0\n", "cpu1/hotplug/target": "0\n"}, "1"),
+        ({"cpu0/cache/": "", "cpu1/topology/": "", "cpu2/cache/": ""}, "3"),
         # Not online: its topology and caches are nobody's.
         ({"cpu4/hotplug/state": "40\n", "cpu4/hotplug/target": "236\n"}, ""),
         ({"cpu1/hotplug/state": "200\n", "hotplug/states": "0: offline\n"}, ""),
