@@ -91,21 +91,35 @@ class Contents(msgspec.Struct, frozen=True):
 class Place:
     """A directory that was entered. `inode` with the path is its identity; held open, names in it are found without walking its path.
 
-    Of a held one: `parsed` is what its files said last, and what that means; `made` what a reader made of all that they said; `fresh`
-    what they say now, where that was asked already. A file that is not there says None.
+    Of a held one: `files` are held open, too, `opened` those of all places of its root; `parsed` is what its files said last, and what
+    that means; `made` what a reader made of all that they said; `fresh` what they say now, where that was asked already. A file that
+    is not there says None.
     """
 
-    __slots__ = ("fd", "fresh", "inode", "made", "parsed", "path")
+    __slots__ = ("fd", "files", "fresh", "inode", "made", "opened", "parsed", "path")
 
-    def __init__(self, path: str, inode: int | None, fd: int = -1) -> None:
+    def __init__(self, path: str, inode: int | None, fd: int = -1, opened: set[int] | None = None) -> None:
         self.path = path
         self.inode = inode
         self.fd = fd
+        self.opened = set() if opened is None else opened
+        self.files: dict[str, int] = {}
         self.parsed: dict[str, tuple[bytes | None, object]] = {}
         self.fresh: dict[str, bytes | None] = {}
         self.made: object = None
 
+    def hold(self, name: str, fd: int) -> None:
+        self.files[name] = fd
+        self.opened.add(fd)
+
+    def release(self, name: str) -> None:
+        fd = self.files.pop(name)
+        self.opened.discard(fd)
+        os.close(fd)
+
     def __del__(self) -> None:
+        for name in tuple(self.files):
+            self.release(name)
         if self.fd >= 0:
             os.close(self.fd)
 
@@ -121,6 +135,7 @@ class SysRoot:
         self.refusals: list[Refusal] = []
         self.dates: Dates = {}
         self.held: dict[str, Place] = {}
+        self.opened: set[int] = set()
         self.last: dict[str, object] = {}
         self.room = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE)
         self._fd = -1
@@ -290,14 +305,14 @@ class SysRoot:
         place = self.held.get(path)
         if place is not None and place.inode == inode:
             return place
-        if len(self.held) >= self.room:
+        if len(self.held) + len(self.opened) >= self.room:
             return Place(path, inode or self.inode(path))
         try:
             fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             self._refuse(path, error)
             return None
-        place = self.held[path] = Place(path, os.fstat(fd).st_ino, fd)
+        place = self.held[path] = Place(path, os.fstat(fd).st_ino, fd, self.opened)
         return place
 
     def keep(self, paths: Collection[str]) -> None:
@@ -369,7 +384,19 @@ class SysRoot:
         return same
 
     def _bytes_in(self, place: Place, name: str) -> bytes | None:
-        """None where it is absent, _REFUSED where it is not to be read."""
+        """None where it is absent, _REFUSED where it is not to be read.
+
+        What is read again of this host is held open from then on, as far as there is room: to open and close a file of kernfs costs four
+        times as much as to read a short one.
+        """
+        held = place.files.get(name)
+        if held is not None:
+            try:
+                data = os.pread(held, 1 << 13, 0)
+                return data if len(data) < 1 << 11 else self._rest_of(held, data)
+            except OSError:
+                # Its controller was switched off, or the group removed; there may be another one of its name.
+                place.release(name)
         try:
             fd = os.open(name, _NAMED, dir_fd=place.fd)
         except FileNotFoundError:
@@ -381,15 +408,19 @@ class SysRoot:
             data = os.read(fd, 1 << 13)
             # kernfs fills a page, or all that there is, before it hands out a part: only a long read may have more behind it.
             if len(data) >= 1 << 11:
-                return self._rest(fd, data)
-            if self._fd >= 0 and not stat.S_ISREG(os.fstat(fd).st_mode):
+                data = self._rest(fd, data)
+            elif self._fd >= 0 and not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise OSError(errno.EISDIR, "not a regular file")
+            # Files may not take the descriptors of directories.
+            if len(self.opened) < min(_MOST_FILES, self.room // 2) and self._fd < 0 and name in place.parsed and name not in _LISTS:
+                place.hold(name, fd)
             return data
         except OSError as error:
             self._refuse(f"{place.path}/{name}", error)
             return _REFUSED
         finally:
-            os.close(fd)
+            if name not in place.files:
+                os.close(fd)
 
     def socket(self, path: str) -> str | None:
         """The absolute path of a socket below the root, for a client library; None when there is none or nothing live may be asked."""
@@ -476,6 +507,14 @@ class SysRoot:
         finally:
             for fd in opened:
                 os.close(fd)
+
+    def _rest_of(self, fd: int, data: bytes) -> bytes:
+        """The same by offset, of a file that is held."""
+        while more := os.pread(fd, 1 << 16, len(data)):
+            data += more
+            if len(data) > MAX_FILE_BYTES:
+                raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        return data
 
     def _rest(self, fd: int, data: bytes) -> bytes:
         more = os.read(fd, 1 << 16)
@@ -567,6 +606,12 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 # Descriptors that are left to sockets, pipes, libraries and the file that is read.
 _SPARE = 256
+
+# Each keeps a page of the kernel's memory, in which it was read last (fs/seq_file.c): 32 MiB.
+_MOST_FILES = 8192
+# v1 makes such a list when it is first read, and shows the same one to who reads again within a second (kernel/cgroup/cgroup-v1.c,
+# cgroup_pidlist_start()): whoever reads each second would never see another.
+_LISTS = ("cgroup.procs", "tasks")
 
 
 def _decode(data: bytes) -> str:

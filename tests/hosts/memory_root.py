@@ -32,6 +32,7 @@ class MemoryRoot(SysRoot):
         self.refusals = []
         self.dates = {}
         self.held = {}
+        self.opened = set()
         self.last = {}
         self._fd = -1
         mark = files.get(MARK)
