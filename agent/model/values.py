@@ -128,6 +128,11 @@ class CpuSet:
             yield at
             at = digits.find("1", at + 1)
 
+    @property
+    def first(self) -> int | None:
+        """The lowest; none of an empty set."""
+        return (self.mask & -self.mask).bit_length() - 1 if self.mask else None
+
     def __len__(self) -> int:
         return self.mask.bit_count()
 

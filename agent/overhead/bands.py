@@ -80,6 +80,16 @@ def band(formula: Callable[..., float], *params: Param) -> Three:
     return point, min(point, low), max(point, high)
 
 
+def summed(*parts: tuple[float, Param]) -> Three:
+    """The band of a sum, each parameter so many times; what each adds is known without asking a formula."""
+    points = [(times, *percentiles(param)) for times, param in parts]
+    point = sum(times * param.mode for times, param in parts)
+    bottom, median, top = (sum(part[0] * part[place] for part in points) for place in (1, 2, 3))
+    effects = [(median + times * (low - middle), median + times * (high - middle)) for times, low, middle, high in points]
+    low, _, high = _way(median, effects, top, multiplied=False)[2]
+    return point, min(point, max(low, bottom)), max(point, min(high, top))
+
+
 def _way(median: float, effects: Sequence[tuple[float, float]], top: float, multiplied: bool) -> tuple[float, float, Three]:
     """How far the effects together miss the corner `top`, how skewed their sum is, and its percentiles."""
     centre = math.log(median) if multiplied else median

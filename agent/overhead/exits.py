@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
-from agent.overhead.bands import band, percentiles
+from agent.overhead.bands import percentiles, summed
 from agent.overhead.prediction import prediction, weaknesses
 from agent.overhead.window import Activity, Window
 
@@ -43,7 +43,7 @@ def _cost(window: Window, workload: Workload, share: float, counted: dict[str, f
         return None
     outside = min(rate, sum(counted[name] for name in _BY_EMULATOR))
     inside, short, long = rate - outside, given[parameters.EXIT_KERNEL], given[parameters.EXIT_USER]
-    interval = band(lambda kernel, user: (inside * kernel + outside * user) / share, short, long)
+    interval = summed((inside / share, short), (outside / share, long))
     inputs = {"exits_per_second": rate, "by_emulator_per_second": outside, "exit_seconds": short.mode, "emulated_seconds": long.mode}
     text = "exits a second, each with its cost in the kernel or in the emulator, over the share of a second in which the vCPUs ran"
     return prediction(workload, "exit_time", interval, "ratio", "intrinsic", text, inputs, [*flags, "no_counterpart"])

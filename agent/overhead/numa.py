@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from agent.model.snapshot import Prediction
+from agent.model.snapshot import Param, Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
 from agent.overhead.prediction import prediction
@@ -35,11 +35,19 @@ def latency_bounds(run: Sequence[float], pages: Sequence[float], latency: Matrix
     A transport problem of shares; solved greedily along the cheapest (dearest) pairs, which is exact for two nodes and for any table
     where local is cheapest, and an inner bound of the interval else.
     """
-    return _assigned(run, pages, latency, dearest=False), _assigned(run, pages, latency, dearest=True)
+    cheapest = _cheapest_first(latency)
+    return _assigned(run, pages, cheapest), _assigned(run, pages, cheapest[::-1])
 
 
-def _assigned(run: Sequence[float], pages: Sequence[float], table: Matrix, dearest: bool) -> float:
-    pairs = sorted(((table[i][j], i, j) for i in range(len(run)) for j in range(len(pages))), reverse=dearest)
+Pairs = list[tuple[float, int, int]]
+"""Latency, and between which two."""
+
+
+def _cheapest_first(table: Matrix) -> Pairs:
+    return sorted((latency, i, j) for i, row in enumerate(table) for j, latency in enumerate(row))
+
+
+def _assigned(run: Sequence[float], pages: Sequence[float], pairs: Pairs) -> float:
     threads, left, total = list(run), list(pages), 0.0
     for latency, i, j in pairs:
         part = min(threads[i], left[j])
@@ -76,36 +84,37 @@ def loaded_latency(idle: float, utilisation: float, slope: float) -> float:
 
 def remote_memory(workload: Workload, window: Window) -> Prediction | None:
     """Extra time by memory that lies elsewhere than its threads run; absent on a host of one node."""
-    nodes = {node.os_index: node for node in window.after.physical.nodes}
     pages = workload.placement.memory_by_node
     total = sum(pages.values())
+    if len(window.nodes) < 2 or total <= 0:
+        return None
     run = _run_by_node(workload, window)
-    if len(nodes) < 2 or total <= 0 or run is None or not pages.keys() <= nodes.keys():
+    distances = None if run is None else window.distances(tuple(run), tuple(pages))
+    if run is None or distances is None:
         return None
-    rows = [nodes[index].distances for index in run]
-    if any(not row.keys() >= pages.keys() for row in rows):
-        return None
-    where = list(pages)
-    shares = [pages[node] / total for node in where]
-    ran = list(run.values())
-
+    ran, shares = list(run.values()), [held / total for held in pages.values()]
     stall, scale = window.given[parameters.MEMORY_STALL], window.given[parameters.DISTANCE_LATENCY]
-    ratios = tuple(tuple(None if node == here else row[node] for node in where) for here, row in zip(run, rows, strict=True))
-    near, usual, far = (_table(ratios, one) for one in (scale.lo, scale.mode, scale.hi))
+    cheapest, usual, dearest = _tables(distances, scale)
     mean = effective_latency(ran, shares, usual)
-    best, worst = _assigned(ran, shares, near, dearest=False), _assigned(ran, shares, far, dearest=True)
+    best, worst = _assigned(ran, shares, cheapest), _assigned(ran, shares, dearest)
     interval = (
         numa_overhead(stall.mode, mean, 1.0),
         numa_overhead(stall.lo, min(best, mean), 1.0),
         numa_overhead(stall.hi, max(worst, mean), 1.0),
     )
-    away = sum(p * q for p, here in zip(ran, run, strict=True) for q, node in zip(shares, where, strict=True) if node != here)
+    away = sum(share * (total - pages.get(here, 0)) for here, share in run.items()) / total
     inputs = {"remote_share": away, "latency_over_local": mean, "stalled_share": stall.mode}
     formula = "stalled share * (mean latency/local - 1), latencies by the firmware's distances; threads by the CPU that each ran on last"
     return prediction(workload, "remote_memory", interval, "ratio", "intrinsic", formula, inputs, ["prior_only", "no_counterpart"])
 
 
 @lru_cache(256)
+def _tables(distances: tuple[tuple[float | None, ...], ...], scale: Param) -> tuple[Pairs, Matrix, Pairs]:
+    """The pairs at their best, the cheapest first, the table as it is likely, and the pairs at their worst, the dearest first."""
+    near, usual, far = (_table(distances, one) for one in (scale.lo, scale.mode, scale.hi))
+    return _cheapest_first(near), usual, _cheapest_first(far)[::-1]
+
+
 def _table(distances: tuple[tuple[float | None, ...], ...], scale: float) -> Matrix:
     """Latencies as multiples of the local one, whose distance is None here; nothing is nearer than local memory."""
     return [[1.0 if one is None else max(1.0, latency_from_distance(1.0, one) * scale) for one in row] for row in distances]

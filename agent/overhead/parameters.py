@@ -19,6 +19,13 @@ class Parameters(Fact, frozen=True, dict=True):
 
     better: tuple[Param, ...] = ()
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.better)
+
     def __getitem__(self, default: Param) -> Param:
         return self._by_name.get(default.name, default)
 

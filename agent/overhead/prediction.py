@@ -14,12 +14,7 @@ Kind = Literal["intrinsic", "contention"]
 
 def weaknesses(activity: Activity, window: Window) -> list[str]:
     """What weakens a contention figure."""
-    flags = ["since_start"] if activity.since_start else []
-    virtual = window.after.identity.virtualization
-    if virtual is not None and virtual.kind == "guest":
-        # This host's own steal is in every delay seen from inside it.
-        flags.append("host_is_guest")
-    return flags
+    return ["since_start", *window.weaknesses] if activity.since_start else [*window.weaknesses]
 
 
 def prediction(
@@ -36,8 +31,8 @@ def prediction(
 ) -> Prediction | None:
     value, lo, hi = interval
     # Counters of a broken machine may be any number; what comes of them is not a prediction. A sum has what is not finite.
-    figures = (value, lo, hi, *inputs.values())
-    if min(figures) < 0 or not sum(figures) < math.inf:
+    given = inputs.values()
+    if value < 0 or lo < 0 or hi < 0 or not value + lo + hi + sum(given) < math.inf or (inputs and min(given) < 0):
         return None
     if measured is not None and not 0 <= measured < math.inf:
         # Two sources that do not count the same (hugetlb pages are in no process's resident size), or a counter that was broken at birth.

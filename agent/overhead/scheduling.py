@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal
 
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
@@ -17,8 +16,6 @@ from agent.overhead.parameters import DEFAULTS, Param, Parameters
 from agent.overhead.prediction import prediction, weaknesses
 from agent.overhead.throttling import edge_share, held_threads
 from agent.overhead.window import Activity, Window
-
-Pick = Literal["lo", "mode", "hi"]
 
 _LEAST_ELIGIBLE = 1e-9
 """Who is held back for longer is held back for all of the time."""
@@ -162,7 +159,7 @@ def _unsaturated(
     inputs |= {
         "timeslices_per_second": rate,
         "utilisation_by_others": utilisation,
-        "mean_burst_seconds": min(run / slices, _slice(online, window.given, "mode")),
+        "mean_burst_seconds": min(run / slices, _slices(online, window.given)[1]),
         "queued_share": window.given[parameters.QUEUED].mode,
         "wake_up_seconds": wake.mode,
     }
@@ -175,19 +172,21 @@ def unsaturated_delay(
     """Seconds of delay in a second of threads that start `rate` timeslices a second, beside others on `cpus`: point and interval."""
     queued = given[parameters.QUEUED]
     balanced, alone = wait_balanced_seconds(cpus, utilisation, 1.0), wait_alone_seconds(utilisation, 1.0)
-
-    def burst(pick: Pick) -> float:
-        return min(burst_seconds, _slice(online, given, pick))
-
+    short, usual, long = _slices(online, given)
     return (
-        rate * (queued.mode * math.sqrt(balanced * alone) * burst("mode") + wake.mode),
-        rate * (queued.lo * balanced * burst("lo") + wake.lo),
-        rate * (queued.hi * alone * burst("hi") + wake.hi),
+        rate * (queued.mode * math.sqrt(balanced * alone) * min(burst_seconds, usual) + wake.mode),
+        rate * (queued.lo * balanced * min(burst_seconds, short) + wake.lo),
+        rate * (queued.hi * alone * min(burst_seconds, long) + wake.hi),
     )
 
 
-def _slice(online: int, given: Parameters, pick: Pick) -> float:
+@lru_cache(16)
+def _slices(online: int, given: Parameters) -> tuple[float, float, float]:
+    """The shortest, the usual and the longest slice; the same for all workloads of a host."""
     # A stated tick is not asked for: few kernels show their configuration, and a figure must not depend on whether they do.
     norm, tick = given[parameters.SLICE_NORM], given[parameters.TICK_HZ]
-    hertz = {"lo": tick.hi, "mode": tick.mode, "hi": tick.lo}[pick]
-    return slice_seconds(base_slice_seconds(online, getattr(norm, pick)), hertz)
+    short, usual, long = (
+        slice_seconds(base_slice_seconds(online, size), hertz)
+        for size, hertz in ((norm.lo, tick.hi), (norm.mode, tick.mode), (norm.hi, tick.lo))
+    )
+    return short, usual, long

@@ -37,7 +37,7 @@ def shared_cache(workload: Workload, window: Window, activity: Activity) -> Pred
     Nothing where the working set fits into its part; absent where the cache, or what runs beside it, is not known.
     """
     cpus, run, used = workload.placement.last_cpus, activity.run_seconds, used_memory(workload)[0]
-    first = next(iter(cpus), None) if cpus else None
+    first = cpus.first if cpus is not None else None
     cache = None if first is None else window.last_level(first)
     if cache is None or run is None or used is None or used <= 0:
         return None
@@ -73,17 +73,12 @@ def _lost(busy: tuple[float, ...]) -> tuple[float, float, float]:
 
 def siblings(workload: Workload, window: Window, activity: Activity) -> Prediction | None:
     """Time that is lost to the other threads of the cores where it last ran, whoever runs there; absent without SMT."""
-    mates = window.mates
     cpus = workload.placement.last_cpus
-    if not cpus or any(cpu not in mates for cpu in cpus) or not any(mates[cpu] for cpu in cpus):
+    busy = window.busy_mates(cpus) if cpus else None
+    if busy is None:
         return None
-    busy = [window.busy_cpus(mates[cpu]) if mates[cpu] else 0.0 for cpu in cpus]
-    known = [min(1.0, share) for share in busy if share is not None]
-    if len(known) < len(busy):
-        return None
-
-    interval = _lost(tuple(known))
-    inputs = {"sibling_busy_share": sum(known) / len(known), "cpus": float(len(known))}
+    interval = _lost(busy)
+    inputs = {"sibling_busy_share": sum(busy) / len(busy), "cpus": float(len(busy))}
     formula = "1/(1 - u*(1 - (1 + g)/2)) - 1: u the busy share of the sibling thread, g what two threads gain over one"
     flags = [*weaknesses(activity, window), "no_counterpart"]
     return prediction(workload, "shared_core", interval, "ratio", "contention", formula, inputs, flags)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
-from agent.overhead.bands import band
+from agent.overhead.bands import percentiles
 from agent.overhead.prediction import prediction, weaknesses
 from agent.overhead.window import Activity, Window
 
@@ -54,7 +54,12 @@ def switching(workload: Workload, window: Window, activity: Activity) -> Predict
         return None
     rate, share = count / activity.seconds, run / activity.seconds
     cost = window.given[parameters.SWITCH_VCPU if workload.paradigm == "virtualization" else parameters.SWITCH_PROCESS]
-    interval = band(lambda seconds: switching_overhead(rate, seconds, share), cost)
+    low, _, high = percentiles(cost)
+    interval = (
+        switching_overhead(rate, cost.mode, share),
+        switching_overhead(rate, min(low, cost.mode), share),
+        switching_overhead(rate, max(high, cost.mode), share),
+    )
     inputs = {"switches_per_second": rate, "run_share": share, "switch_seconds": cost.mode}
     formula = "switches/s * direct cost / running share; what a switch leaves in the caches is not known"
     flags = [*weaknesses(activity, window), "no_counterpart"]

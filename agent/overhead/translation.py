@@ -8,8 +8,7 @@ number of references is its bound.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
-from typing import Literal
+from functools import cached_property, lru_cache
 
 from agent.model.snapshot import Prediction
 from agent.model.values import CpuSet, Fact
@@ -26,10 +25,11 @@ MOST_LEVELS = 5
 """What any kernel builds; a source that says more is broken."""
 
 PTE_BYTES = 8
+_LEVELS = ("l1_bytes", "l2_bytes", "l3_bytes")
 PER_TABLE = 512
 
 
-class Hierarchy(Fact, frozen=True):
+class Hierarchy(Fact, frozen=True, dict=True):
     """Capacity (bytes) and latency (seconds) of the caches, innermost first, and of memory; what the walker itself has.
 
     `structure_entries`: how many entries the caches of page-directory and of directory-pointer entries hold.
@@ -41,6 +41,11 @@ class Hierarchy(Fact, frozen=True):
     fixed_seconds: float
     leaf_share: float
     structure_entries: tuple[float, float] = (32.0, 16.0)
+
+    @cached_property
+    def levels(self) -> tuple[tuple[float, float], ...]:
+        """Bytes of leaf tables that each cache holds, and its latency."""
+        return tuple((self.leaf_share * capacity, latency) for capacity, latency in zip(self.capacities, self.latencies, strict=True))
 
 
 def references_native(levels: int, skipped: int) -> int:
@@ -55,9 +60,9 @@ def references_nested(guest: int, host: int) -> int:
 
 def fetch_seconds(footprint: float, caches: Hierarchy) -> float:
     """Mean latency of one entry out of tables of `footprint` bytes, uniformly used: each level holds what fits of them."""
-    reached, total, fitting = 0.0, 0.0, caches.leaf_share / footprint
-    for capacity, latency in zip(caches.capacities, caches.latencies, strict=True):
-        share = fitting * capacity
+    reached = total = 0.0
+    for held, latency in caches.levels:
+        share = held / footprint
         if share >= 1:
             return total + (1 - reached) * latency
         if share > reached:
@@ -78,8 +83,9 @@ def walk_native_seconds(span: float, page: float, caches: Hierarchy) -> float:
     if hit1 >= 1:
         return caches.fixed_seconds + fetch_seconds(leaf, caches)
     upper = fetch_seconds(max(leaf / PER_TABLE, PTE_BYTES), caches)
-    top = fetch_seconds(max(leaf / PER_TABLE**2, PTE_BYTES), caches)
-    return caches.fixed_seconds + fetch_seconds(leaf, caches) + (1 - hit1) * (upper + (1 - hit2) * top)
+    if hit2 < 1:
+        upper += (1 - hit2) * fetch_seconds(max(leaf / PER_TABLE**2, PTE_BYTES), caches)
+    return caches.fixed_seconds + fetch_seconds(leaf, caches) + (1 - hit1) * upper
 
 
 def effective_references(span: float, page: float, caches: Hierarchy) -> float:
@@ -153,35 +159,37 @@ def _walk_cost(workload: Workload, window: Window, nested: bool, used: float, hu
     if not capacities:
         return None
 
-    caches = _hierarchies(window.given, capacities)
+    best, usual, worst = _hierarchies(window.given, capacities)
     working = window.given[parameters.WORKING_SET_SHARE]
 
-    def cost(pick: Literal["lo", "mode", "hi"]) -> float:
-        span = max(float(PAGE_BYTES), used * getattr(working, pick))
-        # Which pages a guest uses is not seen from here: the smallest at worst, huge ones at best.
-        guest = HUGE_PAGE_BYTES if pick == "lo" else PAGE_BYTES
-        share = {"lo": 1.0, "mode": huge, "hi": 0.0}[pick]
-        large = _walk(span, guest, HUGE_PAGE_BYTES, nested, caches[pick]) if share else 0.0
-        small = _walk(span, guest, PAGE_BYTES, nested, caches[pick]) if share < 1 else 0.0
-        return share * large + (1 - share) * small
+    def cost(part: float, guest: int, page: int, its: Hierarchy) -> float:
+        return _walk(max(float(PAGE_BYTES), used * part), guest, page, nested, its)
 
-    point, low, high = cost("mode"), cost("lo"), cost("hi")
+    # Which pages a guest uses is not seen from here: the smallest at worst, huge ones at best.
+    low = cost(working.lo, HUGE_PAGE_BYTES, HUGE_PAGE_BYTES, best)
+    high = cost(working.hi, PAGE_BYTES, PAGE_BYTES, worst)
+    large = cost(working.mode, PAGE_BYTES, HUGE_PAGE_BYTES, usual) if huge else 0.0
+    small = cost(working.mode, PAGE_BYTES, PAGE_BYTES, usual) if huge < 1 else 0.0
+    point = huge * large + (1 - huge) * small
     # Where an inner level was measured to be slower than an outer one may be, the corners are not the ends.
     interval = (point, min(point, low), max(point, high))
-    inputs = {"used_bytes": used, "huge_page_share": huge, "working_set_share": working.mode} | {
-        f"l{level}_bytes": capacity for level, capacity in enumerate(capacities, 1)
+    inputs = {
+        "used_bytes": used,
+        "huge_page_share": huge,
+        "working_set_share": working.mode,
+        **dict(zip(_LEVELS, capacities, strict=False)),
     }
     formula = "fixed + leaf entry + upper entries past the paging-structure caches, each at the latency of the cache that holds it"
     return prediction(workload, "walk_cost", interval, "seconds/walk", "intrinsic", formula, inputs, flags)
 
 
 @lru_cache(64)
-def _hierarchies(given: Parameters, capacities: tuple[float, ...]) -> dict[str, Hierarchy]:
+def _hierarchies(given: Parameters, capacities: tuple[float, ...]) -> tuple[Hierarchy, Hierarchy, Hierarchy]:
     """At its best, at the modes, at its worst. The same for all workloads on CPUs alike."""
     latencies = (given[parameters.L1_SECONDS], given[parameters.L2_SECONDS], given[parameters.L3_SECONDS])[: len(capacities)]
     memory, fixed, leaf = given[parameters.DRAM_SECONDS], given[parameters.STRUCTURE_HIT_SECONDS], given[parameters.LEAF_SHARE]
-    return {
-        pick: Hierarchy(
+    best, usual, worst = (
+        Hierarchy(
             capacities,
             tuple(getattr(latency, pick) for latency in latencies),
             getattr(memory, pick),
@@ -190,7 +198,8 @@ def _hierarchies(given: Parameters, capacities: tuple[float, ...]) -> dict[str, 
             entries,
         )
         for pick, helps, entries in (("lo", "hi", (64.0, 32.0)), ("mode", "mode", (32.0, 16.0)), ("hi", "lo", (16.0, 4.0)))
-    }
+    )
+    return best, usual, worst
 
 
 def _walk(span: float, guest_page: int, page: int, nested: bool, caches: Hierarchy) -> float:
@@ -224,7 +233,5 @@ def _mapped(workload: Workload) -> tuple[float, float] | None:
 
 def _capacities(window: Window, cpus: CpuSet | None) -> tuple[float, ...]:
     """Bytes of the data caches of one allowed CPU, innermost first; none where a level's size is not known."""
-    cpu = next(iter(cpus), None) if cpus else None
-    sizes = {} if cpu is None else window.cache_bytes.get(cpu, {})
-    known = [float(sizes.get(level) or 0) for level in range(1, max(sizes, default=0) + 1)]
-    return tuple(known[:3]) if all(size > 0 for size in known) else ()
+    cpu = cpus.first if cpus is not None else None
+    return () if cpu is None else window.cache_bytes.get(cpu, ())[:3]

@@ -7,13 +7,16 @@ born within the window counts whole; what went backwards, or whose owner changed
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from operator import attrgetter
+from typing import TypeVar, cast
 
 from agent.model.host import Host
 from agent.model.logical import CpuTime
+from agent.model.physical import Node
 from agent.model.values import STAT, UPTIME, USER_HZ, CpuSet, Dates, Fact
-from agent.model.workload import Thread, Workload
+from agent.model.workload import Cpu, Thread, Workload
 from agent.overhead.parameters import DEFAULTS, Parameters
 
 _ANSWERS_APART_SECONDS = 0.5
@@ -24,6 +27,15 @@ _COUNTED = (
     *("halt_poll_success_ns", "halt_poll_fail_ns"),
 )
 """Of KVM's forty counters of a vCPU those that a formula asks for."""
+
+T = TypeVar("T")
+
+Counts = tuple[int | None, ...]
+Distances = tuple[tuple[float | None, ...], ...]
+
+_OF_A_THREAD = ("run_ns", "delay_ns", "timeslices", "voluntary_switches", "involuntary_switches")
+_of_a_thread: Callable[[Thread], Counts] = attrgetter(*_OF_A_THREAD)
+_of_a_group: Callable[[Cpu], Counts] = attrgetter("usage_usec", "periods", "throttled_periods", "throttled_usec", "pressure_some_usec")
 
 _SHARED_LEVEL = 3
 
@@ -149,10 +161,54 @@ class Window(Fact, frozen=True, dict=True):
                 found[cpu] = found.get(cpu, 0.0) + each
         return found
 
+    def busy_mates(self, cpus: CpuSet) -> tuple[float, ...] | None:
+        """How busy the other threads of each CPU's core were; None without such, or where one is not known."""
+        mask = cpus.mask
+        if mask not in self._busy_mates:
+            self._busy_mates[mask] = self._of_mates([self._mates.get(cpu) for cpu in cpus])
+        return self._busy_mates[mask]
+
+    def _of_mates(self, sets: Sequence[CpuSet | None]) -> tuple[float, ...] | None:
+        if not any(sets):
+            return None
+        shares = [None if mates is None else self.busy_cpus(mates) if mates else 0.0 for mates in sets]
+        known = tuple(min(1.0, share) for share in shares if share is not None)
+        return known if len(known) == len(shares) else None
+
     @cached_property
-    def mates(self) -> dict[int, CpuSet]:
-        """The other threads of each CPU's core."""
+    def _busy_mates(self) -> dict[int, tuple[float, ...] | None]:
+        return {}
+
+    @cached_property
+    def _mates(self) -> dict[int, CpuSet]:
         return {cpu: core.cpus - CpuSet((cpu,)) for core in self.after.physical.cores for cpu in core.cpus}
+
+    @cached_property
+    def nodes(self) -> dict[int, Node]:
+        """By their numbers."""
+        return {node.os_index: node for node in self.after.physical.nodes}
+
+    def distances(self, here: tuple[int, ...], there: tuple[int, ...]) -> Distances | None:
+        """Between nodes that run and nodes that hold, None to itself; None altogether where one is not known."""
+        if (here, there) not in self._distances:
+            self._distances[here, there] = self._between(here, there)
+        return self._distances[here, there]
+
+    def _between(self, here: tuple[int, ...], there: tuple[int, ...]) -> Distances | None:
+        rows = {one: self.nodes[one].distances for one in here if one in self.nodes}
+        if len(rows) < len(here) or any(not row.keys() >= set(there) for row in rows.values()) or not self.nodes.keys() >= set(there):
+            return None
+        return tuple(tuple(None if node == one else row[node] for node in there) for one, row in rows.items())
+
+    @cached_property
+    def _distances(self) -> dict[tuple[tuple[int, ...], tuple[int, ...]], Distances | None]:
+        return {}
+
+    @cached_property
+    def weaknesses(self) -> tuple[str, ...]:
+        """What weakens all that is said of contention: this host's own steal is in every delay that is seen from inside it."""
+        virtual = self.after.identity.virtualization
+        return ("host_is_guest",) if virtual is not None and virtual.kind == "guest" else ()
 
     @cached_property
     def node_of(self) -> dict[int, int]:
@@ -160,14 +216,15 @@ class Window(Fact, frozen=True, dict=True):
         return {cpu: node.os_index for node in self.after.physical.nodes for cpu in node.cpus or ()}
 
     @cached_property
-    def cache_bytes(self) -> dict[int, dict[int, int | None]]:
-        """Sizes of the data caches of each CPU, by level."""
-        found: dict[int, dict[int, int | None]] = {}
+    def cache_bytes(self) -> dict[int, tuple[float, ...]]:
+        """Sizes of the data caches of each CPU, the innermost first; of a CPU whose levels are not all known, none."""
+        sizes: dict[int, dict[int, int | None]] = {}
         for cache in self.after.physical.caches:
             if cache.type != "Instruction":
                 for cpu in cache.cpus:
-                    found.setdefault(cpu, {})[cache.level] = cache.size_bytes
-        return found
+                    sizes.setdefault(cpu, {})[cache.level] = cache.size_bytes
+        found = {cpu: tuple(float(of.get(level) or 0) for level in range(1, max(of) + 1)) for cpu, of in sizes.items()}
+        return {cpu: every for cpu, every in found.items() if all(size > 0 for size in every)}
 
     def last_level(self, cpu: int) -> tuple[CpuSet, int] | None:
         """The outermost cache of a CPU, of level 3 at least: whose it is, and how many bytes."""
@@ -230,49 +287,33 @@ def _age(workload: Workload, host: Host) -> float | None:
 
 
 def _activity(old: Workload | None, new: Workload, seconds: float, group_seconds: float, began: float | None) -> Activity:
-    threads = scheduled(new)
-    known = {(thread.tid, thread.start_ticks): thread for thread in scheduled(old)} if old else {}
+    threads, before = scheduled(new), scheduled(old) if old else ()
+    known = {(thread.tid, thread.start_ticks): thread for thread in before}
     pairs = [(known.get((thread.tid, thread.start_ticks)), thread) for thread in threads]
     # A thread that is older than the window and was not here joined from another group: what it did there is not the workload's.
     joined = old is not None and any(_joined(thread, was, began) for was, thread in pairs)
-
-    def by_thread(name: str) -> list[int | None]:
-        found: list[int | None] = []
-        for was, now in pairs:
-            count: int | None = None if joined else getattr(now, name)
-            if was is not None and count is not None:
-                before = getattr(was, name)
-                count = None if before is None or count < before else count - before
-            # No counter of the kernel's is below nothing, not even one that was never seen before.
-            found.append(None if count is not None and count < 0 else count)
-        return found
-
-    slices, switches = by_thread("timeslices"), by_thread("voluntary_switches") + by_thread("involuntary_switches")
-    states = [thread.state for host in ([old, new] if old else [new]) for thread in scheduled(host)]
-    cpu, was = new.cpu, old.cpu if old else None
-
-    def counted(name: str) -> float | None:
-        value = getattr(cpu, name)
-        return difference(0 if was is None else getattr(was, name), value)
-
-    periods, throttled = counted("periods"), counted("throttled_periods")
+    nothing: Counts = (None,) * len(_OF_A_THREAD)
+    counts = [nothing if joined else _since(was, thread, _of_a_thread) for was, thread in pairs]
+    run, delay, slices, voluntary, involuntary = zip(*counts, strict=True) if counts else ((),) * len(_OF_A_THREAD)
+    states = [thread.state for thread in (*before, *threads)]
+    usage, periods, throttled, stopped, pressure = _since(old.cpu if old else None, new.cpu, _of_a_group)
     return Activity(
         seconds,
         group_seconds,
-        since_start=old is None,
-        run_seconds=_scaled(by_thread("run_ns"), 1e-9),
-        delay_seconds=_scaled(by_thread("delay_ns"), 1e-9),
-        timeslices=_counted(slices),
-        switches=_counted(switches),
+        old is None,
+        _seconds(_total(run), 1e-9),
+        _seconds(_total(delay), 1e-9),
+        _total(slices),
+        _total(voluntary + involuntary),
         # A throttled thread is runnable, too: it waits for its group, not for an event.
-        runnable_threads=sum(1 for state in states if state == "R") / (2 if old else 1) if None not in states and states else None,
-        active_threads=None if None in slices else sum(1 for count in slices if count),
-        usage_seconds=_scaled([counted("usage_usec")], 1e-6),
-        periods=None if periods is None else int(periods),
-        throttled_periods=None if throttled is None else int(throttled),
-        throttled_seconds=_scaled([counted("throttled_usec")], 1e-6),
-        pressure_seconds=_scaled([counted("pressure_some_usec")], 1e-6),
-        kvm=_kvm(old, new, seconds) if new.vcpus else {},
+        states.count("R") / (2 if old else 1) if None not in states and states else None,
+        None if None in slices else sum(1 for count in slices if count),
+        _seconds(usage, 1e-6),
+        periods,
+        throttled,
+        _seconds(stopped, 1e-6),
+        _seconds(pressure, 1e-6),
+        _kvm(old, new, seconds) if new.vcpus else {},
     )
 
 
@@ -308,6 +349,14 @@ def scheduled(workload: Workload) -> tuple[Thread, ...]:
     return workload.threads
 
 
+def _since(was: T | None, now: T, counts: Callable[[T], Counts]) -> Counts:
+    """No counter of the kernel's is below nothing, not even one that was never seen before; a reset is not a rate."""
+    if was is None:
+        return tuple([None if count is None or count < 0 else count for count in counts(now)])
+    both = zip(counts(was), counts(now), strict=True)
+    return tuple([None if before is None or count is None or count < before else count - before for before, count in both])
+
+
 def _joined(thread: Thread, was: Thread | None, began: float | None) -> bool:
     """Starts are cut to 1/100 s, and so is the uptime. A thread of unknown start has no identity."""
     if thread.start_ticks is None:
@@ -315,13 +364,10 @@ def _joined(thread: Thread, was: Thread | None, began: float | None) -> bool:
     return was is None and began is not None and thread.start_ticks / USER_HZ < began - 0.02
 
 
-def _counted(values: Sequence[float | None]) -> int | None:
-    total = _scaled(values, 1)
-    return None if total is None else int(total)
+def _total(counts: Counts) -> int | None:
+    """None where one is not known, or there is none."""
+    return None if not counts or None in counts else sum(cast("tuple[int, ...]", counts))
 
 
-def _scaled(values: Sequence[float | None], scale: float) -> float | None:
-    """Their sum; None where one is not known, or there is none."""
-    if not values or None in values:
-        return None
-    return sum(value for value in values if value is not None) * scale
+def _seconds(count: int | None, unit: float) -> float | None:
+    return None if count is None else count * unit

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.overhead import memory, numa, sharing, startup, switching, two_level, wasm
 from agent.overhead import parameters as p
-from agent.overhead.bands import band, of, percentiles
+from agent.overhead.bands import band, of, percentiles, summed
 from agent.overhead.parameters import Param
 
 DRAWS = 20_000
@@ -63,14 +63,29 @@ def test_percentiles_are_those_of_drawing(name: str) -> None:
         assert ours == pytest.approx(theirs, rel=0.05)
 
 
-def test_of_one_parameter_they_are_exact() -> None:
-    assert of(lambda value: 3 * value, p.SWITCH_PROCESS) == tuple(3 * value for value in percentiles(p.SWITCH_PROCESS))
-
-
 @st.composite
 def params(draw: st.DrawFn) -> Param:
     lo, mode, hi = sorted(draw(st.lists(st.floats(0, 1000), min_size=3, max_size=3)))
     return Param("any", draw(st.sampled_from(["ratio", "seconds"])), lo, mode, hi, "drawn")
+
+
+@pytest.mark.parametrize(("many", "few"), [(5000.0, 300.0), (100.0, 5000.0), (1.0, 0.0)])
+def test_a_sum_is_what_is_drawn_of_it(many: float, few: float) -> None:
+    short, long = p.EXIT_KERNEL, p.EXIT_USER
+    expected = drawn(lambda one, other: many * one + few * other, (short, long))
+    point, low, high = summed((many, short), (few, long))
+    assert point == pytest.approx(many * short.mode + few * long.mode)
+    assert (low, high) == pytest.approx((expected[0], expected[2]), rel=0.05)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), params()), min_size=1, max_size=4))
+def test_a_sum_contains_its_point_and_is_a_number(parts: list[tuple[float, Param]]) -> None:
+    point, low, high = summed(*parts)
+    assert 0 <= low <= point <= high < inf
+
+
+def test_of_one_parameter_they_are_exact() -> None:
+    assert of(lambda value: 3 * value, p.SWITCH_PROCESS) == tuple(3 * value for value in percentiles(p.SWITCH_PROCESS))
 
 
 @given(params(), params(), params())

@@ -81,13 +81,13 @@ KIB = 1024
 TRIALS = 3
 
 
-def sets(caches: Mapping[int, int | None]) -> tuple[int, ...]:
+def sets(caches: Mapping[int, float]) -> tuple[int, ...]:
     """None; one that leaves room for the other's; and such as fit alone, but not both. What does not fit alone is lost anyway."""
     first, second = caches.get(1) or 32 * KIB, caches.get(2) or 1024 * KIB
-    return (0, first * 3 // 8, first * 3 // 4, first, second * 3 // 4, second)
+    return tuple(int(size) for size in (0, first * 3 / 8, first * 3 / 4, first, second * 3 / 4, second))
 
 
-def switches(given: Parameters, caches: Mapping[int, int | None], directory: Path) -> Iterator[Row]:
+def switches(given: Parameters, caches: Mapping[int, float], directory: Path) -> Iterator[Row]:
     """`caches`: bytes of the data caches of the CPU that is used, by level."""
     need("gcc")
     (directory / "switch.c").write_text(TEXT)
@@ -100,7 +100,7 @@ def switches(given: Parameters, caches: Mapping[int, int | None], directory: Pat
         yield Row("switch", what, predicted, sorted(said)[TRIALS // 2], "s", calibrated)
 
 
-def expected(size: float, given: Parameters, caches: Mapping[int, int | None]) -> tuple[Interval, bool]:
+def expected(size: float, given: Parameters, caches: Mapping[int, float]) -> tuple[Interval, bool]:
     """The direct cost, and what has to be fetched again: one load after the other, each waits for the last."""
     known = [(given[latency], caches.get(level)) for level, latency in ((1, p.L1_SECONDS), (2, p.L2_SECONDS), (3, p.L3_SECONDS))]
     levels = [(latency, float(capacity)) for latency, capacity in known if capacity]
