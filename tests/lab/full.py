@@ -93,8 +93,21 @@ busybox ip link set eth0 up
 mkdir /etc/systemd/system/stratascope.service.d
 printf '[Service]\\nExecStart=\\nExecStart=/opt/stratascope/bin/agent serve --web.listen-address 0.0.0.0:19150\\n' \\
 	>/etc/systemd/system/stratascope.service.d/lab.conf
-echo "lab: installing the agent, which takes a minute"
-sh -eu service
+# As README installs it, but for pip, which is slow where it is emulated.
+mkdir -p /opt/stratascope/bin
+mv site /opt/stratascope/site
+cat >/opt/stratascope/bin/agent <<-END
+	#!/usr/bin/python3
+	import sys
+	sys.path.insert(0, "/opt/stratascope/site")
+	from agent.cli import main
+	sys.exit(main())
+END
+chmod +x /opt/stratascope/bin/agent
+cp deploy/*.service /etc/systemd/system/
+systemctl daemon-reload
+systemctl enable --quiet --now stratascope
+echo "lab: the agent starts"
 until busybox wget -q -O /dev/null http://127.0.0.1:19150/-/ready 2>/dev/null; do sleep 0.5; done
 cat <<-END
 	lab: http://127.0.0.1:PORT/metrics is this guest's agent, and here is a shell (try: agent snapshot --pretty).
@@ -214,7 +227,7 @@ def converse(shape: Shape, port: int, work: Path) -> str:
     """A root shell in a guest on this terminal, the agent's metrics on a port of the loopback. Gives what went wrong, if anything did."""
     need(*PROGRAMS, root=True)
     print(f"lab: {shape.name}: the image, the agent's wheels", flush=True)
-    built, files = image(), release(work)
+    built, files = image(), {"site": site(work)} | _units()
     net = ("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:19150", "-device", "virtio-net-pci,netdev=net,romfile=")
     with tempfile.TemporaryFile(dir=CACHE) as given, _terminal():
         _pack(given, _SHELL.replace("PORT", str(port)), files)
@@ -252,12 +265,15 @@ def release(into: Path) -> dict[str, Path]:
     for path in compiled.rglob("*"):
         if path.is_file() and path.suffix != ".pyc":
             path.unlink()
-    units = {f"deploy/{path.name}": path for path in (TOP / "deploy").glob("*.service")}
     return (
-        units
+        _units()
         | {name: into / name for name in ("service", "engines", "compiled")}
         | {f"wheels/{name}": path for name, path in built.items()}
     )
+
+
+def _units() -> dict[str, Path]:
+    return {f"deploy/{path.name}": path for path in (TOP / "deploy").glob("*.service")}
 
 
 def wheels(into: Path) -> dict[str, Path]:
