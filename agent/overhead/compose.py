@@ -21,7 +21,10 @@ from agent.overhead.window import Activity, Window
 
 
 def predict(window: Window) -> tuple[Prediction, ...]:
-    return tuple(found for workload in window.after.workloads for found in components(workload, window, window.activity(workload)))
+    found: list[Prediction] = []
+    for workload in window.after.workloads:
+        found += components(workload, window, window.activity(workload))
+    return tuple(found)
 
 
 def components(workload: Workload, window: Window, activity: Activity | None) -> tuple[Prediction, ...]:
@@ -38,4 +41,4 @@ def components(workload: Workload, window: Window, activity: Activity | None) ->
     found += walks(workload, window)
     found += (remote_memory(workload, window), execution(workload, window))
     found += (memory_overhead(workload, window), start_time(workload))
-    return tuple(prediction for prediction in found if prediction is not None)
+    return tuple([prediction for prediction in found if prediction is not None])

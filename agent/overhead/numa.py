@@ -26,7 +26,7 @@ def latency_from_distance(local: float, distance: float) -> float:
 
 def effective_latency(run: Sequence[float], pages: Sequence[float], latency: Matrix) -> float:
     """Mean latency when threads run on node i for run[i] of their time and pages[j] of the pages lie on node j, independently."""
-    return sum(p * q * latency[i][j] for i, p in enumerate(run) for j, q in enumerate(pages))
+    return sum([p * q * one for p, row in zip(run, latency, strict=True) for q, one in zip(pages, row, strict=True)])
 
 
 def latency_bounds(run: Sequence[float], pages: Sequence[float], latency: Matrix) -> tuple[float, float]:
@@ -102,7 +102,7 @@ def remote_memory(workload: Workload, window: Window) -> Prediction | None:
         numa_overhead(stall.lo, min(best, mean), 1.0),
         numa_overhead(stall.hi, max(worst, mean), 1.0),
     )
-    away = sum(share * (total - pages.get(here, 0)) for here, share in run.items()) / total
+    away = sum([share * (total - pages.get(here, 0)) for here, share in run.items()]) / total
     inputs = {"remote_share": away, "latency_over_local": mean, "stalled_share": stall.mode}
     formula = "stalled share * (mean latency/local - 1), latencies by the firmware's distances; threads by the CPU that each ran on last"
     return prediction(workload, "remote_memory", interval, "ratio", "intrinsic", formula, inputs, ["prior_only", "no_counterpart"])
