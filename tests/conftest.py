@@ -88,7 +88,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What measures this host comes last: the guests that others wait for have ended then."""
 
     def turn(item: pytest.Item) -> tuple[bool, bool, bool]:
-        return REAL in item.path.parents, _waits(item), "alone" not in getattr(item, "fixturenames", ())
+        alone = REAL in item.path.parents and item.get_closest_marker("beside") is None
+        return alone, _waits(item), "alone" not in getattr(item, "fixturenames", ())
 
     items.sort(key=turn)
 

@@ -269,7 +269,8 @@ def test_a_full_guest_that_fills_its_disk_ends_with_its_console(image: None, tmp
         full.run(job, {}, tmp_path, limit_seconds=240)
 
 
-def test_a_full_guest_that_leaves_too_much_ends_with_its_console(image: None, tmp_path: Path) -> None:
+def test_a_full_guest_that_leaves_too_much_ends_with_its_console(image: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(full, "OUT_BYTES", 16 << 20)
     with pytest.raises(GuestFailed, match=r"(?s)two-nodes ended early.*Wrote only"):
         full.run(f"fallocate -l {full.OUT_BYTES} /out/large", {}, tmp_path, limit_seconds=240)
 

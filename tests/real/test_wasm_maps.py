@@ -19,7 +19,7 @@ from agent.sample import Errands, take
 from collectors import wasm_maps
 from collectors.sysroot import SysRoot
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 # Each subject prints one line when it is ready and stays until its stdin ends.
 RESERVE = """

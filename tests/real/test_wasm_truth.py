@@ -23,7 +23,7 @@ from collectors.sysroot import SysRoot
 from collectors.wasm_maps.layouts import GIB, KIB, MIB
 from tests.need import TOP, lack, need, which
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 SUBJECT = Path(__file__).with_name("wasm_subject.py")
 
