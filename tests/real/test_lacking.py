@@ -11,7 +11,7 @@ import pytest
 
 from tests.need import TOP, need
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.beside]
 
 # Nobody while the test runs: modules are imported before and after, and may lie where root alone can read.
 AS_NOBODY = """

@@ -101,12 +101,14 @@ def deletions(tree: Path, whole: dict[str, Any]) -> tuple[int, dict[str, dict[st
 
 
 @pytest.mark.real
+@pytest.mark.beside
 def test_a_recording_replays_to_the_same_snapshot(tmp_path: Path) -> None:
     recorded = record(tmp_path, Config())
     assert document(tmp_path) == recorded
 
 
 @pytest.mark.real
+@pytest.mark.beside
 def test_no_missing_file_changes_a_number(tmp_path: Path) -> None:
     whole = record(tmp_path, Config())
     count, wrong = deletions(tmp_path, whole)
@@ -115,6 +117,7 @@ def test_no_missing_file_changes_a_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.beside
 def test_without_its_mark_a_recording_is_a_foreign_tree(tmp_path: Path) -> None:
     """What was asked and not read is gone then, and the numbers that were read stay."""
     whole = record(tmp_path, Config())
