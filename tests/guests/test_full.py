@@ -30,6 +30,7 @@ from collectors.sysroot import SysRoot
 from collectors.text import cpu_list
 from exporters.json import render
 from tests.lab import full, host, oracles
+from tests.lab.ahead import Ahead
 from tests.lab.full import TWO_NODES
 from tests.lab.guest import GuestFailed, emulators
 from tests.lab.shapes import Shape
@@ -312,6 +313,20 @@ def test_an_interrupted_guest_is_gone(booting: subprocess.Popen[bytes], tmp_path
     assert booting.wait(30) != 0
     _, left = psutil.wait_procs(guests, timeout=20)
     assert host.alive(left) == []
+
+
+def test_guests_that_run_ahead_end_with_the_run(image: None, tmp_path: Path) -> None:
+    guests = Ahead(tmp_path, ["tests.guests.test_hotplug"])
+    try:
+        end = time.monotonic() + 60
+        while not (running := emulators(tmp_path)) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert running, (tmp_path / "log").read_text()
+    finally:
+        guests.end()
+    assert host.alive(running) == []
+    with pytest.raises(RuntimeError, match="the guests ended with 130"):
+        guests.result("tests.guests.test_hotplug")
 
 
 def test_a_person_s_guest(image: None, tmp_path: Path) -> None:
