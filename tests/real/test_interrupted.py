@@ -19,13 +19,20 @@ pytestmark = pytest.mark.real
 
 HELD = ("dockerd", "containerd", "podman", "conmon", "libvirtd", "qemu-system-x86_64", "sleep")
 
+# Whoever starts these tests in the background of a script has had them ignore SIGINT.
+RUN = """
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
 
 @pytest.fixture
 def inner(alone: None, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A run in the middle of its work: daemons, what they run, a guest, and a process that nobody waits for."""
     need("dockerd", "podman", "ctr", "libvirtd", "qemu-system-x86_64", root=True)
     tiny_image.image()
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path}/inner", "tests/real/held.py"]
+    command = [sys.executable, "-c", RUN, "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path}/inner", "tests/real/held.py"]
     with (tmp_path / "said").open("w") as said:
         run = subprocess.Popen(command, cwd=TOP, stdout=said, stderr=said, text=True, start_new_session=True)
     try:
