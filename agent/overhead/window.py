@@ -143,8 +143,16 @@ class Window(Fact, frozen=True, dict=True):
 
     def wanted_by_vcpus(self, cpus: CpuSet) -> float | None:
         """CPUs that vCPUs want of `cpus`: what ran and what waited, each spread over the CPUs that it may use."""
-        wanted = self._wanted
-        return None if wanted is None else sum(wanted.get(cpu, 0.0) for cpu in cpus)
+        wanted, mask = self._wanted, cpus.mask
+        if wanted is None:
+            return None
+        if mask not in self._wanted_sums:
+            self._wanted_sums[mask] = sum([wanted.get(cpu, 0.0) for cpu in cpus])
+        return self._wanted_sums[mask]
+
+    @cached_property
+    def _wanted_sums(self) -> dict[int, float]:
+        return {}
 
     @cached_property
     def _wanted(self) -> dict[int, float] | None:
