@@ -22,6 +22,7 @@ from agent.calibrate.conditions import Counters, between, counters
 from agent.calibrate.latency import plateaus
 from agent.calibrate.machine import machine_of
 from agent.calibrate.room import room_bytes
+from agent.calibrate.run import at_their_fastest
 from agent.calibrate.use import parameters
 from agent.model.calibration import Calibration, Conditions, Figure, Machine, Rung
 from collectors.sysroot import SysRoot
@@ -98,6 +99,14 @@ def test_what_takes_no_longer_in_long_chunks_has_no_figure_and_ends(monkeypatch:
     monkeypatch.setattr("agent.calibrate.chunks.perf_counter", lambda: float(next(ticks)))
     with pytest.raises(NoTime):
         slope(lambda rounds: None, time.monotonic() + 0.1)
+
+
+def test_what_is_taken_twice_counts_at_its_fastest_and_as_far_as_the_slower_one_went() -> None:
+    call = Figure("host_call_native", "seconds", 1.1e-7, 1.1e-7, 1.2e-7, 40)
+    beside = Figure("host_call_native", "seconds", 2.5e-7, 2.5e-7, 2.6e-7, 30)
+    other = Figure("clock", "1/second", 3e9, 2.9e9, 3e9, 40)
+    together = Figure("host_call_native", "seconds", 1.1e-7, 1.1e-7, 2.6e-7, 70)
+    assert at_their_fastest([call, other, beside]) == at_their_fastest([beside, other, call]) == (together, other)
 
 
 def test_no_time_is_no_figure() -> None:
