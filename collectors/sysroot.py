@@ -369,34 +369,51 @@ class SysRoot:
 
     def unchanged(self, places: Collection[Place]) -> bool:
         """Whether all files that were read of these held places say what they said. `parse_in` does not read anew what was read here."""
-        same = True
-        for place in places:
-            fresh: dict[str, bytes | None] = {}
-            for name, (data, _) in place.parsed.items():
-                now = fresh[name] = self._bytes_in(place, name)
-                # What was refused may have to be said again.
-                if now != data or now is _REFUSED:
-                    same = False
-            place.fresh = fresh
-        if same:
-            for place in places:
-                place.fresh = {}
-        return same
+        changed = [self._changed(place) for place in places]
+        if not any(changed):
+            return True
+        for place, now in zip(places, changed, strict=True):
+            place.fresh = {name: data for name, (data, _) in place.parsed.items()} | now
+        return False
+
+    def _changed(self, place: Place) -> dict[str, bytes | None]:
+        """What those files of a held place say that say something else than before, or are refused."""
+        found: dict[str, bytes | None] = {}
+        files, pread = place.files, os.pread
+        for name, (data, _) in place.parsed.items():
+            held = files.get(name)
+            if held is None:
+                now = self._opened_in(place, name)
+            else:
+                try:
+                    now = pread(held, _SHORT, 0)
+                    if len(now) == _SHORT:
+                        now = self._rest_of(held, now)
+                except OSError:
+                    now = self._bytes_in(place, name)
+            # What was refused may have to be said again.
+            if now != data or now is _REFUSED:
+                found[name] = now
+        return found
 
     def _bytes_in(self, place: Place, name: str) -> bytes | None:
-        """None where it is absent, _REFUSED where it is not to be read.
+        """None where it is absent, _REFUSED where it is not to be read."""
+        held = place.files.get(name)
+        if held is not None:
+            try:
+                data = os.pread(held, _SHORT, 0)
+                return data if len(data) < _SHORT else self._rest_of(held, data)
+            except OSError:
+                # Its controller was switched off, or the group removed; there may be another one of its name.
+                place.release(name)
+        return self._opened_in(place, name)
+
+    def _opened_in(self, place: Place, name: str) -> bytes | None:
+        """The same of what is not held.
 
         What is read again of this host is held open from then on, as far as there is room: to open and close a file of kernfs costs four
         times as much as to read a short one.
         """
-        held = place.files.get(name)
-        if held is not None:
-            try:
-                data = os.pread(held, 1 << 13, 0)
-                return data if len(data) < 1 << 11 else self._rest_of(held, data)
-            except OSError:
-                # Its controller was switched off, or the group removed; there may be another one of its name.
-                place.release(name)
         try:
             fd = os.open(name, _NAMED, dir_fd=place.fd)
         except FileNotFoundError:
@@ -404,6 +421,7 @@ class SysRoot:
         except OSError as error:
             self._refuse(f"{place.path}/{name}", error)
             return _REFUSED
+        held = False
         try:
             data = os.read(fd, 1 << 13)
             # kernfs fills a page, or all that there is, before it hands out a part: only a long read may have more behind it.
@@ -412,14 +430,16 @@ class SysRoot:
             elif self._fd >= 0 and not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise OSError(errno.EISDIR, "not a regular file")
             # Files may not take the descriptors of directories.
-            if len(self.opened) < min(_MOST_FILES, self.room // 2) and self._fd < 0 and name in place.parsed and name not in _LISTS:
+            taken = len(self.opened)
+            if taken < _MOST_FILES and taken < self.room // 2 and self._fd < 0 and name in place.parsed and name not in _LISTS:
                 place.hold(name, fd)
+                held = True
             return data
         except OSError as error:
             self._refuse(f"{place.path}/{name}", error)
             return _REFUSED
         finally:
-            if name not in place.files:
+            if not held:
                 os.close(fd)
 
     def socket(self, path: str) -> str | None:
@@ -606,6 +626,9 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 # Descriptors that are left to sockets, pipes, libraries and the file that is read.
 _SPARE = 256
+
+# Bytes that come without an allocation of their own (Objects/obmalloc.c: 512, of which 33 are the object's). Most files are shorter.
+_SHORT = 479
 
 # Each keeps a page of the kernel's memory, in which it was read last (fs/seq_file.c): 32 MiB.
 _MOST_FILES = 8192

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from agent.model.host import Identity
 from agent.model.logical import Cpu, Logical, Memory, Scheduler, Thp
 from agent.model.physical import Physical
 from agent.model.snapshot import Claim, Param, Prediction, Snapshot
-from agent.model.values import Fact
+from agent.model.values import CpuSet, Fact
 from agent.model.workload import Workload
 from exporters.device_families import device_families
 from exporters.family import Family, Labels, Sample
@@ -349,17 +350,19 @@ def _kernel_memory(memory: Memory) -> Iterator[Family]:
 
 
 def _workloads(workloads: tuple[Workload, ...]) -> Iterator[Family]:
-    infos = [
+    infos: list[Sample] = [
         (
-            (
-                ("workload", w.id),
-                ("paradigm", w.paradigm),
-                ("runtime", w.runtime),
-                ("name", w.name),
-                ("image", w.image),
-                ("parent", w.parent),
-                ("execution_mode", w.execution_mode),
-                ("memory_mode", w.memory_mode),
+            _told(
+                (
+                    ("workload", w.id),
+                    ("paradigm", w.paradigm),
+                    ("runtime", w.runtime),
+                    ("name", w.name),
+                    ("image", w.image),
+                    ("parent", w.parent),
+                    ("execution_mode", w.execution_mode),
+                    ("memory_mode", w.memory_mode),
+                )
             ),
             1,
         )
@@ -374,8 +377,8 @@ def _workloads(workloads: tuple[Workload, ...]) -> Iterator[Family]:
     yield Family("strata_workload_pod_info", "info", "The Kubernetes pod that a container is in.", pods)
     labels = [((("workload", w.id), ("label", label), ("value", value)), 1) for w in workloads for label, value in w.labels.items()]
     yield Family("strata_workload_label_info", "info", "Labels of containers, of those that --label names.", labels)
-    places = [
-        ((("workload", w.id), ("cpus", w.placement.allowed_cpus), ("nodes", w.placement.allowed_nodes)), 1)
+    places: list[Sample] = [
+        (_told((("workload", w.id), ("cpus", _listed(w.placement.allowed_cpus)), ("nodes", _listed(w.placement.allowed_nodes)))), 1)
         for w in workloads
         if w.placement.allowed_cpus is not None
     ]
@@ -384,7 +387,7 @@ def _workloads(workloads: tuple[Workload, ...]) -> Iterator[Family]:
     marked = [(_labels((("workload", w.id),)), w) for w in workloads]
 
     def by(value: Callable[[Workload], float | None]) -> list[Sample]:
-        return [(mark, value(w)) for mark, w in marked]
+        return [(mark, found) for mark, w in marked if (found := value(w)) is not None]
 
     def each(label: str, values: Callable[[Workload], dict[Any, int]]) -> list[Sample]:
         """Numbers by event or by node: few names for all workloads."""
@@ -568,6 +571,17 @@ def _labels(labels: Labels) -> str:
         return labels
     pairs = [f'{name}="{_escaped(str(value))}"' for name, value in labels if value is not None]
     return f"{{{','.join(pairs)}}}" if pairs else ""
+
+
+@lru_cache(1 << 13)
+def _told(labels: tuple[tuple[str, str | None], ...]) -> str:
+    """The same of words that most workloads show again at the next scrape. No numbers: 1 and True are one key, and two texts."""
+    return _labels(labels)
+
+
+@lru_cache(1 << 10)
+def _listed(cpus: CpuSet | None) -> str | None:
+    return None if cpus is None else str(cpus)
 
 
 def _escaped(text: str) -> str:

@@ -55,7 +55,8 @@ def containers(sample: Sample) -> tuple[Workload, ...]:
         if group.owner is not None and group.owner.runtime != "libvirt":
             members.setdefault(group.owner, []).append(group.processes)
     found = []
-    for owner, lists in sorted(members.items()):
+    for owner in sorted(members):
+        lists = members[owner]
         pids = sorted({pid for processes in lists for pid in processes or ()})
         known_empty = not pids and None not in lists
         top = tree.groups.get(owner.path)

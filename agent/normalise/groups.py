@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from agent.model.values import CpuSet, Limit
 from agent.model.workload import Control, Cpu, Group, HugePages, Memory, Pids, Thread
@@ -120,11 +120,29 @@ def cpu_of(
     )
 
 
+class _Stat(NamedTuple):
+    """What memory.stat calls them."""
+
+    anon: str
+    file: str
+    faults: str
+    major_faults: str
+    refaults: tuple[str, ...]
+
+
+_STAT_V2 = _Stat("anon", "file", "pgfault", "pgmajfault", ("workingset_refault_anon", "workingset_refault_file"))
+# v1 counts the group's descendants under total_*; its rss is anonymous memory, its cache holds shmem, as file does.
+_STAT_V1 = _Stat(
+    "total_rss", "total_cache", "total_pgfault", "total_pgmajfault", tuple(f"total_{kind}" for kind in _STAT_V2.refaults)
+)
+
+
 def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_task.TaskGroup], own_group: bool = True) -> Memory:
     limit, by = _tightest(tree, home, "memory")
     memory = home.memory if home and home.memory and own_group else _NO_MEMORY
     stall = home.pressure.get("memory") if home and own_group else None
     stat, is_v1 = memory.stat, tree.controllers.get("memory") == "v1"
+    names = _STAT_V1 if is_v1 else _STAT_V2
     return Memory(
         min_bytes=memory.min_bytes,
         low_bytes=memory.low_bytes,
@@ -144,12 +162,11 @@ def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_ta
         swap_peak_bytes=memory.swap_peak_bytes,
         zswap_bytes=memory.zswap_bytes,
         kernel_bytes=memory.kernel_bytes,
-        # v1 counts the group's descendants under total_*; its rss is anonymous memory, its cache holds shmem, as file does.
-        anon_bytes=stat.get("total_rss" if is_v1 else "anon"),
-        file_bytes=stat.get("total_cache" if is_v1 else "file"),
-        page_faults=stat.get("total_pgfault" if is_v1 else "pgfault"),
-        major_faults=stat.get("total_pgmajfault" if is_v1 else "pgmajfault"),
-        refaults=_sum([stat.get(f"{'total_' if is_v1 else ''}workingset_refault_{kind}") for kind in ("anon", "file")]),
+        anon_bytes=stat.get(names.anon),
+        file_bytes=stat.get(names.file),
+        page_faults=stat.get(names.faults),
+        major_faults=stat.get(names.major_faults),
+        refaults=_sum([stat.get(kind) for kind in names.refaults]),
         scanned_pages=None if is_v1 else stat.get("pgscan"),
         reclaimed_pages=None if is_v1 else stat.get("pgsteal"),
         # Pages that processes share are in the resident size of each: one process only is a sum.
@@ -279,5 +296,4 @@ def _plain(value: Limit | int | CpuSet | bool) -> int | str | bool:
 
 def _sum(values: Sequence[int | None]) -> int | None:
     """None when a part of it is not known: a smaller sum would be a wrong one."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known and len(known) == len(values) else None
+    return None if not values or None in values else sum(cast("Sequence[int]", values))
