@@ -408,7 +408,11 @@ def take(
     pids |= {process.pid for process in table or () if processes.served(process)}
     candidates = {process.pid: process.vm_uuid for process in table or () if proc_fd.is_monitor(process.name)}
     pids |= candidates.keys()
-    tasks = one.ask("proc_task", lambda r: proc_task.read(r, pids)) if pids else None
+    # A container's group counts its huge pages, too.
+    known_of = {pid for group in (cgroups.groups if cgroups else ()) if _contains(group) for pid in group.processes or ()}
+    accounted = set() if whole else known_of - {process.pid for process in hosts} - {*machines.values()} - candidates.keys()
+    told_of = {process.pid: process.stat for process in table or () if process.stat}
+    tasks = one.ask("proc_task", lambda r: proc_task.read(r, pids, told_of, accounted)) if pids else None
     # Asked after the threads: of them, too, nothing is missing in what their process has had.
     accounts = one.ask("taskstats", lambda r: taskstats.read(r, pids)) if pids else None
     stacked = {process.pid for process in hosts if process.stacks and whole}
@@ -533,6 +537,10 @@ def _stats(one: _Pass, answer: libvirt_stats.Answer | None) -> tuple[libvirt_sta
         return None
     one.gaps += answer.gaps
     return answer.domains
+
+
+def _contains(group: cgroup.Group) -> bool:
+    return group.owner is not None and group.owner.kind == "container"
 
 
 def _stopped(machines: dict[str, int], tasks: tuple[proc_task.TaskGroup, ...] | None) -> set[str]:

@@ -5,11 +5,14 @@ Sources: Documentation/filesystems/proc.rst (tables 1-2 and 1-4), Documentation/
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from agent.model.values import CpuSet, Fact
 from collectors.sysroot import SysRoot
-from collectors.text import Malformed, cpu_list, cpu_number, integer, newline_separated, numbers, process_stat, size_bytes
+from collectors.text import Malformed, Stat, cpu_list, integer, newline_separated, numbers, process_stat, size_bytes
+
+NOTHING: Mapping[int, Stat] = MappingProxyType({})
 
 
 class Task(Fact, frozen=True):
@@ -47,16 +50,24 @@ class TaskGroup(Fact, frozen=True):
     data_bytes: int | None = None
 
 
-def read(root: SysRoot, pids: Iterable[int]) -> tuple[TaskGroup, ...]:
-    return tuple(group for pid in sorted(set(pids)) if (group := _process(root, pid)) is not None)
+def read(root: SysRoot, pids: Iterable[int], known: Mapping[int, Stat] = NOTHING, accounted: Collection[int] = ()) -> tuple[TaskGroup, ...]:
+    """`known`: what the table of processes told of their first threads, which is not asked for again.
+
+    Of those that are `accounted` for by their group neither huge pages nor groups: smaps_rollup walks all that a process has mapped, while
+    the process waits to map more, and is most of what is read here.
+    """
+    found = [_process(root, pid, known.get(pid), pid not in accounted) for pid in sorted(set(pids))]
+    return tuple(group for group in found if group is not None)
 
 
-def _process(root: SysRoot, pid: int) -> TaskGroup | None:
+def _process(root: SysRoot, pid: int, first: Stat | None, alone: bool) -> TaskGroup | None:
     status = root.parse(f"proc/{pid}/status", parse_status) or {}
     root.date(pid)
-    tids = sorted(int(tid) for tid in root.names(f"proc/{pid}/task") if tid.isdecimal())
+    # The one thread of a process is called as the process is, which most have.
+    tids = [pid] if status.get("Threads") == "1" else sorted(int(tid) for tid in root.names(f"proc/{pid}/task") if tid.isdecimal())
     # A process' own status is its first thread's, too.
-    tasks = tuple(task for tid in tids if (task := _task(root, pid, tid, status if tid == pid else None)) is not None)
+    own = status, first if status else None
+    tasks = tuple([task for tid in tids if (task := _task(root, pid, tid, *(own if tid == pid else (None, None)))) is not None])
     if not tasks:
         return None
     return TaskGroup(
@@ -67,27 +78,27 @@ def _process(root: SysRoot, pid: int) -> TaskGroup | None:
         virtual_bytes=_bytes(status, "VmSize"),
         data_bytes=_bytes(status, "VmData"),
         swapped_bytes=_bytes(status, "VmSwap"),
-        anon_huge_bytes=root.parse(f"proc/{pid}/smaps_rollup", parse_anon_huge),
-        cgroups=root.parse(f"proc/{pid}/cgroup", parse_cgroup) or {},
+        anon_huge_bytes=root.parse(f"proc/{pid}/smaps_rollup", parse_anon_huge) if alone else None,
+        cgroups=root.parse(f"proc/{pid}/cgroup", parse_cgroup) or {} if alone else {},
     )
 
 
-def _task(root: SysRoot, pid: int, tid: int, status: dict[str, str] | None) -> Task | None:
+def _task(root: SysRoot, pid: int, tid: int, status: dict[str, str] | None, stat: Stat | None) -> Task | None:
     directory = f"proc/{pid}/task/{tid}"
-    stat = root.parse(f"{directory}/stat", parse_stat)
+    if stat is None:
+        stat = root.parse(f"{directory}/stat", process_stat)
     schedstat = root.parse(f"{directory}/schedstat", parse_schedstat)
     if status is None:
         status = root.parse(f"{directory}/status", parse_status) or {}
     if stat is None and schedstat is None and not status:
         return None
-    name, state, start_ticks, last_cpu = stat or (None, None, None, None)
     run_ns, delay_ns, timeslices = schedstat or (None, None, None)
     return Task(
         tid,
-        name,
-        state,
-        start_ticks,
-        last_cpu,
+        stat.name if stat else None,
+        stat.state if stat else None,
+        stat.start_ticks if stat else None,
+        stat.last_cpu if stat else None,
         run_ns,
         delay_ns,
         timeslices,
@@ -98,13 +109,6 @@ def _task(root: SysRoot, pid: int, tid: int, status: dict[str, str] | None) -> T
         # Since Linux 4.1 ("/proc/PID/status: show all sets of pid according to ns").
         inner_tid=integer(words[-1]) if (words := status.get("NSpid", "").split()) else None,
     )
-
-
-def parse_stat(text: str) -> tuple[str, str, int, int | None]:
-    """Name, state, start (ticks since boot), last CPU."""
-    name, fields = process_stat(text)
-    last_cpu = cpu_number(fields[36]) if len(fields) > 36 and fields[36].isdecimal() else None
-    return name, fields[0], integer(fields[19]), last_cpu
 
 
 def parse_schedstat(text: str) -> tuple[int, int, int]:
@@ -118,7 +122,7 @@ def parse_schedstat(text: str) -> tuple[int, int, int]:
 
 # In the order in which the kernel writes them (fs/proc/array.c), so that what was passed is not searched again.
 _STATUS = (
-    *("NSpid", "VmSize", "VmRSS", "VmData", "VmPTE", "VmSwap", "Cpus_allowed_list", "Mems_allowed_list"),
+    *("NSpid", "VmSize", "VmRSS", "VmData", "VmPTE", "VmSwap", "Threads", "Cpus_allowed_list", "Mems_allowed_list"),
     *("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"),
 )
 _KEYS = tuple((key, f"\n{key}:", len(key) + 2) for key in _STATUS)

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from agent.model.values import USER_HZ, Fact
 from collectors.sysroot import SysRoot, Unavailable
-from collectors.text import Malformed, integer, printable, process_stat
+from collectors.text import Malformed, Stat, printable, process_stat
 
 _CUT = 15
 """Characters of a name that the kernel keeps (TASK_COMM_LEN)."""
@@ -35,6 +35,8 @@ class Process(Fact, frozen=True):
     exe: str | None = None
     vm_uuid: str | None = None
     vm_name: str | None = None
+    stat: Stat | None = None
+    """As the kernel wrote it, with the name that it cut."""
 
 
 def read(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
@@ -60,9 +62,7 @@ def ask(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
             continue
         if told is None:
             continue
-        name, fields = told
-        # Fields 4, 20 and 22.
-        pid, parent, threads, ticks = int(number), integer(fields[1]), integer(fields[17]), integer(fields[19])
+        pid, name, parent = int(number), told.name, told.parent_pid
         uuid = vm_name = exe = None
         # Kernel threads are children of kthreadd, pid 2, and have no executable.
         if parent != 2 and pid != 2:
@@ -76,7 +76,8 @@ def ask(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
                     uuid, vm_name = vm_identity(arguments or [])
                 program = arguments[0].rpartition("/")[2] if arguments else ""
                 name = printable(program) if len(name) >= _CUT and program.startswith(name) else name
-        found.append(Process(pid, parent, name, int(booted[1]) + ticks / USER_HZ, threads if whole else None, exe, uuid, vm_name))
+        threads, started_at = told.threads if whole else None, int(booted[1]) + told.start_ticks / USER_HZ
+        found.append(Process(pid, parent, name, started_at, threads, exe, uuid, vm_name, told))
     return tuple(found)
 
 

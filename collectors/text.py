@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from sys import intern
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from agent.model.values import MAX_ID, CpuSet, Limit
 
@@ -69,7 +69,7 @@ def integer(text: str) -> int:
 def numbers(words: Sequence[str], line: int | None = None) -> tuple[int, ...]:
     """Counters of at most 64 bits, many at once."""
     digits = "".join(words)
-    if words and not (digits.isascii() and digits.isdecimal() and max(map(len, words)) <= 20):
+    if words and not (digits.isascii() and digits.isdecimal() and "" not in words and max(map(len, words)) <= 20):
         raise Malformed(f"expected numbers, got {' '.join(words)[:60]!r}", line)
     return tuple(map(int, words))
 
@@ -85,13 +85,27 @@ def cpu_columns(header: str) -> list[int]:
     return cpus
 
 
-def process_stat(text: str) -> tuple[str, list[str]]:
-    """/proc/PID/stat: the name, and its fields from the third on. The name may hold anything, ")" and spaces too: the last ")" ends it."""
+class Stat(NamedTuple):
+    """What is used of /proc/PID/stat, and of a thread's. Of a process' first thread both say the same. `start_ticks` are since boot."""
+
+    name: str
+    state: str
+    parent_pid: int
+    threads: int
+    start_ticks: int
+    last_cpu: int | None
+
+
+def process_stat(text: str) -> Stat:
+    """The name may hold anything, ")" and spaces too: the last ")" ends it."""
     opening, closing = text.find("("), text.rfind(")")
     fields = text[closing + 1 :].split()
-    if opening < 0 or closing < opening or len(fields) < 20 or not fields[19].isdecimal():
+    if opening < 0 or closing < opening or len(fields) < 20:
         raise Malformed(f"expected 'pid (name) state ...', got {text[:60]!r}")
-    return text[opening + 1 : closing], fields
+    # The third is the first of them.
+    parent, threads, started = integer(fields[1]), integer(fields[17]), integer(fields[19])
+    last_cpu = cpu_number(fields[36]) if len(fields) > 36 and fields[36].isdecimal() else None
+    return Stat(text[opening + 1 : closing], fields[0], parent, threads, started, last_cpu)
 
 
 def cpu_number(text: str) -> int:
@@ -138,7 +152,11 @@ def cpu_mask(text: str) -> CpuSet:
 
 def size_bytes(text: str) -> int:
     """ "32K", "8192 kB", "4096K": powers of 1024."""
-    match = _SIZE.fullmatch(text.strip())
+    text = text.strip()
+    # What /proc says a hundred thousand times.
+    if text.endswith(" kB") and (digits := text[:-3].rstrip()).isdecimal() and digits.isascii() and len(digits) <= 15:
+        return int(digits) << 10
+    match = _SIZE.fullmatch(text)
     if match is None:
         raise Malformed(f"expected a size, got {text[:60]!r}")
     return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[match[2].upper()]

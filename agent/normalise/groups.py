@@ -132,9 +132,7 @@ class _Stat(NamedTuple):
 
 _STAT_V2 = _Stat("anon", "file", "pgfault", "pgmajfault", ("workingset_refault_anon", "workingset_refault_file"))
 # v1 counts the group's descendants under total_*; its rss is anonymous memory, its cache holds shmem, as file does.
-_STAT_V1 = _Stat(
-    "total_rss", "total_cache", "total_pgfault", "total_pgmajfault", tuple(f"total_{kind}" for kind in _STAT_V2.refaults)
-)
+_STAT_V1 = _Stat("total_rss", "total_cache", "total_pgfault", "total_pgmajfault", tuple(f"total_{kind}" for kind in _STAT_V2.refaults))
 
 
 def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_task.TaskGroup], own_group: bool = True) -> Memory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -33,19 +34,31 @@ def placed(
     for workload in workloads:
         if workload.parent is not None:
             children.setdefault(workload.parent, set()).add(workload.id)
+
+    def shared_with(on: Touched, family: Iterable[str]) -> tuple[CpuSet | None, int | None]:
+        """CPUs that are shared with other than relatives, and with how many of these."""
+        if not on.whole_cores or not all_workloads:
+            return None, None
+        relatives = Counter(footprints[id_] for id_ in family if id_ in footprints)
+        shared, others = CpuSet(), 0
+        for footprint, count in users.items():
+            strangers = count - relatives[footprint]
+            if strangers and footprint & on.whole_cores:
+                shared |= footprint & on.whole_cores
+                others += strangers
+        return shared & (on.cpus or CpuSet()), others
+
+    alone: dict[CpuSet | None, tuple[CpuSet | None, int | None]] = {}
     found = []
     for workload in workloads:
         old, on = workload.placement, touched[workload.placement.allowed_cpus]
-        shared, others = None, None
-        if on.whole_cores and all_workloads:
-            relatives = Counter(footprints[id_] for id_ in _family(workload, known, children) if id_ in footprints)
-            shared, others = CpuSet(), 0
-            for footprint, count in users.items():
-                strangers = count - relatives[footprint]
-                if strangers and footprint & on.whole_cores:
-                    shared |= footprint & on.whole_cores
-                    others += strangers
-            shared &= on.cpus or CpuSet()
+        if workload.parent is not None or workload.id in children:
+            shared, others = shared_with(on, _family(workload, known, children))
+        else:
+            # Most have no relatives, and what they share goes with their CPUs.
+            if old.allowed_cpus not in alone:
+                alone[old.allowed_cpus] = shared_with(on, (workload.id,))
+            shared, others = alone[old.allowed_cpus]
         placement = Placement(
             on.cpus,
             old.allowed_nodes,

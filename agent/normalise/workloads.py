@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 
 from msgspec.structs import replace
 
@@ -118,21 +118,23 @@ def _sum(sizes: Iterable[int | None]) -> int | None:
 
 def threads_of(processes: Sequence[proc_task.TaskGroup]) -> tuple[Thread, ...]:
     return tuple(
-        Thread(
-            task.tid,
-            task.name,
-            task.start_ticks,
-            task.state,
-            task.last_cpu,
-            task.allowed_cpus,
-            task.run_ns,
-            task.delay_ns,
-            task.timeslices,
-            task.voluntary_switches,
-            task.involuntary_switches,
-        )
-        for process in processes
-        for task in process.tasks
+        [
+            Thread(
+                task.tid,
+                task.name,
+                task.start_ticks,
+                task.state,
+                task.last_cpu,
+                task.allowed_cpus,
+                task.run_ns,
+                task.delay_ns,
+                task.timeslices,
+                task.voluntary_switches,
+                task.involuntary_switches,
+            )
+            for process in processes
+            for task in process.tasks
+        ]
     )
 
 
@@ -144,7 +146,12 @@ def path_of(tree: Tree, process: proc_task.TaskGroup) -> str | None:
 def cpus_of(threads: Sequence[Thread | VCpu]) -> CpuSet | None:
     """Where they last ran; None when one of them does not say."""
     last = [thread.last_cpu for thread in threads]
-    return CpuSet(cpu for cpu in last if cpu is not None) if last and None not in last else None
+    return _set_of(tuple(cpu for cpu in last if cpu is not None)) if last and None not in last else None
+
+
+@lru_cache(1 << 10)
+def _set_of(cpus: tuple[int, ...]) -> CpuSet:
+    return CpuSet(cpus)
 
 
 def union_of(sets: Sequence[CpuSet | None]) -> CpuSet | None:

@@ -69,6 +69,8 @@ def whose(path: str) -> Owner | None:
 
 def pod_of(path: str) -> Pod | None:
     """The pod around a group, by the kubelet's names: `kubepods/burstable/podUID`, `kubepods-burstable-podU_I_D.slice`."""
+    if "pod" not in path:
+        return None
     parent = ""
     for part in path.split("/"):
         match = _POD.fullmatch(part)

@@ -16,12 +16,11 @@ from collectors.proc_task import (
     parse_anon_huge,
     parse_cgroup,
     parse_schedstat,
-    parse_stat,
     parse_status,
     read,
 )
 from collectors.sysroot import SysRoot
-from collectors.text import Malformed
+from collectors.text import Malformed, Stat, process_stat
 from tests.unit.tree import grow
 
 # Fields 4-21, 22 (start time), 23-38, 39 (last CPU), 40-52.
@@ -30,28 +29,28 @@ REST = " ".join(["1"] * 18) + " 4242 " + " ".join(["2"] * 16) + " 7 " + " ".join
 
 @pytest.mark.parametrize("name", ["bash", "a b", "a) R 1 (b", ")", "((", "", "tab\tnew\nline", "CPU 0/KVM", "\\xff", "(sd-pam)"])
 def test_names(name: str) -> None:
-    assert parse_stat(f"12 ({name}) S {REST}\n") == (name, "S", 4242, 7)
+    assert process_stat(f"12 ({name}) S {REST}\n") == Stat(name, "S", 1, 1, 4242, 7)
 
 
 @given(st.text(max_size=15))
 def test_any_name(name: str) -> None:
-    assert parse_stat(f"12 ({name}) S {REST}\n") == (name, "S", 4242, 7)
+    assert process_stat(f"12 ({name}) S {REST}\n") == Stat(name, "S", 1, 1, 4242, 7)
 
 
 def test_an_old_kernel_names_no_cpu() -> None:
-    assert parse_stat(f"1 (x) R {' '.join(['1'] * 18)} 5") == ("x", "R", 5, None)
+    assert process_stat(f"1 (x) R {' '.join(['1'] * 18)} 5") == Stat("x", "R", 1, 1, 5, None)
 
 
 @pytest.mark.parametrize(
     ("parse", "text"),
     [
-        (parse_stat, "12 (x S 1\n"),
-        (parse_stat, "12 x) S 1\n"),
-        (parse_stat, ")("),
-        (parse_stat, "12 (x) S 1 2 3"),
-        (parse_stat, f"12 (x) S {REST.replace('4242', 'x')}"),
-        (parse_stat, f"12 (x) S {REST.replace('4242', '9' * 5000)}"),
-        (parse_stat, f"12 (x) S {REST.replace(' 7 ', ' 70000 ')}"),
+        (process_stat, "12 (x S 1\n"),
+        (process_stat, "12 x) S 1\n"),
+        (process_stat, ")("),
+        (process_stat, "12 (x) S 1 2 3"),
+        (process_stat, f"12 (x) S {REST.replace('4242', 'x')}"),
+        (process_stat, f"12 (x) S {REST.replace('4242', '9' * 5000)}"),
+        (process_stat, f"12 (x) S {REST.replace(' 7 ', ' 70000 ')}"),
         (parse_schedstat, "1 2"),
         (parse_schedstat, "1 2 x"),
         (parse_schedstat, "1 2 -3"),
@@ -113,6 +112,24 @@ def test_a_process(tmp_path: Path) -> None:
     )
     first = Task(9, "a", "S", 4242, 7, 1, 2, 3, CpuSet(range(4)), CpuSet((0,)), 5, 6)
     assert read(root, [9, 9, 11, 12]) == (TaskGroup(9, (first, Task(10, "b", "R", 4242, 7)), 100 << 10, 8 << 10, 0, 2 << 20, {"": "/x"}),)
+    assert root.refusals == []
+
+
+def test_what_is_told_is_not_asked_for_again(tmp_path: Path) -> None:
+    files = {
+        "proc/9/status": STATUS + "Threads:\t1\n" + TASK_STATUS,
+        "proc/9/task/9/schedstat": "1 2 3\n",
+        "proc/9/task/10/stat": "one that came after its process was counted",
+        "proc/9/smaps_rollup": "AnonHugePages: 2048 kB\n",
+        "proc/9/cgroup": "0::/x\n",
+        # Its process has ended since.
+        "proc/8/task/8/": "",
+    }
+    told = {pid: Stat("a", "R", 1, 1, 4242, 3) for pid in (8, 9)}
+    first = Task(9, "a", "R", 4242, 3, 1, 2, 3, CpuSet(range(4)), CpuSet((0,)), 5, 6)
+    root = grow(tmp_path, files)
+    assert read(root, [8, 9], told, accounted={9}) == (TaskGroup(9, (first,), 100 << 10, 8 << 10, 0),)
+    assert read(root, [8, 9], told) == (TaskGroup(9, (first,), 100 << 10, 8 << 10, 0, 2 << 20, {"": "/x"}),)
     assert root.refusals == []
 
 

@@ -13,6 +13,7 @@ import pytest
 from collectors import processes
 from collectors.processes import Process, vm_identity
 from collectors.sysroot import SysRoot, Unavailable
+from collectors.text import Stat
 from tests.unit.tree import grow, recorded
 
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
@@ -84,7 +85,8 @@ def test_one_that_cannot_be_understood_costs_the_others_nothing(tmp_path: Path) 
     grow(tmp_path, files | {"proc/9/stat": line.format(9, "qemu-system-x86"), "proc/9/cmdline": "", "proc/self/stat": "x"})
     root = Proc(tmp_path)
     # The ninth gave its memory back.
-    assert processes.ask(root) == (Process(7, 1, "a) S (b", 1002.5, 3),)
+    (one,) = processes.ask(root)
+    assert one == Process(7, 1, "a) S (b", 1002.5, 3, stat=Stat("a) S (b", "S", 1, 3, 250, None))
     assert [(refusal.path, refusal.reason) for refusal in root.refusals] == [("proc/8/stat", "failed")]
 
 
