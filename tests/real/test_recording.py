@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -18,6 +23,7 @@ from agent.service import once, snapshot
 from collectors.recorder import Recorder
 from collectors.sysroot import MARK, SysRoot
 from exporters.json import render
+from tests.need import TOP
 
 
 def document(root: Path) -> dict[str, Any]:
@@ -84,11 +90,38 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[An
     return {path: (was.get(path), value) for path, value in now.items() if was.get(path, object()) != value}
 
 
-def deletions(tree: Path, whole: dict[str, Any]) -> tuple[int, dict[str, dict[str, tuple[Any, Any]]]]:
-    """Take each file away in turn, and put it back."""
-    wrong: dict[str, dict[str, tuple[Any, Any]]] = {}
-    files = sorted(path for path in tree.rglob("*") if path.is_file() and not path.is_symlink() and path.name != MARK)
-    for file in files:
+Differences = dict[str, dict[str, tuple[Any, Any]]]
+"""By file: the numbers that changed without it."""
+
+
+def deletions(tree: Path, whole: dict[str, Any], copy: Path) -> tuple[int, Differences]:
+    """Take each file away in turn, and put it back: every other one in a `copy` of the tree, by a process beside this one."""
+    files = sorted(path.relative_to(tree) for path in tree.rglob("*") if path.is_file() and not path.is_symlink() and path.name != MARK)
+    shutil.copytree(tree, copy, symlinks=True)
+    told = json.dumps([whole, *map(str, files[1::2])])
+    with subprocess.Popen([sys.executable, "-c", OTHERS, copy], cwd=TOP, stdin=PIPE, stdout=PIPE, text=True) as others:
+        try:
+            with ThreadPoolExecutor(1) as reader:
+                answer = reader.submit(others.communicate, told)
+                wrong = without_each(tree, whole, files[::2])
+            return len(files), wrong | json.loads(answer.result()[0])
+        finally:
+            others.kill()
+
+
+OTHERS = """
+import json, sys
+from pathlib import Path
+from tests.real.test_recording import without_each
+whole, *files = json.load(sys.stdin)
+json.dump(without_each(Path(sys.argv[1]), whole, list(map(Path, files))), sys.stdout)
+"""
+
+
+def without_each(tree: Path, whole: dict[str, Any], files: list[Path]) -> Differences:
+    wrong: Differences = {}
+    for name in files:
+        file = tree / name
         data = file.read_bytes()
         file.unlink()
         try:
@@ -96,8 +129,8 @@ def deletions(tree: Path, whole: dict[str, Any]) -> tuple[int, dict[str, dict[st
         finally:
             file.write_bytes(data)
         if difference:
-            wrong[str(file.relative_to(tree))] = difference
-    return len(files), wrong
+            wrong[str(name)] = difference
+    return wrong
 
 
 @pytest.mark.real
@@ -110,8 +143,8 @@ def test_a_recording_replays_to_the_same_snapshot(tmp_path: Path) -> None:
 @pytest.mark.real
 @pytest.mark.beside
 def test_no_missing_file_changes_a_number(tmp_path: Path) -> None:
-    whole = record(tmp_path, Config())
-    count, wrong = deletions(tmp_path, whole)
+    whole = record(tmp_path / "tree", Config())
+    count, wrong = deletions(tmp_path / "tree", whole, tmp_path / "copy")
     assert count > 100
     assert wrong == {}
 

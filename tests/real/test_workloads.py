@@ -143,10 +143,10 @@ def test_recording_three_workloads(docker: host.Docker, libvirt: host.Libvirt, c
     """The recording replays to the same snapshot without any daemon, and no file taken out of it changes a number."""
     need(modules=["libvirt", "wasmtime"], cpus=2)
     with sandbox():
-        whole = record(tmp_path, config(docker, libvirt))
+        whole = record(tmp_path / "tree", config(docker, libvirt))
     assert {container, domain} <= {workload["id"] for workload in whole["workloads"]}
-    assert document(tmp_path) == whole
-    count, wrong = deletions(tmp_path, whole)
+    assert document(tmp_path / "tree") == whole
+    count, wrong = deletions(tmp_path / "tree", whole, tmp_path / "copy")
     assert count > 300
     assert wrong == {}
 
