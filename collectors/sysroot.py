@@ -91,12 +91,12 @@ class Contents(msgspec.Struct, frozen=True):
 class Place:
     """A directory that was entered. `inode` with the path is its identity; held open, names in it are found without walking its path.
 
-    Of a held one: `files` are held open, too, `opened` those of all places of its root; `parsed` is what its files said last, and what
-    that means; `made` what a reader made of all that they said; `fresh` what they say now, where that was asked already. A file that
-    is not there says None.
+    Of a held one: `files` are held open, too, at most `most`, `opened` those of all places of its root; `parsed` is what its files said
+    last, and what that means; `made` what a reader made of all that they said; `fresh` what they say now, where that was asked already.
+    A file that is not there says None.
     """
 
-    __slots__ = ("fd", "files", "fresh", "inode", "made", "opened", "parsed", "path")
+    __slots__ = ("fd", "files", "fresh", "inode", "made", "most", "opened", "parsed", "path")
 
     def __init__(self, path: str, inode: int | None, fd: int = -1, opened: set[int] | None = None) -> None:
         self.path = path
@@ -104,6 +104,7 @@ class Place:
         self.fd = fd
         self.opened = set() if opened is None else opened
         self.files: dict[str, int] = {}
+        self.most = 0
         self.parsed: dict[str, tuple[bytes | None, object]] = {}
         self.fresh: dict[str, bytes | None] = {}
         self.made: object = None
@@ -299,20 +300,26 @@ class SysRoot:
             return None
 
     def enter(self, path: str, inode: int | None = None) -> Place | None:
-        """A directory; the held one where `inode`, the number that its parent lists now, is still its own. None when it is absent."""
+        """A directory; the held one where `inode`, the number that its parent lists now, is still its own, or, of what no parent lists,
+        where it is still what is found there. None when it is absent.
+        """
         if not (self.holds and self.live):
             return Place(path, self.inode(path))
         place = self.held.get(path)
         if place is not None and place.inode == inode:
             return place
-        if len(self.held) + len(self.opened) >= self.room:
+        if place is None and len(self.held) + len(self.opened) >= self.room:
             return Place(path, inode or self.inode(path))
         try:
             fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             self._refuse(path, error)
             return None
-        place = self.held[path] = Place(path, os.fstat(fd).st_ino, fd, self.opened)
+        status = os.fstat(fd)
+        if place is not None and inode is None and os.path.samestat(status, os.fstat(place.fd)):
+            os.close(fd)
+            return place
+        place = self.held[path] = Place(path, status.st_ino, fd, self.opened)
         return place
 
     def keep(self, paths: Collection[str]) -> None:
@@ -411,8 +418,8 @@ class SysRoot:
     def _opened_in(self, place: Place, name: str) -> bytes | None:
         """The same of what is not held.
 
-        What is read again of this host is held open from then on, as far as there is room: to open and close a file of kernfs costs four
-        times as much as to read a short one.
+        What is read again of this host is held open from then on, as far as its place may and there is room: to open and close a file of
+        kernfs costs four times as much as to read a short one.
         """
         try:
             fd = os.open(name, _NAMED, dir_fd=place.fd)
@@ -429,11 +436,11 @@ class SysRoot:
                 data = self._rest(fd, data)
             elif self._fd >= 0 and not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise OSError(errno.EISDIR, "not a regular file")
-            # Files may not take the descriptors of directories.
-            taken = len(self.opened)
-            if taken < _MOST_FILES and taken < self.room // 2 and self._fd < 0 and name in place.parsed and name not in _LISTS:
+            # Files may not take the descriptors of directories, not even of those that come.
+            if len(place.files) < place.most and self._fd < 0 and len(self.opened) + len(self.held) < self.room - self.room // 8:
+                held = name in place.parsed and name not in _LISTS
+            if held:
                 place.hold(name, fd)
-                held = True
             return data
         except OSError as error:
             self._refuse(f"{place.path}/{name}", error)
@@ -630,8 +637,6 @@ _SPARE = 256
 # Bytes that come without an allocation of their own (Objects/obmalloc.c: 512, of which 33 are the object's). Most files are shorter.
 _SHORT = 479
 
-# Each keeps a page of the kernel's memory, in which it was read last (fs/seq_file.c): 32 MiB.
-_MOST_FILES = 8192
 # v1 makes such a list when it is first read, and shows the same one to who reads again within a second (kernel/cgroup/cgroup-v1.c,
 # cgroup_pidlist_start()): whoever reads each second would never see another.
 _LISTS = ("cgroup.procs", "tasks")

@@ -86,10 +86,10 @@ def remote_memory(workload: Workload, window: Window) -> Prediction | None:
     """Extra time by memory that lies elsewhere than its threads run; absent on a host of one node."""
     pages = workload.placement.memory_by_node
     total = sum(pages.values())
-    if len(window.nodes) < 2 or total <= 0:
+    if len(window.machine.nodes) < 2 or total <= 0:
         return None
     run = _run_by_node(workload, window)
-    distances = None if run is None else window.distances(tuple(run), tuple(pages))
+    distances = None if run is None else window.machine.distances(tuple(run), tuple(pages))
     if run is None or distances is None:
         return None
     ran, shares = list(run.values()), [held / total for held in pages.values()]
@@ -122,7 +122,7 @@ def _table(distances: tuple[tuple[float | None, ...], ...], scale: float) -> Mat
 
 def _run_by_node(workload: Workload, window: Window) -> dict[int, float] | None:
     """Share of the threads' run time by the node of the CPU that each ran on last."""
-    node_of = window.node_of
+    node_of = window.machine.node_of
     seconds: dict[int, float] = {}
     for thread in scheduled(workload):
         node = None if thread.last_cpu is None else node_of.get(thread.last_cpu)

@@ -38,7 +38,7 @@ def shared_cache(workload: Workload, window: Window, activity: Activity) -> Pred
     """
     cpus, run, used = workload.placement.last_cpus, activity.run_seconds, used_memory(workload)[0]
     first = cpus.first if cpus is not None else None
-    cache = None if first is None else window.last_level(first)
+    cache = None if first is None else window.machine.last_level.get(first)
     if cache is None or run is None or used is None or used <= 0:
         return None
     (around, capacity), own = cache, run / activity.seconds

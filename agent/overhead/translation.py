@@ -234,4 +234,4 @@ def _mapped(workload: Workload) -> tuple[float, float] | None:
 def _capacities(window: Window, cpus: CpuSet | None) -> tuple[float, ...]:
     """Bytes of the data caches of one allowed CPU, innermost first; none where a level's size is not known."""
     cpu = cpus.first if cpus is not None else None
-    return () if cpu is None else window.cache_bytes.get(cpu, ())[:3]
+    return () if cpu is None else window.machine.cache_bytes.get(cpu, ())[:3]

@@ -14,9 +14,9 @@ from typing import TypeVar, cast
 
 from agent.model.host import Host
 from agent.model.logical import CpuTime
-from agent.model.physical import Node
 from agent.model.values import STAT, UPTIME, USER_HZ, CpuSet, Dates, Fact
 from agent.model.workload import Cpu, Thread, Workload
+from agent.overhead.machine import Machine
 from agent.overhead.parameters import DEFAULTS, Parameters
 
 _ANSWERS_APART_SECONDS = 0.5
@@ -31,13 +31,10 @@ _COUNTED = (
 T = TypeVar("T")
 
 Counts = tuple[int | None, ...]
-Distances = tuple[tuple[float | None, ...], ...]
 
 _OF_A_THREAD = ("run_ns", "delay_ns", "timeslices", "voluntary_switches", "involuntary_switches")
 _of_a_thread: Callable[[Thread], Counts] = attrgetter(*_OF_A_THREAD)
 _of_a_group: Callable[[Cpu], Counts] = attrgetter("usage_usec", "periods", "throttled_periods", "throttled_usec", "pressure_some_usec")
-
-_SHARED_LEVEL = 3
 
 
 class Activity(Fact, frozen=True):
@@ -114,6 +111,10 @@ class Window(Fact, frozen=True, dict=True):
             return otherwise
         return self.read_at[key] - self.began_at[key]
 
+    @cached_property
+    def machine(self) -> Machine:
+        return Machine(self.after.physical)
+
     @property
     def cpu_seconds(self) -> float | None:
         """What `busy_cpus` is an average over."""
@@ -173,7 +174,7 @@ class Window(Fact, frozen=True, dict=True):
         """How busy the other threads of each CPU's core were; None without such, or where one is not known."""
         mask = cpus.mask
         if mask not in self._busy_mates:
-            self._busy_mates[mask] = self._of_mates([self._mates.get(cpu) for cpu in cpus])
+            self._busy_mates[mask] = self._of_mates([self.machine.siblings.get(cpu) for cpu in cpus])
         return self._busy_mates[mask]
 
     def _of_mates(self, sets: Sequence[CpuSet | None]) -> tuple[float, ...] | None:
@@ -188,66 +189,10 @@ class Window(Fact, frozen=True, dict=True):
         return {}
 
     @cached_property
-    def _mates(self) -> dict[int, CpuSet]:
-        return {cpu: core.cpus - CpuSet((cpu,)) for core in self.after.physical.cores for cpu in core.cpus}
-
-    @cached_property
-    def nodes(self) -> dict[int, Node]:
-        """By their numbers."""
-        return {node.os_index: node for node in self.after.physical.nodes}
-
-    def distances(self, here: tuple[int, ...], there: tuple[int, ...]) -> Distances | None:
-        """Between nodes that run and nodes that hold, None to itself; None altogether where one is not known."""
-        if (here, there) not in self._distances:
-            self._distances[here, there] = self._between(here, there)
-        return self._distances[here, there]
-
-    def _between(self, here: tuple[int, ...], there: tuple[int, ...]) -> Distances | None:
-        rows = {one: self.nodes[one].distances for one in here if one in self.nodes}
-        if len(rows) < len(here) or any(not row.keys() >= set(there) for row in rows.values()) or not self.nodes.keys() >= set(there):
-            return None
-        return tuple(tuple(None if node == one else row[node] for node in there) for one, row in rows.items())
-
-    @cached_property
-    def _distances(self) -> dict[tuple[tuple[int, ...], tuple[int, ...]], Distances | None]:
-        return {}
-
-    @cached_property
     def weaknesses(self) -> tuple[str, ...]:
         """What weakens all that is said of contention: this host's own steal is in every delay that is seen from inside it."""
         virtual = self.after.identity.virtualization
         return ("host_is_guest",) if virtual is not None and virtual.kind == "guest" else ()
-
-    @cached_property
-    def node_of(self) -> dict[int, int]:
-        """The memory node of each CPU."""
-        return {cpu: node.os_index for node in self.after.physical.nodes for cpu in node.cpus or ()}
-
-    @cached_property
-    def cache_bytes(self) -> dict[int, tuple[float, ...]]:
-        """Sizes of the data caches of each CPU, the innermost first; of a CPU whose levels are not all known, none."""
-        sizes: dict[int, dict[int, int | None]] = {}
-        for cache in self.after.physical.caches:
-            if cache.type != "Instruction":
-                for cpu in cache.cpus:
-                    sizes.setdefault(cpu, {})[cache.level] = cache.size_bytes
-        found = {cpu: tuple(float(of.get(level) or 0) for level in range(1, max(of) + 1)) for cpu, of in sizes.items()}
-        return {cpu: every for cpu, every in found.items() if all(size > 0 for size in every)}
-
-    def last_level(self, cpu: int) -> tuple[CpuSet, int] | None:
-        """The outermost cache of a CPU, of level 3 at least: whose it is, and how many bytes."""
-        return self._last_levels.get(cpu)
-
-    @cached_property
-    def _last_levels(self) -> dict[int, tuple[CpuSet, int]]:
-        found: dict[int, tuple[CpuSet, int]] = {}
-        for cache in sorted(self.after.physical.caches, key=lambda cache: cache.level):
-            for cpu in cache.cpus if cache.level >= _SHARED_LEVEL else ():
-                if cache.size_bytes:
-                    found[cpu] = cache.cpus, cache.size_bytes
-                else:
-                    found.pop(cpu, None)
-        return found
 
     @cached_property
     def _earlier(self) -> dict[tuple[str, str], Workload]:

@@ -29,6 +29,13 @@ R = TypeVar("R", Cpu, Cpuset, Memory, Pids, State)
 
 MAX_GROUPS = 50_000
 
+_HELD = 8
+"""Files of a group that are held open, shared out among its hierarchies.
+
+Each keeps a page of the kernel's memory, in which it was read last (fs/seq_file.c): 38 MB with all that belongs to it for a thousand
+groups on v2. As many of each group, and not as many as there are first, so that twice as many groups cost twice as much.
+"""
+
 Told = Mapping[str, tuple[str, str]]
 """A container's group -> its engine and its id."""
 
@@ -185,6 +192,8 @@ def _group(root: SysRoot, path: str, places: dict[str, Place], hierarchies: Hier
     if isinstance(made, Made) and made.hierarchies is hierarchies and made.whole == whole and root.unchanged(held):
         return made.group
     kept.made = None
+    for place in held:
+        place.most = max(1, _HELD // len(places))
     try:
         found = _read(root, path, places, hierarchies, whole)
     finally:

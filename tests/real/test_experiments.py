@@ -75,7 +75,7 @@ def test_queues(collected: list[Row], given: Parameters) -> None:
 
 
 def test_switches(collected: list[Row], given: Parameters, calibration: Calibration, tmp_path: Path) -> None:
-    caches = dict(enumerate(Window(host_of(SysRoot("/"))).cache_bytes.get(calibration.cpu, ()), 1))
+    caches = dict(enumerate(Window(host_of(SysRoot("/"))).machine.cache_bytes.get(calibration.cpu, ()), 1))
     with heavy():
         judged(collected, switches.switches(given, caches, tmp_path))
 
