@@ -17,6 +17,7 @@ from agent.model.host import Host
 from agent.model.snapshot import Agent, Snapshot
 from agent.model.values import Dates, Gap
 from agent.normalise import normalise
+from agent.normalise.containers import Known
 from agent.overhead.claims import claims
 from agent.overhead.compose import predict
 from agent.overhead.parameters import DEFAULTS, Parameters
@@ -110,6 +111,7 @@ class Service:
         self._watch = Watch()
         self._statics: Statics | None = None
         self._seen: dict[int, Seen] = {}
+        self._known: Known = {}
         self._host: Host | None = None
         self._snapshot: Snapshot | None = None
         self._run = prometheus.Run()
@@ -142,7 +144,7 @@ class Service:
         sample = take(self._root, self._config, self._errands, patience_seconds, self._statics, self._watch, whole=False, seen=self._seen)
         self._seen = sample.seen
         self._statics = sample.statics
-        host, given = _with_parameters(normalise(sample), self._config)
+        host, given = _with_parameters(normalise(sample, self._known), self._config)
         if self._host and self._host.physical.cpus.online != host.physical.cpus.online:
             log.info("CPUs online: %s, were %s", host.physical.cpus.online, self._host.physical.cpus.online)
         window = Window.between(host, sample.read_at, self._host, self._read_at, given)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple, cast
 
 from agent.model.values import CpuSet, Fact
 from collectors.sysroot import SysRoot
@@ -56,21 +57,40 @@ def read(root: SysRoot, pids: Iterable[int], known: Mapping[int, Stat] = NOTHING
     Of those that are `accounted` for by their group neither huge pages nor groups: smaps_rollup walks all that a process has mapped, while
     the process waits to map more, and is most of what is read here.
     """
-    found = [_process(root, pid, known.get(pid), pid not in accounted) for pid in sorted(set(pids))]
-    return tuple(group for group in found if group is not None)
+    before, now = cast("dict[int, Kept]", root.last.get("proc_task", {})), dict[int, Kept]()
+    for pid in sorted(set(pids)):
+        if (kept := _process(root, pid, known.get(pid), pid not in accounted, before.get(pid))) is not None:
+            now[pid] = kept
+    root.last["proc_task"] = {pid: kept for pid, kept in now.items() if kept.said}
+    return tuple([kept.group for kept in now.values()])
 
 
-def _process(root: SysRoot, pid: int, first: Stat | None, alone: bool) -> TaskGroup | None:
-    status = root.parse(f"proc/{pid}/status", parse_status) or {}
+class Kept(NamedTuple):
+    """What status `said` of a process of which, and of its one thread, nothing else is asked but how long it ran; with what it means."""
+
+    said: bytes
+    first: Stat | None
+    group: TaskGroup
+
+
+def _process(root: SysRoot, pid: int, first: Stat | None, alone: bool, before: Kept | None) -> Kept | None:
+    said = root.raw(f"proc/{pid}/status") or b""
     root.date(pid)
+    if before is not None and not alone and (said, first) == (before.said, before.first):
+        # Most processes sleep from one scrape to the next.
+        (own,) = before.group.tasks
+        if root.parse(f"proc/{pid}/task/{pid}/schedstat", parse_schedstat) == (own.run_ns, own.delay_ns, own.timeslices):
+            return before
+    status = root.understood(f"proc/{pid}/status", said, parse_status)
     # The one thread of a process is called as the process is, which most have.
-    tids = [pid] if status.get("Threads") == "1" else sorted(int(tid) for tid in root.names(f"proc/{pid}/task") if tid.isdecimal())
+    single = status.get("Threads") == "1"
+    tids = [pid] if single else sorted(int(tid) for tid in root.names(f"proc/{pid}/task") if tid.isdecimal())
     # A process' own status is its first thread's, too.
-    own = status, first if status else None
-    tasks = tuple([task for tid in tids if (task := _task(root, pid, tid, *(own if tid == pid else (None, None)))) is not None])
+    leader = status, first if status else None
+    tasks = tuple([task for tid in tids if (task := _task(root, pid, tid, *(leader if tid == pid else (None, None)))) is not None])
     if not tasks:
         return None
-    return TaskGroup(
+    group = TaskGroup(
         pid,
         tasks,
         resident_bytes=_bytes(status, "VmRSS"),
@@ -81,6 +101,7 @@ def _process(root: SysRoot, pid: int, first: Stat | None, alone: bool) -> TaskGr
         anon_huge_bytes=root.parse(f"proc/{pid}/smaps_rollup", parse_anon_huge) if alone else None,
         cgroups=root.parse(f"proc/{pid}/cgroup", parse_cgroup) or {} if alone else {},
     )
+    return Kept(said if single and not alone else b"", first, group)
 
 
 def _task(root: SysRoot, pid: int, tid: int, status: dict[str, str] | None, stat: Stat | None) -> Task | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import cast
 
 from agent.model.values import USER_HZ, Fact
 from collectors.sysroot import SysRoot, Unavailable
@@ -53,14 +54,19 @@ def ask(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
         raise Unavailable("unsupported", "proc/stat: no btime", None)
     # Processes end while they are read, and other users' refuse: that is no gap of the table.
     quiet = root.watch()
-    found = []
+    before, now = cast("dict[str, tuple[bytes, Process]]", root.last.get("processes", {})), dict[str, tuple[bytes, Process]]()
     for number in quiet.names("proc"):
+        data = quiet.raw(f"proc/{number}/stat") if number.isdecimal() else None
+        if not data:
+            continue
+        if not whole and number in before and before[number][0] == data:
+            # It has not run since, and is what it was.
+            now[number] = before[number]
+            continue
         try:
-            told = quiet.parse(f"proc/{number}/stat", process_stat) if number.isdecimal() else None
+            told = quiet.understood(f"proc/{number}/stat", data, process_stat)
         except Malformed as error:
             root.note(f"proc/{number}/stat", "failed", error.detail)
-            continue
-        if told is None:
             continue
         pid, name, parent = int(number), told.name, told.parent_pid
         uuid = vm_name = exe = None
@@ -77,8 +83,9 @@ def ask(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
                 program = arguments[0].rpartition("/")[2] if arguments else ""
                 name = printable(program) if len(name) >= _CUT and program.startswith(name) else name
         threads, started_at = told.threads if whole else None, int(booted[1]) + told.start_ticks / USER_HZ
-        found.append(Process(pid, parent, name, started_at, threads, exe, uuid, vm_name, told))
-    return tuple(found)
+        now[number] = data, Process(pid, parent, name, started_at, threads, exe, uuid, vm_name, told)
+    root.last["processes"] = {} if whole else now
+    return tuple([process for _, process in now.values()])
 
 
 def _arguments(data: bytes | None) -> list[str] | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from agent.model.values import CpuSet
+from agent.model.values import CpuSet, Limit
 from agent.model.workload import Confinement, IdRange, Paradigm, Placement, Pod, VCpu, Workload
 from agent.normalise.groups import (
     Tree,
@@ -17,6 +18,7 @@ from agent.normalise.groups import (
     huge_pages_of,
     memory_of,
     pids_of,
+    tightest,
     tree_of,
 )
 from agent.normalise.workloads import NO_STACK, cpus_of, started, threads_of
@@ -35,26 +37,66 @@ _VCPU_THREAD = re.compile(r"fc_vcpu (\d{1,4})")
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
-def containers(sample: Sample) -> tuple[Workload, ...]:
+class Told(NamedTuple):
+    """All that is known of one workload: what is told again makes the same workload again.
+
+    `top` is its own group, `home` the one that bounds it; `live` its processes, none where it is not known how many `processes` it has.
+    `first` and `host`: how its first process, and init, are confined. The rest is what the groups around it add.
+    """
+
+    owner: cgroup.Owner
+    top: cgroup.Group
+    home: cgroup.Group
+    processes: int | None
+    live: tuple[proc_task.TaskGroup, ...]
+    accounts: tuple[taskstats.Account | None, ...]
+    engine: str | None
+    container: docker_engine.Container | None
+    bundle: oci.Bundle | None
+    first: proc_isolation.Isolation | None
+    host: proc_isolation.Isolation | None
+    outer: cgroup.Owner | None
+    sets: tuple[CpuSet | None, CpuSet | None]
+    bounds: tuple[tuple[Limit | None, str | None], ...]
+    whole: bool
+
+
+Known = dict[cgroup.Owner, tuple[Told, Workload]]
+"""What was told at the last pass, and what came of it."""
+
+
+def containers(sample: Sample, known: Known | None = None) -> tuple[Workload, ...]:
     """One workload for each group of a container or a jailed machine with a process in it, or in a group below it; one for each unit
     that something bounds.
 
-    A desktop has two hundred services: one that nothing bounds but its count of tasks is the host's own business.
+    A desktop has two hundred services: one that nothing bounds but its count of tasks is the host's own business. `known` is of the last
+    pass and will be of this one: most containers of a crowd sleep.
     """
     if sample.cgroups is None:
         return ()
     tree = tree_of(sample)
+    found: Known = {}
+    for told in _told(sample, tree):
+        was = known.get(told.owner) if known else None
+        # One group that says what it said is the same record, so that most of this only asks which it is.
+        found[told.owner] = was if was is not None and was[0] == told else (told, _workload(tree, told))
+    if known is not None:
+        known.clear()
+        known.update(found)
+    return tuple([workload for _, workload in found.values()])
+
+
+def _told(sample: Sample, tree: Tree) -> Iterator[Told]:
     engines = {container.id: (engine.name, container) for engine in sample.engines or () for container in engine.containers}
     bundles = {bundle.id: bundle for bundle in sample.bundles or ()}
     tasks = {group.pid: group for group in sample.tasks or ()}
     kept = {process.pid: process for process in sample.isolation or ()}
     accounts = {account.pid: account for account in sample.accounts or ()}
     members: dict[cgroup.Owner, list[tuple[int, ...] | None]] = {}
-    for group in sample.cgroups.groups:
+    for group in tree.groups.values():
         # libvirt tells of its own machines.
         if group.owner is not None and group.owner.runtime != "libvirt":
             members.setdefault(group.owner, []).append(group.processes)
-    found = []
     for owner in sorted(members):
         lists = members[owner]
         pids = sorted({pid for processes in lists for pid in processes or ()})
@@ -66,60 +108,62 @@ def containers(sample: Sample) -> tuple[Workload, ...]:
         home = tree.groups.get(f"{owner.path}/container", top) if owner.runtime == "podman" else top
         if owner.kind == "unit" and not _bounded(tree, home):
             continue
-        known_count = len(pids) if None not in lists else None
-        known, bundle = engines.get(owner.id), bundles.get(owner.id)
-        found.append(_workload(sample, tree, owner, top, home, pids, known_count, known, bundle, tasks, kept, accounts))
-    return tuple(found)
+        count = len(pids) if None not in lists else None
+        # Sums over a part of them would be other numbers.
+        live = tuple([tasks[pid] for pid in pids if pid in tasks]) if count is not None else ()
+        engine, container = engines.get(owner.id, (None, None))
+        yield Told(
+            owner,
+            top,
+            home,
+            count,
+            live,
+            tuple([accounts.get(process.pid) for process in live]),
+            engine,
+            container,
+            bundles.get(owner.id),
+            kept.get(pids[0]) if pids else None,
+            kept.get(1),
+            None if owner.kind == "unit" else container_around(tree, owner.path.rpartition("/")[0]),
+            cpuset_of(tree, home),
+            (tightest(tree, home, "cpu"), tightest(tree, home, "memory"), tightest(tree, home, "pids")),
+            sample.whole,
+        )
 
 
-def _workload(
-    sample: Sample,
-    tree: Tree,
-    owner: cgroup.Owner,
-    top: cgroup.Group,
-    home: cgroup.Group,
-    pids: list[int],
-    count: int | None,
-    known: tuple[str, docker_engine.Container] | None,
-    bundle: oci.Bundle | None,
-    tasks: dict[int, proc_task.TaskGroup],
-    kept: dict[int, proc_isolation.Isolation],
-    accounts: dict[int, taskstats.Account],
-) -> Workload:
-    # Sums over a part of them would be other numbers.
-    live = [tasks[pid] for pid in pids if pid in tasks] if count is not None else []
+def _workload(tree: Tree, told: Told) -> Workload:
+    owner, home, live, container, outer = told.owner, told.home, told.live, told.container, told.outer
     threads = threads_of(live)
     is_unit, is_machine = owner.kind == "unit", owner.kind == "machine"
     runners = {int(match[1]): thread for thread in threads if is_machine and (match := _VCPU_THREAD.fullmatch(thread.name or ""))}
     # What a machine runs and waits is what its vCPUs do.
     working = tuple(runners[number] for number in sorted(runners)) if is_machine else threads
-    outer = None if is_unit else container_around(tree, owner.path.rpartition("/")[0])
-    engine, told = known or (owner.runtime, None)
+    engine = told.engine or owner.runtime
     # What runs it isolates it, whoever asked for it.
-    program = bundle.runtime if bundle else None
-    bundle = bundle or oci.Bundle(owner.id, engine)
+    program = told.bundle.runtime if told.bundle else None
+    bundle = told.bundle or oci.Bundle(owner.id, engine)
     pod = cgroup.pod_of(owner.path)
-    cpus, nodes = cpuset_of(tree, home)
+    cpus, nodes = told.sets
     io = home.pressure.get("io")
     return Workload(
         id=owner.path if is_unit else owner.id,
-        identity=f"{owner.path}:{top.inode}",
+        identity=f"{owner.path}:{told.top.inode}",
         paradigm=_PARADIGM[owner.kind],
         runtime=engine,
-        name=(told.name if told else None) or bundle.name or (owner.id[:12] if _HEX.fullmatch(owner.id) else owner.id),
+        name=(container.name if container else None) or bundle.name or (owner.id[:12] if _HEX.fullmatch(owner.id) else owner.id),
         execution_mode="two-level" if is_machine else "single-level",
         memory_mode="independent-physical" if is_machine else "shared-kernel",
         isolation=_ISOLATION.get(program or "") or _ISOLATION.get(engine, "namespaces and cgroup"),
         stack=NO_STACK,
-        cpu=cpu_of(tree, home, working, [] if is_machine else [accounts.get(process.pid) for process in live]),
+        cpu=cpu_of(tree, home, working, () if is_machine else told.accounts),
         memory=memory_of(tree, home, live),
         placement=Placement(cpus, nodes, last_cpus=cpus_of(working), memory_by_node=home.memory.resident_by_node if home.memory else {}),
         parent=outer.id if outer else None,
-        state=told.state if told else None,
-        image=(told.image if told else None) or bundle.image,
+        state=container.state if container else None,
+        image=(container.image if container else None) or bundle.image,
         cgroup=owner.path,
         pid=live[0].pid if live else None,
-        processes=count,
+        processes=told.processes,
         started_seconds=started(threads),
         pids=pids_of(tree, home),
         huge_pages=huge_pages_of(home),
@@ -127,9 +171,9 @@ def _workload(
         io_pressure_full_usec=io.full_usec if io else None,
         group=group_of(home),
         pod=Pod(pod.uid, pod.qos, bundle.pod_name, bundle.pod_namespace) if pod else None,
-        labels=bundle.labels | (told.labels if told else {}),
-        confinement=_confinement(kept.get(pids[0]) if pids else None, kept.get(1)),
-        controls=tuple(controls_of(home, tree.controllers)) if sample.whole else (),
+        labels=bundle.labels | (container.labels if container else {}),
+        confinement=_confinement(told.first, told.host),
+        controls=tuple(controls_of(home, tree.controllers)) if told.whole else (),
         vcpus=tuple(VCpu(number, last_cpu=runners[number].last_cpu, thread=runners[number]) for number in sorted(runners)),
         threads=tuple(thread for thread in threads if thread not in working) if is_machine else threads,
     )

@@ -29,7 +29,7 @@ def tree_of(sample: Sample) -> Tree:
     return Tree({group.path: group for group in sample.cgroups.groups}, sample.cgroups.controllers, {})
 
 
-def _tightest(tree: Tree, home: cgroup.Group | None, controller: str) -> tuple[Limit | None, str | None]:
+def tightest(tree: Tree, home: cgroup.Group | None, controller: str) -> tuple[Limit | None, str | None]:
     """The smallest limit of a group and its ancestors, and whose it is: nobody's where none is set.
 
     None when one of them should state a limit and does not: the tightest of the rest may not be the tightest.
@@ -81,7 +81,7 @@ def cpu_of(
     """`own_group`: the group is the workload's alone, so that its usage is the workload's, too. `accounts`: of each of its processes;
     of a machine, whose processes do more than its vCPUs, of none.
     """
-    limit, by = _tightest(tree, home, "cpu")
+    limit, by = tightest(tree, home, "cpu")
     cpu = home.cpu if home and home.cpu and own_group else _NO_CPU
     stalls = home.pressure if home and own_group else {}
     stall, irq = stalls.get("cpu"), stalls.get("irq")
@@ -136,7 +136,7 @@ _STAT_V1 = _Stat("total_rss", "total_cache", "total_pgfault", "total_pgmajfault"
 
 
 def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_task.TaskGroup], own_group: bool = True) -> Memory:
-    limit, by = _tightest(tree, home, "memory")
+    limit, by = tightest(tree, home, "memory")
     memory = home.memory if home and home.memory and own_group else _NO_MEMORY
     stall = home.pressure.get("memory") if home and own_group else None
     stat, is_v1 = memory.stat, tree.controllers.get("memory") == "v1"
@@ -185,7 +185,7 @@ def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_ta
 
 
 def pids_of(tree: Tree, home: cgroup.Group) -> Pids | None:
-    limit, by = _tightest(tree, home, "pids")
+    limit, by = tightest(tree, home, "pids")
     pids = home.pids
     if pids is None:
         return None if limit is None else Pids(limit=limit, limited_by=by)

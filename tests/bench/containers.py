@@ -21,6 +21,7 @@ from pathlib import Path
 from agent.config import Config
 from agent.model.snapshot import Agent, Snapshot
 from agent.normalise import normalise
+from agent.normalise.containers import Known
 from agent.sample import Errands, Sample, take
 from agent.service import collect_rarely
 from collectors import own_cost
@@ -92,10 +93,10 @@ class Listing(SysRoot):
         return data
 
 
-def scrape(root: SysRoot, only: tuple[str, ...], before: Sample) -> tuple[bytes, Sample]:
-    """One scrape without predictions, and what the next one knows."""
+def scrape(root: SysRoot, only: tuple[str, ...], before: Sample, made: Known) -> tuple[bytes, Sample]:
+    """One scrape without predictions, and what the next one knows, with what was `made` of it."""
     sample = take(root, Config(only=only), Errands(), known=before.statics, whole=False, seen=before.seen)
-    host = normalise(sample)
+    host = normalise(sample, made)
     document = Snapshot(
         schema="stratascope/1",
         taken_at=datetime.fromtimestamp(0, UTC),
@@ -115,9 +116,10 @@ def scrape(root: SysRoot, only: tuple[str, ...], before: Sample) -> tuple[bytes,
 
 def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds: int) -> float:
     root, listing = SysRoot("/"), Listing()
-    _, known = scrape(listing, only, Sample())
+    _, known = scrape(listing, only, Sample(), {})
     listing.asked.clear()
-    scrape(listing, only, known)
+    scrape(listing, only, known, {})
+    made: Known = {}
     paths = program.with_suffix(".paths")
     paths.write_text("".join(f"/{path}\n" for path in listing.asked))
     series = 0
@@ -127,7 +129,7 @@ def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds
         assert peer.stdout
         for number in range(rounds + 2):
             began = time.process_time()
-            text, known = scrape(root, only, known)
+            text, known = scrape(root, only, known, made)
             mine = (time.process_time() - began) * 1e3
             series = text.count(b"\n")
             peer.stdin.write("\n")

@@ -62,8 +62,9 @@ def test_an_archive_depends_on_names_and_contents_only(name: str, tmp_path: Path
 
 @pytest.mark.parametrize("name", ["dimms", "hmat", "offline"])
 def test_no_missing_file_changes_a_number(name: str, tmp_path: Path) -> None:
-    tree = unpack(name, tmp_path)
-    count, wrong = deletions(tree, document(tree))
+    (tmp_path / "tree").mkdir()
+    tree = unpack(name, tmp_path / "tree")
+    count, wrong = deletions(tree, document(tree), tmp_path / "copy")
     assert count > 100
     assert wrong == {}
 

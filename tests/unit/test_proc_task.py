@@ -133,6 +133,27 @@ def test_what_is_told_is_not_asked_for_again(tmp_path: Path) -> None:
     assert root.refusals == []
 
 
+def test_who_slept_is_the_same_record(tmp_path: Path) -> None:
+    files = {"proc/9/status": STATUS + "Threads:\t1\n" + TASK_STATUS, "proc/9/task/9/schedstat": "1 2 3\n"}
+    told, root = {9: Stat("a", "S", 1, 1, 4242, 3)}, grow(tmp_path, files)
+    (first,), (second,) = (read(root.watch(), [9], told, {9}) for _ in range(2))
+    assert second is first
+    for path, text in (("proc/9/task/9/schedstat", "2 2 4\n"), ("proc/9/status", STATUS + "Threads:\t1\n")):
+        (tmp_path / path).write_text(text)
+        (now,) = read(root, [9], told, {9})
+        assert (now,) == read(SysRoot(tmp_path), [9], told, {9})
+        assert now != second
+        second = now
+    (ran,) = read(root, [9], {9: Stat("a", "R", 1, 1, 4242, 2)}, {9})
+    assert (ran.tasks[0].state, ran.tasks[0].last_cpu) == ("R", 2)
+    # Of whom more is asked, more is told.
+    (tmp_path / "proc/9/cgroup").write_text("0::/x\n")
+    (alone,) = read(root, [9], told)
+    assert alone.cgroups == {"": "/x"}
+    assert read(root, [], told) == ()
+    assert root.last["proc_task"] == {}
+
+
 def test_a_zombie_has_no_memory(tmp_path: Path) -> None:
     root = grow(tmp_path, {"proc/9/task/9/stat": f"9 (a) Z {REST}", "proc/9/status": "Name:\ta\n"})
     assert read(root, [9]) == (TaskGroup(9, (Task(9, "a", "Z", 4242, 7),)),)

@@ -75,6 +75,34 @@ def test_the_table_of_this_host() -> None:
     assert own.threads >= 1
 
 
+def test_who_has_not_run_is_the_same_record() -> None:
+    root = SysRoot("/")
+    with subprocess.Popen(
+        [sys.executable, "-c", "input(); print(flush=True); input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+
+        def look(whole: bool = False) -> Process:
+            return next(process for process in processes.ask(root, whole) if process.pid == child.pid)
+
+        try:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            while (first := look()) is not look() or first.stat is None or first.stat.state != "S":
+                time.sleep(0.01)
+            again, whole = look(), look(whole=True)
+            assert again is first
+            assert whole.exe == os.path.realpath(sys.executable)
+            assert (look().exe, look().threads) == (None, None)
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            child.stdout.readline()
+            ran = look()
+        finally:
+            child.kill()
+    assert ran is not first
+    assert (ran.pid, ran.started_at) == (first.pid, first.started_at)
+
+
 def test_one_that_cannot_be_understood_costs_the_others_nothing(tmp_path: Path) -> None:
     class Proc(SysRoot):
         def inode(self, path: str) -> int | None:

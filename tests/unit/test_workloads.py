@@ -11,6 +11,7 @@ from agent.config import Config
 from agent.model.values import UNLIMITED, CpuSet, Limit
 from agent.model.workload import Confinement, IdRange, Pids, Pod, Workload
 from agent.normalise import normalise
+from agent.normalise.containers import Known, containers
 from agent.sample import Errands, take
 from agent.service import once
 from collectors.sysroot import MARK, SysRoot
@@ -60,6 +61,39 @@ def workloads(root: Path, *trees: dict[str, str]) -> dict[str, Workload]:
     tree_root = grow(root, files) if MARK in files else recorded(root, files)
     found = normalise(take(tree_root, Config(root=str(root)), Errands())).workloads
     return {workload.id: workload for workload in found}
+
+
+def test_what_is_told_again_makes_the_same_workload_again(tmp_path: Path) -> None:
+    scopes = [f"/system.slice/docker-{id_}.scope" for id_ in (DOCKER, INNER)]
+    files = dict(HOST) | group("/system.slice", "cpu memory", **{"memory.max": "1073741824"})
+    for pid, scope in enumerate(scopes, 7):
+        files |= group(scope, "cpu memory", **{"cpu.weight": "20", "memory.max": "max", "cgroup.procs": f"{pid}"}) | thread(pid, pid, "x")
+    root, known = recorded(tmp_path, files), Known()
+
+    def look() -> tuple[list[Workload], list[Workload]]:
+        """The same pass twice: with what is known, and without."""
+        sample = take(root, Config(root=str(tmp_path)), Errands())
+        assert normalise(sample, known) == normalise(sample)
+        return [workload for _, workload in known.values()], list(containers(sample))
+
+    (one, other), _ = look()
+    again, fresh = look()
+    assert again == fresh
+    assert [now is was for now, was in zip(again, (one, other), strict=True)] == [True, True]
+    changes = [
+        # Its own weight, a limit around both, how long one ran, and one that is gone.
+        (f"{CG}{scopes[0]}/cpu.weight", "30\n", [False, True]),
+        (f"{CG}/system.slice/memory.max", "536870912\n", [False, False]),
+        ("proc/8/task/8/schedstat", "2000000 200000 31\n", [True, False]),
+        (f"{CG}{scopes[0]}/cgroup.procs", "", [None, True]),
+    ]
+    for path, text, same in changes:
+        was = {workload.id: workload for workload in again}
+        (tmp_path / path).write_text(text)
+        again, fresh = look()
+        assert again == fresh
+        now = {workload.id: workload for workload in again}
+        assert [now[id_] is was[id_] if id_ in now else None for id_ in (DOCKER, INNER)] == same, path
 
 
 def test_an_ancestor_may_be_the_tightest(tmp_path: Path) -> None:
