@@ -49,6 +49,7 @@ def test_a_domain_has_its_pin(libvirt: host.Libvirt, tmp_path: Path) -> None:
         libvirt.destroy(domain)
 
 
+@pytest.mark.beside
 def test_nothing_stays(alone: None, tmp_path: Path) -> None:
     """Neither of the daemons, nor of what they run, when nobody tidies up before they end."""
     with host.turn():
