@@ -437,7 +437,7 @@ class SysRoot:
             elif self._fd >= 0 and not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise OSError(errno.EISDIR, "not a regular file")
             # Files may not take the descriptors of directories, not even of those that come.
-            if len(place.files) < place.most and self._fd < 0 and len(self.opened) + len(self.held) < self.room - self.room // 8:
+            if len(place.files) < place.most and self._fd < 0 and len(self.opened) + len(self.held) < self.room - self.room // 16:
                 held = name in place.parsed and name not in _LISTS
             if held:
                 place.hold(name, fd)
