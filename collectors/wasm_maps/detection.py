@@ -302,8 +302,11 @@ def _members(run: list[Part], index: int, first: int, layout: Layout, confidence
                 return None
             if (layout.weak or layout.learnt or confidence == "low") and size % WASM_PAGE_BYTES:
                 return None
-            if not layout.pre and not layout.guard and not (index + 1 < len(run) and run[index + 1].end - stop >= GUARD_BYTES):
-                return None  # a stack, with the guard of the next one above it
+            if not layout.pre and not layout.guard:
+                if not (index + 1 < len(run) and run[index + 1].end - stop >= GUARD_BYTES):
+                    return None  # a stack, with the guard of the next one above it
+                if index and not run[index - 1].open and base - run[index - 1].start == STACK_GUARD_BYTES:
+                    return None  # a stack, with its own below it: nothing else ends with so little that is closed
             members.append(_memory(layout, base, size, confidence, image_bytes))
     return members
 

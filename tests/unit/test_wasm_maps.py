@@ -205,6 +205,28 @@ def test_layouts(case: Case) -> None:
     assert all(memory.base in starts for memory in found if memory.size_bytes)
 
 
+def test_a_stack_that_ends_where_an_arena_might_start_is_no_memory() -> None:
+    """Seen once in 1,300 processes: what lies above the stack begins at a multiple of 64 MiB, and is no guard, as large as it is."""
+    sizes = [
+        (32 * MIB, "---p"),
+        (PAGE, "rw-p"),
+        (33 * MIB, "---p"),
+        (4 * KIB, "---p"),
+        (2 * MIB, "rw-p"),
+        (4 * KIB, "---p"),
+        (2 * MIB, "rw-p"),
+    ]
+    end = ORIGIN + 64 * MIB
+    start = end - sum(size for size, _ in sizes)
+    vmas = []
+    for size, perms in (*sizes, (2 * MIB, "rw-p")):
+        vmas.append(Vma(start, start + size, perms, ""))
+        start += size
+    assert vmas[-1].start == end
+    learnt = detect(parse_maps(maps(vmas)))
+    assert [(memory.base, memory.size_bytes) for memory in learnt] == [(vmas[1].start, PAGE)]
+
+
 def test_a_memory_merged_with_a_stack_below_it() -> None:
     wasmer = [runtime for runtime in RUNTIMES if runtime.name == "wasmer"]
     reach = 8 * GIB + 64 * KIB
