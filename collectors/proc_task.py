@@ -101,7 +101,7 @@ def _process(root: SysRoot, pid: int, first: Stat | None, alone: bool, before: K
         anon_huge_bytes=root.parse(f"proc/{pid}/smaps_rollup", parse_anon_huge) if alone else None,
         cgroups=root.parse(f"proc/{pid}/cgroup", parse_cgroup) or {} if alone else {},
     )
-    return Kept(said if single and not alone else b"", first, group)
+    return Kept(said if single and first and not alone else b"", first, group)
 
 
 def _task(root: SysRoot, pid: int, tid: int, status: dict[str, str] | None, stat: Stat | None) -> Task | None:

@@ -386,18 +386,8 @@ class SysRoot:
     def _changed(self, place: Place) -> dict[str, bytes | None]:
         """What those files of a held place say that say something else than before, or are refused."""
         found: dict[str, bytes | None] = {}
-        files, pread = place.files, os.pread
         for name, (data, _) in place.parsed.items():
-            held = files.get(name)
-            if held is None:
-                now = self._opened_in(place, name)
-            else:
-                try:
-                    now = pread(held, _SHORT, 0)
-                    if len(now) == _SHORT:
-                        now = self._rest_of(held, now)
-                except OSError:
-                    now = self._bytes_in(place, name)
+            now = self._bytes_in(place, name)
             # What was refused may have to be said again.
             if now != data or now is _REFUSED:
                 found[name] = now
@@ -408,8 +398,8 @@ class SysRoot:
         held = place.files.get(name)
         if held is not None:
             try:
-                data = os.pread(held, _SHORT, 0)
-                return data if len(data) < _SHORT else self._rest_of(held, data)
+                data = os.pread(held, 1 << 13, 0)
+                return data if len(data) < 1 << 11 else self._rest_of(held, data)
             except OSError:
                 # Its controller was switched off, or the group removed; there may be another one of its name.
                 place.release(name)
@@ -633,9 +623,6 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 # Descriptors that are left to sockets, pipes, libraries and the file that is read.
 _SPARE = 256
-
-# Bytes that come without an allocation of their own (Objects/obmalloc.c: 512, of which 33 are the object's). Most files are shorter.
-_SHORT = 479
 
 # v1 makes such a list when it is first read, and shows the same one to who reads again within a second (kernel/cgroup/cgroup-v1.c,
 # cgroup_pidlist_start()): whoever reads each second would never see another.

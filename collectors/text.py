@@ -152,11 +152,7 @@ def cpu_mask(text: str) -> CpuSet:
 
 def size_bytes(text: str) -> int:
     """ "32K", "8192 kB", "4096K": powers of 1024."""
-    text = text.strip()
-    # What /proc says a hundred thousand times.
-    if text.endswith(" kB") and (digits := text[:-3].rstrip()).isdecimal() and digits.isascii() and len(digits) <= 15:
-        return int(digits) << 10
-    match = _SIZE.fullmatch(text)
+    match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise Malformed(f"expected a size, got {text[:60]!r}")
     return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[match[2].upper()]

@@ -221,7 +221,8 @@ class Gap(Fact, frozen=True):
 
 
 def encode_value(value: object) -> object:
-    """What msgspec asks for a value it does not know. NotImplementedError is its word for "nor do I", here and below."""
+    """What msgspec asks for a value it does not know. NotImplementedError is its word for "nor do I", here and below: a None would be
+    written as null, which no value of ours is."""
     match value:
         case CpuSet():
             return str(value)

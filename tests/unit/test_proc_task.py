@@ -146,6 +146,11 @@ def test_who_slept_is_the_same_record(tmp_path: Path) -> None:
         second = now
     (ran,) = read(root, [9], {9: Stat("a", "R", 1, 1, 4242, 2)}, {9})
     assert (ran.tasks[0].state, ran.tasks[0].last_cpu) == ("R", 2)
+    # Of whom the table told nothing, state and CPU are asked for each time.
+    for cpu in (5, 6):
+        (tmp_path / "proc/9/task/9/stat").write_text(f"9 (a) S {REST}".replace(" 7 ", f" {cpu} "))
+        (stranger,) = read(root, [9], {}, {9})
+        assert stranger.tasks[0].last_cpu == cpu
     # Of whom more is asked, more is told.
     (tmp_path / "proc/9/cgroup").write_text("0::/x\n")
     (alone,) = read(root, [9], told)
