@@ -22,6 +22,7 @@ Kind = Literal[
     "emulator_on_vcpu_cpus",
     "affinity_drift",
     "statement_mismatch",
+    "node_memory_here",
     "topology_here",
     "steal_here",
     "model_miss",

@@ -16,6 +16,8 @@ from agent.model.workload import VCpu, Workload
 
 REMOTE_RATIO = 0.1
 """Share of a workload's memory on nodes without its CPUs from which on it is worth a look."""
+SHOWN_RATIO = 0.9
+"""Share of MemTotal in memory nodes below which figures by node mislead."""
 STEAL_RATIO = 0.01
 """Share of this guest's time since boot that its hypervisor gave to others, from which on measured run times mislead."""
 
@@ -27,6 +29,7 @@ def findings(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logica
         *(finding for workload in here for finding in _machine(workload, wanted, hardware)),
         *(finding for workload in here for finding in _memory(workload)),
         *(finding for workload in here for finding in _statements(workload)),
+        *_nodes(hardware),
         *_inside(kernel, identity),
     )
 
@@ -218,6 +221,16 @@ _CONTRADICTED = {"ahead": "smaller than stated", "beyond": "larger than its decl
 _SHOWN = 4
 
 
+def _nodes(hardware: Physical) -> Iterator[Finding]:
+    """Nodes need not sum to MemTotal: where memory is plugged in or handed over as it is needed they show a part of it."""
+    known = [node.memory_bytes for node in hardware.nodes if node.memory_bytes is not None]
+    total, shown = hardware.memory.total_bytes, sum(known)
+    if known and len(known) == len(hardware.nodes) and total and shown < SHOWN_RATIO * total:
+        text = "its memory nodes show less memory than this host has: figures by node are of what they show"
+        evidence = f"{shown} bytes in all nodes (node*/meminfo), {total} in all (/proc/meminfo, MemTotal)"
+        yield Finding("node_memory_here", None, text, evidence)
+
+
 def _inside(kernel: Logical, identity: Identity) -> Iterator[Finding]:
     """This host is itself a guest: what that does to figures about it."""
     if identity.virtualization is None or identity.virtualization.kind != "guest":
@@ -229,7 +242,11 @@ def _inside(kernel: Logical, identity: Identity) -> Iterator[Finding]:
     known = [seconds for seconds in stolen if seconds is not None]
     wanted = sum(time.busy_seconds for time in kernel.cpu.times)
     if wanted and len(known) == len(stolen) and sum(known) / wanted >= STEAL_RATIO:
-        text = "this host's own hypervisor lets its CPUs wait: its run times hold time in which nothing ran, its delays are too low"
+        # Run time is by rq_clock_task(), which leaves steal out where the kernel accounts for it; delay is by rq_clock().
+        text = (
+            "this host's own hypervisor lets its CPUs wait: what it takes from a thread that runs is in no delay, and in its run time only "
+            "where the kernel is built without CONFIG_PARAVIRT_TIME_ACCOUNTING"
+        )
         yield Finding("steal_here", None, text, f"steal is {sum(known) / wanted:.1%} of what its CPUs wanted since boot (/proc/stat)")
 
 

@@ -105,4 +105,6 @@ def steal(workload: Workload, activity: Activity, waits: Prediction | None) -> P
     formula = "delay/(delay + run) of the vCPU threads, the delay as predicted"
     flags = [flag for flag in waits.validity if flag != "ok"]
     source = "/proc/PID/task/TID/schedstat of the vCPU threads, fields 1 and 2"
-    return prediction(workload, "steal", (value, lo, hi), "ratio", "contention", formula, inputs, flags, measured, source)
+    # Of two delays that differ in their last digit, the larger may have the smaller quotient.
+    interval = value, min(lo, value), max(hi, value)
+    return prediction(workload, "steal", interval, "ratio", "contention", formula, inputs, flags, measured, source)

@@ -190,7 +190,7 @@ class Window(Fact, frozen=True, dict=True):
 
     @cached_property
     def weaknesses(self) -> tuple[str, ...]:
-        """What weakens all that is said of contention: this host's own steal is in every delay that is seen from inside it."""
+        """What weakens all that is said of contention: its own steal makes whoever waits wait longer, and is no delay of who runs."""
         virtual = self.after.identity.virtualization
         return ("host_is_guest",) if virtual is not None and virtual.kind == "guest" else ()
 

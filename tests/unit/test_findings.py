@@ -146,6 +146,23 @@ def test_machines_elsewhere_are_not_this_host_s() -> None:
     assert found(machine("0", guest=Guest(elsewhere=True))) == {}
 
 
+@pytest.mark.parametrize(
+    ("sizes", "total", "ids"),
+    [
+        ((4 << 30, 4 << 30), 16 << 30, ["node_memory_here"]),
+        # What firmware and the kernel itself keep is no difference to speak of.
+        ((7 << 30, 8 << 30), 16 << 30, []),
+        ((4 << 30, None), 16 << 30, []),
+        ((4 << 30, 4 << 30), None, []),
+        ((), 16 << 30, []),
+    ],
+)
+def test_nodes_that_show_a_part_of_the_memory(sizes: tuple[int | None, ...], total: int | None, ids: list[str]) -> None:
+    nodes = tuple(Node(number, CpuSet((number,)), memory_bytes=size) for number, size in enumerate(sizes))
+    hardware = replace(HARDWARE, nodes=nodes, memory=replace(HARDWARE.memory, total_bytes=total))
+    assert [one.id for one in findings((), hardware, Logical(LogicalCpu(), LogicalMemory()), Identity())] == ids
+
+
 @pytest.mark.parametrize(("steal", "ids"), [(0.0, ["topology_here"]), (5.0, ["topology_here", "steal_here"]), (None, ["topology_here"])])
 def test_inside_a_guest(steal: float | None, ids: list[str]) -> None:
     kernel = Logical(LogicalCpu(times=(CpuTime(0, 50.0, 0.0, 45.0, 0.0, steal_seconds=steal),)), LogicalMemory())

@@ -422,7 +422,7 @@ def test_an_absent_input_makes_its_predictions_absent_and_moves_no_other(change:
 
 
 def test_a_host_that_is_a_guest_says_so_of_what_depends_on_its_load() -> None:
-    """Its own steal is in every delay that it sees."""
+    """Its own steal is in the delays of who waits, and in none of who runs."""
 
     def guest(passed: float) -> Host:
         made = host(passed)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.overhead.prediction import prediction
 from agent.overhead.two_level import (
     exit_overhead,
     lock_holder_bound,
     overcommit,
     polling_cpus,
+    steal,
     steal_overcommitted,
     steal_share,
     total_delay_seconds,
     wake_seconds,
 )
+from agent.overhead.window import Activity
+from tests.unit.overhead_hosts import machine
 
 delays = st.floats(0, 100)
 shares = st.floats(0, 0.99)
@@ -53,3 +59,14 @@ def test_polling_never_wakes_later(hit: float, ipi: float, exit_cost: float, wak
 def test_lock_holders_never_speed_up(vcpus: int, ratio: float, locked: float, section: float, off: float) -> None:
     assert lock_holder_bound(vcpus, ratio, locked, section, off) >= 1
     assert 0 <= steal_overcommitted(ratio) < 1
+
+
+def test_steal_lies_in_its_own_interval() -> None:
+    """Where the delay is so much more than the run time that their quotient is rounded."""
+    figure = 9237102593865848.0
+    waits = prediction(
+        machine(), "run_queue_delay", (figure, 0.0, math.nextafter(figure, math.inf)), "seconds/second", "contention", "", {}, []
+    )
+    found = steal(machine(), Activity(1.0, 1.0, False, run_seconds=1.0), waits)
+    assert found is not None
+    assert found.lo <= found.value <= found.hi
