@@ -29,7 +29,7 @@ from agent.service import once
 from collectors.sysroot import SysRoot
 from collectors.text import cpu_list
 from exporters.json import render
-from tests.lab import full, host, oracles
+from tests.lab import full, guest, host, oracles
 from tests.lab.ahead import Ahead
 from tests.lab.full import TWO_NODES
 from tests.lab.guest import GuestFailed, emulators
@@ -258,7 +258,8 @@ def test_the_story_of_a_whole_host(result: full.Result, subtests: pytest.Subtest
             assert not case.wrong, case.wrong
 
 
-def test_a_full_guest_that_panics_ends_with_its_console(image: None, tmp_path: Path) -> None:
+def test_a_full_guest_that_panics_ends_with_its_console(image: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest, "_TAIL_LINES", 5)  # a trace is longer, and whether it is longer than the usual tail is chance
     shape = Shape("panic", TWO_NODES.arguments, append="init=/bin/true")
     with pytest.raises(GuestFailed, match=r"(?s)panic ended early.*Attempted to kill init"):
         full.run("", {}, tmp_path, shape=shape, limit_seconds=60)

@@ -14,6 +14,7 @@ import hashlib
 import inspect
 import io
 import math
+import os
 import py_compile
 import re
 import shutil
@@ -32,7 +33,7 @@ from typing import IO
 from tests.lab.guest import Guest, inherited
 from tests.lab.guest import run as run_all
 from tests.lab.kernel import CACHE, candidate, fetched, unpacked
-from tests.lab.process import terminable, undisturbed
+from tests.lab.process import mounting, terminable, undisturbed
 from tests.lab.shapes import CPU, Shape
 from tests.lab.shapes import SHAPES as TINY
 from tests.met import meet
@@ -395,20 +396,16 @@ def _furnish(root: Path) -> None:
 
 
 def _confined(*command: str) -> None:
-    """Runs a command in mount and PID namespaces of its own: whatever it mounts or leaves running ends with it.
-
-    mount(8) keeps its table in /run/mount even so, which goes unless it was there before.
-    """
-    table = Path("/run/mount")
-    kept = table.exists()
+    """Runs a command in mount and PID namespaces of its own: whatever it mounts or leaves running ends with it."""
     fence = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory(prefix="build-", dir=CACHE) as table:
         with undisturbed():
             process = subprocess.Popen(
                 [*fence, "--mount-proc", which(command[0]) or command[0], *command[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
+                env={**os.environ, **mounting(table)},
                 start_new_session=True,
             )
         try:
@@ -417,8 +414,6 @@ def _confined(*command: str) -> None:
             with undisturbed():
                 process.kill()
                 process.wait()
-                if not kept:
-                    shutil.rmtree(table, ignore_errors=True)
         if code:
             said.seek(0)
             raise RuntimeError(f"{command[0]} ended with {code}: {said.read().decode(errors='replace')[-2000:]}")

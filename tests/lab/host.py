@@ -31,7 +31,7 @@ import psutil
 from tests.lab import surroundings
 from tests.lab.keeper import CGROUP as CGROUP
 from tests.lab.keeper import Kept
-from tests.lab.process import terminable, undisturbed
+from tests.lab.process import mounting, terminable, undisturbed
 from tests.need import TOP, lack, need, which
 
 IMAGE = "stratascope-lab:busybox"
@@ -283,15 +283,14 @@ def kept(
         (directory / own).mkdir(exist_ok=True)
     # Should its keeper be killed outright, the daemon is told to end.
     fence = ["setpriv", "--pdeathsig", "TERM", "unshare", "--mount", "--propagation", "private", "sh", "-c", mounts + 'exec "$@"', "sh"]
-    # mount(8) itself leaves /run/mount.
-    order = Kept([*fence, which(command[0]) or command[0], *command[1:]], str(directory), [*leaves, "/run/mount"], cgroups)
+    order = Kept([*fence, which(command[0]) or command[0], *command[1:]], str(directory), leaves, cgroups)
     with turn() as lock:
         _refuse(beside)
         with undisturbed():
             keeper = subprocess.Popen(
                 [sys.executable, "-m", "tests.lab.keeper", order.written()],
                 cwd=TOP,
-                env={**surroundings.unmarked(), **(environment or {})},
+                env={**surroundings.unmarked(), **mounting(directory), **(environment or {})},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 
@@ -34,3 +35,11 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
         if arrived:
             signal.raise_signal(arrived[0])
+
+
+def mounting(directory: str | Path) -> dict[str, str]:
+    """An environment in which mount(8) keeps its table in `directory` and not in /run/mount, which is the host's.
+
+    Two that clean up after themselves there, one while the other runs, leave what each found of the other's.
+    """
+    return {"LIBMOUNT_UTAB": f"{directory}/utab"}  # libmount's mnt_get_utab_path()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.lab import host, surroundings
+from tests.lab.process import mounting
 from tests.need import need
 
 pytestmark = pytest.mark.real
@@ -47,6 +49,17 @@ def test_a_domain_has_its_pin(libvirt: host.Libvirt, tmp_path: Path) -> None:
         assert names[f"CPU 1/{kind}"] == os.sched_getaffinity(0)
     finally:
         libvirt.destroy(domain)
+
+
+def test_mounts_leave_the_host_s_table_alone(tmp_path: Path) -> None:
+    """mount(8) makes /run/mount wherever it is not, be there something to keep or not."""
+    need("unshare", root=True)
+    fence = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
+    # What is in the new /run is not seen outside; the mount that makes it is the first to ask for the table.
+    script = f"mount -t tmpfs lab /run && mount --bind {tmp_path} {tmp_path} && ls -A /run"
+    environment = {**os.environ, **mounting(tmp_path / "table")}
+    assert subprocess.run([*fence, script], env=environment, capture_output=True, text=True, check=True, timeout=30).stdout == ""
+    assert (tmp_path / "table").is_dir()
 
 
 @pytest.mark.beside
