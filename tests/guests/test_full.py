@@ -136,7 +136,7 @@ def test_nothing_is_amiss(snapshot: dict[str, Any]) -> None:
 def test_the_container_s_limits_as_docker_has_them(inspected: dict[str, Any], container: dict[str, Any]) -> None:
     asked = inspected["HostConfig"]
     cpu, memory = container["cpu"], container["memory"]
-    assert cpu["quota_usec"] / cpu["period_usec"] == cpu["limit_cpus"] == asked["NanoCpus"] / 1e9 == 0.5
+    assert cpu["quota_usec"] / cpu["period_usec"] == cpu["limit_cpus"] == asked["NanoCpus"] / 1e9 == 0.2
     assert memory["max_bytes"] == memory["limit_bytes"] == asked["Memory"] == 64 << 20
     assert memory["low_bytes"] == asked["MemoryReservation"] == 32 << 20
     assert memory["swap_max_bytes"] == asked["MemorySwap"] - asked["Memory"]
@@ -189,11 +189,11 @@ def test_the_container_is_throttled_and_that_was_to_be_expected(out: Path, snaps
 
 
 def test_a_limited_service_is_no_container(out: Path, snapshot: dict[str, Any], inspected: dict[str, Any]) -> None:
-    """systemd-run's service burns a quarter of CPU 3: a workload of its own, and the only other one."""
-    assert said(out, "busy") == "25000 100000"
+    """systemd-run's service burns a tenth of CPU 3: a workload of its own, and the only other one."""
+    assert said(out, "busy") == "10000 100000"
     assert {one["id"]: one["paradigm"] for one in snapshot["workloads"]} == {inspected["Id"]: "containerization", BUSY: "process"}
     busy = named(snapshot, BUSY)
-    assert (busy["cpu"]["limit_cpus"], busy["memory"]["limit_bytes"], busy["placement"]["allowed_cpus"]) == (0.25, 64 << 20, "3")
+    assert (busy["cpu"]["limit_cpus"], busy["memory"]["limit_bytes"], busy["placement"]["allowed_cpus"]) == (0.1, 64 << 20, "3")
 
 
 def test_the_unit_has_a_user_of_its_own_and_one_capability(out: Path) -> None:
@@ -213,7 +213,7 @@ def test_the_unit_serves_what_a_snapshot_says(out: Path, snapshot: dict[str, Any
     def of(name: str) -> dict[tuple[str, ...], float]:
         return {tuple(one.labels.values()): one.value for one in samples if one.name == name}
 
-    assert of("strata_workload_cpu_limit_cpus") == {(container["id"],): 0.5, (BUSY,): 0.25}
+    assert of("strata_workload_cpu_limit_cpus") == {(container["id"],): 0.2, (BUSY,): 0.1}
     assert of("strata_workload_memory_limit_bytes") == dict.fromkeys([(container["id"],), (BUSY,)], float(64 << 20))
     assert of("strata_workload_placement_info") == dict.fromkeys([(container["id"], "0", "0-1"), (BUSY, "3", "0-1")], 1.0)
     assert of("strata_workload_cpu_throttled_periods_total")[(container["id"],)] >= container["cpu"]["throttled_periods"]
