@@ -263,6 +263,8 @@ def release(into: Path) -> dict[str, Path]:
     (into / "engines").write_text(engines)
     built = wheels(into)
     compiled = _unpacked(built, into / "compiled")
+    for path in compiled.glob("*.dist-info"):
+        shutil.rmtree(path)  # pip would take it for what is installed
     for path in compiled.rglob("*"):
         if path.is_file() and path.suffix != ".pyc":
             path.unlink()
