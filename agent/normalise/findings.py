@@ -16,7 +16,7 @@ from agent.model.workload import VCpu, Workload
 
 REMOTE_RATIO = 0.1
 """Share of a workload's memory on nodes without its CPUs from which on it is worth a look."""
-SHOWN_RATIO = 0.9
+NODES_RATIO = 0.9
 """Share of MemTotal in memory nodes below which figures by node mislead."""
 STEAL_RATIO = 0.01
 """Share of this guest's time since boot that its hypervisor gave to others, from which on measured run times mislead."""
@@ -225,7 +225,7 @@ def _nodes(hardware: Physical) -> Iterator[Finding]:
     """Nodes need not sum to MemTotal: where memory is plugged in or handed over as it is needed they show a part of it."""
     known = [node.memory_bytes for node in hardware.nodes if node.memory_bytes is not None]
     total, shown = hardware.memory.total_bytes, sum(known)
-    if known and len(known) == len(hardware.nodes) and total and shown < SHOWN_RATIO * total:
+    if known and len(known) == len(hardware.nodes) and total and shown < NODES_RATIO * total:
         text = "its memory nodes show less memory than this host has: figures by node are of what they show"
         evidence = f"{shown} bytes in all nodes (node*/meminfo), {total} in all (/proc/meminfo, MemTotal)"
         yield Finding("node_memory_here", None, text, evidence)

@@ -99,12 +99,13 @@ def steal(workload: Workload, activity: Activity, waits: Prediction | None) -> P
     if workload.paradigm != "virtualization" or waits is None or not run:
         return None
     own = run / activity.seconds
-    value, lo, hi = (figure / (figure + own) for figure in (waits.value, waits.lo, waits.hi))
+    # Written so that each step keeps the order of what it is given: of two delays that differ in their last digit, the larger may have the
+    # smaller quotient with delay + run.
+    interval = waits.value, waits.lo, waits.hi
+    value, lo, hi = (1 / (1 + own / figure) if figure else 0.0 for figure in interval)
     measured = None if delay is None else steal_share(delay, run)
     inputs = {"run_queue_delay": waits.value, "run_share": own}
     formula = "delay/(delay + run) of the vCPU threads, the delay as predicted"
     flags = [flag for flag in waits.validity if flag != "ok"]
     source = "/proc/PID/task/TID/schedstat of the vCPU threads, fields 1 and 2"
-    # Of two delays that differ in their last digit, the larger may have the smaller quotient.
-    interval = value, min(lo, value), max(hi, value)
-    return prediction(workload, "steal", interval, "ratio", "contention", formula, inputs, flags, measured, source)
+    return prediction(workload, "steal", (value, lo, hi), "ratio", "contention", formula, inputs, flags, measured, source)

@@ -115,8 +115,8 @@ class Guest:
         own = (self.into / "qemu.log").read_text(errors="replace")[-1000:]
         lines = self.console.read_text(errors="replace").replace("\r", "").splitlines() if self.console.exists() else []
         # A panic's trace may be longer than the tail, and its cause stands above it.
-        panic = [number for number, line in enumerate(lines) if "Kernel panic" in line][:1]
-        return own + "".join(f"  | {line}\n" for line in lines[min(max(0, len(lines) - _TAIL_LINES), *panic, len(lines)) :])
+        panic = next((number for number, line in enumerate(lines) if "Kernel panic" in line), len(lines))
+        return own + "".join(f"  | {line}\n" for line in lines[min(panic, max(0, len(lines) - _TAIL_LINES)) :])
 
 
 def inherited(file: IO[bytes]) -> str:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 MIB = 1 << 20
 TOUCHED_BYTES = 9 * 4096  # by each guest of sandbox.py
 PATIENCE_SECONDS = 180
+MACHINES = ("db", "far")
 NET_ADMIN = 1 << 12  # include/uapi/linux/capability.h
 
 
@@ -74,9 +75,6 @@ def inspected(engine: str, name: str) -> dict[str, Any]:
     """What the container's own engine says of it."""
     found: dict[str, Any] = json.loads(said(engine, "inspect", name))[0]
     return found
-
-
-MACHINES = ("db", "far")
 
 
 @cache
