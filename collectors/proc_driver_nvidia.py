@@ -18,7 +18,7 @@ def read(root: SysRoot) -> dict[int, str]:
     """By the node that a GPU's memory is: the address of the GPU."""
     gpus = root.names(GPUS)
     if not gpus and not root.names(DRIVER):
-        raise Unavailable("absent", DRIVER)
+        raise Unavailable("absent", DRIVER, "no driver keeps anything there: nothing to do")
     nodes = {gpu: parse_node(root.text(f"{GPUS}/{gpu}/numa_status") or "") for gpu in gpus[:MAX_GPUS]}
     return {node: gpu for gpu, node in nodes.items() if node is not None}
 

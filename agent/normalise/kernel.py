@@ -122,7 +122,7 @@ def virtualization(sample: Sample) -> Virtualization | None:
     flags = sample.cpuinfo.flags if sample.cpuinfo else ()
     for clock in kernel.clocksources if kernel else ():
         if clock in _CLOCKS:
-            return Virtualization("guest", _CLOCKS[clock], f"clock source {clock}")
+            return Virtualization("guest", _CLOCKS[clock], f"available clock source {clock}")
     vendor = firmware.sys_vendor if firmware else None
     if "hypervisor" in flags:
         return Virtualization("guest", _VENDORS.get(vendor or ""), "CPU flag hypervisor")
