@@ -31,7 +31,9 @@ from tests.lab.crowd import crowd, hierarchies
 from tests.need import which
 
 COUNTS = (1000, 2000)
-ROUNDS = 9
+ROUNDS = 5
+# The sizes in turn, so often: a machine may change its speed between two of them.
+TURNS = 3
 
 # One pass over the paths of a list for each line on standard input: files, bytes, CPU milliseconds.
 FLOOR = r"""
@@ -114,7 +116,8 @@ def scrape(root: SysRoot, only: tuple[str, ...], before: Sample, made: Known) ->
     return prometheus.render(document, prometheus.Run(sample.seconds)), sample
 
 
-def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds: int) -> float:
+def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds: int) -> tuple[float, list[str]]:
+    """Prints the line of a table; the agent's median, and which files there are at least `count` times."""
     root, listing = SysRoot("/"), Listing()
     _, known = scrape(listing, only, Sample(), {})
     listing.asked.clear()
@@ -145,10 +148,8 @@ def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds
     resident = own_cost.read().resident_bytes or 0
     read_mb, resident_mb = int(read) / 1e6, resident / 1e6
     print(f"{count:6} {title:26} {files:>7} {read_mb:8.2f} {series:8} {mine:9.1f} {least:9.1f} {ratio:7.2f} {resident_mb:8.1f}")
-    if count == COUNTS[0]:
-        names = Counter(name(path) for path in listing.asked)
-        print("       a container:", ", ".join(f"{file}" for file, times in sorted(names.items()) if times >= count))
-    return mine
+    names = Counter(name(path) for path in listing.asked)
+    return mine, [file for file, times in sorted(names.items()) if times >= count]
 
 
 def name(path: str) -> str:
@@ -165,8 +166,8 @@ def compiled(into: Path) -> Path | None:
     return program
 
 
-def main(given: Path | None = None, rounds: int = ROUNDS) -> None:
-    """`given`: the program of C, where there is no compiler."""
+def main(given: Path | None = None, rounds: int = ROUNDS, turns: int = TURNS) -> None:
+    """`given`: the program of C, where there is no compiler. What is resident after others keeps what they needed."""
     if not hierarchies():
         print("\ncontainers: needs the right to make control groups", file=sys.stderr)
         return
@@ -179,14 +180,22 @@ def main(given: Path | None = None, rounds: int = ROUNDS) -> None:
         if program is None:
             print("containers: needs gcc", file=sys.stderr)
             return
-        cost: dict[str, list[float]] = {}
-        for count in COUNTS:
-            with crowd(f"stratascope-bench-{count}", count):
-                for title, only in (("control groups", ("cgroup",)), ("all sources", ())):
-                    cost.setdefault(title, []).append(measure(program, count, only, title, rounds))
-        for title, (less, more) in cost.items():
-            print(f"{title}: {COUNTS[1]} cost {more / less:.2f} times what {COUNTS[0]} cost")
+        titles: dict[str, tuple[str, ...]] = {"control groups": ("cgroup",), "all sources": ()}
+        factors: dict[str, list[float]] = {title: [] for title in titles}
+        files: dict[str, list[str]] = {}
+        for _ in range(turns):
+            cost = {}
+            for count in COUNTS:
+                with crowd(f"stratascope-bench-{count}", count):
+                    for title, only in titles.items():
+                        cost[title, count], files[title] = measure(program, count, only, title, rounds)
+            for title, found in factors.items():
+                found.append(cost[title, COUNTS[1]] / cost[title, COUNTS[0]])
+        for title, found in factors.items():
+            each = ", ".join(f"{factor:.2f}" for factor in found)
+            print(f"{title}: {COUNTS[1]} cost {statistics.median(found):.2f} times what {COUNTS[0]} cost ({each})")
+            print(f"       of a container: {', '.join(files[title])}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else main()
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:])) if len(sys.argv) > 1 else main()

@@ -15,7 +15,7 @@ from tests.need import TOP
 
 JOB = """set -eu
 ulimit -n 65536
-PYTHONPATH=/lab/site:/lab python3 -m tests.bench.containers /lab/floor 3
+PYTHONPATH=/lab/site:/lab python3 -m tests.bench.containers /lab/floor 3 1
 """
 LIMIT_SECONDS = 1500  # ten minutes are usual
 

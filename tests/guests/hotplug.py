@@ -45,9 +45,10 @@ def switch(on: bool) -> None:
     (CPU / "cpu3/online").write_text(str(int(on)))
 
 
-def toggle(done: list[int]) -> None:
+def toggle(begun: list[int], done: list[int]) -> None:
     chance = random.Random(4)
     for number in range(TOGGLES):
+        begun.append(number)
         switch(bool(number % 2))
         done.append(number)
         time.sleep(chance.uniform(0.05, 0.6))
@@ -70,17 +71,18 @@ def quiet() -> list[dict[str, Any]]:
 
 def busy() -> list[dict[str, Any]]:
     """Scrapes as fast as they are answered, while another thread switches."""
+    begun: list[int] = []
     done: list[int] = []
-    thread = threading.Thread(target=toggle, args=(done,))
+    thread = threading.Thread(target=toggle, args=(begun, done))
     thread.start()
     found: list[dict[str, Any]] = []
     while thread.is_alive() or len(found) < 60:
-        toggled = len(done)
+        before = len(done)
         one = scrape()
-        # The kernel's list alone would miss a CPU that went and came back meanwhile.
-        found.append(one | {"toggled": len(done) != toggled})
+        # The kernel's list alone would miss a CPU that went and came back meanwhile, and one that is half the way.
+        found.append(one | {"switched": len(begun) > before})
     thread.join()
-    say(f"{len(found)} scrapes around {len(done)} switches, {sum(one['toggled'] for one in found)} of them during one")
+    say(f"{len(found)} scrapes around {len(done)} switches, {sum(one['switched'] for one in found)} of them during one")
     return found
 
 

@@ -126,23 +126,24 @@ def test_the_next_scrape_is_right(out: Path, machine: Shown) -> None:
 
 
 def test_no_scrape_was_ever_wrong(out: Path, machine: Shown) -> None:
+    """One that leaves the CPUs out met a switch; how many do is how fast the guest is beside its switches."""
     found = scrapes(out, "busy")
-    during = [one for one in found if one["toggled"] or one["before"] != one["after"]]
-    untold = 0
+    during = told = 0
     for number, one in enumerate(found):
+        during += one["switched"]
         if ("sys_cpu", "late") in gaps(one["metrics"]):
-            untold += 1
+            assert one["switched"], number
             assert series(one["metrics"], "strata_cache_size_bytes") == []
             continue
+        told += one["switched"]
         shown = Shown(one["metrics"])
-        possible = {"0-2", "0-3"} if one in during else {one["after"]}
+        possible = {"0-2", "0-3"} if one["switched"] else {one["before"]}
         assert str(shown.cpus) in possible, number
         assert shown.whole() == machine.cut(shown.cpus), number
-    print(f"{len(found)} scrapes, {len(during)} while CPU 3 was switched, {untold} that left the CPUs out; all others right")
+    print(f"{len(found)} scrapes, {during} while CPU 3 was switched, {during - told} of these left the CPUs out; all others right")
     assert len(found) >= 60
-    assert len(during) >= 5
+    assert told >= 5
     assert {one["after"] for one in found} == {"0-2", "0-3"}
-    assert untold <= len(found) // 10
 
 
 def test_memory_that_goes_is_gone_from_its_node(out: Path, machine: Shown) -> None:
