@@ -1,13 +1,18 @@
-"""agent/sample.py: questions in threads that may be left behind."""
+"""agent/sample.py: questions in threads that may be left behind, and readers that break."""
 
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from agent import sample
+from agent.config import Config
 from agent.sample import Errands
+from collectors.sysroot import MARK, SysRoot
+from tests.unit.tree import A_MARK, grow
 
 
 def test_a_question_that_is_out_is_not_asked_again_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +35,25 @@ def test_a_question_that_is_out_is_not_asked_again_for_long(monkeypatch: pytest.
     again = errands.send("daemon", ask)
     assert again is not None
     again.join(5)
+
+
+@pytest.mark.parametrize("reader", ["proc_stat", "docker_engine"])
+def test_a_reader_that_breaks_costs_its_own_source(reader: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that is asked on the way, and one that is asked in the background."""
+
+    def breaks(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("of a kind that nobody thought of")
+
+    engine = '[{"name": "docker", "version": "1", "containers": []}]'
+    grow(tmp_path, {MARK: A_MARK, "proc/stat": "cpu0 1 2 3 4\n", "proc/uptime": "10.0 10.0\n", "replies/docker_engine.json": engine})
+    config = Config(root=str(tmp_path), only=("proc_stat", "proc_sys", "docker_engine"))
+    whole = sample.take(SysRoot(tmp_path), config, Errands())
+    assert None not in (whole.stat, whole.engines)
+    monkeypatch.setattr(f"agent.sample.{reader}.read", breaks)
+    broken = sample.take(SysRoot(tmp_path), config, Errands())
+    (gap,) = (gap for gap in broken.gaps if gap.source == reader)
+    assert gap.reason == "failed"
+    assert gap.detail.startswith("ZeroDivisionError: of a kind that nobody thought of (test_errands.py:")
+    assert (broken.stat is None, broken.engines is None) == (reader == "proc_stat", reader == "docker_engine")
+    other: dict[str, object] = {"stat": None, "engines": None, "gaps": (), "seconds": {}, "read_at": {}}
+    assert replace(broken, **other) == replace(whole, **other)
