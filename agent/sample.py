@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -164,7 +165,9 @@ _REMEDIES = {
 }
 
 
+# What comes and goes is waited for so long, and where one reading takes as long, for so many of them.
 _SETTLED_SECONDS = 0.5
+_SETTLED_READINGS = 4
 _AGAIN_SECONDS = 0.02
 _GIVEN_UP_SECONDS = 60.0
 _LEFT_BEHIND = 4
@@ -492,7 +495,7 @@ def _heads(schedstat: proc_schedstat.Schedstat | None) -> CpuSet:
 
 def _statics(root: SysRoot, only: tuple[str, ...], deadline: float) -> Statics:
     """Read while no CPU comes or goes; where that does not end, sets that contradict one another are not told at all."""
-    while True:
+    for readings in count(1):
         one = _Pass(root, only)
         before = one.ask("hotplug", hotplug.look)
         cpuinfo = one.ask("proc_cpuinfo", proc_cpuinfo.read)
@@ -517,7 +520,7 @@ def _statics(root: SysRoot, only: tuple[str, ...], deadline: float) -> Statics:
             # What broke or was late is asked again, and so is all where no list says which CPUs there are.
             whole = before.plugged.online is not None and not {gap.reason for gap in found.gaps} & {"failed", "late"}
             return replace(found, plugged=before.plugged) if whole else found
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= deadline and readings >= _SETTLED_READINGS:
             break
         time.sleep(_AGAIN_SECONDS)
     late = [Gap(source, "late", "CPUs or nodes came or went while they were read") for source in ("sys_cpu", "sys_node")]

@@ -126,7 +126,7 @@ def test_the_next_scrape_is_right(out: Path, machine: Shown) -> None:
 
 
 def test_no_scrape_was_ever_wrong(out: Path, machine: Shown) -> None:
-    """One that leaves the CPUs out met a switch; how many do is how fast the guest is beside its switches."""
+    """One that leaves the CPUs out met a switch, and few do."""
     found = scrapes(out, "busy")
     during = told = 0
     for number, one in enumerate(found):
@@ -143,6 +143,7 @@ def test_no_scrape_was_ever_wrong(out: Path, machine: Shown) -> None:
     print(f"{len(found)} scrapes, {during} while CPU 3 was switched, {during - told} of these left the CPUs out; all others right")
     assert len(found) >= 60
     assert told >= 5
+    assert during - told <= len(found) // 10
     assert {one["after"] for one in found} == {"0-2", "0-3"}
 
 

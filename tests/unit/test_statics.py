@@ -202,6 +202,23 @@ def test_a_cpu_whose_caches_are_not_there_yet(root: Notebook, tmp_path: Path) ->
     assert found.statics.plugged is not None
 
 
+def test_one_reading_that_takes_too_long_is_not_the_last(root: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow host the time is up after one: what changed within it is read again, and again."""
+    monkeypatch.setattr(sample, "_SETTLED_SECONDS", 0.0)
+    grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "190\n"})
+    looks = iter(range(100))
+
+    def arrive(path: str) -> None:
+        if path == f"{CPU}/cpu1/hotplug/state" and next(looks) == 2 * (sample._SETTLED_READINGS - 1):
+            grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "236\n"})
+
+    root.happens = arrive
+    found = look(root)
+    assert next(looks) == 2 * sample._SETTLED_READINGS
+    assert found.cpus is not None
+    assert found.statics.plugged is not None
+
+
 def test_sets_that_never_settle_are_not_told(root: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample, "_SETTLED_SECONDS", 0.05)
     grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "190\n"})
