@@ -252,7 +252,7 @@ def _what_if(parsed: argparse.Namespace) -> int:
     from exporters import what_if as view
 
     paradigm = PARADIGMS[parsed.paradigm] if parsed.paradigm else None
-    change = Change(parsed.pin, parsed.cpus, parsed.weight, parsed.hugepages, parsed.node, paradigm)
+    change = Change(pin=parsed.pin, cpus=parsed.cpus, weight=parsed.weight, hugepages=parsed.hugepages, node=parsed.node, paradigm=paradigm)
     if change == Change():
         _fail(2, "what-if: name at least one change (--pin, --cpus, --weight, --hugepages, --node, --as)")
     window, workload = _meant(parsed)

@@ -7,7 +7,7 @@ import os
 from agent.model.values import Fact
 
 
-class Config(Fact, frozen=True):
+class Config(Fact, frozen=True, kw_only=True):
     """`docker` and `libvirt` name engines by URL or URI; none: the sockets below the root. Of containers' labels only `labels` are read.
 
     `calibration` is a file. None: the host's own, where there is one and the root is the host's; no other tree is measured by it.

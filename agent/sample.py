@@ -174,7 +174,7 @@ _LEFT_BEHIND = 4
 _PLUGGED = {"cpu", "memory", "node"}
 
 
-class Statics(Fact, frozen=True):
+class Statics(Fact, frozen=True, kw_only=True):
     """What stays the same until something is plugged in or out. Without `plugged` it is told once and not kept.
 
     `bundles` stand each as long as its directory does.
@@ -194,7 +194,7 @@ class Statics(Fact, frozen=True):
     bundles: tuple[oci.Bundle, ...] = ()
 
 
-class Sample(Fact, frozen=True):
+class Sample(Fact, frozen=True, kw_only=True):
     """What every source said, None where it said nothing."""
 
     cpus: sys_cpu.Cpus | None = None

@@ -69,9 +69,9 @@ def watch(root: SysRoot, config: Config) -> tuple[Window, float]:
     before = take(root, config, errands, PATIENCE_SECONDS)
     host, given = _with_parameters(normalise(before), config)
     if root.mark is not None:
-        return Window(host, given=given), root.mark.taken_at
+        return Window(after=host, given=given), root.mark.taken_at
     if not host.workloads or config.interval_seconds <= 0:
-        return Window(host, given=given), taken_at
+        return Window(after=host, given=given), taken_at
     time.sleep(config.interval_seconds)
     taken_at = time.time()
     after = take(root, config, errands, PATIENCE_SECONDS, before.statics, seen=before.seen)
@@ -153,7 +153,13 @@ class Service:
         self._snapshot = replace(found, predictions=predictions, findings=(*found.findings, *misses(predictions, self._residuals)))
         self._host, self._began, self._read_at = host, began, sample.read_at
         cost = own_cost.read()
-        self._run = prometheus.Run(sample.seconds, cost.cpu_seconds, cost.resident_bytes, cost.open_fds, cost.started_at)
+        self._run = prometheus.Run(
+            seconds=sample.seconds,
+            cpu_seconds=cost.cpu_seconds,
+            resident_bytes=cost.resident_bytes,
+            open_fds=cost.open_fds,
+            started_at=cost.started_at,
+        )
         self._say(host.gaps)
 
     def _say(self, gaps: tuple[Gap, ...]) -> None:

@@ -10,7 +10,7 @@ from agent.model.values import Fact
 from collectors.sysroot import SysRoot, Unavailable
 
 
-class Cpuid(Fact, frozen=True):
+class Cpuid(Fact, frozen=True, kw_only=True):
     vendor: str
     brand: str
     family: int
@@ -41,6 +41,8 @@ def ask() -> Cpuid:
         cpuid = Instruction()
         info = cpuid.get_info()
         brand = cpuid.get_processor_brand(cpuid.get_max_extension_support())
-        return Cpuid(cpuid.get_vendor_id(), brand.strip(), info["family"], info["model"], info["stepping"])
+        return Cpuid(
+            vendor=cpuid.get_vendor_id(), brand=brand.strip(), family=info["family"], model=info["model"], stepping=info["stepping"]
+        )
     except OSError as error:
         raise Unavailable("denied", f"CPUID cannot be run: {error}", "unset MemoryDenyWriteExecute= in the unit") from None

@@ -8,7 +8,7 @@ from collectors.sysroot import SysRoot, Unavailable
 DMI = "sys/class/dmi/id"
 
 
-class Dmi(Fact, frozen=True):
+class Dmi(Fact, frozen=True, kw_only=True):
     sys_vendor: str | None = None
     product_name: str | None = None
     product_version: str | None = None

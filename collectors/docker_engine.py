@@ -20,7 +20,7 @@ MAX_BYTES = 32 << 20
 SOCKETS = ("run/docker.sock", "run/podman/podman.sock")
 
 
-class Container(Fact, frozen=True):
+class Container(Fact, frozen=True, kw_only=True):
     id: str
     name: str | None = None
     image: str | None = None
@@ -102,7 +102,7 @@ def _container(row: dict[str, object], labels: tuple[str, ...]) -> Container:
     name = None if first is None else printable(str(first)).removeprefix("/")
     given = row.get("Labels")
     kept = {label: printable(str(given[label])) for label in labels if label in given} if isinstance(given, dict) else {}
-    return Container(printable(str(row["Id"])), name, _text(row.get("Image")), _text(row.get("State")), kept)
+    return Container(id=printable(str(row["Id"])), name=name, image=_text(row.get("Image")), state=_text(row.get("State")), labels=kept)
 
 
 def _text(value: object) -> str | None:

@@ -66,7 +66,7 @@ class Bandwidth(Fact, frozen=True):
     quota_usec: Limit | None = None
 
 
-class Tuning(Fact, frozen=True):
+class Tuning(Fact, frozen=True, kw_only=True):
     """<cputune>: pins by number, weights and quotas. `vcpu` is of each vCPU, `machine` of the machine as a whole."""
 
     vcpu_pins: dict[int, CpuSet] = {}
@@ -80,7 +80,7 @@ class Tuning(Fact, frozen=True):
     schedules: tuple[Schedule, ...] = ()
 
 
-class Backing(Fact, frozen=True):
+class Backing(Fact, frozen=True, kw_only=True):
     """<memoryBacking>. `mergeable` False: KSM is kept off."""
 
     hugepages: tuple[HugePages, ...] = ()
@@ -90,7 +90,7 @@ class Backing(Fact, frozen=True):
     shared: bool | None = None
 
 
-class Definition(Fact, frozen=True):
+class Definition(Fact, frozen=True, kw_only=True):
     """A machine as it was defined. `enlightenments` are the paravirtual features that change what it costs, by section."""
 
     type: str | None = None
@@ -214,15 +214,15 @@ def _tuning(tune: Element | None) -> Tuning:
 
     emulator = tune.find("emulatorpin")
     return Tuning(
-        pins("vcpupin", "vcpu"),
-        None if emulator is None else _cpus(emulator.get("cpuset")),
-        pins("iothreadpin", "iothread"),
-        _number(tune.findtext("shares")),
-        _bandwidth(tune, ""),
-        _bandwidth(tune, "global_"),
-        _bandwidth(tune, "emulator_"),
-        _bandwidth(tune, "iothread_"),
-        tuple(
+        vcpu_pins=pins("vcpupin", "vcpu"),
+        emulator_pin=None if emulator is None else _cpus(emulator.get("cpuset")),
+        iothread_pins=pins("iothreadpin", "iothread"),
+        shares=_number(tune.findtext("shares")),
+        vcpu=_bandwidth(tune, ""),
+        machine=_bandwidth(tune, "global_"),
+        emulator=_bandwidth(tune, "emulator_"),
+        iothread=_bandwidth(tune, "iothread_"),
+        schedules=tuple(
             Schedule(threads, sched.get("scheduler", ""), _cpus(sched.get(f"{threads}s")), _number(sched.get("priority")))
             for threads in ("vcpu", "iothread", "emulator")
             for sched in tune.iterfind(f"{threads}sched")
@@ -244,11 +244,11 @@ def _backing(backing: Element | None) -> Backing:
     source, access = backing.find("source"), backing.find("access")
     pages = [HugePages(_scaled(page.get("size"), page.get("unit")), _cpus(page.get("nodeset"))) for page in huge or ()]
     return Backing(
-        () if huge is None else tuple(pages) or (HugePages(),),
-        backing.find("locked") is not None,
-        backing.find("nosharepages") is None,
-        None if source is None else source.get("type"),
-        None if access is None else access.get("mode") == "shared",
+        hugepages=() if huge is None else tuple(pages) or (HugePages(),),
+        locked=backing.find("locked") is not None,
+        mergeable=backing.find("nosharepages") is None,
+        source=None if source is None else source.get("type"),
+        shared=None if access is None else access.get("mode") == "shared",
     )
 
 

@@ -14,7 +14,7 @@ MC = "sys/devices/system/edac/mc"
 MAX_ENTRIES = 1024
 
 
-class Dimm(Fact, frozen=True):
+class Dimm(Fact, frozen=True, kw_only=True):
     """One dimmN, rankN or "csrowN/chM". `location` is by layer: "channel 0 slot 1". Errors count since a reset or the driver's start."""
 
     name: str
@@ -27,7 +27,7 @@ class Dimm(Fact, frozen=True):
     ue_count: int | None = None
 
 
-class Controller(Fact, frozen=True):
+class Controller(Fact, frozen=True, kw_only=True):
     """`ce_noinfo_count` and `ue_noinfo_count`, part of the controller's counts, are errors of which the DIMM is not known."""
 
     os_index: int
@@ -51,28 +51,28 @@ def _controller(root: SysRoot, number: int) -> Controller:
     names = root.names(place)
     shown = _ordered(names, "dimm") or _ordered(names, "rank")
     return Controller(
-        number,
-        _words(root, f"{place}/mc_name"),
-        _mebibytes(root, f"{place}/size_mb"),
-        root.parse(f"{place}/ce_count", integer),
-        root.parse(f"{place}/ue_count", integer),
-        root.parse(f"{place}/ce_noinfo_count", integer),
-        root.parse(f"{place}/ue_noinfo_count", integer),
-        tuple(_dimm(root, place, name) for name in shown) or tuple(_channels(root, place, _ordered(names, "csrow"))),
+        os_index=number,
+        name=_words(root, f"{place}/mc_name"),
+        size_bytes=_mebibytes(root, f"{place}/size_mb"),
+        ce_count=root.parse(f"{place}/ce_count", integer),
+        ue_count=root.parse(f"{place}/ue_count", integer),
+        ce_noinfo_count=root.parse(f"{place}/ce_noinfo_count", integer),
+        ue_noinfo_count=root.parse(f"{place}/ue_noinfo_count", integer),
+        dimms=tuple(_dimm(root, place, name) for name in shown) or tuple(_channels(root, place, _ordered(names, "csrow"))),
     )
 
 
 def _dimm(root: SysRoot, place: str, name: str) -> Dimm:
     at = f"{place}/{name}"
     return Dimm(
-        name,
-        _words(root, f"{at}/dimm_label"),
-        root.parse(f"{at}/dimm_location", parse_location) or {},
-        _mebibytes(root, f"{at}/size"),
-        _words(root, f"{at}/dimm_mem_type"),
-        _words(root, f"{at}/dimm_edac_mode"),
-        root.parse(f"{at}/dimm_ce_count", integer),
-        root.parse(f"{at}/dimm_ue_count", integer),
+        name=name,
+        label=_words(root, f"{at}/dimm_label"),
+        location=root.parse(f"{at}/dimm_location", parse_location) or {},
+        size_bytes=_mebibytes(root, f"{at}/size"),
+        mem_type=_words(root, f"{at}/dimm_mem_type"),
+        edac_mode=_words(root, f"{at}/dimm_edac_mode"),
+        ce_count=root.parse(f"{at}/dimm_ce_count", integer),
+        ue_count=root.parse(f"{at}/dimm_ue_count", integer),
     )
 
 
@@ -87,14 +87,14 @@ def _channels(root: SysRoot, place: str, rows: list[str]) -> list[Dimm]:
         size = _mebibytes(root, f"{at}/size_mb")
         found += [
             Dimm(
-                f"{row}/ch{channel}",
-                _words(root, f"{at}/ch{channel}_dimm_label"),
-                {"csrow": int(row[5:]), "channel": channel},
-                size if len(channels) == 1 else None,
-                kind,
-                mode,
-                root.parse(f"{at}/ch{channel}_ce_count", integer),
-                root.parse(f"{at}/ue_count", integer) if len(channels) == 1 else None,
+                name=f"{row}/ch{channel}",
+                label=_words(root, f"{at}/ch{channel}_dimm_label"),
+                location={"csrow": int(row[5:]), "channel": channel},
+                size_bytes=size if len(channels) == 1 else None,
+                mem_type=kind,
+                edac_mode=mode,
+                ce_count=root.parse(f"{at}/ch{channel}_ce_count", integer),
+                ue_count=root.parse(f"{at}/ue_count", integer) if len(channels) == 1 else None,
             )
             for channel in channels
         ]

@@ -14,7 +14,7 @@ CPU = "sys/devices/system/cpu"
 NODE = "sys/devices/system/node"
 
 
-class Plugged(Fact, frozen=True):
+class Plugged(Fact, frozen=True, kw_only=True):
     """The text of the files that change with what the static facts are read from. `online` is None on kernels without the list.
 
     Two of them stand for what no list says: microcode is loaded, and turbo switched, for all CPUs alike.
@@ -42,7 +42,7 @@ class Moment(Fact, frozen=True):
 
 def read(root: SysRoot) -> Plugged:
     return Plugged(
-        root.text(f"{CPU}/online"),
+        online=root.text(f"{CPU}/online"),
         present=root.text(f"{CPU}/present"),
         isolated=root.text(f"{CPU}/isolated"),
         nodes=root.text(f"{NODE}/online"),

@@ -16,10 +16,17 @@ NODE = "sys/devices/system/node"
 _SIZE = re.compile(r"[1-9][0-9]{0,10}")
 
 # A node's pool has the first three.
-_HOST_COUNTS = ("nr_hugepages", "free_hugepages", "surplus_hugepages", "nr_overcommit_hugepages", "resv_hugepages")
+_FILES = {
+    "total": "nr_hugepages",
+    "free": "free_hugepages",
+    "surplus": "surplus_hugepages",
+    "overcommit": "nr_overcommit_hugepages",
+    "reserved": "resv_hugepages",
+}
+_NODE_COUNTS = ("total", "free", "surplus")
 
 
-class HugePagePool(Fact, frozen=True):
+class HugePagePool(Fact, frozen=True, kw_only=True):
     """Counts of pages; `node` is None for the host's pool, which is the sum over its nodes.
 
     `surplus` pages are in `total` and go back when they are freed; up to `overcommit` of them may come; `reserved` are promised
@@ -51,7 +58,7 @@ def _pools(root: SysRoot, directory: str, node: int | None) -> list[HugePagePool
         size = name.removeprefix("hugepages-").removesuffix("kB")
         if _SIZE.fullmatch(size):
             here = f"{directory}/{name}"
-            names = _HOST_COUNTS if node is None else _HOST_COUNTS[:3]
-            counts = [root.parse(f"{here}/{name}", integer) for name in names]
-            pools.append(HugePagePool(int(size) << 10, node, *counts))
+            names = _FILES if node is None else _NODE_COUNTS
+            counts = {name: root.parse(f"{here}/{_FILES[name]}", integer) for name in names}
+            pools.append(HugePagePool(page_bytes=int(size) << 10, node=node, **counts))
     return pools

@@ -31,7 +31,7 @@ _REMEDY = "see that the libvirt daemon of this URI runs"
 _NAMED = 5
 
 
-class VirtualCpu(Fact, frozen=True):
+class VirtualCpu(Fact, frozen=True, kw_only=True):
     """One vCPU: its time and last host CPU as libvirt says, and the host CPUs it may run on (all of them: it floats)."""
 
     number: int
@@ -41,7 +41,7 @@ class VirtualCpu(Fact, frozen=True):
     affinity: CpuSet | None = None
 
 
-class Domain(Fact, frozen=True):
+class Domain(Fact, frozen=True, kw_only=True):
     """One running domain. Memory in bytes; `memory_bytes` is what the balloon leaves it of `max_memory_bytes`."""
 
     uuid: str
@@ -169,11 +169,11 @@ def _domain(libvirt: Any, handle: Any) -> Domain | None:
             return None
         raise
     return Domain(
-        handle.UUIDString(),
-        printable(handle.name()),
-        handle.ID(),
-        _DOMAIN_STATES[state] if 0 <= state < len(_DOMAIN_STATES) else "no state",
-        definition,
+        uuid=handle.UUIDString(),
+        name=printable(handle.name()),
+        id=handle.ID(),
+        state=_DOMAIN_STATES[state] if 0 <= state < len(_DOMAIN_STATES) else "no state",
+        definition=definition,
         max_memory_bytes=max_memory << 10,
         memory_bytes=memory << 10,
         cpu_time_ns=cpu_time,
@@ -185,12 +185,12 @@ def _domain(libvirt: Any, handle: Any) -> Domain | None:
 def _vcpu(info: tuple[int, int, int, int], affinity: CpuSet | None) -> VirtualCpu:
     number, state, time_ns, cpu = info
     return VirtualCpu(
-        number,
-        _VCPU_STATES[state] if 0 <= state < len(_VCPU_STATES) else None,
-        time_ns,
+        number=number,
+        state=_VCPU_STATES[state] if 0 <= state < len(_VCPU_STATES) else None,
+        time_ns=time_ns,
         # libvirt says -1 where the last CPU is not known.
-        cpu if cpu >= 0 else None,
-        affinity,
+        last_cpu=cpu if cpu >= 0 else None,
+        affinity=affinity,
     )
 
 

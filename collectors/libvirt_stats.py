@@ -29,7 +29,7 @@ ASKERS, MAX_ASKERS = 4, 8
 _NAMED = 5
 
 
-class DomainStats(Fact, frozen=True):
+class DomainStats(Fact, frozen=True, kw_only=True):
     """Counters under KVM's names: cumulative ones ("exits"), and in `pages_*` and the balloon what was there then."""
 
     uuid: str
@@ -167,7 +167,16 @@ class _Asked:
                 elif answer is None or now - then >= KEPT_SECONDS:
                     late[uuid] = f"{name}: not asked yet"
                 else:
-                    found.append(DomainStats(uuid, answer.id, answer.vcpus, answer.vm, answer.balloon, round(now - then, 3)))
+                    found.append(
+                        DomainStats(
+                            uuid=uuid,
+                            id=answer.id,
+                            vcpus=answer.vcpus,
+                            vm=answer.vm,
+                            balloon=answer.balloon,
+                            seconds_ago=round(now - then, 3),
+                        )
+                    )
             error, listing = self.error, self.listing
         remedy = "see what its QEMU process waits for: stopped, out of memory, or its storage"
         gaps = [Gap("libvirt_stats", "late", detail, remedy) for detail in list(late.values())[:_NAMED]]
@@ -228,4 +237,4 @@ def parse_stats(uuid: str, id_: int, told: dict[str, Any]) -> DomainStats:
             number, _, name = rest.partition(".")
             if number.isascii() and number.isdecimal() and len(number) < 5 and name.endswith((".sum", ".cur")):
                 vcpus.setdefault(int(number), {})[name[:-4]] = value
-    return DomainStats(uuid, id_, vcpus, vm, balloon)
+    return DomainStats(uuid=uuid, id=id_, vcpus=vcpus, vm=vm, balloon=balloon)

@@ -36,7 +36,7 @@ _WANTED = (*_NAME, *_IMAGE, *_POD_NAME, *_POD_NAMESPACE, _MANAGER)
 _ENGINES = {"moby": "docker", "libpod": "podman", "cri-o": "cri-o"}
 
 
-class Bundle(Fact, frozen=True):
+class Bundle(Fact, frozen=True, kw_only=True):
     """One container. `cgroup` is its group's path, `runtime` the program that runs it: "runc", "runsc" (gVisor), "kata".
 
     `labels` are the annotations that were asked for. `place` and `inode` tell its directory from the next one of its name.
@@ -130,7 +130,7 @@ def _bundle(root: SysRoot, engine: str, place: Place, labels: tuple[str, ...]) -
         if engine in STATES:
             text = _kept(root, f"{here}/{STATES[engine][1]}", ())
             group = None if text is None else (parse_state if engine == "runc" else parse_status)(text)
-            return None if group is None else Bundle(id_, engine, group, engine, place=here, inode=place.inode)
+            return None if group is None else Bundle(id=id_, engine=engine, cgroup=group, runtime=engine, place=here, inode=place.inode)
         text = _kept(root, f"{here}/config.json" if engine else f"{here}/userdata/config.json", labels)
         if text is None:
             return None
@@ -140,17 +140,17 @@ def _bundle(root: SysRoot, engine: str, place: Place, labels: tuple[str, ...]) -
         return None
     runtime = _program(root.text(f"{here}/runtime")) or _program(root.text(f"{here}/shim-binary-path")) if engine else None
     return Bundle(
-        id_,
-        engine or _ENGINES.get(notes.get(_MANAGER, ""), "podman"),
-        group,
-        runtime,
-        _first(notes, _NAME),
-        _first(notes, _IMAGE),
-        _first(notes, _POD_NAME),
-        _first(notes, _POD_NAMESPACE),
-        {name: printable(notes[name]) for name in labels if name in notes},
-        here,
-        place.inode,
+        id=id_,
+        engine=engine or _ENGINES.get(notes.get(_MANAGER, ""), "podman"),
+        cgroup=group,
+        runtime=runtime,
+        name=_first(notes, _NAME),
+        image=_first(notes, _IMAGE),
+        pod_name=_first(notes, _POD_NAME),
+        pod_namespace=_first(notes, _POD_NAMESPACE),
+        labels={name: printable(notes[name]) for name in labels if name in notes},
+        place=here,
+        inode=place.inode,
     )
 
 

@@ -28,7 +28,7 @@ _FLAG = re.compile(r"(nohz|domain|managed_irq|io_queue),")
 _MAX_PARAMETERS = 256
 
 
-class CommandLine(Fact, frozen=True):
+class CommandLine(Fact, frozen=True, kw_only=True):
     """`parameters` as they stand in the line, "nosmt" or "key=value"; lists are None where the line says nothing, or "all"."""
 
     parameters: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ def parse(text: str) -> CommandLine:
         flags.append(match[1])
         isolated = isolated[match.end() :]
     return CommandLine(
-        parameters,
+        parameters=parameters,
         isolcpus=_list(isolated),
         isolcpus_flags=tuple(flags),
         rcu_nocbs=_list(values.get("rcu_nocbs")),

@@ -12,7 +12,7 @@ _MODEL = ("model name", "cpu model", "cpu", "uarch", "processor type", "machine"
 _FLAGS = ("flags", "features", "isa", "pmmu", "features supported")
 
 
-class Processor(Fact, frozen=True):
+class Processor(Fact, frozen=True, kw_only=True):
     """One block, a CPU that was online. What comes after `microcode` is for hosts whose topology files are not to be had.
 
     `package_cores` is how many cores of its package are up.
@@ -74,7 +74,7 @@ def _processor(block: dict[str, str]) -> Processor | None:
     if not is_number(number):
         return None
     return Processor(
-        int(number),
+        cpu=int(number),
         vendor=_first(block, _VENDOR),
         model_name=_first(block, _MODEL),
         family=_first(block, ("cpu family", "cpu architecture", "family")),

@@ -20,7 +20,7 @@ SECCOMP = {"0": "disabled", "1": "strict", "2": "filter"}
 MAX_RANGES = 340
 
 
-class Isolation(Fact, frozen=True):
+class Isolation(Fact, frozen=True, kw_only=True):
     """`namespaces`: kind -> inode. `uids`, `gids`: first inside, first outside, how many. Capabilities are hexadecimal masks."""
 
     pid: int
@@ -49,17 +49,17 @@ def _process(root: SysRoot, pid: int) -> Isolation | None:
     spaces = {kind: number for kind in KINDS if (number := parse_namespace(root.link(f"{here}/ns/{kind}") or "")) is not None}
     filters, privileges = status.get("Seccomp_filters"), status.get("NoNewPrivs")
     return Isolation(
-        pid,
-        spaces,
-        SECCOMP.get(status.get("Seccomp", "")),
-        None if filters is None else integer(filters),
-        None if privileges is None else integer(privileges) != 0,
-        status.get("CapBnd"),
-        status.get("CapEff"),
+        pid=pid,
+        namespaces=spaces,
+        seccomp=SECCOMP.get(status.get("Seccomp", "")),
+        seccomp_filters=None if filters is None else integer(filters),
+        no_new_privs=None if privileges is None else integer(privileges) != 0,
+        bounding=status.get("CapBnd"),
+        effective=status.get("CapEff"),
         # EINVAL where no security module is loaded: then there is no label, and nothing is missing.
-        root.watch().parse(f"{here}/attr/current", parse_label),
-        root.parse(f"{here}/uid_map", parse_map) or (),
-        root.parse(f"{here}/gid_map", parse_map) or (),
+        label=root.watch().parse(f"{here}/attr/current", parse_label),
+        uids=root.parse(f"{here}/uid_map", parse_map) or (),
+        gids=root.parse(f"{here}/gid_map", parse_map) or (),
     )
 
 

@@ -7,7 +7,7 @@ from collectors.sysroot import SysRoot
 from collectors.text import Malformed, cpu_number, integer, newline_separated, numbers
 
 
-class CpuTime(Fact, frozen=True):
+class CpuTime(Fact, frozen=True, kw_only=True):
     """Seconds since boot. `user` holds `guest` and `nice` holds `guest_nice`: the kernel counts them twice."""
 
     cpu: int
@@ -23,7 +23,7 @@ class CpuTime(Fact, frozen=True):
     guest_nice_seconds: float | None = None
 
 
-class Stat(Fact, frozen=True):
+class Stat(Fact, frozen=True, kw_only=True):
     """`procs_running` is a count of tasks that run or wait for a CPU at this moment, the reader included."""
 
     cpus: tuple[CpuTime, ...]
@@ -34,6 +34,9 @@ class Stat(Fact, frozen=True):
     procs_blocked: int | None = None
     softirqs: int | None = None
     interrupts: int | None = None
+
+
+_MODES = CpuTime.__struct_fields__[1:]
 
 
 def read(root: SysRoot) -> Stat:
@@ -49,11 +52,15 @@ def parse(text: str) -> Stat:
         if key[:3] == "cpu" and key[3:].isdecimal():
             if len(values) < 4:
                 raise Malformed(f"expected 'cpuN' and at least four numbers, got {line[:60]!r}", number)
-            cpus.append(CpuTime(cpu_number(key[3:]), *(ticks / USER_HZ for ticks in numbers(values[:10], number))))
+            cpus.append(
+                CpuTime(
+                    cpu=cpu_number(key[3:]), **dict(zip(_MODES, (ticks / USER_HZ for ticks in numbers(values[:10], number)), strict=False))
+                )
+            )
         elif key in ("btime", "ctxt", "processes", "procs_running", "procs_blocked", "softirq", "intr") and values:
             counts[key] = integer(values[0])
     return Stat(
-        tuple(cpus),
+        cpus=tuple(cpus),
         boot_time=counts.get("btime"),
         context_switches=counts.get("ctxt"),
         forks=counts.get("processes"),

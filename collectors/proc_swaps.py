@@ -11,7 +11,7 @@ from collectors.text import Malformed, integer, newline_separated, numbers, prin
 _ESCAPED = re.compile(r"\\([0-3][0-7]{2})")
 
 
-class Swap(Fact, frozen=True):
+class Swap(Fact, frozen=True, kw_only=True):
     """One area. `type` is "partition" for any block device, zram among them, else "file". The higher priority is used first."""
 
     name: str
@@ -33,7 +33,15 @@ def parse(text: str) -> tuple[Swap, ...]:
         if len(words) != 5:
             raise Malformed(f"expected 'name type size used priority', got {line[:60]!r}", number)
         size, used = numbers(words[2:4], number)
-        found.append(Swap(printable(_ESCAPED.sub(_character, words[0])), words[1], size << 10, used << 10, integer(words[4])))
+        found.append(
+            Swap(
+                name=printable(_ESCAPED.sub(_character, words[0])),
+                type=words[1],
+                size_bytes=size << 10,
+                used_bytes=used << 10,
+                priority=integer(words[4]),
+            )
+        )
     return tuple(found)
 
 

@@ -7,7 +7,7 @@ from collectors.sysroot import SysRoot
 from collectors.text import Malformed, decimal, space_separated
 
 
-class Kernel(Fact, frozen=True):
+class Kernel(Fact, frozen=True, kw_only=True):
     """`clocksources` are the ones available: "kvm-clock" and its kin are there only inside a virtual machine.
 
     `version` is what `uname -v` prints: "#1 SMP PREEMPT_DYNAMIC Debian 6.1.1-1 (2023-01-07)".

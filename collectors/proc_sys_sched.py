@@ -13,7 +13,7 @@ from collectors.text import integer
 KERNEL = "proc/sys/kernel"
 
 
-class Sched(Fact, frozen=True):
+class Sched(Fact, frozen=True, kw_only=True):
     """Real-time tasks may run `rt_runtime_usec` of each `rt_period_usec`; deadline tasks are admitted up to the same share.
 
     What comes after `energy_aware` is of kernels before 5.13, and of CFS.
@@ -46,21 +46,21 @@ def read(root: SysRoot) -> Sched:
 
     runtime = number("sched_rt_runtime_us")
     found = Sched(
-        None if runtime is None else UNLIMITED if runtime < 0 else Limit(runtime),
-        number("sched_rt_period_us"),
-        number("sched_deadline_period_min_us"),
-        number("sched_deadline_period_max_us"),
-        number("sched_rr_timeslice_ms"),
-        number("sched_cfs_bandwidth_slice_us"),
-        flag("sched_autogroup_enabled"),
-        flag("sched_schedstats"),
-        flag("timer_migration"),
-        flag("sched_energy_aware"),
-        number("sched_latency_ns"),
-        number("sched_min_granularity_ns"),
-        number("sched_wakeup_granularity_ns"),
-        number("sched_migration_cost_ns"),
-        number("sched_nr_migrate"),
+        rt_runtime_usec=None if runtime is None else UNLIMITED if runtime < 0 else Limit(runtime),
+        rt_period_usec=number("sched_rt_period_us"),
+        deadline_period_min_usec=number("sched_deadline_period_min_us"),
+        deadline_period_max_usec=number("sched_deadline_period_max_us"),
+        rr_timeslice_msec=number("sched_rr_timeslice_ms"),
+        cfs_bandwidth_slice_usec=number("sched_cfs_bandwidth_slice_us"),
+        autogroup=flag("sched_autogroup_enabled"),
+        schedstats=flag("sched_schedstats"),
+        timer_migration=flag("timer_migration"),
+        energy_aware=flag("sched_energy_aware"),
+        latency_ns=number("sched_latency_ns"),
+        min_granularity_ns=number("sched_min_granularity_ns"),
+        wakeup_granularity_ns=number("sched_wakeup_granularity_ns"),
+        migration_cost_ns=number("sched_migration_cost_ns"),
+        nr_migrate=number("sched_nr_migrate"),
     )
     if found == Sched():
         raise Unavailable("absent", f"{KERNEL}/sched_*")

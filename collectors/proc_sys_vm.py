@@ -14,7 +14,7 @@ _VM = (
 )
 
 
-class VmSysctls(Fact, frozen=True):
+class VmSysctls(Fact, frozen=True, kw_only=True):
     """`numa_balancing` is a set of bits: 1 moves pages towards their users, 2 promotes them between tiers of memory."""
 
     swappiness: int | None = None

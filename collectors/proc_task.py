@@ -16,7 +16,7 @@ from collectors.text import Malformed, Stat, cpu_list, integer, newline_separate
 NOTHING: Mapping[int, Stat] = MappingProxyType({})
 
 
-class Task(Fact, frozen=True):
+class Task(Fact, frozen=True, kw_only=True):
     """One thread. `run_ns`, `delay_ns`, `timeslices` come with CONFIG_SCHED_INFO; `start_ticks` with the tid is its identity.
 
     `inner_tid` is what it is called in its own PID namespace, the innermost.
@@ -37,7 +37,7 @@ class Task(Fact, frozen=True):
     inner_tid: int | None = None
 
 
-class TaskGroup(Fact, frozen=True):
+class TaskGroup(Fact, frozen=True, kw_only=True):
     """One process: its threads, its memory (bytes), and its cgroups by controller ("" is the v2 hierarchy)."""
 
     pid: int
@@ -91,8 +91,8 @@ def _process(root: SysRoot, pid: int, first: Stat | None, alone: bool, before: K
     if not tasks:
         return None
     group = TaskGroup(
-        pid,
-        tasks,
+        pid=pid,
+        tasks=tasks,
         resident_bytes=_bytes(status, "VmRSS"),
         page_table_bytes=_bytes(status, "VmPTE"),
         virtual_bytes=_bytes(status, "VmSize"),
@@ -115,14 +115,14 @@ def _task(root: SysRoot, pid: int, tid: int, status: dict[str, str] | None, stat
         return None
     run_ns, delay_ns, timeslices = schedstat or (None, None, None)
     return Task(
-        tid,
-        stat.name if stat else None,
-        stat.state if stat else None,
-        stat.start_ticks if stat else None,
-        stat.last_cpu if stat else None,
-        run_ns,
-        delay_ns,
-        timeslices,
+        tid=tid,
+        name=stat.name if stat else None,
+        state=stat.state if stat else None,
+        start_ticks=stat.start_ticks if stat else None,
+        last_cpu=stat.last_cpu if stat else None,
+        run_ns=run_ns,
+        delay_ns=delay_ns,
+        timeslices=timeslices,
         allowed_cpus=_list(status, "Cpus_allowed_list"),
         allowed_nodes=_list(status, "Mems_allowed_list"),
         voluntary_switches=_count(status, "voluntary_ctxt_switches"),

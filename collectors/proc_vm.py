@@ -10,7 +10,7 @@ from collectors.sysroot import SysRoot
 from collectors.text import Malformed, flat_keyed, integer, newline_separated, numbers
 
 
-class Zone(Fact, frozen=True):
+class Zone(Fact, frozen=True, kw_only=True):
     """One zone of one node; pages as the kernel counts them. `managed_pages` is what the buddy system was given.
 
     `start_page` is a page frame number; from there the zone spans `spanned_pages`, holes included.
@@ -36,7 +36,7 @@ class Buddy(Fact, frozen=True):
     blocks: tuple[int, ...]
 
 
-class Memory(Fact, frozen=True):
+class Memory(Fact, frozen=True, kw_only=True):
     """`vmstat` as the kernel counts."""
 
     meminfo_bytes: dict[str, int]
@@ -46,16 +46,25 @@ class Memory(Fact, frozen=True):
     page_bytes: int | None = None
 
 
-_FIELDS = ("free", "min", "low", "high", "present", "managed", "start_pfn:", "spanned")
+_FIELDS = {
+    "free_pages": "free",
+    "min_pages": "min",
+    "low_pages": "low",
+    "high_pages": "high",
+    "present_pages": "present",
+    "managed_pages": "managed",
+    "start_page": "start_pfn:",
+    "spanned_pages": "spanned",
+}
 
 
 def read(root: SysRoot) -> Memory:
     return Memory(
-        parse_meminfo(root.require("proc/meminfo")),
-        root.parse("proc/zoneinfo", parse_zoneinfo) or (),
-        root.parse("proc/buddyinfo", parse_buddyinfo) or (),
-        root.parse("proc/vmstat", flat_keyed) or {},
-        root.page_bytes,
+        meminfo_bytes=parse_meminfo(root.require("proc/meminfo")),
+        zones=root.parse("proc/zoneinfo", parse_zoneinfo) or (),
+        buddies=root.parse("proc/buddyinfo", parse_buddyinfo) or (),
+        vmstat=root.parse("proc/vmstat", flat_keyed) or {},
+        page_bytes=root.page_bytes,
     )
 
 
@@ -80,7 +89,7 @@ def parse_zoneinfo(text: str) -> tuple[Zone, ...]:
 
     def close() -> None:
         if head is not None:
-            zones.append(Zone(*head, *map(values.get, _FIELDS)))
+            zones.append(Zone(node=head[0], name=head[1], **{field: values.get(name) for field, name in _FIELDS.items()}))
 
     for number, line in enumerate(newline_separated(text), 1):
         words = line.split()

@@ -25,7 +25,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SERVANT = re.compile(r"(?:vhost|kvm-pit|kvm-nx-lpage-recovery)[-/](\d{1,10})")
 
 
-class Process(Fact, frozen=True):
+class Process(Fact, frozen=True, kw_only=True):
     """One process. `exe` is None for kernel threads and where ptrace access is missing."""
 
     pid: int
@@ -83,7 +83,20 @@ def ask(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
                 program = arguments[0].rpartition("/")[2] if arguments else ""
                 name = printable(program) if len(name) >= _CUT and program.startswith(name) else name
         threads, started_at = told.threads if whole else None, int(booted[1]) + told.start_ticks / USER_HZ
-        now[number] = data, Process(pid, parent, name, started_at, threads, exe, uuid, vm_name, told)
+        now[number] = (
+            data,
+            Process(
+                pid=pid,
+                parent_pid=parent,
+                name=name,
+                started_at=started_at,
+                threads=threads,
+                exe=exe,
+                vm_uuid=uuid,
+                vm_name=vm_name,
+                stat=told,
+            ),
+        )
     root.last["processes"] = {} if whole else now
     return tuple([process for _, process in now.values()])
 

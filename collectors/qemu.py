@@ -29,7 +29,7 @@ _ON_NODE = re.compile(r"N(\d{1,5})=(\d{1,15})")
 _PAGE = re.compile(r"kernelpagesize_kB=(\d{1,9})")
 
 
-class GuestMemory(Fact, frozen=True):
+class GuestMemory(Fact, frozen=True, kw_only=True):
     """The mappings that back guest RAM. Bytes; `hugetlb_bytes` are explicit huge pages, which a process's resident size leaves out.
 
     `process_by_node` is of all mappings: the guest's, and the monitor's own.
@@ -125,14 +125,14 @@ def parse(text: str, pid: int, sizes: Sequence[int]) -> GuestMemory | None:
         return None
     swapped, merged = [part.swapped for part in parts], [part.merged for part in parts]
     return GuestMemory(
-        pid,
-        sum(sizes),
-        sum(part.resident for part in parts),
-        sum(part.huge for part in parts),
-        sum(part.hugetlb for part in parts),
-        None if None in swapped else sum(size for size in swapped if size is not None),
-        None if None in merged else sum(size for size in merged if size is not None),
-        tuple(sorted(spans)),
+        pid=pid,
+        mapped_bytes=sum(sizes),
+        resident_bytes=sum(part.resident for part in parts),
+        huge_bytes=sum(part.huge for part in parts),
+        hugetlb_bytes=sum(part.hugetlb for part in parts),
+        swapped_bytes=None if None in swapped else sum(size for size in swapped if size is not None),
+        ksm_bytes=None if None in merged else sum(size for size in merged if size is not None),
+        spans=tuple(sorted(spans)),
     )
 
 
@@ -153,7 +153,7 @@ def parse_nodes(text: str, spans: Sequence[tuple[int, int]]) -> tuple[dict[int, 
     return within, every
 
 
-class _Mapping(NamedTuple):
+class _Mapping(Fact, frozen=True, kw_only=True):
     start: int
     end: int
     writable: bool
@@ -170,19 +170,19 @@ def _mappings(text: str) -> list[_Mapping]:
         head, _, rest = line.partition(" ")
         if not head.endswith(":"):
             first, _, last = head.partition("-")
-            maps.append(_Mapping(convert(_hex, first, number), convert(_hex, last, number), rest.startswith("rw")))
+            maps.append(_Mapping(start=convert(_hex, first, number), end=convert(_hex, last, number), writable=rest.startswith("rw")))
         elif not maps:
             raise Malformed(f"expected a mapping, got {line[:60]!r}", number)
         elif head == "Rss:":
-            maps[-1] = maps[-1]._replace(resident=size_bytes(rest))
+            maps[-1] = replace(maps[-1], resident=size_bytes(rest))
         elif head in ("AnonHugePages:", "ShmemPmdMapped:", "FilePmdMapped:"):
-            maps[-1] = maps[-1]._replace(huge=maps[-1].huge + size_bytes(rest))
+            maps[-1] = replace(maps[-1], huge=maps[-1].huge + size_bytes(rest))
         elif head in ("Shared_Hugetlb:", "Private_Hugetlb:"):
-            maps[-1] = maps[-1]._replace(hugetlb=maps[-1].hugetlb + size_bytes(rest))
+            maps[-1] = replace(maps[-1], hugetlb=maps[-1].hugetlb + size_bytes(rest))
         elif head == "Swap:":
-            maps[-1] = maps[-1]._replace(swapped=size_bytes(rest))
+            maps[-1] = replace(maps[-1], swapped=size_bytes(rest))
         elif head == "KSM:":
-            maps[-1] = maps[-1]._replace(merged=size_bytes(rest))
+            maps[-1] = replace(maps[-1], merged=size_bytes(rest))
     return maps
 
 

@@ -25,7 +25,7 @@ class Recorder(SysRoot):
     def __init__(self, path: str | Path, into: str | Path, taken_at: float, version: str) -> None:
         super().__init__(path)
         self.into = Path(into)
-        self.made = Mark(taken_at, version, PAGESIZE)
+        self.made = Mark(taken_at=taken_at, version=version, page_bytes=PAGESIZE)
 
     def raw(self, path: str, keep: Callable[[bytes], bytes] | None = None) -> bytes | None:
         with self._noting(path):

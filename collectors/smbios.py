@@ -36,7 +36,7 @@ _TECHNOLOGIES = ("", "Other", "Unknown", "DRAM", "NVDIMM-N", "NVDIMM-F", "NVDIMM
 _BLANK = {"", "not specified", "unknown", "no dimm", "none", "n/a", "undefined", "empty", "[empty]", "module manufacturer", "partnum"}
 
 
-class MemoryArray(Fact, frozen=True):
+class MemoryArray(Fact, frozen=True, kw_only=True):
     """Type 16: what a group of devices is for and how it corrects errors. `devices` counts its places, empty ones, too."""
 
     handle: int
@@ -46,7 +46,7 @@ class MemoryArray(Fact, frozen=True):
     devices: int | None = None
 
 
-class MemoryDevice(Fact, frozen=True):
+class MemoryDevice(Fact, frozen=True, kw_only=True):
     """Type 17: one place for a memory device; `size_bytes` 0 is an empty one. Speeds are MT/s."""
 
     handle: int
@@ -161,11 +161,11 @@ def _array(structure: Structure) -> MemoryArray:
     # 0x80000000: it does not fit, and is in the extended field.
     maximum_bytes = structure.number(0x0F, 8) if kibibytes == 0x80000000 else (kibibytes or 0) << 10
     return MemoryArray(
-        structure.handle,
-        structure.number(0x05, 1) == 3,
-        _named(_CORRECTIONS, structure.number(0x06, 1)),
-        maximum_bytes or None,
-        structure.number(0x0D, 2),
+        handle=structure.handle,
+        system_memory=structure.number(0x05, 1) == 3,
+        error_correction=_named(_CORRECTIONS, structure.number(0x06, 1)),
+        maximum_bytes=maximum_bytes or None,
+        devices=structure.number(0x0D, 2),
     )
 
 
@@ -175,24 +175,24 @@ def _device(structure: Structure) -> MemoryDevice:
         raise Malformed(f"memory device 0x{structure.handle:04x} is too short to name its array")
     attributes = structure.number(0x1B, 1)
     return MemoryDevice(
-        structure.handle,
-        array,
-        _size_bytes(structure),
-        structure.text(0x10),
-        structure.text(0x11),
-        _named(_FORMS, structure.number(0x0E, 1)),
-        _named(_TYPES, structure.number(0x12, 1)),
-        _named(_TECHNOLOGIES, structure.number(0x28, 1)),
-        structure.text(0x17),
-        structure.text(0x1A),
-        _stated(structure.number(0x08, 2)),
-        _stated(structure.number(0x0A, 2)),
-        None if attributes is None else attributes & 0xF or None,
-        _speed(structure, 0x15, 0x54),
-        _speed(structure, 0x20, 0x58),
-        structure.number(0x22, 2) or None,
-        structure.number(0x24, 2) or None,
-        structure.number(0x26, 2) or None,
+        handle=structure.handle,
+        array=array,
+        size_bytes=_size_bytes(structure),
+        locator=structure.text(0x10),
+        bank=structure.text(0x11),
+        form=_named(_FORMS, structure.number(0x0E, 1)),
+        type=_named(_TYPES, structure.number(0x12, 1)),
+        technology=_named(_TECHNOLOGIES, structure.number(0x28, 1)),
+        manufacturer=structure.text(0x17),
+        part_number=structure.text(0x1A),
+        total_width_bits=_stated(structure.number(0x08, 2)),
+        data_width_bits=_stated(structure.number(0x0A, 2)),
+        ranks=None if attributes is None else attributes & 0xF or None,
+        rated_mts=_speed(structure, 0x15, 0x54),
+        configured_mts=_speed(structure, 0x20, 0x58),
+        minimum_mv=structure.number(0x22, 2) or None,
+        maximum_mv=structure.number(0x24, 2) or None,
+        configured_mv=structure.number(0x26, 2) or None,
     )
 
 

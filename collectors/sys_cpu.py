@@ -18,7 +18,7 @@ T = TypeVar("T")
 CPU = "sys/devices/system/cpu"
 
 
-class CpuTopology(Fact, frozen=True):
+class CpuTopology(Fact, frozen=True, kw_only=True):
     """Where one CPU sits. The sets are as the kernel prints them: they may hold CPUs that are offline by now."""
 
     cpu: int
@@ -36,7 +36,7 @@ class CpuTopology(Fact, frozen=True):
     drawer_cpus: CpuSet | None = None
 
 
-class CpuCache(Fact, frozen=True):
+class CpuCache(Fact, frozen=True, kw_only=True):
     """One cache as one CPU sees it. `shared` is None where the kernel names no CPU (old virtual machines, ia64)."""
 
     cpu: int
@@ -50,7 +50,7 @@ class CpuCache(Fact, frozen=True):
     sets: int | None = None
 
 
-class CpuSpeed(Fact, frozen=True):
+class CpuSpeed(Fact, frozen=True, kw_only=True):
     """What tells the kinds of CPU of a hybrid machine apart."""
 
     cpu: int
@@ -60,7 +60,7 @@ class CpuSpeed(Fact, frozen=True):
     midr: int | None = None
 
 
-class Cpus(Fact, frozen=True):
+class Cpus(Fact, frozen=True, kw_only=True):
     """The lists are as the kernel prints them; `numbers` are the cpuN directories."""
 
     numbers: CpuSet
@@ -86,7 +86,7 @@ def read(root: SysRoot) -> Cpus:
     for cpu in numbers:
         caches += _caches(root, cpu, seen)
     return Cpus(
-        numbers,
+        numbers=numbers,
         possible=root.parse(f"{CPU}/possible", cpu_list),
         present=root.parse(f"{CPU}/present", cpu_list),
         online=online,
@@ -127,7 +127,7 @@ def _topology(root: SysRoot, cpu: int, names: tuple[str, ...]) -> CpuTopology:
         return None
 
     return CpuTopology(
-        cpu,
+        cpu=cpu,
         core_id=number("core_id"),
         cluster_id=number("cluster_id"),
         die_id=number("die_id"),
@@ -171,10 +171,10 @@ def _caches(root: SysRoot, cpu: int, seen: set[tuple[int, str, CpuSet]]) -> list
             seen.add((level, kind, shared))
         found.append(
             CpuCache(
-                cpu,
-                level,
-                kind,
-                shared or None,
+                cpu=cpu,
+                level=level,
+                type=kind,
+                shared=shared or None,
                 id=root.parse(f"{here}/id", integer),
                 size_bytes=root.parse(f"{here}/size", size_bytes),
                 line_bytes=root.parse(f"{here}/coherency_line_size", integer),
@@ -188,13 +188,13 @@ def _caches(root: SysRoot, cpu: int, seen: set[tuple[int, str, CpuSet]]) -> list
 def _speed(root: SysRoot, cpu: int) -> CpuSpeed | None:
     directory = f"{CPU}/cpu{cpu}"
     speed = CpuSpeed(
-        cpu,
+        cpu=cpu,
         capacity=root.parse(f"{directory}/cpu_capacity", integer),
         max_freq_hz=_khz(root.parse(f"{directory}/cpufreq/cpuinfo_max_freq", integer)),
         base_freq_hz=_khz(root.parse(f"{directory}/cpufreq/base_frequency", integer)),
         midr=root.parse(f"{directory}/regs/identification/midr_el1", hexadecimal),
     )
-    return None if speed == CpuSpeed(cpu) else speed
+    return None if speed == CpuSpeed(cpu=cpu) else speed
 
 
 def _kinds(root: SysRoot) -> dict[str, CpuSet]:

@@ -18,7 +18,7 @@ MAX_DEVICES = 4096
 Backing = Literal["pmem", "hmem", "cxl"]
 
 
-class DaxDevice(Fact, frozen=True):
+class DaxDevice(Fact, frozen=True, kw_only=True):
     """`backing` by the parent device; under the driver "kmem" the device is memory of its target node."""
 
     name: str
@@ -42,7 +42,7 @@ def _device(root: SysRoot, name: str) -> DaxDevice:
     here = f"{DEVICES}/{name}"
     uevent = dict(line.partition("=")[::2] for line in (root.text(f"{here}/uevent") or "").splitlines())
     return DaxDevice(
-        name,
+        name=name,
         size_bytes=root.parse(f"{here}/size", integer),
         target_node=root.parse(f"{here}/target_node", node_number),
         node=root.parse(f"{here}/numa_node", node_number),

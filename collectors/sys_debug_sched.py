@@ -30,7 +30,7 @@ class Domain(Fact, frozen=True):
     flags: tuple[str, ...] = ()
 
 
-class SchedDebug(Fact, frozen=True):
+class SchedDebug(Fact, frozen=True, kw_only=True):
     """`base_slice_ns` is of EEVDF; latency and granularities are of CFS. `domains` stand from the smallest up, CPU after CPU."""
 
     features: tuple[str, ...] = ()
@@ -59,18 +59,18 @@ def read(root: SysRoot, cpus: CpuSet) -> SchedDebug:
         domains = _domains(root, _OLD_DOMAINS, cpus)
         if not features and not domains:
             raise Unavailable(closed.reason, closed.detail, "debugfs on /sys/kernel/debug, which only root may read") from None
-        return SchedDebug(features, domains=domains)
+        return SchedDebug(features=features, domains=domains)
     return SchedDebug(
-        features,
-        root.parse(f"{SCHED}/preempt", parse_preempt),
-        root.parse(f"{SCHED}/tunable_scaling", lambda text: _SCALING.get(integer(text))),
-        number("base_slice_ns"),
-        number("latency_ns"),
-        number("min_granularity_ns"),
-        number("wakeup_granularity_ns"),
-        number("migration_cost_ns"),
-        number("nr_migrate"),
-        _domains(root, f"{SCHED}/domains", cpus),
+        features=features,
+        preempt=root.parse(f"{SCHED}/preempt", parse_preempt),
+        tunable_scaling=root.parse(f"{SCHED}/tunable_scaling", lambda text: _SCALING.get(integer(text))),
+        base_slice_ns=number("base_slice_ns"),
+        latency_ns=number("latency_ns"),
+        min_granularity_ns=number("min_granularity_ns"),
+        wakeup_granularity_ns=number("wakeup_granularity_ns"),
+        migration_cost_ns=number("migration_cost_ns"),
+        nr_migrate=number("nr_migrate"),
+        domains=_domains(root, f"{SCHED}/domains", cpus),
     )
 
 

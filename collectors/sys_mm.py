@@ -21,7 +21,7 @@ _WORD = re.compile(r"[\w-]{1,64}")
 _MAX_SIZES = 64
 
 
-class Thp(Fact, frozen=True):
+class Thp(Fact, frozen=True, kw_only=True):
     """Choices in the kernel's words. `sizes`: what is chosen for each page size in bytes, where it is not "never" (since Linux 6.8)."""
 
     enabled: str | None = None
@@ -37,7 +37,7 @@ class Thp(Fact, frozen=True):
     sizes: dict[int, str] = {}
 
 
-class Ksm(Fact, frozen=True):
+class Ksm(Fact, frozen=True, kw_only=True):
     """Pages, as the kernel counts them. `general_profit_bytes` may be negative: what merging saves less what it takes."""
 
     run: int | None = None
@@ -52,7 +52,7 @@ class Ksm(Fact, frozen=True):
     merge_across_nodes: bool | None = None
 
 
-class Zswap(Fact, frozen=True):
+class Zswap(Fact, frozen=True, kw_only=True):
     enabled: bool | None = None
     compressor: str | None = None
     max_pool_percent: int | None = None
@@ -60,7 +60,7 @@ class Zswap(Fact, frozen=True):
     shrinker_enabled: bool | None = None
 
 
-class MemoryPolicy(Fact, frozen=True):
+class MemoryPolicy(Fact, frozen=True, kw_only=True):
     """`interleave_weights` by node; `demotion_enabled`: reclaim may move pages to slower nodes."""
 
     thp: Thp = Thp()
@@ -74,17 +74,17 @@ def read(root: SysRoot) -> MemoryPolicy:
     nodes = [name for name in root.names(WEIGHTS) if name[:4] == "node" and is_number(name[4:])]
     weights = {int(name[4:]): root.parse(f"{WEIGHTS}/{name}", integer) for name in nodes}
     return MemoryPolicy(
-        _thp(root),
-        _ksm(root),
-        Zswap(
-            root.parse(f"{ZSWAP}/enabled", flag),
-            root.parse(f"{ZSWAP}/compressor", word),
-            root.parse(f"{ZSWAP}/max_pool_percent", integer),
-            root.parse(f"{ZSWAP}/accept_threshold_percent", integer),
-            root.parse(f"{ZSWAP}/shrinker_enabled", flag),
+        thp=_thp(root),
+        ksm=_ksm(root),
+        zswap=Zswap(
+            enabled=root.parse(f"{ZSWAP}/enabled", flag),
+            compressor=root.parse(f"{ZSWAP}/compressor", word),
+            max_pool_percent=root.parse(f"{ZSWAP}/max_pool_percent", integer),
+            accept_threshold_percent=root.parse(f"{ZSWAP}/accept_threshold_percent", integer),
+            shrinker_enabled=root.parse(f"{ZSWAP}/shrinker_enabled", flag),
         ),
-        root.parse(f"{MM}/numa/demotion_enabled", flag),
-        {node: weight for node, weight in weights.items() if weight is not None},
+        demotion_enabled=root.parse(f"{MM}/numa/demotion_enabled", flag),
+        interleave_weights={node: weight for node, weight in weights.items() if weight is not None},
     )
 
 
@@ -100,17 +100,17 @@ def _thp(root: SysRoot) -> Thp:
             if choice is not None and choice != "never":
                 sizes[int(size) << 10] = choice
     return Thp(
-        root.parse(f"{THP}/enabled", chosen),
-        root.parse(f"{THP}/defrag", chosen),
-        root.parse(f"{THP}/shmem_enabled", chosen),
-        number("hpage_pmd_size"),
-        root.parse(f"{THP}/use_zero_page", flag),
-        root.parse(f"{THP}/khugepaged/defrag", flag),
-        number("khugepaged/pages_to_scan"),
-        number("khugepaged/scan_sleep_millisecs"),
-        number("khugepaged/pages_collapsed"),
-        number("khugepaged/full_scans"),
-        sizes,
+        enabled=root.parse(f"{THP}/enabled", chosen),
+        defrag=root.parse(f"{THP}/defrag", chosen),
+        shmem_enabled=root.parse(f"{THP}/shmem_enabled", chosen),
+        huge_page_bytes=number("hpage_pmd_size"),
+        zero_page=root.parse(f"{THP}/use_zero_page", flag),
+        khugepaged_defrag=root.parse(f"{THP}/khugepaged/defrag", flag),
+        khugepaged_pages_to_scan=number("khugepaged/pages_to_scan"),
+        khugepaged_scan_sleep_msec=number("khugepaged/scan_sleep_millisecs"),
+        khugepaged_pages_collapsed=number("khugepaged/pages_collapsed"),
+        khugepaged_full_scans=number("khugepaged/full_scans"),
+        sizes=sizes,
     )
 
 
@@ -119,16 +119,16 @@ def _ksm(root: SysRoot) -> Ksm:
         return root.parse(f"{MM}/ksm/{name}", integer)
 
     return Ksm(
-        number("run"),
-        number("pages_shared"),
-        number("pages_sharing"),
-        number("pages_unshared"),
-        number("pages_volatile"),
-        number("pages_scanned"),
-        number("full_scans"),
-        number("ksm_zero_pages"),
-        number("general_profit"),
-        root.parse(f"{MM}/ksm/merge_across_nodes", flag),
+        run=number("run"),
+        pages_shared=number("pages_shared"),
+        pages_sharing=number("pages_sharing"),
+        pages_unshared=number("pages_unshared"),
+        pages_volatile=number("pages_volatile"),
+        pages_scanned=number("pages_scanned"),
+        full_scans=number("full_scans"),
+        zero_pages=number("ksm_zero_pages"),
+        general_profit_bytes=number("general_profit"),
+        merge_across_nodes=root.parse(f"{MM}/ksm/merge_across_nodes", flag),
     )
 
 

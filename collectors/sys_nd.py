@@ -23,7 +23,7 @@ class Namespace(Fact, frozen=True):
     block: str | None = None
 
 
-class Region(Fact, frozen=True):
+class Region(Fact, frozen=True, kw_only=True):
     """`modules` are the nmemN that hold it. `target_node` as of a DAX device."""
 
     name: str
@@ -50,7 +50,7 @@ def _region(root: SysRoot, name: str, names: tuple[str, ...]) -> Region:
     # "nmem0,0,268435456,0": the module, its first byte, how many, its place in the interleave.
     mappings = ((root.text(f"{here}/mapping{number}") or "").partition(",")[0].strip() for number in range(min(count, 64)))
     return Region(
-        name,
+        name=name,
         size_bytes=root.parse(f"{here}/size", integer),
         node=root.parse(f"{here}/numa_node", node_number),
         target_node=root.parse(f"{here}/target_node", node_number),

@@ -11,7 +11,7 @@ from collectors.text import Malformed, cpu_list, cpu_mask, integer, newline_sepa
 NODE = "sys/devices/system/node"
 
 
-class Access(Fact, frozen=True):
+class Access(Fact, frozen=True, kw_only=True):
     """How the best initiators of one access class see a node (Documentation/admin-guide/mm/numaperf.rst).
 
     Class 0 counts every initiator, class 1 those with CPUs only. Firmware that does not state a figure makes it 0: absent here.
@@ -33,7 +33,7 @@ class SideCache(Fact, frozen=True):
     write_policy: int | None = None
 
 
-class Node(Fact, frozen=True):
+class Node(Fact, frozen=True, kw_only=True):
     """One node. `distances` has a column for each *online* node, in ascending order of their numbers (SLIT, local is 10)."""
 
     os_index: int
@@ -82,7 +82,7 @@ def _node(root: SysRoot, number: int) -> Node:
     # The list of a node without CPUs is an empty line: an empty set, not an unknown one.
     cpus = root.parse(f"{directory}/cpulist", cpu_list, blank=True)
     found = Node(
-        number,
+        os_index=number,
         cpus=cpus if cpus is not None else root.parse(f"{directory}/cpumap", cpu_mask),
         distances=root.parse(f"{directory}/distance", lambda text: numbers(space_separated(text))) or (),
         access={class_: access for class_ in (0, 1) if (access := _access(root, f"{directory}/access{class_}/initiators")) is not None},
@@ -91,16 +91,24 @@ def _node(root: SysRoot, number: int) -> Node:
     return _counted(root, found)
 
 
+_FIGURES = {
+    "read_latency_ns": "read_latency",
+    "write_latency_ns": "write_latency",
+    "read_bandwidth_mib": "read_bandwidth",
+    "write_bandwidth_mib": "write_bandwidth",
+}
+
+
 def _access(root: SysRoot, directory: str) -> Access | None:
     names = root.names(directory)
     if not names:
         return None
     # The link is read because a recording has no other trace of it.
     linked = ((root.link(f"{directory}/{name}") or name).rpartition("/")[2] for name in names if name.startswith("node"))
-    figures = ("read_latency", "write_latency", "read_bandwidth", "write_bandwidth")
-    stated = (root.parse(f"{directory}/{name}", integer) for name in figures)
+    stated = {field: root.parse(f"{directory}/{name}", integer) for field, name in _FIGURES.items()}
     return Access(
-        CpuSet(int(name[4:]) for name in linked if is_number(name[4:])), *(number if (number or 0) > 0 else None for number in stated)
+        initiators=CpuSet(int(name[4:]) for name in linked if is_number(name[4:])),
+        **{field: number if (number or 0) > 0 else None for field, number in stated.items()},
     )
 
 

@@ -24,7 +24,7 @@ _COPROCESSOR = 0x0B40
 _UNKNOWN_WIDTH = (0, 0xFF)
 
 
-class PciDevice(Fact, frozen=True):
+class PciDevice(Fact, frozen=True, kw_only=True):
     """`node` and `cpus` are absent where firmware says nothing. Link speeds are GT/s a lane. `irqs` are its message-signalled ones."""
 
     address: str
@@ -66,19 +66,19 @@ def _device(root: SysRoot, address: str, kind: Kind, code: int) -> PciDevice:
         cpus = root.parse(f"{at}/local_cpus", cpu_mask)
     lanes, most = (root.parse(f"{at}/{name}_link_width", integer) for name in ("current", "max"))
     return PciDevice(
-        address,
-        kind,
-        code,
-        root.parse(f"{at}/vendor", parse_id),
-        root.parse(f"{at}/device", parse_id),
-        root.parse(f"{at}/uevent", parse_driver),
-        root.parse(f"{at}/numa_node", parse_node),
-        cpus or None,
-        root.parse(f"{at}/current_link_speed", parse_speed),
-        None if lanes in _UNKNOWN_WIDTH else lanes,
-        root.parse(f"{at}/max_link_speed", parse_speed),
-        None if most in _UNKNOWN_WIDTH else most,
-        tuple(_irqs(root, at)),
+        address=address,
+        kind=kind,
+        class_code=code,
+        vendor=root.parse(f"{at}/vendor", parse_id),
+        device=root.parse(f"{at}/device", parse_id),
+        driver=root.parse(f"{at}/uevent", parse_driver),
+        node=root.parse(f"{at}/numa_node", parse_node),
+        cpus=cpus or None,
+        link_gts=root.parse(f"{at}/current_link_speed", parse_speed),
+        link_lanes=None if lanes in _UNKNOWN_WIDTH else lanes,
+        max_link_gts=root.parse(f"{at}/max_link_speed", parse_speed),
+        max_link_lanes=None if most in _UNKNOWN_WIDTH else most,
+        irqs=tuple(_irqs(root, at)),
     )
 
 

@@ -9,7 +9,7 @@ from collectors.text import Malformed, integer, numbers
 BLOCK = "sys/devices/virtual/block"
 
 
-class Zram(Fact, frozen=True):
+class Zram(Fact, frozen=True, kw_only=True):
     """`disk_bytes` is what may be written to it, 0 before it is set up; `memory_used_bytes` holds what the allocator wastes, too."""
 
     number: int
@@ -29,7 +29,13 @@ def read(root: SysRoot) -> tuple[Zram, ...]:
 def _zram(root: SysRoot, number: int) -> Zram:
     here = f"{BLOCK}/zram{number}"
     stat = root.parse(f"{here}/mm_stat", parse_mm_stat) or (None, None, None)
-    return Zram(number, root.parse(f"{here}/disksize", integer), *stat)
+    return Zram(
+        number=number,
+        disk_bytes=root.parse(f"{here}/disksize", integer),
+        original_bytes=stat[0],
+        compressed_bytes=stat[1],
+        memory_used_bytes=stat[2],
+    )
 
 
 def parse_mm_stat(text: str) -> tuple[int, int, int]:

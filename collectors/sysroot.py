@@ -70,7 +70,7 @@ class Refusal(msgspec.Struct, frozen=True):
     remedy: str | None = None
 
 
-class Mark(msgspec.Struct):
+class Mark(msgspec.Struct, kw_only=True):
     """What a recording says of itself, beside the files: when it was made, what cannot be copied into a tree."""
 
     taken_at: float

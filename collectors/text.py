@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from sys import intern
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from agent.model.values import MAX_ID, CpuSet, Limit
+from agent.model.values import MAX_ID, CpuSet, Fact, Limit
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def cpu_columns(header: str) -> list[int]:
     return cpus
 
 
-class Stat(NamedTuple):
+class Stat(Fact, frozen=True, kw_only=True):
     """What is used of /proc/PID/stat, and of a thread's. Of a process' first thread both say the same. `start_ticks` are since boot."""
 
     name: str
@@ -105,7 +105,9 @@ def process_stat(text: str) -> Stat:
     # The third is the first of them.
     parent, threads, started = integer(fields[1]), integer(fields[17]), integer(fields[19])
     last_cpu = cpu_number(fields[36]) if len(fields) > 36 and fields[36].isdecimal() else None
-    return Stat(text[opening + 1 : closing], fields[0], parent, threads, started, last_cpu)
+    return Stat(
+        name=text[opening + 1 : closing], state=fields[0], parent_pid=parent, threads=threads, start_ticks=started, last_cpu=last_cpu
+    )
 
 
 def cpu_number(text: str) -> int:

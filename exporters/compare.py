@@ -43,7 +43,14 @@ def compare(snapshot: Snapshot, lang: Lang = "en", sections: Sequence[str] = ())
     """All matrices, or those of `sections`; claims of the same sections."""
     chosen = [one for one in MATRICES if not sections or one.section in sections]
     claims = tuple(
-        Claim(one.id, one.section, CLAIMS.get(one.id, one.claim) if lang == "zh" else one.claim, one.basis, one.verdict, one.evidence)
+        Claim(
+            id=one.id,
+            section=one.section,
+            claim=CLAIMS.get(one.id, one.claim) if lang == "zh" else one.claim,
+            basis=one.basis,
+            verdict=one.verdict,
+            evidence=one.evidence,
+        )
         for one in snapshot.claims
         if not sections or one.section in sections
     )

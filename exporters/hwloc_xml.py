@@ -51,7 +51,7 @@ def render(host: Host) -> bytes:
     root.set("allowed_nodeset", mask(nodes))
     for name, value in _about(host):
         _info(root, name, value)
-    unknown = (Place("cache", cache.cpus, cache) for cache in host.physical.caches if not _cache_type(cache))
+    unknown = (Place(kind="cache", cpus=cache.cpus, thing=cache) for cache in host.physical.caches if not _cache_type(cache))
     for place in (*tree.left_out, *unknown):
         _info(root, "StratascopeLeftOut", f"{place.name} of CPUs {place.cpus}")
     if not physical.nodes:
@@ -183,7 +183,7 @@ def _attributes_of_memory(top: Element, physical: Physical) -> None:
     for name, flags, field, unit in _MEMORY:
         values = []
         for node in physical.nodes:
-            access = node.access.get(1) or node.access.get(0) or Access(CpuSet())
+            access = node.access.get(1) or node.access.get(0) or Access(initiators=CpuSet())
             value, element = getattr(access, field), targets[str(node.os_index)]
             if value is not None and node.local_cpus:
                 near = {"target_obj_gp_index": element.get("gp_index", ""), "initiator_cpuset": element.get("cpuset", "")}

@@ -10,7 +10,7 @@ from agent.model.physical import Physical
 from agent.model.values import CpuSet
 
 
-class Row(Struct):
+class Row(Struct, kw_only=True):
     """Threads of the same ordinal on cores of one package and node: `cpus[k]` is that of `cores[k]`.
 
     `cores` are the kernel's numbers, or (`numbered` false) positions in the package where those do not tell them apart.
@@ -39,7 +39,7 @@ def physical_to_logical(physical: Physical) -> list[Row]:
                 nodes = CpuSet(near.get(cpu, ()))
                 key = (position, nodes, thread)
                 name = str(position if package.os_index is None else package.os_index)
-                row = rows.setdefault(key, Row(name, nodes, thread, numbered, [], []))
+                row = rows.setdefault(key, Row(package=name, nodes=nodes, thread=thread, numbered=numbered, cores=[], cpus=[]))
                 row.cores.append(number)
                 row.cpus.append(cpu)
     return list(rows.values())
@@ -55,5 +55,12 @@ def _runs(row: Row) -> Iterator[Row]:
     start = 0
     for end in range(1, len(row.cpus) + 1):
         if end == len(row.cpus) or row.cpus[end] != row.cpus[end - 1] + 1:
-            yield Row(row.package, row.nodes, row.thread, row.numbered, row.cores[start:end], row.cpus[start:end])
+            yield Row(
+                package=row.package,
+                nodes=row.nodes,
+                thread=row.thread,
+                numbered=row.numbered,
+                cores=row.cores[start:end],
+                cpus=row.cpus[start:end],
+            )
             start = end

@@ -29,7 +29,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 By = Callable[[Callable[[Workload], float | None]], list[Sample]]
 
 
-class Run(Fact, frozen=True):
+class Run(Fact, frozen=True, kw_only=True):
     """What one pass cost: seconds by source, and the agent's own process."""
 
     seconds: dict[str, float] = {}

@@ -24,7 +24,7 @@ _ORDER = ("drawer", "book", "package", "die", "cluster", "cache", "core", "group
 _DEEPEST = 48
 
 
-class Place(Struct):
+class Place(Struct, kw_only=True):
     """One object. `thing` is its record, `number` the kernel's; `nodes` are the memory beside its children.
 
     `memory` numbers the nodes here and below.
@@ -54,7 +54,7 @@ def machine(physical: Physical) -> Machine:
     """Every online CPU is a thread in it, once."""
     online = physical.cpus.online
     placed, left_out = _nested(_places(physical), online)
-    root = Place("machine", online)
+    root = Place(kind="machine", cpus=online)
     holders: dict[int, Place] = dict.fromkeys(online, root)
     for place in sorted(placed, key=lambda place: (-len(place.cpus), _ORDER.index(place.kind), _outer(place))):
         holder = holders[next(iter(place.cpus))]
@@ -72,15 +72,15 @@ def machine(physical: Physical) -> Machine:
 
 def _places(physical: Physical) -> Iterator[Place]:
     """In the order in which they may claim a place."""
-    yield from (Place("thread", CpuSet((cpu,)), number=cpu) for cpu in physical.cpus.online)
-    yield from (Place("package", package.cpus, package, package.os_index) for package in physical.packages)
-    yield from (Place("core", core.cpus, core, core.os_index) for core in physical.cores)
-    yield from (Place("book", book.cpus, book, book.os_index) for book in physical.books)
-    yield from (Place("drawer", drawer.cpus, drawer, drawer.os_index) for drawer in physical.drawers)
-    yield from (Place("die", die.cpus, die, die.os_index) for die in physical.dies)
-    yield from (Place("cache", cache.cpus, cache, cache.id) for cache in physical.caches)
-    yield from (Place("cluster", cluster.cpus, cluster, cluster.os_index) for cluster in physical.clusters)
-    yield from (Place("group", cpus) for cpus in dict.fromkeys(node.local_cpus for node in physical.nodes) if cpus)
+    yield from (Place(kind="thread", cpus=CpuSet((cpu,)), number=cpu) for cpu in physical.cpus.online)
+    yield from (Place(kind="package", cpus=package.cpus, thing=package, number=package.os_index) for package in physical.packages)
+    yield from (Place(kind="core", cpus=core.cpus, thing=core, number=core.os_index) for core in physical.cores)
+    yield from (Place(kind="book", cpus=book.cpus, thing=book, number=book.os_index) for book in physical.books)
+    yield from (Place(kind="drawer", cpus=drawer.cpus, thing=drawer, number=drawer.os_index) for drawer in physical.drawers)
+    yield from (Place(kind="die", cpus=die.cpus, thing=die, number=die.os_index) for die in physical.dies)
+    yield from (Place(kind="cache", cpus=cache.cpus, thing=cache, number=cache.id) for cache in physical.caches)
+    yield from (Place(kind="cluster", cpus=cluster.cpus, thing=cluster, number=cluster.os_index) for cluster in physical.clusters)
+    yield from (Place(kind="group", cpus=cpus) for cpus in dict.fromkeys(node.local_cpus for node in physical.nodes) if cpus)
 
 
 def _outer(place: Place) -> int:

@@ -24,7 +24,7 @@ class Findings(Fact, frozen=True):
     nodes: tuple[NodePair, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """`until` is in time.monotonic's seconds. `allowed`: the CPUs that this process may use, `cpu` the one that is measured."""
 

@@ -36,7 +36,7 @@ class Spread(Fact, frozen=True):
         return Spread(self.point * factor, self.median * factor, self.chunks)
 
     def figure(self, name: str, unit: str = "seconds") -> Figure:
-        return Figure(name, unit, self.point, self.point, self.median, self.chunks)
+        return Figure(name=name, unit=unit, value=self.point, lo=self.point, hi=self.median, chunks=self.chunks)
 
 
 def quantile(values: Sequence[float], share: float) -> float:

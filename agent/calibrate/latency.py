@@ -32,7 +32,9 @@ _FAR = 4
 
 def clock(bench: Bench, chase: Chase) -> Findings:
     cycle = slope(chase.multiply, bench.until).times(1 / (MULTIPLIES * MULTIPLY_CYCLES))
-    return Findings((Figure("clock", "1/second", 1 / cycle.point, 1 / cycle.median, 1 / cycle.point, cycle.chunks),))
+    return Findings(
+        (Figure(name="clock", unit="1/second", value=1 / cycle.point, lo=1 / cycle.median, hi=1 / cycle.point, chunks=cycle.chunks),)
+    )
 
 
 def ladder(bench: Bench, chase: Chase) -> Findings:
@@ -45,12 +47,12 @@ def ladder(bench: Bench, chase: Chase) -> Findings:
             seconds, huge = _follow(bench, chase, size // LINE_BYTES, LINE_BYTES, 1, huge=True)
         except NoTime:
             break
-        rungs.append(Rung(size, seconds.point, seconds.point, seconds.median, huge))
+        rungs.append(Rung(size_bytes=size, seconds=seconds.point, lo=seconds.point, hi=seconds.median, huge_pages=huge))
     if not rungs:
         raise NoTime
     levels = plateaus(rungs, _capacities(bench))
     named = tuple(
-        Figure(f"latency_{level.name.lower()}", "seconds", level.seconds, level.lo, level.hi, CHUNKS)
+        Figure(name=f"latency_{level.name.lower()}", unit="seconds", value=level.seconds, lo=level.lo, hi=level.hi, chunks=CHUNKS)
         for level in levels
         if level.name != "effective"
     )
@@ -171,4 +173,11 @@ def _is_last(run: Sequence[Rung], level: float, rungs: Sequence[Rung], capacitie
 
 
 def _plateau(run: Sequence[Rung], name: Literal["L1", "L2", "L3", "DRAM", "effective"], point: float) -> Plateau:
-    return Plateau(name, run[0].size_bytes, run[-1].size_bytes, point, min(rung.lo for rung in run), max(rung.hi for rung in run))
+    return Plateau(
+        name=name,
+        from_bytes=run[0].size_bytes,
+        to_bytes=run[-1].size_bytes,
+        seconds=point,
+        lo=min(rung.lo for rung in run),
+        hi=max(rung.hi for rung in run),
+    )

@@ -10,11 +10,11 @@ def machine_of(host: Host) -> Machine:
     identity, packages = host.identity, host.physical.packages
     virtual = identity.virtualization
     return Machine(
-        identity.hostname,
-        identity.architecture,
-        None if virtual is None else virtual.hypervisor,
-        packages[0].model_name if packages else None,
-        packages[0].microcode if packages else None,
-        identity.kernel,
-        identity.boot_id,
+        hostname=identity.hostname,
+        architecture=identity.architecture,
+        hypervisor=None if virtual is None else virtual.hypervisor,
+        model_name=packages[0].model_name if packages else None,
+        microcode=packages[0].microcode if packages else None,
+        kernel=identity.kernel,
+        boot_id=identity.boot_id,
     )

@@ -70,7 +70,7 @@ def measure(
         raise Unable("the CPUs that this process may use are not known")
     # The first CPU has most of the interrupts.
     cpu = max(allowed)
-    bench = Bench(root, host.physical, allowed, cpu, room_bytes(root), end)
+    bench = Bench(root=root, physical=host.physical, allowed=allowed, cpu=cpu, room_bytes=room_bytes(root), until=end)
     before = counters(root)
     found: list[Findings] = []
     said: set[str] = set()
@@ -122,7 +122,14 @@ def at_their_fastest(figures: Iterable[Figure]) -> tuple[Figure, ...]:
         found[one.name] = (
             one
             if was is None
-            else Figure(one.name, one.unit, min(was.value, one.value), min(was.lo, one.lo), max(was.hi, one.hi), was.chunks + one.chunks)
+            else Figure(
+                name=one.name,
+                unit=one.unit,
+                value=min(was.value, one.value),
+                lo=min(was.lo, one.lo),
+                hi=max(was.hi, one.hi),
+                chunks=was.chunks + one.chunks,
+            )
         )
     return tuple(found.values())
 

@@ -119,7 +119,7 @@ def code(bench: Bench) -> Findings:
 def _extra(name: str, ratios: list[float], chunks: int) -> Figure:
     mean = math.prod(ratios) ** (1 / len(ratios))
     point, low, high = (max(0.0, ratio - 1) for ratio in (mean, min(ratios), max(ratios)))
-    return Figure(name, "ratio", point, low, high, chunks)
+    return Figure(name=name, unit="ratio", value=point, lo=low, hi=high, chunks=chunks)
 
 
 def _checked(config: Config) -> None:

@@ -11,7 +11,7 @@ TOLERANCE = 0.15
 """Two runs on a quiet host agree within it."""
 
 
-class Figure(Fact, frozen=True):
+class Figure(Fact, frozen=True, kw_only=True):
     """`value` is the tenth percentile of the timed chunks, `lo`..`hi` reaches to their median: others only ever make it slower."""
 
     name: str
@@ -22,7 +22,7 @@ class Figure(Fact, frozen=True):
     chunks: int
 
 
-class Rung(Fact, frozen=True):
+class Rung(Fact, frozen=True, kw_only=True):
     """Seconds of one dependent load out of `size_bytes` in random order. `huge_pages`: whether they were granted."""
 
     size_bytes: int
@@ -32,7 +32,7 @@ class Rung(Fact, frozen=True):
     huge_pages: bool | None = None
 
 
-class Plateau(Fact, frozen=True):
+class Plateau(Fact, frozen=True, kw_only=True):
     """Rungs of about one latency. It bears a cache's name only where the kernel's sizes say that no other can answer."""
 
     name: Literal["L1", "L2", "L3", "DRAM", "effective"]
@@ -68,7 +68,7 @@ class Conditions(Fact, frozen=True):
     """The measuring thread waited for its CPU."""
 
 
-class Machine(Fact, frozen=True):
+class Machine(Fact, frozen=True, kw_only=True):
     """Whose figures these are. A calibration is used on the same machine, kernel and microcode; the boot may be another."""
 
     hostname: str | None = None

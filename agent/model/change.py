@@ -8,7 +8,7 @@ from agent.model.values import CpuSet, Fact, Limit
 from agent.model.workload import Element, Paradigm
 
 
-class Change(Fact, frozen=True):
+class Change(Fact, frozen=True, kw_only=True):
     """`cpus` is a quota in CPUs, "max" none; `weight` is cgroup v2's (1-10000); `node` holds all memory; huge pages back all of it."""
 
     pin: CpuSet | None = None
@@ -19,7 +19,7 @@ class Change(Fact, frozen=True):
     paradigm: Paradigm | None = None
 
 
-class Effect(Fact, frozen=True):
+class Effect(Fact, frozen=True, kw_only=True):
     """One component now and under the change. The difference is absent where one of the two is: nothing was assumed for it."""
 
     component: str
@@ -39,7 +39,7 @@ class Lost(Fact, frozen=True):
     hi: float
 
 
-class Answer(Fact, frozen=True):
+class Answer(Fact, frozen=True, kw_only=True):
     """What a change is predicted to do. `lost` is the change of what is lost, absent where a part of it is not known on either side.
 
     `assumed` is what the altered model was given that nobody read; `unspoken` what the formulas do not say.
@@ -54,7 +54,7 @@ class Answer(Fact, frozen=True):
     unspoken: tuple[str, ...] = ()
 
 
-class Cost(Fact, frozen=True):
+class Cost(Fact, frozen=True, kw_only=True):
     """A prediction on the layer where it arises. `lost`, and the shares of the predicted and of the measured sum, only of lost time."""
 
     prediction: Prediction
@@ -70,7 +70,7 @@ class Level(Fact, frozen=True):
     costs: tuple[Cost, ...] = ()
 
 
-class Explanation(Fact, frozen=True):
+class Explanation(Fact, frozen=True, kw_only=True):
     """The stack of one workload with what each layer costs; `advice` is the one change that is predicted to pay most.
 
     Without advice none of `considered` changes is predicted to pay, whatever the parameters are.

@@ -10,7 +10,7 @@ Evidence = Literal["smbios", "edac", "inferred"]
 """Who says it: firmware's tables, the driver of the memory controller, or we, by a rule that stands beside it."""
 
 
-class Dimm(Fact, frozen=True):
+class Dimm(Fact, frozen=True, kw_only=True):
     """A place for a memory device as SMBIOS lists it; `size_bytes` 0 is an empty one. Speeds are MT/s.
 
     `slot` is its position in the table, from 0. `error_correction` is that of its array. Where it sits is never stated by firmware:
@@ -43,7 +43,7 @@ class Dimm(Fact, frozen=True):
     node_evidence: str | None = None
 
 
-class EdacDimm(Fact, frozen=True):
+class EdacDimm(Fact, frozen=True, kw_only=True):
     """A DIMM or rank as its controller's driver shows it. `slot` is the SMBIOS device that goes by the same label."""
 
     name: str
@@ -58,7 +58,7 @@ class EdacDimm(Fact, frozen=True):
     slot: int | None = None
 
 
-class MemoryController(Fact, frozen=True):
+class MemoryController(Fact, frozen=True, kw_only=True):
     """A controller whose driver counts errors (EDAC); `unplaced` ones are errors of which the DIMM is not known."""
 
     os_index: int
@@ -71,7 +71,7 @@ class MemoryController(Fact, frozen=True):
     dimms: tuple[EdacDimm, ...] = ()
 
 
-class MemoryChannel(Fact, frozen=True):
+class MemoryChannel(Fact, frozen=True, kw_only=True):
     """A channel that has memory. `bandwidth_bytes_per_second` is width x rate: what its wires could carry, not what anybody measured."""
 
     name: str
@@ -104,7 +104,7 @@ class Link(Fact, frozen=True):
     lanes: int | None = None
 
 
-class PciDevice(Fact, frozen=True):
+class PciDevice(Fact, frozen=True, kw_only=True):
     """`cpus` are the online ones near it. `node` and `cpus` are absent where firmware says nothing."""
 
     address: str
@@ -124,7 +124,7 @@ class Channels(Fact, frozen=True):
     pci: tuple[PciDevice, ...] = ()
 
 
-class IrqRoute(Fact, frozen=True):
+class IrqRoute(Fact, frozen=True, kw_only=True):
     """Where an interrupt may go (`affinity`), goes now (`effective_affinity`) and went since boot (`taken_by`, `count` in all).
 
     `irq` is the name of its line in `interrupts`; `device` the address of the PCI device that raises it.

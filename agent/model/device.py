@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.model.values import CpuSet, Fact
 
 
-class Overcommit(Fact, frozen=True):
+class Overcommit(Fact, frozen=True, kw_only=True):
     """vCPUs a CPU among `cpus`, each vCPU counted in equal parts where it may run. `scope`: "host", "node", "llc" or "core"."""
 
     name: str
@@ -15,7 +15,7 @@ class Overcommit(Fact, frozen=True):
     ratio: float
 
 
-class MemoryOvercommit(Fact, frozen=True):
+class MemoryOvercommit(Fact, frozen=True, kw_only=True):
     """What running machines have been given of the host's memory, or of a node's.
 
     `machines_bytes` is what their balloons leave them, `machines_max_bytes` what they may take at most. Each counts in equal parts on
@@ -31,7 +31,7 @@ class MemoryOvercommit(Fact, frozen=True):
     node: int | None = None
 
 
-class CpuDevices(Fact, frozen=True):
+class CpuDevices(Fact, frozen=True, kw_only=True):
     """`logical` CPUs are the kernel's, one a hardware thread that is online; `virtual` ones are the vCPUs of running machines."""
 
     packages: int | None = None
@@ -56,7 +56,7 @@ class Runtime(Fact, frozen=True):
     visible: bool
 
 
-class MemoryDevices(Fact, frozen=True):
+class MemoryDevices(Fact, frozen=True, kw_only=True):
     """Bytes: the host's, the guests' physical memory, the linear memories that sandboxes see."""
 
     physical_bytes: int | None = None

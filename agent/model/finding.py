@@ -29,7 +29,7 @@ Kind = Literal[
 ]
 
 
-class Finding(Fact, frozen=True):
+class Finding(Fact, frozen=True, kw_only=True):
     """One thing that follows from the figures in `evidence`. `workload` None: it is of this host. `remedy` None: nothing is amiss."""
 
     id: Kind

@@ -45,7 +45,7 @@ class Bandwidth(Fact, frozen=True):
     quota_usec: Limit | None = None
 
 
-class Tuning(Fact, frozen=True):
+class Tuning(Fact, frozen=True, kw_only=True):
     """Pins by number, weights and quotas. `vcpu` is of each vCPU, `machine` of the machine as a whole."""
 
     vcpu_pins: dict[int, CpuSet] = {}
@@ -59,7 +59,7 @@ class Tuning(Fact, frozen=True):
     schedules: tuple[Schedule, ...] = ()
 
 
-class Backing(Fact, frozen=True):
+class Backing(Fact, frozen=True, kw_only=True):
     """What guest memory is made of. `mergeable` False: KSM is kept off."""
 
     hugepages: tuple[BackingPages, ...] = ()
@@ -69,7 +69,7 @@ class Backing(Fact, frozen=True):
     shared: bool | None = None
 
 
-class Guest(Fact, frozen=True):
+class Guest(Fact, frozen=True, kw_only=True):
     """A virtual machine as it was defined; of one that only the kernel knows, as much as its descriptors tell.
 
     `enlightenments` are paravirtual features that change what it costs. `kvm` and `balloon` are what its monitor told, under their

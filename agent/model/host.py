@@ -20,7 +20,7 @@ class Virtualization(Fact, frozen=True):
     evidence: str | None = None
 
 
-class Smbios(Fact, frozen=True):
+class Smbios(Fact, frozen=True, kw_only=True):
     sys_vendor: str | None = None
     product_name: str | None = None
     product_version: str | None = None
@@ -35,7 +35,7 @@ class CgroupVersion(Fact, frozen=True):
     version: Literal["v1", "v2", "hybrid"]
 
 
-class Identity(Fact, frozen=True):
+class Identity(Fact, frozen=True, kw_only=True):
     hostname: str | None = None
     kernel: str | None = None
     architecture: str | None = None
@@ -48,7 +48,7 @@ class Identity(Fact, frozen=True):
     cgroup: CgroupVersion | None = None
 
 
-class Host(Fact, frozen=True):
+class Host(Fact, frozen=True, kw_only=True):
     """`clock_seconds` is time since boot when reading began: what rates are taken over."""
 
     identity: Identity

@@ -9,7 +9,7 @@ from agent.model.physical import HugePages
 from agent.model.values import CpuSet, Fact, Limit, Origin
 
 
-class CpuTime(Fact, frozen=True):
+class CpuTime(Fact, frozen=True, kw_only=True):
     """Seconds since boot in each mode. `user` holds `guest`, `nice` holds `guest_nice`."""
 
     cpu: int
@@ -64,7 +64,7 @@ class Softirq(Fact, frozen=True):
     counts: tuple[int, ...]
 
 
-class Scheduler(Fact, frozen=True):
+class Scheduler(Fact, frozen=True, kw_only=True):
     """How the kernel shares CPUs out. What has an `origin` beside it is stated by the kernel where that is absent.
 
     Ordinary tasks are run by the fair class, EEVDF (since Linux 6.6) or CFS: `evidence` says what tells them apart. Real-time tasks
@@ -98,7 +98,7 @@ class Scheduler(Fact, frozen=True):
     features: tuple[str, ...] = ()
 
 
-class SchedulingDomain(Fact, frozen=True):
+class SchedulingDomain(Fact, frozen=True, kw_only=True):
     """CPUs among which load is balanced at one level. Its CPU's domains nest: the smallest is asked first, the largest last.
 
     `cpus` is what the domain spans, `members` the CPUs that have it in their chain: left out where that is all of them, which
@@ -127,7 +127,7 @@ class Partition(Fact, frozen=True):
     invalid: str | None = None
 
 
-class Isolation(Fact, frozen=True):
+class Isolation(Fact, frozen=True, kw_only=True):
     """CPUs that work is kept off, by the kernel's command line: `parameters` are those of it that bear on placement, as they stand."""
 
     parameters: tuple[str, ...] = ()
@@ -137,7 +137,7 @@ class Isolation(Fact, frozen=True):
     irqaffinity: CpuSet | None = None
 
 
-class LogicalCpu(Fact, frozen=True):
+class LogicalCpu(Fact, frozen=True, kw_only=True):
     """From one of the kernel's CPU numbers to the thread, core, package and node it is, and to the domains it is balanced in."""
 
     cpu: int
@@ -154,7 +154,7 @@ class Pressure(Fact, frozen=True):
     full_usec: int | None = None
 
 
-class Cpu(Fact, frozen=True):
+class Cpu(Fact, frozen=True, kw_only=True):
     """`runnable_tasks` and `blocked_tasks` are of the moment; the rest counts since boot.
 
     `load_balance`: whether the root cpuset balances all CPUs alike (cgroup v1). `huge_page_bytes` are the sizes that the CPU's
@@ -190,7 +190,7 @@ class Cpu(Fact, frozen=True):
     map: tuple[LogicalCpu, ...] = ()
 
 
-class Zone(Fact, frozen=True):
+class Zone(Fact, frozen=True, kw_only=True):
     """A zone of a node. `free_blocks[k]` counts free blocks of 2^k pages (the buddy allocator's lists).
 
     `unusable_ratio[k]` is the share of the free pages that lie in smaller blocks than 2^k: what a request for one cannot use.
@@ -209,7 +209,7 @@ class Zone(Fact, frozen=True):
     unusable_ratio: tuple[float, ...] = ()
 
 
-class MemoryPolicy(Fact, frozen=True):
+class MemoryPolicy(Fact, frozen=True, kw_only=True):
     """Choices that bear on placement, reclaim and compaction, under the kernel's names (Documentation/admin-guide/sysctl/vm.rst).
 
     `numa_balancing` is a set of bits: 1 moves pages towards their users, 2 promotes them between tiers of memory.
@@ -237,7 +237,7 @@ class MemoryPolicy(Fact, frozen=True):
     page_cluster: int | None = None
 
 
-class Thp(Fact, frozen=True):
+class Thp(Fact, frozen=True, kw_only=True):
     """Transparent huge pages, in the kernel's words. `sizes`: what is chosen for each size in bytes, "never" left out (since Linux 6.8)."""
 
     enabled: str | None = None
@@ -253,7 +253,7 @@ class Thp(Fact, frozen=True):
     sizes: dict[int, str] = {}
 
 
-class Ksm(Fact, frozen=True):
+class Ksm(Fact, frozen=True, kw_only=True):
     """Merging of equal pages; counts are pages. `general_profit_bytes` may be negative: what it saves less what it takes."""
 
     run: int | None = None
@@ -268,7 +268,7 @@ class Ksm(Fact, frozen=True):
     merge_across_nodes: bool | None = None
 
 
-class Zswap(Fact, frozen=True):
+class Zswap(Fact, frozen=True, kw_only=True):
     """A compressed cache before swap: `stored_bytes` of pages take `pool_bytes` of memory."""
 
     enabled: bool | None = None
@@ -280,7 +280,7 @@ class Zswap(Fact, frozen=True):
     stored_bytes: int | None = None
 
 
-class Swap(Fact, frozen=True):
+class Swap(Fact, frozen=True, kw_only=True):
     """A swap area; the higher priority is used first. One on zram is a "partition" and compresses into memory."""
 
     name: str
@@ -290,7 +290,7 @@ class Swap(Fact, frozen=True):
     priority: int
 
 
-class Zram(Fact, frozen=True):
+class Zram(Fact, frozen=True, kw_only=True):
     """A compressed block device in memory, whatever is on it. `memory_used_bytes` holds what its allocator wastes, too."""
 
     number: int
@@ -312,7 +312,7 @@ class Overcommit(Fact, frozen=True):
     committed_ratio: float | None = None
 
 
-class Memory(Fact, frozen=True):
+class Memory(Fact, frozen=True, kw_only=True):
     """`meminfo_bytes` under the kernel's names; `vmstat` are counts since boot, or pages of the moment (nr_*)."""
 
     meminfo_bytes: dict[str, int] = {}
@@ -344,7 +344,7 @@ class Kvm(Fact, frozen=True):
     halt_poll_ns: int | None = None
 
 
-class Logical(Fact, frozen=True):
+class Logical(Fact, frozen=True, kw_only=True):
     cpu: Cpu
     memory: Memory
     pressure: Pressures | None = None

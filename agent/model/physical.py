@@ -8,7 +8,7 @@ from agent.model.channels import Channels, Dimm, MemoryChannel, MemoryController
 from agent.model.values import CpuSet, Fact, Origin
 
 
-class Cpus(Fact, frozen=True):
+class Cpus(Fact, frozen=True, kw_only=True):
     """CPU numbers by state. `offline` is present and not online: the kernel's own list also names CPUs that never were."""
 
     online: CpuSet
@@ -19,7 +19,7 @@ class Cpus(Fact, frozen=True):
     nohz_full: CpuSet | None = None
 
 
-class Package(Fact, frozen=True):
+class Package(Fact, frozen=True, kw_only=True):
     """A socket. `os_index` is physical_package_id, absent where the kernel has none (-1).
 
     `numa_clustering` is what its maker calls the division of its memory into nodes: "SNC2", "NPS4".
@@ -63,7 +63,7 @@ class Core(Fact, frozen=True):
     os_index: int | None = None
 
 
-class Cache(Fact, frozen=True):
+class Cache(Fact, frozen=True, kw_only=True):
     """One cache and the CPUs that share it. Ids are not unique on every machine: level, type and `cpus` are its key."""
 
     level: int
@@ -77,7 +77,7 @@ class Cache(Fact, frozen=True):
     sharing_origin: Origin | None = None
 
 
-class Access(Fact, frozen=True):
+class Access(Fact, frozen=True, kw_only=True):
     """What the nodes that reach a node best (`initiators`) see of its memory, as firmware states it (HMAT). Bandwidth is of a second."""
 
     initiators: CpuSet
@@ -96,7 +96,7 @@ class SideCache(Fact, frozen=True):
     write_policy: Literal["write-back", "write-through", "other"] | None = None
 
 
-class Node(Fact, frozen=True):
+class Node(Fact, frozen=True, kw_only=True):
     """A memory node. `distances` are SLIT numbers by node: relative, local is 10.
 
     Nodes need not sum to MemTotal: the kernel may initialise their pages late. `tier` is the kernel's: a smaller number is faster.
@@ -122,7 +122,7 @@ class Node(Fact, frozen=True):
     numastat: dict[str, int] = {}
 
 
-class HugePages(Fact, frozen=True):
+class HugePages(Fact, frozen=True, kw_only=True):
     """A pool of explicit huge pages. `surplus_pages` are in the total and go back when they are freed; the host's pool may grow by
     `overcommit_pages` of them, and has promised `reserved_pages` that nobody has touched yet.
     """
@@ -135,7 +135,7 @@ class HugePages(Fact, frozen=True):
     reserved_pages: int | None = None
 
 
-class CpuKind(Fact, frozen=True):
+class CpuKind(Fact, frozen=True, kw_only=True):
     """CPUs of one kind on a machine that has more than one, fastest first."""
 
     cpus: CpuSet
@@ -147,7 +147,7 @@ class CpuKind(Fact, frozen=True):
     origin: Origin | None = None
 
 
-class DaxDevice(Fact, frozen=True):
+class DaxDevice(Fact, frozen=True, kw_only=True):
     """Memory that is mapped directly. Under the driver "kmem" it is memory of `target_node`; `node` is where the device is."""
 
     name: str
@@ -167,7 +167,7 @@ class PmemNamespace(Fact, frozen=True):
     block: str | None = None
 
 
-class PmemRegion(Fact, frozen=True):
+class PmemRegion(Fact, frozen=True, kw_only=True):
     """A span of persistent memory, the modules that hold it and its parts. Nodes are as of a DAX device."""
 
     name: str
@@ -193,7 +193,7 @@ class Restrictions(Fact, frozen=True):
     allowed_nodes: CpuSet | None = None
 
 
-class Memory(Fact, frozen=True):
+class Memory(Fact, frozen=True, kw_only=True):
     """`total_bytes` is MemTotal of /proc/meminfo: what the kernel manages; `installed_bytes` is what firmware says is plugged in.
 
     `distances_alike`: every pair of more than two nodes is as far apart. Firmware states no distances, or fills in one: they tell nothing.
@@ -210,7 +210,7 @@ class Memory(Fact, frozen=True):
     theoretical_bandwidth_bytes_per_second: int | None = None
 
 
-class Physical(Fact, frozen=True):
+class Physical(Fact, frozen=True, kw_only=True):
     """`architecture`: one CPU, symmetric (one memory node), or NUMA."""
 
     cpus: Cpus

@@ -11,7 +11,7 @@ MemoryState = Literal["memory", "accessible", "inherited"]
 Mismatch = Literal["behind", "ahead", "nowhere", "beyond"]
 
 
-class Statement(Fact, frozen=True):
+class Statement(Fact, frozen=True, kw_only=True):
     """What an embedder states of one memory. All of it is its word, but for `tid`, the host's number of the thread, and `mismatch`.
 
     `mismatch` is how the kernel contradicts what was stated before its map was read. "behind": there is more, the guest has grown
@@ -48,7 +48,7 @@ class Published(Fact, frozen=True):
     elsewhere: tuple[Statement, ...] = ()
 
 
-class LinearMemory(Fact, frozen=True):
+class LinearMemory(Fact, frozen=True, kw_only=True):
     """A WebAssembly memory seen in the process's map. `reserved_bytes` is address space, not memory; `guard_bytes` of it guard.
 
     `accessible`: the slot of a pool, which may be open though its instance is gone. `inherited`: the copy that fork() left of a
@@ -75,7 +75,7 @@ class LinearMemory(Fact, frozen=True):
 BoundName = Literal["declared_maxima", "pool_slots", "cgroup_memory", "process_data", "process_address_space"]
 
 
-class Bound(Fact, frozen=True):
+class Bound(Fact, frozen=True, kw_only=True):
     """One limit on the growth of a process' linear memories, and how much room it leaves all of them together.
 
     `declared_maxima` is known where the embedder states one of each memory, `pool_slots` where each lies in a pool. `cgroup_memory`:

@@ -14,7 +14,7 @@ from agent.model.values import Fact, Gap
 from agent.model.workload import Workload
 
 
-class Prediction(Fact, frozen=True):
+class Prediction(Fact, frozen=True, kw_only=True):
     """One figure of the model, never a measurement: `measured` stands beside it where the host has a counterpart.
 
     intrinsic: there on an idle host, too; contention: follows from the present load. `ratio` is measured / value.
@@ -42,7 +42,7 @@ class Prediction(Fact, frozen=True):
 Verdict = Literal["holds", "violated", "undecided"]
 
 
-class Claim(Fact, frozen=True):
+class Claim(Fact, frozen=True, kw_only=True):
     """One ordinal claim of the concept document (`section`), judged by the model's intrinsic costs or by what was measured here."""
 
     id: str
@@ -53,7 +53,7 @@ class Claim(Fact, frozen=True):
     evidence: str
 
 
-class Param(Fact, frozen=True):
+class Param(Fact, frozen=True, kw_only=True):
     """A parameter of the model: `mode` is the point, `lo` and `hi` the interval."""
 
     name: str

@@ -38,7 +38,7 @@ class Stack(Fact, frozen=True):
 Role = Literal["vcpu", "iothread", "emulator", "vhost", "kvm", "guest", "executor", "compiler", "collector"]
 
 
-class Thread(Fact, frozen=True):
+class Thread(Fact, frozen=True, kw_only=True):
     """A host thread. Counters since it began; `start_ticks` (1/100 s since boot) with the tid is its identity.
 
     `role` is what it does. For a virtual machine: "vhost" and "kvm" are the kernel's. For a Wasm runtime: "guest" runs guest code, as
@@ -60,7 +60,7 @@ class Thread(Fact, frozen=True):
     role_origin: Origin | None = None
 
 
-class VCpu(Fact, frozen=True):
+class VCpu(Fact, frozen=True, kw_only=True):
     """A vCPU: `affinity` as libvirt has it, `thread` the host thread that runs it. Pinned: it may not run on every host CPU.
 
     `quota_usec` to `throttled_usec` are its own control group's. `kvm` are its counters under KVM's names.
@@ -81,7 +81,7 @@ class VCpu(Fact, frozen=True):
     kvm: dict[str, int] = {}
 
 
-class Control(Fact, frozen=True):
+class Control(Fact, frozen=True, kw_only=True):
     """One control under the names of both cgroup versions; `file` is the one that was read. "max" is unlimited."""
 
     name: str
@@ -92,7 +92,7 @@ class Control(Fact, frozen=True):
     unit: str
 
 
-class Cpu(Fact, frozen=True):
+class Cpu(Fact, frozen=True, kw_only=True):
     """Limits and usage. `limit_cpus` is the tightest quota / period of the group and its ancestors, set by `limited_by`.
 
     `run_ns`, `delay_ns`, `timeslices` are sums over the threads that live now, `process_*` over the processes that do, with those
@@ -133,7 +133,7 @@ class Cpu(Fact, frozen=True):
     irq_pressure_full_usec: int | None = None
 
 
-class Memory(Fact, frozen=True):
+class Memory(Fact, frozen=True, kw_only=True):
     """Limits and usage in bytes. `limit_bytes` is the tightest of the group and its ancestors, set by `limited_by`.
 
     `allotted_bytes` is what the workload was given to see (guest memory, linear memories); `backing_*` what of it is resident on
@@ -194,7 +194,7 @@ class Memory(Fact, frozen=True):
     process_by_node: dict[int, int] = {}
 
 
-class Pids(Fact, frozen=True):
+class Pids(Fact, frozen=True, kw_only=True):
     """Tasks, threads counted; `limit` is the tightest of the group and its ancestors. `max_events`: forks that it refused,
     `own_max_events`: those that its own limit did.
     """
@@ -208,7 +208,7 @@ class Pids(Fact, frozen=True):
     own_max_events: int | None = None
 
 
-class HugePages(Fact, frozen=True):
+class HugePages(Fact, frozen=True, kw_only=True):
     """Explicit huge pages of one size, in bytes. `reserved_*` counts mappings that are not touched yet. `by_node` are in no other
     figure of a workload's memory by node.
     """
@@ -223,7 +223,7 @@ class HugePages(Fact, frozen=True):
     by_node: dict[int, int] = {}
 
 
-class Group(Fact, frozen=True):
+class Group(Fact, frozen=True, kw_only=True):
     """What the control group says of itself. `partition` and `exclusive_cpus` are its cpuset's.
 
     `dying_descendants` were removed and are still held by memory that is charged to them. `freeze` was asked of it, `frozen` it is.
@@ -261,7 +261,7 @@ class IdRange(Fact, frozen=True):
     count: int
 
 
-class Confinement(Fact, frozen=True):
+class Confinement(Fact, frozen=True, kw_only=True):
     """What a workload's first process is kept in. `namespaces`: kind -> inode; those in `shared_with_host` isolate nothing.
 
     `capabilities` is the bounding set in hexadecimal: what it can ever have. `seccomp`: "disabled", "strict", "filter".
@@ -279,7 +279,7 @@ class Confinement(Fact, frozen=True):
     gids: tuple[IdRange, ...] = ()
 
 
-class Placement(Fact, frozen=True):
+class Placement(Fact, frozen=True, kw_only=True):
     """Where it may run, where it last ran, and what of the machine that touches.
 
     `packages`, `cores` and `llcs` are positions in the physical model (`llcs`: in the caches of the highest level); all of them
@@ -300,7 +300,7 @@ class Placement(Fact, frozen=True):
     remote_memory_ratio: float | None = None
 
 
-class Workload(Fact, frozen=True):
+class Workload(Fact, frozen=True, kw_only=True):
     """One workload. `id` is the container id, the domain's uuid or "runtime/pid/start"; `identity` changes when it is born anew."""
 
     id: str

@@ -31,7 +31,15 @@ def normalise(sample: Sample, known: Known | None = None) -> Host:
         workloads = stacked(workloads, hardware, kernel)
     identity = _identity(sample)
     found_out = findings(workloads, hardware, kernel, identity)
-    return Host(identity, hardware, kernel, _devices(sample, hardware, workloads), workloads, sample.gaps, found_out)
+    return Host(
+        identity=identity,
+        physical=hardware,
+        logical=kernel,
+        devices=_devices(sample, hardware, workloads),
+        workloads=workloads,
+        gaps=sample.gaps,
+        findings=found_out,
+    )
 
 
 def _all_workloads(sample: Sample, found: tuple[Workload, ...]) -> bool:

@@ -21,16 +21,16 @@ def caches(sample: Sample, online: CpuSet, cores: tuple[Core, ...]) -> tuple[Cac
         found.setdefault(
             (cache.level, cache.type, cpus),
             Cache(
-                cache.level,
-                cache.type,
-                cpus,
-                cache.size_bytes,
-                cache.line_bytes,
+                level=cache.level,
+                type=cache.type,
+                cpus=cpus,
+                size_bytes=cache.size_bytes,
+                line_bytes=cache.line_bytes,
                 # 0 and -1 both mean fully associative, or not known: no number of ways.
-                cache.ways if cache.ways and cache.ways > 0 else None,
-                cache.sets,
-                cache.id,
-                None if shared else "inferred",
+                ways=cache.ways if cache.ways and cache.ways > 0 else None,
+                sets=cache.sets,
+                id=cache.id,
+                sharing_origin=None if shared else "inferred",
             ),
         )
     return tuple(sorted(found.values(), key=lambda cache: (cache.level, cache.type, next(iter(cache.cpus)))))

@@ -40,16 +40,16 @@ def channels(sample: Sample, online: CpuSet, nodes: tuple[Node, ...], packages: 
 def _pci(sample: Sample, online: CpuSet) -> tuple[PciDevice, ...]:
     return tuple(
         PciDevice(
-            device.address,
-            device.kind,
-            f"0x{device.class_code:06x}",
-            None if device.vendor is None else f"0x{device.vendor:04x}",
-            None if device.device is None else f"0x{device.device:04x}",
-            device.driver,
-            device.node,
-            None if device.cpus is None else device.cpus & online or None,
-            _link(device.link_gts, device.link_lanes),
-            _link(device.max_link_gts, device.max_link_lanes),
+            address=device.address,
+            kind=device.kind,
+            class_code=f"0x{device.class_code:06x}",
+            vendor=None if device.vendor is None else f"0x{device.vendor:04x}",
+            device=None if device.device is None else f"0x{device.device:04x}",
+            driver=device.driver,
+            node=device.node,
+            cpus=None if device.cpus is None else device.cpus & online or None,
+            link=_link(device.link_gts, device.link_lanes),
+            max_link=_link(device.max_link_gts, device.max_link_lanes),
         )
         for device in sample.pci or ()
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
-from agent.model.values import CpuSet, Limit
+from agent.model.values import CpuSet, Fact, Limit
 from agent.model.workload import Confinement, IdRange, Paradigm, Placement, Pod, VCpu, Workload
 from agent.normalise.groups import (
     Tree,
@@ -37,7 +36,7 @@ _VCPU_THREAD = re.compile(r"fc_vcpu (\d{1,4})")
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
-class Told(NamedTuple):
+class Told(Fact, frozen=True, kw_only=True):
     """All that is known of one workload: what is told again makes the same workload again.
 
     `top` is its own group, `home` the one that bounds it; `live` its processes, none where it is not known how many `processes` it has.
@@ -113,21 +112,21 @@ def _told(sample: Sample, tree: Tree) -> Iterator[Told]:
         live = tuple([tasks[pid] for pid in pids if pid in tasks]) if count is not None else ()
         engine, container = engines.get(owner.id, (None, None))
         yield Told(
-            owner,
-            top,
-            home,
-            count,
-            live,
-            tuple([accounts.get(process.pid) for process in live]),
-            engine,
-            container,
-            bundles.get(owner.id),
-            kept.get(pids[0]) if pids else None,
-            kept.get(1),
-            None if owner.kind == "unit" else container_around(tree, owner.path.rpartition("/")[0]),
-            cpuset_of(tree, home),
-            (tightest(tree, home, "cpu"), tightest(tree, home, "memory"), tightest(tree, home, "pids")),
-            sample.whole,
+            owner=owner,
+            top=top,
+            home=home,
+            processes=count,
+            live=live,
+            accounts=tuple([accounts.get(process.pid) for process in live]),
+            engine=engine,
+            container=container,
+            bundle=bundles.get(owner.id),
+            first=kept.get(pids[0]) if pids else None,
+            host=kept.get(1),
+            outer=None if owner.kind == "unit" else container_around(tree, owner.path.rpartition("/")[0]),
+            sets=cpuset_of(tree, home),
+            bounds=(tightest(tree, home, "cpu"), tightest(tree, home, "memory"), tightest(tree, home, "pids")),
+            whole=sample.whole,
         )
 
 
@@ -141,7 +140,7 @@ def _workload(tree: Tree, told: Told) -> Workload:
     engine = told.engine or owner.runtime
     # What runs it isolates it, whoever asked for it.
     program = told.bundle.runtime if told.bundle else None
-    bundle = told.bundle or oci.Bundle(owner.id, engine)
+    bundle = told.bundle or oci.Bundle(id=owner.id, engine=engine)
     pod = cgroup.pod_of(owner.path)
     cpus, nodes = told.sets
     io = home.pressure.get("io")
@@ -157,7 +156,12 @@ def _workload(tree: Tree, told: Told) -> Workload:
         stack=NO_STACK,
         cpu=cpu_of(tree, home, working, () if is_machine else told.accounts),
         memory=memory_of(tree, home, live),
-        placement=Placement(cpus, nodes, last_cpus=cpus_of(working), memory_by_node=home.memory.resident_by_node if home.memory else {}),
+        placement=Placement(
+            allowed_cpus=cpus,
+            allowed_nodes=nodes,
+            last_cpus=cpus_of(working),
+            memory_by_node=home.memory.resident_by_node if home.memory else {},
+        ),
         parent=outer.id if outer else None,
         state=container.state if container else None,
         image=(container.image if container else None) or bundle.image,
@@ -174,7 +178,7 @@ def _workload(tree: Tree, told: Told) -> Workload:
         labels=bundle.labels | (container.labels if container else {}),
         confinement=_confinement(told.first, told.host),
         controls=tuple(controls_of(home, tree.controllers)) if told.whole else (),
-        vcpus=tuple(VCpu(number, last_cpu=runners[number].last_cpu, thread=runners[number]) for number in sorted(runners)),
+        vcpus=tuple(VCpu(number=number, last_cpu=runners[number].last_cpu, thread=runners[number]) for number in sorted(runners)),
         threads=tuple(thread for thread in threads if thread not in working) if is_machine else threads,
     )
 
@@ -208,16 +212,16 @@ def _confinement(kept: proc_isolation.Isolation | None, host: proc_isolation.Iso
     if host is not None and host.namespaces:
         shared = tuple(kind for kind, number in kept.namespaces.items() if host.namespaces.get(kind) == number)
     return Confinement(
-        kept.namespaces,
-        shared if kept.namespaces else None,
-        kept.seccomp,
-        kept.seccomp_filters,
-        kept.no_new_privs,
-        kept.bounding,
-        kept.effective,
-        kept.label,
-        _ranges(kept.uids),
-        _ranges(kept.gids),
+        namespaces=kept.namespaces,
+        shared_with_host=shared if kept.namespaces else None,
+        seccomp=kept.seccomp,
+        seccomp_filters=kept.seccomp_filters,
+        no_new_privileges=kept.no_new_privs,
+        capabilities=kept.bounding,
+        effective_capabilities=kept.effective,
+        security_label=kept.label,
+        uids=_ranges(kept.uids),
+        gids=_ranges(kept.gids),
     )
 
 

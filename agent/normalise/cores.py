@@ -56,7 +56,7 @@ def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -
         instruction = sample.instruction if processor is None or processor.model_name is None else None
         found.append(
             Package(
-                group,
+                cpus=group,
                 os_index=known(entry.package_id) if entry else processor.package_id if processor else None,
                 vendor=(processor.vendor if processor else None) or (instruction.vendor if instruction else None),
                 model_name=(processor.model_name if processor else None) or (instruction.brand if instruction else None),
@@ -140,14 +140,14 @@ def kinds(sample: Sample, online: CpuSet) -> tuple[CpuKind, ...]:
         seen = [speeds[cpu] for cpu in members if cpu in speeds]
         found.append(
             CpuKind(
-                CpuSet(members),
-                types.get(members[0]),
-                max((speed.capacity for speed in seen if speed.capacity is not None), default=None),
-                max((speed.max_freq_hz for speed in seen if speed.max_freq_hz is not None), default=None),
-                max((speed.base_freq_hz for speed in seen if speed.base_freq_hz is not None), default=None),
-                speeds[members[0]].midr if members[0] in speeds else None,
+                cpus=CpuSet(members),
+                name=types.get(members[0]),
+                capacity=max((speed.capacity for speed in seen if speed.capacity is not None), default=None),
+                max_freq_hz=max((speed.max_freq_hz for speed in seen if speed.max_freq_hz is not None), default=None),
+                base_freq_hz=max((speed.base_freq_hz for speed in seen if speed.base_freq_hz is not None), default=None),
+                midr=speeds[members[0]].midr if members[0] in speeds else None,
                 # Two frequencies may also be one kind of core that was set up in two ways.
-                "inferred" if by == len(names) - 1 else None,
+                origin="inferred" if by == len(names) - 1 else None,
             )
         )
     return tuple(sorted(found, key=lambda kind: (-(kind.capacity or 0), -(kind.max_freq_hz or 0), next(iter(kind.cpus)))))

@@ -37,7 +37,7 @@ def scheduling_domains(
     if sample.schedstat is None or sample.schedstat.version is None:
         derived = derive(sample, online, nodes, balanced)
         return _ordered(
-            SchedulingDomain(domain.cpus, domain.name, CpuSet((cpu,)), origin="inferred")
+            SchedulingDomain(cpus=domain.cpus, name=domain.name, members=CpuSet((cpu,)), origin="inferred")
             for cpu, chain in derived.items()
             for domain in chain
         )
@@ -53,9 +53,9 @@ def _named(sample: Sample, chain: Chain) -> list[SchedulingDomain]:
     head = next(iter(chain.cpus))
     debug = [entry for entry in (sample.sched_debug.domains if sample.sched_debug else ()) if entry.cpu == head]
     if len(debug) != len(chain.domains):
-        return [SchedulingDomain(domain.cpus, domain.name, chain.cpus) for domain in chain.domains]
+        return [SchedulingDomain(cpus=domain.cpus, name=domain.name, members=chain.cpus) for domain in chain.domains]
     return [
-        SchedulingDomain(domain.cpus, domain.name or entry.name, chain.cpus, entry.flags)
+        SchedulingDomain(cpus=domain.cpus, name=domain.name or entry.name, members=chain.cpus, flags=entry.flags)
         for domain, entry in zip(chain.domains, debug, strict=True)
     ]
 

@@ -73,7 +73,13 @@ def _pinning(workload: Workload, vcpus: list[VCpu], wanted: CpuSet | None) -> It
     pinned = [vcpu for vcpu in vcpus if vcpu.pinned]
     if floating:
         text = f"{_numbers(floating)} of {len(workload.vcpus)} may run on every CPU of the host"
-        yield Finding("vcpus_float", workload.id, text, _pins(floating), "virsh vcpupin, or <vcpupin> in its <cputune>")
+        yield Finding(
+            id="vcpus_float",
+            workload=workload.id,
+            text=text,
+            evidence=_pins(floating),
+            remedy="virsh vcpupin, or <vcpupin> in its <cputune>",
+        )
     if not pinned:
         return
     # Where not all workloads are known, none is known to be alone.
@@ -83,11 +89,11 @@ def _pinning(workload: Workload, vcpus: list[VCpu], wanted: CpuSet | None) -> It
     alone = [vcpu for vcpu in pinned if counted and not (_affinity(vcpu) or CpuSet()) & busy]
     if alone:
         text = f"{_numbers(alone)} of {len(workload.vcpus)} have CPUs that no other vCPU or workload is bound to"
-        yield Finding("vcpus_pinned_exclusively", workload.id, text, _pins(alone))
+        yield Finding(id="vcpus_pinned_exclusively", workload=workload.id, text=text, evidence=_pins(alone))
     rest = [vcpu for vcpu in pinned if vcpu not in alone]
     if rest:
         text = f"{_numbers(rest)} of {len(workload.vcpus)} are pinned" + (" to CPUs that others may use" if counted else "")
-        yield Finding("vcpus_pinned", workload.id, text, _pins(rest))
+        yield Finding(id="vcpus_pinned", workload=workload.id, text=text, evidence=_pins(rest))
 
 
 def _one_core(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterator[Finding]:
@@ -102,7 +108,11 @@ def _one_core(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iter
         return
     text = "; ".join(f"{_numbers(bound)} share the core of CPUs {core.cpus}" for core, bound in crowded)
     yield Finding(
-        "vcpus_on_one_core", workload.id, text, _pins(vcpu for _, bound in crowded for vcpu in bound), "pin each vCPU to a core of its own"
+        id="vcpus_on_one_core",
+        workload=workload.id,
+        text=text,
+        evidence=_pins(vcpu for _, bound in crowded for vcpu in bound),
+        remedy="pin each vCPU to a core of its own",
     )
 
 
@@ -117,7 +127,13 @@ def _across(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterat
     if len(used) > 1:
         text = f"its pinned vCPUs lie on nodes {CpuSet(used)}, and the guest is shown one"
         evidence = "; ".join(f"node {node}: {_numbers(there)}" for node, there in used.items())
-        yield Finding("vcpus_across_nodes", workload.id, text, evidence, "pin to one node, or show the guest its nodes (<numa> in <cpu>)")
+        yield Finding(
+            id="vcpus_across_nodes",
+            workload=workload.id,
+            text=text,
+            evidence=evidence,
+            remedy="pin to one node, or show the guest its nodes (<numa> in <cpu>)",
+        )
 
 
 def _apart(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterator[Finding]:
@@ -127,7 +143,13 @@ def _apart(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterato
         several = [vcpu for vcpu in on_isolated if len((_affinity(vcpu) or CpuSet()) & isolated) > 1]
         text = f"{_numbers(on_isolated)} are pinned to isolated CPUs, among which nobody balances"
         remedy = "one CPU for each of these vCPUs: where several are allowed, it stays on the first" if several else None
-        yield Finding("pins_on_isolated_cpus", workload.id, text, f"isolated CPUs {isolated}; {_pins(on_isolated)}", remedy)
+        yield Finding(
+            id="pins_on_isolated_cpus",
+            workload=workload.id,
+            text=text,
+            evidence=f"isolated CPUs {isolated}; {_pins(on_isolated)}",
+            remedy=remedy,
+        )
     present = hardware.cpus.present or online
     tuned = workload.guest.tuning.vcpu_pins if workload.guest and workload.guest.tuning else {}
     off = {number: cpus - online for number, cpus in tuned.items() if cpus - online}
@@ -135,7 +157,11 @@ def _apart(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterato
         text = "vCPUs are pinned to CPUs that are not online"
         evidence = ", ".join(f"vCPU {number} on {cpus}" for number, cpus in off.items())
         yield Finding(
-            "pins_on_offline_cpus", workload.id, text, f"{evidence}; present {present}, online {online}", "bring them online, or pin anew"
+            id="pins_on_offline_cpus",
+            workload=workload.id,
+            text=text,
+            evidence=f"{evidence}; present {present}, online {online}",
+            remedy="bring them online, or pin anew",
         )
 
 
@@ -156,7 +182,11 @@ def _topology(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iter
         text = f"the guest takes {'; '.join(_numbers(one) for one in wrong)} for threads of one core, and they are pinned to several"
         evidence = f"{threads} threads a core in the guest; {_pins(vcpu for one in wrong for vcpu in one)}"
         yield Finding(
-            "topology_contradicts_pins", workload.id, text, evidence, "pin the threads of a guest's core to those of a host's core"
+            id="topology_contradicts_pins",
+            workload=workload.id,
+            text=text,
+            evidence=evidence,
+            remedy="pin the threads of a guest's core to those of a host's core",
         )
 
 
@@ -168,7 +198,11 @@ def _emulator(workload: Workload, vcpus: list[VCpu]) -> Iterator[Finding]:
     if beside:
         text = f"the emulator's threads may run where {_numbers(beside)} are pinned"
         yield Finding(
-            "emulator_on_vcpu_cpus", workload.id, text, f"emulator on {emulator}; {_pins(beside)}", "virsh emulatorpin, elsewhere"
+            id="emulator_on_vcpu_cpus",
+            workload=workload.id,
+            text=text,
+            evidence=f"emulator on {emulator}; {_pins(beside)}",
+            remedy="virsh emulatorpin, elsewhere",
         )
 
 
@@ -187,7 +221,13 @@ def _drift(workload: Workload, online: CpuSet) -> Iterator[Finding]:
     if moved:
         text = f"the kernel does not run {', '.join(name for name, _, _ in moved)} where libvirt says"
         evidence = ", ".join(f"{name}: libvirt {told}, in force {real}" for name, told, real in moved)
-        yield Finding("affinity_drift", workload.id, text, evidence, "pin again with virsh, and see who else sets affinities")
+        yield Finding(
+            id="affinity_drift",
+            workload=workload.id,
+            text=text,
+            evidence=evidence,
+            remedy="pin again with virsh, and see who else sets affinities",
+        )
 
 
 def _memory(workload: Workload) -> Iterator[Finding]:
@@ -196,7 +236,13 @@ def _memory(workload: Workload) -> Iterator[Finding]:
         text = f"{place.remote_memory_ratio:.0%} of its memory lies on nodes that have none of its CPUs"
         where = ", ".join(f"node {node}: {size >> 20} MiB" for node, size in sorted(place.memory_by_node.items()))
         remedy = "numatune or cpuset.mems to the nodes of its CPUs, or move it (migratepages)"
-        yield Finding("memory_remote", workload.id, text, f"CPUs {place.allowed_cpus} of nodes {place.nodes_spanned}; {where}", remedy)
+        yield Finding(
+            id="memory_remote",
+            workload=workload.id,
+            text=text,
+            evidence=f"CPUs {place.allowed_cpus} of nodes {place.nodes_spanned}; {where}",
+            remedy=remedy,
+        )
 
 
 def _statements(workload: Workload) -> Iterator[Finding]:
@@ -214,7 +260,7 @@ def _statements(workload: Workload) -> Iterator[Finding]:
     shown += [f"{one.instance!r}: no memory begins at {one.base}" for one in lost]
     more = f", and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     remedy = "Slot.update after each call of a guest, Slot.withdraw with its instance; else the table is forged"
-    yield Finding("statement_mismatch", workload.id, text, "; ".join(shown[:_SHOWN]) + more, remedy)
+    yield Finding(id="statement_mismatch", workload=workload.id, text=text, evidence="; ".join(shown[:_SHOWN]) + more, remedy=remedy)
 
 
 _CONTRADICTED = {"ahead": "smaller than stated", "beyond": "larger than its declared maximum"}
@@ -228,7 +274,7 @@ def _nodes(hardware: Physical) -> Iterator[Finding]:
     if known and len(known) == len(hardware.nodes) and total and shown < NODES_RATIO * total:
         text = "its memory nodes show less memory than this host has: figures by node are of what they show"
         evidence = f"{shown} bytes in all nodes (node*/meminfo), {total} in all (/proc/meminfo, MemTotal)"
-        yield Finding("node_memory_here", None, text, evidence)
+        yield Finding(id="node_memory_here", workload=None, text=text, evidence=evidence)
 
 
 def _inside(kernel: Logical, identity: Identity) -> Iterator[Finding]:
@@ -237,7 +283,9 @@ def _inside(kernel: Logical, identity: Identity) -> Iterator[Finding]:
         return
     guest = identity.virtualization
     text = "this host is itself a guest: its cores, caches, nodes and their distances are what its hypervisor shows it"
-    yield Finding("topology_here", None, text, f"guest of {guest.hypervisor or 'a hypervisor'}, by {guest.evidence}")
+    yield Finding(
+        id="topology_here", workload=None, text=text, evidence=f"guest of {guest.hypervisor or 'a hypervisor'}, by {guest.evidence}"
+    )
     stolen = [time.steal_seconds for time in kernel.cpu.times]
     known = [seconds for seconds in stolen if seconds is not None]
     wanted = sum(time.busy_seconds for time in kernel.cpu.times)
@@ -247,7 +295,12 @@ def _inside(kernel: Logical, identity: Identity) -> Iterator[Finding]:
             "this host's own hypervisor lets its CPUs wait: what it takes from a thread that runs is in no delay, and in its run time only "
             "where the kernel is built without CONFIG_PARAVIRT_TIME_ACCOUNTING"
         )
-        yield Finding("steal_here", None, text, f"steal is {sum(known) / wanted:.1%} of what its CPUs wanted since boot (/proc/stat)")
+        yield Finding(
+            id="steal_here",
+            workload=None,
+            text=text,
+            evidence=f"steal is {sum(known) / wanted:.1%} of what its CPUs wanted since boot (/proc/stat)",
+        )
 
 
 def _numbers(vcpus: list[VCpu]) -> str:

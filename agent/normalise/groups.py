@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
-from agent.model.values import CpuSet, Limit
+from agent.model.values import CpuSet, Fact, Limit
 from agent.model.workload import Control, Cpu, Group, HugePages, Memory, Pids, Thread
 from agent.sample import Sample
 from collectors import cgroup, proc_task, taskstats
@@ -86,28 +86,28 @@ def cpu_of(
     stalls = home.pressure if home and own_group else {}
     stall, irq = stalls.get("cpu"), stalls.get("irq")
     return Cpu(
-        cpu.quota_usec,
-        cpu.period_usec,
-        cpu.burst_usec,
-        cpu.weight,
-        cpu.shares,
-        limit,
-        by,
-        cpu.usage_usec,
-        cpu.user_usec,
-        cpu.system_usec,
-        cpu.periods,
-        cpu.throttled_periods,
-        cpu.throttled_usec,
-        cpu.own_throttled_usec,
-        cpu.bursts,
-        cpu.burst_used_usec,
-        cpu.nice,
-        cpu.idle,
-        cpu.uclamp_min_percent,
-        cpu.uclamp_max_percent,
-        cpu.rt_runtime_usec,
-        cpu.rt_period_usec,
+        quota_usec=cpu.quota_usec,
+        period_usec=cpu.period_usec,
+        burst_usec=cpu.burst_usec,
+        weight=cpu.weight,
+        shares=cpu.shares,
+        limit_cpus=limit,
+        limited_by=by,
+        usage_usec=cpu.usage_usec,
+        user_usec=cpu.user_usec,
+        system_usec=cpu.system_usec,
+        periods=cpu.periods,
+        throttled_periods=cpu.throttled_periods,
+        throttled_usec=cpu.throttled_usec,
+        own_throttled_usec=cpu.own_throttled_usec,
+        bursts=cpu.bursts,
+        burst_used_usec=cpu.burst_used_usec,
+        nice=cpu.nice,
+        idle=cpu.idle,
+        uclamp_min_percent=cpu.uclamp_min_percent,
+        uclamp_max_percent=cpu.uclamp_max_percent,
+        rt_runtime_usec=cpu.rt_runtime_usec,
+        rt_period_usec=cpu.rt_period_usec,
         run_ns=_sum([thread.run_ns for thread in threads]),
         delay_ns=_sum([thread.delay_ns for thread in threads]),
         timeslices=_sum([thread.timeslices for thread in threads]),
@@ -120,7 +120,7 @@ def cpu_of(
     )
 
 
-class _Stat(NamedTuple):
+class _Stat(Fact, frozen=True, kw_only=True):
     """What memory.stat calls them."""
 
     anon: str
@@ -130,9 +130,17 @@ class _Stat(NamedTuple):
     refaults: tuple[str, ...]
 
 
-_STAT_V2 = _Stat("anon", "file", "pgfault", "pgmajfault", ("workingset_refault_anon", "workingset_refault_file"))
+_STAT_V2 = _Stat(
+    anon="anon", file="file", faults="pgfault", major_faults="pgmajfault", refaults=("workingset_refault_anon", "workingset_refault_file")
+)
 # v1 counts the group's descendants under total_*; its rss is anonymous memory, its cache holds shmem, as file does.
-_STAT_V1 = _Stat("total_rss", "total_cache", "total_pgfault", "total_pgmajfault", tuple(f"total_{kind}" for kind in _STAT_V2.refaults))
+_STAT_V1 = _Stat(
+    anon="total_rss",
+    file="total_cache",
+    faults="total_pgfault",
+    major_faults="total_pgmajfault",
+    refaults=tuple(f"total_{kind}" for kind in _STAT_V2.refaults),
+)
 
 
 def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_task.TaskGroup], own_group: bool = True) -> Memory:
@@ -189,20 +197,28 @@ def pids_of(tree: Tree, home: cgroup.Group) -> Pids | None:
     pids = home.pids
     if pids is None:
         return None if limit is None else Pids(limit=limit, limited_by=by)
-    return Pids(pids.current, pids.peak, pids.max, limit, by, pids.max_events, pids.own_max_events)
+    return Pids(
+        current=pids.current,
+        peak=pids.peak,
+        max=pids.max,
+        limit=limit,
+        limited_by=by,
+        max_events=pids.max_events,
+        own_max_events=pids.own_max_events,
+    )
 
 
 def huge_pages_of(home: cgroup.Group) -> tuple[HugePages, ...]:
     return tuple(
         HugePages(
-            pages.page_bytes,
-            pages.current_bytes,
-            pages.max_bytes,
-            pages.reserved_bytes,
-            pages.reserved_max_bytes,
-            pages.max_events,
-            pages.own_max_events,
-            pages.by_node,
+            page_bytes=pages.page_bytes,
+            current_bytes=pages.current_bytes,
+            max_bytes=pages.max_bytes,
+            reserved_bytes=pages.reserved_bytes,
+            reserved_max_bytes=pages.reserved_max_bytes,
+            max_events=pages.max_events,
+            own_max_events=pages.own_max_events,
+            by_node=pages.by_node,
         )
         for pages in home.huge_pages
     )
@@ -211,18 +227,18 @@ def huge_pages_of(home: cgroup.Group) -> tuple[HugePages, ...]:
 def group_of(home: cgroup.Group) -> Group | None:
     state, cpuset = home.state or cgroup.State(), home.cpuset or cgroup.Cpuset()
     found = Group(
-        state.type,
-        state.populated,
-        state.frozen,
-        state.freeze,
-        state.threads,
-        state.descendants,
-        state.dying_descendants,
-        state.max_depth,
-        state.max_descendants,
-        cpuset.partition,
-        cpuset.exclusive_cpus,
-        cpuset.migrates_memory,
+        type=state.type,
+        populated=state.populated,
+        frozen=state.frozen,
+        freeze=state.freeze,
+        threads=state.threads,
+        descendants=state.descendants,
+        dying_descendants=state.dying_descendants,
+        max_depth=state.max_depth,
+        max_descendants=state.max_descendants,
+        partition=cpuset.partition,
+        exclusive_cpus=cpuset.exclusive_cpus,
+        migrates_memory=cpuset.migrates_memory,
     )
     return None if found == Group() else found
 
@@ -278,7 +294,7 @@ def controls_of(home: cgroup.Group, controllers: dict[str, str]) -> Iterable[Con
     for controller, name, v1, v2, value, unit in rows:
         file = v1 if controllers.get(controller) == "v1" else v2
         if value is not None and file is not None:
-            yield Control(name, v1, v2, file, _plain(value), unit)
+            yield Control(name=name, v1=v1, v2=v2, file=file, value=_plain(value), unit=unit)
 
 
 def _either(v1: Limit | int | None, v2: Limit | int | None) -> Limit | int | None:

@@ -51,7 +51,7 @@ def _slots(process: WasmProcess) -> Iterator[Bound]:
 
 
 def _sum(name: BoundName, ends: list[int], sizes: list[int], origin: Origin) -> Bound:
-    return Bound(name, Limit(sum(ends)), Limit(sum(ends) - sum(sizes)), origin=origin)
+    return Bound(name=name, limit_bytes=Limit(sum(ends)), room_bytes=Limit(sum(ends) - sum(sizes)), origin=origin)
 
 
 def _group(tree: Tree, around: Memory) -> Iterator[Bound]:
@@ -60,7 +60,7 @@ def _group(tree: Tree, around: Memory) -> Iterator[Bound]:
         return
     setter = tree.groups.get(around.limited_by or "")
     charged = setter.memory.current_bytes if setter and setter.memory else None
-    yield Bound("cgroup_memory", limit, _room(limit, charged), around.limited_by)
+    yield Bound(name="cgroup_memory", limit_bytes=limit, room_bytes=_room(limit, charged), set_by=around.limited_by)
 
 
 def _process(sample: Sample, live: proc_task.TaskGroup) -> Iterator[Bound]:
@@ -68,9 +68,14 @@ def _process(sample: Sample, live: proc_task.TaskGroup) -> Iterator[Bound]:
     if limits is None:
         return
     if limits.data is not None:
-        yield Bound("process_data", limits.data, _room(limits.data, live.data_bytes), "RLIMIT_DATA")
+        yield Bound(name="process_data", limit_bytes=limits.data, room_bytes=_room(limits.data, live.data_bytes), set_by="RLIMIT_DATA")
     if limits.address_space is not None:
-        yield Bound("process_address_space", limits.address_space, _room(limits.address_space, live.virtual_bytes), "RLIMIT_AS")
+        yield Bound(
+            name="process_address_space",
+            limit_bytes=limits.address_space,
+            room_bytes=_room(limits.address_space, live.virtual_bytes),
+            set_by="RLIMIT_AS",
+        )
 
 
 def _room(limit: Limit, used: int | None) -> Limit | None:

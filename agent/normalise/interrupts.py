@@ -23,12 +23,12 @@ def irq_routes(sample: Sample) -> tuple[IrqRoute, ...]:
         affinity = affinities.get(irq)
         routes.append(
             IrqRoute(
-                irq,
-                devices.get(irq),
-                affinity.allowed if affinity else None,
-                affinity.effective if affinity else None,
-                CpuSet(cpu for cpu, count in zip(cpus, line.counts, strict=True) if count),
-                sum(line.counts),
+                irq=irq,
+                device=devices.get(irq),
+                affinity=affinity.allowed if affinity else None,
+                effective_affinity=affinity.effective if affinity else None,
+                taken_by=CpuSet(cpu for cpu, count in zip(cpus, line.counts, strict=True) if count),
+                count=sum(line.counts),
             )
         )
     return tuple(routes)

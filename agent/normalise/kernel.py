@@ -61,7 +61,7 @@ def _cpu(sample: Sample, hardware: Physical) -> Cpu:
     online = hardware.cpus.online
     domains = scheduling_domains(sample, online, hardware.nodes, balanced(sample, online))
     return Cpu(
-        times=tuple(CpuTime(*(getattr(time, name) for name in CpuTime.__struct_fields__)) for time in stat.cpus) if stat else (),
+        times=tuple(CpuTime(**{name: getattr(time, name) for name in CpuTime.__struct_fields__}) for time in stat.cpus) if stat else (),
         run_queues=tuple(RunQueue(queue.cpu, queue.run_ns, queue.delay_ns, queue.timeslices) for queue in queues),
         runnable_tasks=stat.procs_running if stat else None,
         blocked_tasks=stat.procs_blocked if stat else None,

@@ -32,7 +32,14 @@ def memory(sample: Sample) -> Memory:
         zones=_zones(sample),
         vmstat={name: value for name, value in files.vmstat.items() if name.startswith(_VMSTAT)} if files else {},
         hugepages=tuple(
-            HugePages(pool.page_bytes, pool.total, pool.free, pool.surplus, pool.overcommit, pool.reserved)
+            HugePages(
+                page_bytes=pool.page_bytes,
+                total_pages=pool.total,
+                free_pages=pool.free,
+                surplus_pages=pool.surplus,
+                overcommit_pages=pool.overcommit,
+                reserved_pages=pool.reserved,
+            )
             for pool in pools
             if pool.node is None
         ),
@@ -52,16 +59,16 @@ def _zones(sample: Sample) -> tuple[Zone, ...]:
     blocks = {(buddy.node, buddy.zone): buddy.blocks for buddy in sample.memory.buddies}
     return tuple(
         Zone(
-            zone.node,
-            zone.name,
-            zone.free_pages,
-            zone.min_pages,
-            zone.low_pages,
-            zone.high_pages,
-            zone.present_pages,
-            zone.managed_pages,
-            blocks.get((zone.node, zone.name), ()),
-            unusable(blocks.get((zone.node, zone.name), ())),
+            node=zone.node,
+            name=zone.name,
+            free_pages=zone.free_pages,
+            min_pages=zone.min_pages,
+            low_pages=zone.low_pages,
+            high_pages=zone.high_pages,
+            present_pages=zone.present_pages,
+            managed_pages=zone.managed_pages,
+            free_blocks=blocks.get((zone.node, zone.name), ()),
+            unusable_ratio=unusable(blocks.get((zone.node, zone.name), ())),
         )
         for zone in sample.memory.zones
     )

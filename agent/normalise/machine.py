@@ -43,7 +43,7 @@ def physical(sample: Sample) -> Physical:
         caches=cached,
         nodes=memories,
         cpu_kinds=cores.kinds(sample, online),
-        dax=tuple(DaxDevice(*(getattr(device, name) for name in device.__struct_fields__)) for device in sample.dax or ()),
+        dax=tuple(DaxDevice(**{name: getattr(device, name) for name in device.__struct_fields__}) for device in sample.dax or ()),
         pmem=_persistent(sample),
         contradictions=contradictions(topology, cpus, cached, memories),
         restrictions=None if sample.own is None else Restrictions(sample.own.cpus, sample.own.nodes),
@@ -67,26 +67,26 @@ def _cpus(sample: Sample) -> Cpus:
         online = CpuSet(processor.cpu for processor in sample.cpuinfo.processors) if sample.cpuinfo else CpuSet()
         online = online or (CpuSet(time.cpu for time in sample.stat.cpus) if sample.stat else CpuSet())
     if seen is None:
-        return Cpus(online)
+        return Cpus(online=online)
     return Cpus(
-        online,
-        seen.possible,
-        seen.present,
-        None if seen.present is None else seen.present - online,
-        seen.isolated,
-        seen.nohz_full,
+        online=online,
+        possible=seen.possible,
+        present=seen.present,
+        offline=None if seen.present is None else seen.present - online,
+        isolated=seen.isolated,
+        nohz_full=seen.nohz_full,
     )
 
 
 def _persistent(sample: Sample) -> tuple[PmemRegion, ...]:
     return tuple(
         PmemRegion(
-            region.name,
-            region.size_bytes,
-            region.node,
-            region.target_node,
-            region.modules,
-            tuple(PmemNamespace(part.name, part.size_bytes, part.mode, part.block) for part in region.namespaces),
+            name=region.name,
+            size_bytes=region.size_bytes,
+            node=region.node,
+            target_node=region.target_node,
+            modules=region.modules,
+            namespaces=tuple(PmemNamespace(part.name, part.size_bytes, part.mode, part.block) for part in region.namespaces),
         )
         for region in sample.persistent or ()
     )

@@ -99,25 +99,25 @@ def _controllers(sample: Sample, devices: dict[int, MemoryDevice]) -> tuple[Memo
     slots = _labels(devices)
     return tuple(
         MemoryController(
-            controller.os_index,
-            controller.name,
-            controller.size_bytes,
-            controller.ce_count,
-            controller.ue_count,
-            controller.ce_noinfo_count,
-            controller.ue_noinfo_count,
-            tuple(
+            os_index=controller.os_index,
+            name=controller.name,
+            size_bytes=controller.size_bytes,
+            correctable_errors=controller.ce_count,
+            uncorrectable_errors=controller.ue_count,
+            unplaced_correctable_errors=controller.ce_noinfo_count,
+            unplaced_uncorrectable_errors=controller.ue_noinfo_count,
+            dimms=tuple(
                 EdacDimm(
-                    dimm.name,
-                    dimm.label,
-                    " ".join(f"{layer} {number}" for layer, number in dimm.location.items()) or None,
-                    _edac_channel(controller.os_index, dimm.location),
-                    dimm.size_bytes,
-                    dimm.mem_type,
-                    dimm.edac_mode,
-                    dimm.ce_count,
-                    dimm.ue_count,
-                    slots.get(dimm.label or ""),
+                    name=dimm.name,
+                    label=dimm.label,
+                    location=" ".join(f"{layer} {number}" for layer, number in dimm.location.items()) or None,
+                    channel=_edac_channel(controller.os_index, dimm.location),
+                    size_bytes=dimm.size_bytes,
+                    mem_type=dimm.mem_type,
+                    edac_mode=dimm.edac_mode,
+                    correctable_errors=dimm.ce_count,
+                    uncorrectable_errors=dimm.ue_count,
+                    slot=slots.get(dimm.label or ""),
                 )
                 for dimm in controller.dimms
             ),
@@ -262,7 +262,14 @@ def _channels(controllers: tuple[MemoryController, ...], dimms: tuple[Dimm, ...]
 def _memory_channel(name: str, origin: Evidence, dimms: list[Dimm], matched: bool) -> MemoryChannel:
     width, rate = _one(dimm.data_width_bits for dimm in dimms), _one(dimm.configured_mts for dimm in dimms)
     bandwidth = None if width is None or rate is None else width * rate * 1_000_000 // 8
-    return MemoryChannel(name, origin, tuple(dimm.slot for dimm in dimms) if matched else (), width, rate, bandwidth)
+    return MemoryChannel(
+        name=name,
+        origin=origin,
+        slots=tuple(dimm.slot for dimm in dimms) if matched else (),
+        width_bits=width,
+        configured_mts=rate,
+        bandwidth_bytes_per_second=bandwidth,
+    )
 
 
 def _complete(controller: MemoryController) -> bool:

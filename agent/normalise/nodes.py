@@ -28,10 +28,22 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
             return ()
         # A kernel without NUMA shows no node: all its memory is one.
         size, free = meminfo.get("MemTotal"), meminfo.get("MemFree")
-        return (Node(0, online, size, free, origin="synthesised", local_cpus=online, local_cpus_evidence="own"),)
+        return (
+            Node(
+                os_index=0,
+                cpus=online,
+                memory_bytes=size,
+                free_bytes=free,
+                origin="synthesised",
+                local_cpus=online,
+                local_cpus_evidence="own",
+            ),
+        )
     pools: dict[int | None, list[HugePages]] = {}
     for pool in sample.pools or ():
-        pools.setdefault(pool.node, []).append(HugePages(pool.page_bytes, pool.total, pool.free, pool.surplus))
+        pools.setdefault(pool.node, []).append(
+            HugePages(page_bytes=pool.page_bytes, total_pages=pool.total, free_pages=pool.free, surplus_pages=pool.surplus)
+        )
     columns = _columns(sample.nodes)
     tiers = {node: tier for tier, its in (sample.tiers or {}).items() for node in its}
     own = {node.os_index: node.cpus & online for node in sample.nodes.nodes if node.cpus is not None}
@@ -43,10 +55,10 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
     fastest = _fastest(sample)
     return tuple(
         Node(
-            node.os_index,
-            own.get(node.os_index),
-            node.memory_bytes,
-            node.free_bytes,
+            os_index=node.os_index,
+            cpus=own.get(node.os_index),
+            memory_bytes=node.memory_bytes,
+            free_bytes=node.free_bytes,
             **_kind(sample, node, fastest),
             tier=tiers.get(node.os_index),
             distances=distances.get(node.os_index, {}),
@@ -74,7 +86,13 @@ def _columns(seen: sys_node.Nodes) -> tuple[int, ...]:
 def _access(seen: sys_node.Access) -> Access:
     """The kernel's bandwidth is in MiB/s (Documentation/admin-guide/mm/numaperf.rst)."""
     read, write = (None if mib is None else mib << 20 for mib in (seen.read_bandwidth_mib, seen.write_bandwidth_mib))
-    return Access(seen.initiators, seen.read_latency_ns, seen.write_latency_ns, read, write)
+    return Access(
+        initiators=seen.initiators,
+        read_latency_ns=seen.read_latency_ns,
+        write_latency_ns=seen.write_latency_ns,
+        read_bandwidth_bytes=read,
+        write_bandwidth_bytes=write,
+    )
 
 
 def _side_cache(seen: sys_node.SideCache) -> SideCache:
@@ -158,7 +176,11 @@ def memory(sample: Sample, found: tuple[Node, ...]) -> Memory:
     meminfo = sample.memory.meminfo_bytes if sample.memory else {}
     # Nodes whose memory is not stated count: a tree without their meminfo has them all the same.
     with_memory = [node for node in found if node.memory_bytes != 0]
-    return Memory("numa" if len(with_memory) > 1 else "uma" if with_memory else None, meminfo.get("MemTotal"), _alike(found))
+    return Memory(
+        architecture="numa" if len(with_memory) > 1 else "uma" if with_memory else None,
+        total_bytes=meminfo.get("MemTotal"),
+        distances_alike=_alike(found),
+    )
 
 
 def _alike(found: tuple[Node, ...]) -> bool | None:

@@ -31,7 +31,7 @@ def overcommits(workloads: Iterable[Workload], hardware: Physical, all_caches: b
     found = []
     for scope, cpus in _scopes(hardware, all_caches):
         vcpus = round(sum(parts.get(cpu, 0.0) for cpu in cpus), 6)
-        found.append(Overcommit(f"{scope} {cpus}", scope, cpus, vcpus, round(vcpus / len(cpus), 6)))
+        found.append(Overcommit(name=f"{scope} {cpus}", scope=scope, cpus=cpus, vcpus=vcpus, ratio=round(vcpus / len(cpus), 6)))
     return tuple(found)
 
 
@@ -59,7 +59,16 @@ def memory_overcommits(workloads: Iterable[Workload], hardware: Physical) -> tup
         return ()
     total, found = hardware.memory.total_bytes, []
     if total:
-        found.append(MemoryOvercommit("host", "host", total, sum(given), sum(most), round(sum(given) / total, 6)))
+        found.append(
+            MemoryOvercommit(
+                name="host",
+                scope="host",
+                memory_bytes=total,
+                machines_bytes=sum(given),
+                machines_max_bytes=sum(most),
+                ratio=round(sum(given) / total, 6),
+            )
+        )
     nodes = {node.os_index: node.memory_bytes for node in hardware.nodes}
     places = [_nodes(guest) & CpuSet(node for node, size in nodes.items() if size != 0) for guest in guests]
     if not all(places) or None in nodes.values():
@@ -68,7 +77,17 @@ def memory_overcommits(workloads: Iterable[Workload], hardware: Physical) -> tup
         if size:
             parts = [1 / len(place) if node in place else 0.0 for place in places]
             now, limit = (sum(part * bytes_ for part, bytes_ in zip(parts, each, strict=True)) for each in (given, most))
-            found.append(MemoryOvercommit(f"node {node}", "node", size, now, limit, round(now / size, 6), node))
+            found.append(
+                MemoryOvercommit(
+                    name=f"node {node}",
+                    scope="node",
+                    memory_bytes=size,
+                    machines_bytes=now,
+                    machines_max_bytes=limit,
+                    ratio=round(now / size, 6),
+                    node=node,
+                )
+            )
     return tuple(found)
 
 

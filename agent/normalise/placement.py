@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from agent.model.logical import Logical
 from agent.model.physical import Physical
-from agent.model.values import CpuSet
+from agent.model.values import CpuSet, Fact
 from agent.model.workload import Placement, Workload
 from agent.normalise.stacks import stack
 
@@ -60,17 +59,17 @@ def placed(
                 alone[old.allowed_cpus] = shared_with(on, (workload.id,))
             shared, others = alone[old.allowed_cpus]
         placement = Placement(
-            on.cpus,
-            old.allowed_nodes,
-            old.last_cpus,
-            on.nodes,
-            on.packages,
-            on.llcs,
-            on.cores,
-            shared,
-            others,
-            old.memory_by_node,
-            _remote(old.memory_by_node, on.nodes, known_nodes),
+            allowed_cpus=on.cpus,
+            allowed_nodes=old.allowed_nodes,
+            last_cpus=old.last_cpus,
+            nodes_spanned=on.nodes,
+            packages=on.packages,
+            llcs=on.llcs,
+            cores=on.cores,
+            shared_cpus=shared,
+            sharing_workloads=others,
+            memory_by_node=old.memory_by_node,
+            remote_memory_ratio=_remote(old.memory_by_node, on.nodes, known_nodes),
         )
         found.append(replace(workload, placement=placement))
     return tuple(found)
@@ -97,7 +96,7 @@ def _whole_cores(cpus: CpuSet | None, hardware: Physical) -> CpuSet:
     return whole
 
 
-class Touched(NamedTuple):
+class Touched(Fact, frozen=True, kw_only=True):
     """What a set of CPUs touches: `cpus` of it that are online, `whole_cores` the CPUs with their hardware siblings."""
 
     cpus: CpuSet | None
@@ -111,14 +110,14 @@ class Touched(NamedTuple):
 def _touched(cpus: CpuSet | None, hardware: Physical, all_caches: bool) -> Touched:
     whole = _whole_cores(cpus, hardware)
     if cpus is None:
-        return Touched(None, whole)
+        return Touched(cpus=None, whole_cores=whole)
     cpus = cpus & hardware.cpus.online if hardware.cpus.online else cpus
     top = max((cache.level for cache in hardware.caches), default=None)
     llcs = [cache for cache in hardware.caches if cache.level == top and cache.type != "Instruction"]
     return Touched(
-        cpus,
-        whole,
-        _nodes(cpus, hardware),
+        cpus=cpus,
+        whole_cores=whole,
+        nodes=_nodes(cpus, hardware),
         packages=tuple(index for index, package in enumerate(hardware.packages) if package.cpus & cpus),
         llcs=tuple(index for index, cache in enumerate(llcs) if cache.cpus & cpus) if all_caches else (),
         cores=sum(1 for core in hardware.cores if core.cpus & cpus),

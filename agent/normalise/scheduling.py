@@ -37,30 +37,30 @@ def scheduler(sample: Sample) -> Scheduler | None:
     slice_ns = sample.task_slice.slice_ns if sample.task_slice else None
     preemption, preemption_origin = _preemption(sample, debug)
     found = Scheduler(
-        fair_class,
-        class_origin,
-        evidence,
-        slice_ns if debug.base_slice_ns is None else debug.base_slice_ns,
-        "inferred" if debug.base_slice_ns is None and slice_ns is not None else None,
-        _either(debug.latency_ns, sched.latency_ns),
-        _either(debug.min_granularity_ns, sched.min_granularity_ns),
-        _either(debug.wakeup_granularity_ns, sched.wakeup_granularity_ns),
-        _either(debug.migration_cost_ns, sched.migration_cost_ns),
-        _either(debug.nr_migrate, sched.nr_migrate),
-        debug.tunable_scaling,
-        sched.rt_runtime_usec,
-        sched.rt_period_usec,
-        sched.rr_timeslice_msec,
-        sched.deadline_period_min_usec,
-        sched.deadline_period_max_usec,
-        sched.cfs_bandwidth_slice_usec,
-        preemption,
-        preemption_origin,
-        sched.autogroup,
-        sched.schedstats,
-        sched.energy_aware,
-        sched.timer_migration,
-        debug.features,
+        fair_class=fair_class,
+        fair_class_origin=class_origin,
+        evidence=evidence,
+        base_slice_ns=slice_ns if debug.base_slice_ns is None else debug.base_slice_ns,
+        base_slice_origin="inferred" if debug.base_slice_ns is None and slice_ns is not None else None,
+        latency_ns=_either(debug.latency_ns, sched.latency_ns),
+        min_granularity_ns=_either(debug.min_granularity_ns, sched.min_granularity_ns),
+        wakeup_granularity_ns=_either(debug.wakeup_granularity_ns, sched.wakeup_granularity_ns),
+        migration_cost_ns=_either(debug.migration_cost_ns, sched.migration_cost_ns),
+        nr_migrate=_either(debug.nr_migrate, sched.nr_migrate),
+        tunable_scaling=debug.tunable_scaling,
+        rt_runtime_usec=sched.rt_runtime_usec,
+        rt_period_usec=sched.rt_period_usec,
+        rr_timeslice_msec=sched.rr_timeslice_msec,
+        deadline_period_min_usec=sched.deadline_period_min_usec,
+        deadline_period_max_usec=sched.deadline_period_max_usec,
+        cfs_bandwidth_slice_usec=sched.cfs_bandwidth_slice_usec,
+        preemption=preemption,
+        preemption_origin=preemption_origin,
+        autogroup=sched.autogroup,
+        schedstats=sched.schedstats,
+        energy_aware=sched.energy_aware,
+        timer_migration=sched.timer_migration,
+        features=debug.features,
     )
     return None if found == Scheduler() else found
 
@@ -128,7 +128,13 @@ def isolation(sample: Sample) -> Isolation | None:
     line = sample.command_line
     if line is None:
         return None
-    return Isolation(line.parameters, line.isolcpus, line.isolcpus_flags, line.rcu_nocbs, line.irqaffinity)
+    return Isolation(
+        parameters=line.parameters,
+        isolcpus=line.isolcpus,
+        isolcpus_flags=line.isolcpus_flags,
+        rcu_nocbs=line.rcu_nocbs,
+        irqaffinity=line.irqaffinity,
+    )
 
 
 def load_balance(sample: Sample) -> bool | None:
@@ -204,7 +210,9 @@ def cpu_map(hardware: Physical, domains: tuple[SchedulingDomain, ...]) -> tuple[
         for cpu in domain.cpus if domain.members is None else domain.members:
             chains.setdefault(cpu, []).append(domain.cpus)
     return tuple(
-        LogicalCpu(cpu, core.cpus, hardware.packages[core.package].cpus, nodes.get(cpu), tuple(chains.get(cpu, ())))
+        LogicalCpu(
+            cpu=cpu, core=core.cpus, package=hardware.packages[core.package].cpus, node=nodes.get(cpu), domains=tuple(chains.get(cpu, ()))
+        )
         for core in hardware.cores
         for cpu in core.cpus
     )

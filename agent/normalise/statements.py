@@ -43,22 +43,22 @@ def stated(sample: Sample, process: proc_task.TaskGroup, memories: tuple[LinearM
 def _statement(one: statements.Statement, size: int | None, read_at: float | None, tids: dict[int, int]) -> Statement:
     written = one.written_ns / 1e9
     return Statement(
-        one.instance,
-        f"{one.base:#x}",
-        one.size_bytes,
-        one.module or None,
-        one.tenant or None,
-        one.store,
-        one.maximum_pages,
-        one.page_bytes,
-        one.fuel,
-        one.epoch_deadline,
-        one.epoch_ticks,
-        one.grows,
-        tids.get(one.tid),
-        None if read_at is None else max(0.0, round(read_at - written, 3)),
+        instance=one.instance,
+        base=f"{one.base:#x}",
+        size_bytes=one.size_bytes,
+        module=one.module or None,
+        tenant=one.tenant or None,
+        store=one.store,
+        maximum_pages=one.maximum_pages,
+        page_bytes=one.page_bytes,
+        fuel=one.fuel,
+        epoch_deadline=one.epoch_deadline,
+        epoch_ticks=one.epoch_ticks,
+        grows=one.grows,
+        tid=tids.get(one.tid),
+        seconds_ago=None if read_at is None else max(0.0, round(read_at - written, 3)),
         # What was written since the map was read may be true of a memory that has grown, or come, since.
-        _mismatch(one, size) if read_at is not None and written < read_at else None,
+        mismatch=_mismatch(one, size) if read_at is not None and written < read_at else None,
     )
 
 

@@ -127,7 +127,11 @@ def _unnamed(sample: Sample) -> Iterator[Workload]:
             cpu=cpu_of(tree, home, whole, [], own_group=False),
             memory=memory_of(tree, home, [process], own_group=False),
             # Where no thread says that it is a vCPU's, any may be: all of them together hold every vCPU's CPUs.
-            placement=Placement(union_of([thread.allowed_cpus for thread in whole or own]), _nodes_of(process), last_cpus=cpus_of(whole)),
+            placement=Placement(
+                allowed_cpus=union_of([thread.allowed_cpus for thread in whole or own]),
+                allowed_nodes=_nodes_of(process),
+                last_cpus=cpus_of(whole),
+            ),
             parent=owner.id if owner else None,
             cgroup=home.path if home else None,
             pid=machine.pid,
@@ -162,25 +166,25 @@ def _vcpu(
     group = next((found for path in ("libvirt/", "") if home and (found := tree.groups.get(f"{home.path}/{path}vcpu{vcpu.number}"))), None)
     cpu = group.cpu if group and group.cpu else cgroup.Cpu()
     return VCpu(
-        vcpu.number,
-        vcpu.state,
-        vcpu.time_ns,
-        vcpu.last_cpu,
-        vcpu.affinity,
-        _pinned(vcpu.affinity, online),
-        thread,
-        cpu.quota_usec,
-        cpu.period_usec,
-        cpu.shares,
-        cpu.weight,
-        cpu.throttled_usec,
-        told.vcpus.get(vcpu.number, {}) if told else {},
+        number=vcpu.number,
+        state=vcpu.state,
+        time_ns=vcpu.time_ns,
+        last_cpu=vcpu.last_cpu,
+        affinity=vcpu.affinity,
+        pinned=_pinned(vcpu.affinity, online),
+        thread=thread,
+        quota_usec=cpu.quota_usec,
+        period_usec=cpu.period_usec,
+        shares=cpu.shares,
+        weight=cpu.weight,
+        throttled_usec=cpu.throttled_usec,
+        kvm=told.vcpus.get(vcpu.number, {}) if told else {},
     )
 
 
 def _bare_vcpu(number: int, thread: Thread | None, online: CpuSet | None) -> VCpu:
     allowed = thread.allowed_cpus if thread else None
-    return VCpu(number, last_cpu=thread.last_cpu if thread else None, pinned=_pinned(allowed, online), thread=thread)
+    return VCpu(number=number, last_cpu=thread.last_cpu if thread else None, pinned=_pinned(allowed, online), thread=thread)
 
 
 def _pinned(affinity: CpuSet | None, online: CpuSet | None) -> bool | None:
@@ -194,8 +198,8 @@ def _placement(
         return Placement()
     backing = next((guest for guest in sample.guests or () if process and guest.pid == process.pid), None)
     return Placement(
-        union_of([vcpu.affinity for vcpu in vcpus]),
-        _nodes_of(process) if process else None,
+        allowed_cpus=union_of([vcpu.affinity for vcpu in vcpus]),
+        allowed_nodes=_nodes_of(process) if process else None,
         last_cpus=cpus_of(running),
         memory_by_node=(backing.by_node or {}) if backing else {},
     )

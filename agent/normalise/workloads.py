@@ -72,7 +72,7 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
                     guard_bytes=_sum(memory.guard_bytes for memory in memories),
                 ),
                 placement=Placement(
-                    union_of([thread.allowed_cpus for thread in threads]), last_cpus=cpus_of(threads), memory_by_node=by_node
+                    allowed_cpus=union_of([thread.allowed_cpus for thread in threads]), last_cpus=cpus_of(threads), memory_by_node=by_node
                 ),
                 parent=owner.id if owner else None,
                 cgroup=home.path if home else None,
@@ -92,19 +92,19 @@ def _linear(process: wasm_maps.WasmProcess, inherited: frozenset[tuple[int, str]
     """The memories of a process; those at the same place in its parent are copies that fork() made."""
     return tuple(
         LinearMemory(
-            f"{memory.base:#x}",
-            memory.size_bytes,
-            memory.size_bytes // WASM_PAGE_BYTES,
-            memory.reserved_bytes,
-            memory.layout,
-            memory.confidence,
-            memory.resident_bytes,
-            memory.resident_by_node or {},
-            "inherited" if (memory.base, memory.layout) in inherited else "accessible" if memory.pooled else "memory",
-            memory.guard_bytes,
-            memory.image_bytes,
-            memory.huge_bytes,
-            memory.swapped_bytes,
+            base=f"{memory.base:#x}",
+            size_bytes=memory.size_bytes,
+            size_pages=memory.size_bytes // WASM_PAGE_BYTES,
+            reserved_bytes=memory.reserved_bytes,
+            layout=memory.layout,
+            confidence=memory.confidence,
+            resident_bytes=memory.resident_bytes,
+            resident_by_node=memory.resident_by_node or {},
+            state="inherited" if (memory.base, memory.layout) in inherited else "accessible" if memory.pooled else "memory",
+            guard_bytes=memory.guard_bytes,
+            image_bytes=memory.image_bytes,
+            huge_bytes=memory.huge_bytes,
+            swapped_bytes=memory.swapped_bytes,
         )
         for memory in process.memories
     )
@@ -120,17 +120,17 @@ def threads_of(processes: Sequence[proc_task.TaskGroup]) -> tuple[Thread, ...]:
     return tuple(
         [
             Thread(
-                task.tid,
-                task.name,
-                task.start_ticks,
-                task.state,
-                task.last_cpu,
-                task.allowed_cpus,
-                task.run_ns,
-                task.delay_ns,
-                task.timeslices,
-                task.voluntary_switches,
-                task.involuntary_switches,
+                tid=task.tid,
+                name=task.name,
+                start_ticks=task.start_ticks,
+                state=task.state,
+                last_cpu=task.last_cpu,
+                allowed_cpus=task.allowed_cpus,
+                run_ns=task.run_ns,
+                delay_ns=task.delay_ns,
+                timeslices=task.timeslices,
+                voluntary_switches=task.voluntary_switches,
+                involuntary_switches=task.involuntary_switches,
             )
             for process in processes
             for task in process.tasks

@@ -87,62 +87,62 @@ def _of_model(given: Parameters) -> tuple[Claim, ...]:
     native, nested = translation.references_native(4, 0), translation.references_nested(4, 4)
     return (
         Claim(
-            "scheduling_delay",
-            "11.3",
-            "scheduling delay: container, then sandbox, then virtual machine",
-            "model",
-            "holds",
-            "host wait; host wait + runtime queue; host wait + guest wait/(1 - steal): each adds what cannot be negative",
+            id="scheduling_delay",
+            section="11.3",
+            claim="scheduling delay: container, then sandbox, then virtual machine",
+            basis="model",
+            verdict="holds",
+            evidence="host wait; host wait + runtime queue; host wait + guest wait/(1 - steal): each adds what cannot be negative",
         ),
         Claim(
-            "context_switch",
-            "11.3",
-            "context switch: container, then sandbox, then virtual machine",
-            "model",
-            switches,
-            f"{_us(given[p.SWITCH_PROCESS])}; the same + {_us(given[p.INSTANCE_SWITCH])}; the same + {_us(given[p.SWITCH_VCPU])}",
+            id="context_switch",
+            section="11.3",
+            claim="context switch: container, then sandbox, then virtual machine",
+            basis="model",
+            verdict=switches,
+            evidence=f"{_us(given[p.SWITCH_PROCESS])}; the same + {_us(given[p.INSTANCE_SWITCH])}; the same + {_us(given[p.SWITCH_VCPU])}",
         ),
         Claim(
-            "performance",
-            "11.2",
-            "overhead of computing code: container, then sandbox, then virtual machine",
-            "model",
-            computing,
-            f"none; code {_range(given[p.CODE])} of native time; walks {_range(given[p.WALKING_COMPUTE])} and exits: "
+            id="performance",
+            section="11.2",
+            claim="overhead of computing code: container, then sandbox, then virtual machine",
+            basis="model",
+            verdict=computing,
+            evidence=f"none; code {_range(given[p.CODE])} of native time; walks {_range(given[p.WALKING_COMPUTE])} and exits: "
             "at the modes a sandbox costs more",
         ),
         Claim(
-            "translation",
-            "11.3",
-            "address translation costs less in a container than in a virtual machine",
-            "model",
-            "holds" if native < nested else "violated",
-            f"{native} references a walk, and {nested} with 4 KiB pages on both levels",
+            id="translation",
+            section="11.3",
+            claim="address translation costs less in a container than in a virtual machine",
+            basis="model",
+            verdict="holds" if native < nested else "violated",
+            evidence=f"{native} references a walk, and {nested} with 4 KiB pages on both levels",
         ),
         Claim(
-            "memory_overhead",
-            "11.3",
-            "memory overhead: sandbox, then container, then virtual machine",
-            "model",
-            memories,
-            "page tables of a reservation; kernel memory of a process; an emulator and a guest's kernel",
+            id="memory_overhead",
+            section="11.3",
+            claim="memory overhead: sandbox, then container, then virtual machine",
+            basis="model",
+            verdict=memories,
+            evidence="page tables of a reservation; kernel memory of a process; an emulator and a guest's kernel",
         ),
         Claim(
-            "start_time",
-            "11.3",
-            "start: sandbox, then container, then virtual machine",
-            "model",
-            starts,
-            f"{_us(given[p.INSTANTIATE])}; {_range(given[p.ENGINE])} s; {_range(given[p.BOOT_FULL])} s with firmware",
+            id="start_time",
+            section="11.3",
+            claim="start: sandbox, then container, then virtual machine",
+            basis="model",
+            verdict=starts,
+            evidence=f"{_us(given[p.INSTANTIATE])}; {_range(given[p.ENGINE])} s; {_range(given[p.BOOT_FULL])} s with firmware",
         ),
         *(
             Claim(
-                f"latency_{name}",
-                "3.1.1",
-                f"{name} answers in {low:g}-{high:g} ns",
-                "model",
-                within(param, low, high),
-                f"{_ns(param)}",
+                id=f"latency_{name}",
+                section="3.1.1",
+                claim=f"{name} answers in {low:g}-{high:g} ns",
+                basis="model",
+                verdict=within(param, low, high),
+                evidence=f"{_ns(param)}",
             )
             for name, param, low, high in (
                 ("L1", given[p.L1_SECONDS], 1, 2),
@@ -152,12 +152,12 @@ def _of_model(given: Parameters) -> tuple[Claim, ...]:
             )
         ),
         Claim(
-            "isolation",
-            "11.4",
-            "isolation: virtual machine, then sandbox, then container",
-            "model",
-            "undecided",
-            "not a quantity that a host shows; the mechanisms of each workload stand beside it",
+            id="isolation",
+            section="11.4",
+            claim="isolation: virtual machine, then sandbox, then container",
+            basis="model",
+            verdict="undecided",
+            evidence="not a quantity that a host shows; the mechanisms of each workload stand beside it",
         ),
     )
 
@@ -184,7 +184,7 @@ def _of_host(workloads: Sequence[Workload], predictions: Sequence[Prediction]) -
         verdict: Verdict = "holds" if all(up for up, _ in steps) else "violated" if any(down for _, down in steps) else "undecided"
         text = f"{component.replace('_', ' ')}: " + ", then ".join(kind for kind, _, _ in ranges)
         evidence = "; ".join(f"{kind} {_between(low, high, component)}" for kind, low, high in ranges)
-        found.append(Claim(id_, section, text, "measured", verdict, evidence))
+        found.append(Claim(id=id_, section=section, claim=text, basis="measured", verdict=verdict, evidence=evidence))
     return tuple(found)
 
 

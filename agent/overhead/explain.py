@@ -35,23 +35,29 @@ def explain(window: Window, workload: Workload, predictions: Sequence[Prediction
     for one in own:
         part, seen = lost(one), measured_lost(one)
         share = part.value / whole.value if part and whole and whole.value > 0 else None
-        shown = Cost(one, part, share, seen, seen / measured if seen is not None and measured else None)
+        shown = Cost(
+            prediction=one,
+            lost=part,
+            share=share,
+            measured_lost=seen,
+            measured_share=seen / measured if seen is not None and measured else None,
+        )
         costs.setdefault((one.component in _MEMORY, _layer(workload.paradigm, one.component)), []).append(shown)
     considered = tuple(_candidates(window, workload)) if whole else ()
     return Explanation(
-        workload.id,
-        workload.name,
-        workload.paradigm,
-        workload.runtime,
-        workload.execution_mode,
-        workload.memory_mode,
-        tuple(_levels(workload.stack.cpu, {name: found for (memory, name), found in costs.items() if not memory})),
-        tuple(_levels(workload.stack.memory, {name: found for (memory, name), found in costs.items() if memory})),
-        whole,
-        measured,
-        tuple(one for one in window.after.findings if one.workload == workload.id),
-        _best(window, workload, considered),
-        considered,
+        workload=workload.id,
+        name=workload.name,
+        paradigm=workload.paradigm,
+        runtime=workload.runtime,
+        execution_mode=workload.execution_mode,
+        memory_mode=workload.memory_mode,
+        cpu=tuple(_levels(workload.stack.cpu, {name: found for (memory, name), found in costs.items() if not memory})),
+        memory=tuple(_levels(workload.stack.memory, {name: found for (memory, name), found in costs.items() if memory})),
+        lost=whole,
+        measured_lost=measured,
+        findings=tuple(one for one in window.after.findings if one.workload == workload.id),
+        advice=_best(window, workload, considered),
+        considered=considered,
     )
 
 

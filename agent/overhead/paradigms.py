@@ -42,7 +42,15 @@ def become(workload: Workload, paradigm: Paradigm) -> tuple[Workload, list[str]]
                 f"a KVM machine with a vCPU for each of its threads ({len(made.vcpus)}), no iothreads, no video memory, pages as now"
             ]
         case "sandbox":
-            linear = LinearMemory("0x0", used, -(-used // 65536), _GUARDED_BYTES, "wasmtime", "low", used)
+            linear = LinearMemory(
+                base="0x0",
+                size_bytes=used,
+                size_pages=-(-used // 65536),
+                reserved_bytes=_GUARDED_BYTES,
+                layout="wasmtime",
+                confidence="low",
+                resident_bytes=used,
+            )
             memory = Memory(allotted_bytes=used, backing_bytes=used, resident_bytes=used, anon_huge_bytes=huge)
             return replace(same, memories=(linear,), memory=memory), [
                 "the same work compiled to WebAssembly for wasmtime, in one linear memory with guard pages"
@@ -55,7 +63,7 @@ def become(workload: Workload, paradigm: Paradigm) -> tuple[Workload, list[str]]
 
 
 def _machine(same: Workload, used: int | None, huge: int | None) -> Workload:
-    vcpus = tuple(VCpu(number, thread=thread) for number, thread in enumerate(same.threads))
+    vcpus = tuple(VCpu(number=number, thread=thread) for number, thread in enumerate(same.threads))
     guest = Guest(accelerator="kvm", iothreads=0, video_bytes=0)
     return replace(same, guest=guest, vcpus=vcpus, memory=Memory(backing_bytes=used, backing_huge_bytes=huge))
 

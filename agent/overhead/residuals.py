@@ -70,7 +70,13 @@ def misses(predictions: tuple[Prediction, ...], residuals: Residuals) -> tuple[F
         if residual.outside >= PATIENCE and (workload, component) in shown and component not in _OPEN:
             words.setdefault(workload, []).append(_words(shown[workload, component], residual))
     return tuple(
-        Finding("model_miss", workload, "its figures are outside their predicted intervals, window after window", "; ".join(parts), _REMEDY)
+        Finding(
+            id="model_miss",
+            workload=workload,
+            text="its figures are outside their predicted intervals, window after window",
+            evidence="; ".join(parts),
+            remedy=_REMEDY,
+        )
         for workload, parts in words.items()
     )
 

@@ -29,7 +29,7 @@ _LEVELS = ("l1_bytes", "l2_bytes", "l3_bytes")
 PER_TABLE = 512
 
 
-class Hierarchy(Fact, frozen=True, dict=True):
+class Hierarchy(Fact, frozen=True, dict=True, kw_only=True):
     """Capacity (bytes) and latency (seconds) of the caches, innermost first, and of memory; what the walker itself has.
 
     `structure_entries`: how many entries the caches of page-directory and of directory-pointer entries hold.
@@ -190,12 +190,12 @@ def _hierarchies(given: Parameters, capacities: tuple[float, ...]) -> tuple[Hier
     memory, fixed, leaf = given[parameters.DRAM_SECONDS], given[parameters.STRUCTURE_HIT_SECONDS], given[parameters.LEAF_SHARE]
     best, usual, worst = (
         Hierarchy(
-            capacities,
-            tuple(getattr(latency, pick) for latency in latencies),
-            getattr(memory, pick),
-            getattr(fixed, pick),
-            getattr(leaf, helps),
-            entries,
+            capacities=capacities,
+            latencies=tuple(getattr(latency, pick) for latency in latencies),
+            memory_seconds=getattr(memory, pick),
+            fixed_seconds=getattr(fixed, pick),
+            leaf_share=getattr(leaf, helps),
+            structure_entries=entries,
         )
         for pick, helps, entries in (("lo", "hi", (64.0, 32.0)), ("mode", "mode", (32.0, 16.0)), ("hi", "lo", (16.0, 4.0)))
     )

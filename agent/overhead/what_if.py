@@ -31,7 +31,7 @@ _OWN_LAYERS = frozenset({"execution", "exit_time"})
 """What one paradigm pays and the others do not have."""
 
 
-class Case(Struct):
+class Case(Struct, kw_only=True):
     """A workload in a window, read or altered."""
 
     workload: Workload
@@ -43,19 +43,27 @@ class Case(Struct):
 
 def what_if(window: Window, workload: Workload, change: Change) -> Answer:
     """Raises ValueError for a change that this host cannot make: CPUs that are not online, a node that is not there."""
-    now = Case(workload, window, window.activity(workload), [], [])
+    now = Case(workload=workload, window=window, activity=window.activity(workload), assumed=[], unspoken=[])
     then = altered(now, change)
     before, after = (_components(case, change) for case in (now, then))
     effects = tuple(_effects(before, after))
     gone = any(effect.before and not effect.after and effect.component not in _ends(change) for effect in effects)
     if gone and change.paradigm is None:
         then.unspoken.append("what is not said of then: under the change an input of it is not known")
-    return Answer(workload.id, workload.name, change, effects, _difference(now, then, effects), tuple(then.assumed), tuple(then.unspoken))
+    return Answer(
+        workload=workload.id,
+        name=workload.name,
+        change=change,
+        effects=effects,
+        lost=_difference(now, then, effects),
+        assumed=tuple(then.assumed),
+        unspoken=tuple(then.unspoken),
+    )
 
 
 def altered(case: Case, change: Change) -> Case:
     """The model as it would be. A change to what is already so alters nothing."""
-    case = Case(case.workload, case.window, case.activity, [*case.assumed], [*case.unspoken])
+    case = Case(workload=case.workload, window=case.window, activity=case.activity, assumed=[*case.assumed], unspoken=[*case.unspoken])
     if change.paradigm is not None and change.paradigm != case.workload.paradigm:
         _becomes(case, change.paradigm)
     if change.pin is not None:
@@ -93,9 +101,10 @@ def _effects(before: dict[str, Prediction], after: dict[str, Prediction]) -> Ite
         # What would be has no measurement.
         other = other and replace(other, measured=None, measured_from=None, ratio=None, inside=None)
         if one is None or other is None:
-            yield Effect(component, shown.unit, one, other)
+            yield Effect(component=component, unit=shown.unit, before=one, after=other)
             continue
-        yield Effect(component, shown.unit, one, other, other.value - one.value, *between(one, other))
+        lo, hi = between(one, other)
+        yield Effect(component=component, unit=shown.unit, before=one, after=other, difference=other.value - one.value, lo=lo, hi=hi)
 
 
 def between(before: Prediction, after: Prediction) -> tuple[float, float]:

@@ -37,7 +37,7 @@ _of_a_thread: Callable[[Thread], Counts] = attrgetter(*_OF_A_THREAD)
 _of_a_group: Callable[[Cpu], Counts] = attrgetter("usage_usec", "periods", "throttled_periods", "throttled_usec", "pressure_some_usec")
 
 
-class Activity(Fact, frozen=True):
+class Activity(Fact, frozen=True, kw_only=True):
     """What one workload did. None where a counter is not there or was reset.
 
     `seconds` passed between the readings of its threads, `group_seconds` between those of its group's files.
@@ -63,7 +63,7 @@ class Activity(Fact, frozen=True):
     """Those of KVM's counters that formulas ask for: a second, summed over the vCPUs."""
 
 
-class Window(Fact, frozen=True, dict=True):
+class Window(Fact, frozen=True, dict=True, kw_only=True):
     """`seconds` between `before` and `after`; without a `before`, each workload's life, and the CPUs' since boot.
 
     `supposed` are busy shares by CPU that somebody would see, in the place of those that were: more than 1 is asked of a CPU.
@@ -81,7 +81,8 @@ class Window(Fact, frozen=True, dict=True):
     @classmethod
     def between(cls, after: Host, read_at: Dates, before: Host | None, began_at: Dates, given: Parameters = DEFAULTS) -> Window:
         """Both ends as they were read, and when."""
-        return cls(after, before, difference(began_at.get(UPTIME), read_at.get(UPTIME)), given=given, read_at=read_at, began_at=began_at)
+        seconds = difference(began_at.get(UPTIME), read_at.get(UPTIME))
+        return cls(after=after, before=before, seconds=seconds, given=given, read_at=read_at, began_at=began_at)
 
     def activity(self, workload: Workload) -> Activity | None:
         """None where no time has passed, or it is not known how much."""
@@ -251,22 +252,22 @@ def _activity(old: Workload | None, new: Workload, seconds: float, group_seconds
     states = [thread.state for thread in (*before, *threads)]
     usage, periods, throttled, stopped, pressure = _since(old.cpu if old else None, new.cpu, _of_a_group)
     return Activity(
-        seconds,
-        group_seconds,
-        old is None,
-        _seconds(_total(run), 1e-9),
-        _seconds(_total(delay), 1e-9),
-        _total(slices),
-        _total(voluntary + involuntary),
+        seconds=seconds,
+        group_seconds=group_seconds,
+        since_start=old is None,
+        run_seconds=_seconds(_total(run), 1e-9),
+        delay_seconds=_seconds(_total(delay), 1e-9),
+        timeslices=_total(slices),
+        switches=_total(voluntary + involuntary),
         # A throttled thread is runnable, too: it waits for its group, not for an event.
-        states.count("R") / (2 if old else 1) if None not in states and states else None,
-        None if None in slices else sum(1 for count in slices if count),
-        _seconds(usage, 1e-6),
-        periods,
-        throttled,
-        _seconds(stopped, 1e-6),
-        _seconds(pressure, 1e-6),
-        _kvm(old, new, seconds) if new.vcpus else {},
+        runnable_threads=states.count("R") / (2 if old else 1) if None not in states and states else None,
+        active_threads=None if None in slices else sum(1 for count in slices if count),
+        usage_seconds=_seconds(usage, 1e-6),
+        periods=periods,
+        throttled_periods=throttled,
+        throttled_seconds=_seconds(stopped, 1e-6),
+        pressure_seconds=_seconds(pressure, 1e-6),
+        kvm=_kvm(old, new, seconds) if new.vcpus else {},
     )
 
 

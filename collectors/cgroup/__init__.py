@@ -47,7 +47,7 @@ _V1 = ("cpu", "cpuacct", "cpuset", "memory", "pids")
 _V1_RARELY = ("hugetlb", "freezer")
 
 
-class Group(Fact, frozen=True):
+class Group(Fact, frozen=True, kw_only=True):
     """One group. `path` is below the hierarchy ("/" is its root), `inode` tells a group from its successor of the same name.
 
     `processes` are known of groups that a container, a machine or a unit owns.
@@ -76,7 +76,7 @@ class Cgroups(Fact, frozen=True):
     groups: tuple[Group, ...]
 
 
-class Hierarchies(NamedTuple):
+class Hierarchies(Fact, frozen=True, kw_only=True):
     """Where v2 is mounted, and each v1 controller; the sizes of huge pages that are accounted for."""
 
     unified: str | None
@@ -117,7 +117,7 @@ def read(root: SysRoot, whole: bool = True, told: Told | None = None) -> Cgroups
     sizes = _sizes(root, groups, v1.get("hugetlb", unified)) if whole else ()
     balanced = root.parse(f"{v1['cpuset']}/{cpuset.BALANCE}", integer) if "cpuset" in v1 else None
     unnamed = {path: owner for path, owner in (told or {}).items() if not _named(path, owner[1])}
-    hierarchies = root.same("cgroup", Hierarchies(unified, v1, sizes, balanced, unnamed))
+    hierarchies = root.same("cgroup", Hierarchies(unified=unified, v1=v1, sizes=sizes, balanced=balanced, told=unnamed))
     found: list[Group | None] = []
     for path in sorted(groups):
         root.date(printable(path))
@@ -206,7 +206,7 @@ def _group(root: SysRoot, path: str, places: dict[str, Place], hierarchies: Hier
 
 
 def _read(root: SysRoot, path: str, places: dict[str, Place], hierarchies: Hierarchies, whole: bool) -> Group | None:
-    unified, v1, sizes, balanced, told = hierarchies
+    unified, v1, sizes = hierarchies.unified, hierarchies.v1, hierarchies.sizes
 
     def place(controller: str) -> Place | None:
         """The directory of this group for a controller, v1 before v2."""
@@ -221,7 +221,7 @@ def _read(root: SysRoot, path: str, places: dict[str, Place], hierarchies: Hiera
         return None if here is here_v2 and enabled is not None and controller not in enabled else here
 
     name = printable(path)
-    owner = _owner(name, told)
+    owner = _owner(name, hierarchies.told)
     homes = (place("cpu"), place("memory"), here_v2)
     processes = _processes(root, homes) if owner else None
     home = here_v2 or place("cpu") or place("memory") or place("cpuset") or place("pids") or next(iter(places.values()))
@@ -231,11 +231,11 @@ def _read(root: SysRoot, path: str, places: dict[str, Place], hierarchies: Hiera
     here_cpu, here_cpuset, here_memory, here_pids = place("cpu"), on("cpuset"), on("memory"), on("pids")
     here_pages, freezer = on("hugetlb") if sizes and path != "/" else None, places.get(v1.get("freezer", ""))
     return Group(
-        name,
-        home.inode,
-        enabled,
+        path=name,
+        inode=home.inode,
+        controllers=enabled,
         cpu=_some(_cpu(root, here_cpu, place("cpuacct"), "cpu" in v1, whole)) if here_cpu else None,
-        cpuset=_some(_cpuset(root, here_cpuset, "cpuset" in v1, whole, path == "/", balanced)) if here_cpuset else None,
+        cpuset=_some(_cpuset(root, here_cpuset, "cpuset" in v1, whole, path == "/", hierarchies.balanced)) if here_cpuset else None,
         memory=_some((memory.read_v1 if "memory" in v1 else memory.read_v2)(root, here_memory, whole)) if here_memory else None,
         pressure=others.pressure(root, here_v2) if here_v2 and path != "/" else {},
         pids=_some(others.pids(root, here_pids, whole)) if here_pids else None,

@@ -11,7 +11,7 @@ from collectors.sysroot import Place, SysRoot
 from collectors.text import Malformed, decimal, flat_keyed, integer, limit
 
 
-class Cpu(Fact, frozen=True):
+class Cpu(Fact, frozen=True, kw_only=True):
     """`weight` is v2's, `shares` v1's: container engines map one to the other in more than one way, so neither is computed.
 
     `throttled_usec` counts the group's run queues that its own quota or an ancestor's stopped, `own_throttled_usec` the own quota's
@@ -46,24 +46,24 @@ def read_v2(root: SysRoot, here: Place, whole: bool) -> Cpu:
     more = _rarely(root, here) if whole else Cpu()
     local = root.parse_in(here, "cpu.stat.local", flat_keyed) or {} if whole else {}
     return Cpu(
-        quota,
-        period,
-        root.parse_in(here, "cpu.max.burst", integer) if whole else None,
-        root.parse_in(here, "cpu.weight", integer),
-        None,
-        stat.get("usage_usec"),
-        stat.get("user_usec"),
-        stat.get("system_usec"),
-        stat.get("nr_periods"),
-        stat.get("nr_throttled"),
-        stat.get("throttled_usec"),
-        local.get("throttled_usec"),
-        stat.get("nr_bursts"),
-        stat.get("burst_usec"),
-        root.parse_in(here, "cpu.weight.nice", integer) if whole else None,
-        more.idle,
-        more.uclamp_min_percent,
-        more.uclamp_max_percent,
+        quota_usec=quota,
+        period_usec=period,
+        burst_usec=root.parse_in(here, "cpu.max.burst", integer) if whole else None,
+        weight=root.parse_in(here, "cpu.weight", integer),
+        shares=None,
+        usage_usec=stat.get("usage_usec"),
+        user_usec=stat.get("user_usec"),
+        system_usec=stat.get("system_usec"),
+        periods=stat.get("nr_periods"),
+        throttled_periods=stat.get("nr_throttled"),
+        throttled_usec=stat.get("throttled_usec"),
+        own_throttled_usec=local.get("throttled_usec"),
+        bursts=stat.get("nr_bursts"),
+        burst_used_usec=stat.get("burst_usec"),
+        nice=root.parse_in(here, "cpu.weight.nice", integer) if whole else None,
+        idle=more.idle,
+        uclamp_min_percent=more.uclamp_min_percent,
+        uclamp_max_percent=more.uclamp_max_percent,
     )
 
 
@@ -77,26 +77,26 @@ def read_v1(root: SysRoot, here: Place, account: Place | None, whole: bool) -> C
         return _usec(root.parse_in(account, name, integer)) if account else None
 
     return Cpu(
-        None if quota is None else UNLIMITED if quota < 0 else Limit(quota),
-        root.parse_in(here, "cpu.cfs_period_us", integer),
-        root.parse_in(here, "cpu.cfs_burst_us", integer) if whole else None,
-        None,
-        root.parse_in(here, "cpu.shares", integer),
-        accounted("cpuacct.usage"),
-        accounted("cpuacct.usage_user"),
-        accounted("cpuacct.usage_sys"),
-        stat.get("nr_periods"),
-        stat.get("nr_throttled"),
-        _usec(stat.get("throttled_time")),
-        _usec(local.get("throttled_time")),
-        stat.get("nr_bursts"),
-        _usec(stat.get("burst_time")),
-        None,
-        more.idle,
-        more.uclamp_min_percent,
-        more.uclamp_max_percent,
-        root.parse_in(here, "cpu.rt_runtime_us", integer) if whole else None,
-        root.parse_in(here, "cpu.rt_period_us", integer) if whole else None,
+        quota_usec=None if quota is None else UNLIMITED if quota < 0 else Limit(quota),
+        period_usec=root.parse_in(here, "cpu.cfs_period_us", integer),
+        burst_usec=root.parse_in(here, "cpu.cfs_burst_us", integer) if whole else None,
+        weight=None,
+        shares=root.parse_in(here, "cpu.shares", integer),
+        usage_usec=accounted("cpuacct.usage"),
+        user_usec=accounted("cpuacct.usage_user"),
+        system_usec=accounted("cpuacct.usage_sys"),
+        periods=stat.get("nr_periods"),
+        throttled_periods=stat.get("nr_throttled"),
+        throttled_usec=_usec(stat.get("throttled_time")),
+        own_throttled_usec=_usec(local.get("throttled_time")),
+        bursts=stat.get("nr_bursts"),
+        burst_used_usec=_usec(stat.get("burst_time")),
+        nice=None,
+        idle=more.idle,
+        uclamp_min_percent=more.uclamp_min_percent,
+        uclamp_max_percent=more.uclamp_max_percent,
+        rt_runtime_usec=root.parse_in(here, "cpu.rt_runtime_us", integer) if whole else None,
+        rt_period_usec=root.parse_in(here, "cpu.rt_period_us", integer) if whole else None,
     )
 
 

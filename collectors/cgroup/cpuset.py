@@ -12,7 +12,7 @@ from collectors.text import cpu_list, integer, phrase
 BALANCE = "cpuset.sched_load_balance"
 
 
-class Cpuset(Fact, frozen=True):
+class Cpuset(Fact, frozen=True, kw_only=True):
     """As configured, and as in force. v1 has `cpuset.effective_*`, too (since Linux 3.17).
 
     `partition` is v2's word, with the kernel's reason where it is invalid: "member", "root", "isolated", "root invalid (...)".
@@ -34,13 +34,13 @@ class Cpuset(Fact, frozen=True):
 def read_v2(root: SysRoot, here: Place, whole: bool, top: bool) -> Cpuset:
     # The configured lists are empty where the parent's apply.
     return Cpuset(
-        root.parse_in(here, "cpuset.cpus", cpu_list) if whole else None,
-        root.parse_in(here, "cpuset.cpus.effective", cpu_list),
-        root.parse_in(here, "cpuset.mems", cpu_list) if whole else None,
-        root.parse_in(here, "cpuset.mems.effective", cpu_list),
+        cpus=root.parse_in(here, "cpuset.cpus", cpu_list) if whole else None,
+        cpus_effective=root.parse_in(here, "cpuset.cpus.effective", cpu_list),
+        mems=root.parse_in(here, "cpuset.mems", cpu_list) if whole else None,
+        mems_effective=root.parse_in(here, "cpuset.mems.effective", cpu_list),
         # Since Linux 6.7: what may become a partition's; before, a partition's cpuset.cpus.
-        root.parse_in(here, "cpuset.cpus.exclusive.effective", cpu_list) if whole else None,
-        None if top else root.parse_in(here, "cpuset.cpus.partition", phrase),
+        exclusive_cpus=root.parse_in(here, "cpuset.cpus.exclusive.effective", cpu_list) if whole else None,
+        partition=None if top else root.parse_in(here, "cpuset.cpus.partition", phrase),
         cpus_exclusive=root.parse_in(here, "cpuset.cpus.exclusive", cpu_list) if whole else None,
     )
 
@@ -59,12 +59,12 @@ def read_v1(root: SysRoot, here: Place, whole: bool, top: bool, balanced: int | 
         migrates = root.parse_in(here, "cpuset.memory_migrate", integer)
     flag = balanced if top else root.parse_in(here, BALANCE, integer) if balanced == 0 else None
     return Cpuset(
-        configured[0],
-        effective[0],
-        configured[1],
-        effective[1],
-        None if exclusive is None else (configured[0] if exclusive else CpuSet()),
-        None,
-        None if migrates is None else migrates != 0,
-        None if flag is None else flag != 0,
+        cpus=configured[0],
+        cpus_effective=effective[0],
+        mems=configured[1],
+        mems_effective=effective[1],
+        exclusive_cpus=None if exclusive is None else (configured[0] if exclusive else CpuSet()),
+        partition=None,
+        migrates_memory=None if migrates is None else migrates != 0,
+        load_balance=None if flag is None else flag != 0,
     )

@@ -18,7 +18,7 @@ _V1_UNLIMITED = 1 << 62
 MAX_NODES = 1 << 10
 
 
-class Memory(Fact, frozen=True):
+class Memory(Fact, frozen=True, kw_only=True):
     """`soft_limit` and `oom_kill_disable` are v1's; `min`, `low` and `high` v2's. `stat` and `events` keep the kernel's keys.
 
     `by_node` is memory.numa_stat: kind -> node -> bytes, of the group with its descendants. `resident_by_node` is the memory in it

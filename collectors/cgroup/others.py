@@ -26,7 +26,7 @@ class Stall(Fact, frozen=True):
     full_usec: int | None = None
 
 
-class Pids(Fact, frozen=True):
+class Pids(Fact, frozen=True, kw_only=True):
     """Tasks, threads counted. `max_events`: forks that a limit refused, this group's or an ancestor's; `own_max_events` its own alone."""
 
     current: int | None = None
@@ -36,7 +36,7 @@ class Pids(Fact, frozen=True):
     own_max_events: int | None = None
 
 
-class HugePages(Fact, frozen=True):
+class HugePages(Fact, frozen=True, kw_only=True):
     """Explicit huge pages of one size, in bytes. `reserved_*` counts mappings that are not touched yet.
 
     `by_node` is of the group with its descendants (since Linux 5.16); memory.numa_stat does not count these pages.
@@ -52,7 +52,7 @@ class HugePages(Fact, frozen=True):
     by_node: dict[int, int] = {}
 
 
-class State(Fact, frozen=True):
+class State(Fact, frozen=True, kw_only=True):
     """The group itself. `dying_descendants` were removed and are still held by memory that is charged to them.
 
     `freeze` is what was asked of this group, `frozen` what it is, by its own word or an ancestor's. `threads` are those in it, and not
@@ -79,11 +79,11 @@ def pids(root: SysRoot, here: Place, whole: bool) -> Pids:
     events = root.parse_in(here, "pids.events", flat_keyed) or {} if whole else {}
     own = root.parse_in(here, "pids.events.local", flat_keyed) or {} if whole else {}
     return Pids(
-        root.parse_in(here, "pids.current", integer),
-        root.parse_in(here, "pids.peak", integer) if whole else None,
-        root.parse_in(here, "pids.max", limit),
-        events.get("max"),
-        own.get("max"),
+        current=root.parse_in(here, "pids.current", integer),
+        peak=root.parse_in(here, "pids.peak", integer) if whole else None,
+        max=root.parse_in(here, "pids.max", limit),
+        max_events=events.get("max"),
+        own_max_events=own.get("max"),
     )
 
 
@@ -106,14 +106,14 @@ def huge_pages(root: SysRoot, here: Place, sizes: Iterable[str], is_v1: bool) ->
         counted = root.parse_in(here, f"hugetlb.{size}{events}", integer if is_v1 else parse_max_events)
         found.append(
             HugePages(
-                size_bytes(size),
-                root.parse_in(here, f"hugetlb.{size}{current}", integer),
-                bound(f"hugetlb.{size}{most}"),
-                root.parse_in(here, f"hugetlb.{size}.rsvd{current}", integer),
-                bound(f"hugetlb.{size}.rsvd{most}"),
-                counted,
-                None if is_v1 else root.parse_in(here, f"hugetlb.{size}.events.local", parse_max_events),
-                (root.parse_in(here, f"hugetlb.{size}.numa_stat", parse_numa_stat) or {}).get(total, {}),
+                page_bytes=size_bytes(size),
+                current_bytes=root.parse_in(here, f"hugetlb.{size}{current}", integer),
+                max_bytes=bound(f"hugetlb.{size}{most}"),
+                reserved_bytes=root.parse_in(here, f"hugetlb.{size}.rsvd{current}", integer),
+                reserved_max_bytes=bound(f"hugetlb.{size}.rsvd{most}"),
+                max_events=counted,
+                own_max_events=None if is_v1 else root.parse_in(here, f"hugetlb.{size}.events.local", parse_max_events),
+                by_node=(root.parse_in(here, f"hugetlb.{size}.numa_stat", parse_numa_stat) or {}).get(total, {}),
             )
         )
     return tuple(found)
@@ -123,15 +123,15 @@ def state_v2(root: SysRoot, here: Place) -> State:
     events = root.parse_in(here, "cgroup.events", flat_keyed) or {}
     stat = root.parse_in(here, "cgroup.stat", flat_keyed) or {}
     return State(
-        root.parse_in(here, "cgroup.type", phrase),
-        _flag(events.get("populated")),
-        _flag(events.get("frozen")),
-        _flag(root.parse_in(here, "cgroup.freeze", integer)),
-        root.parse_in(here, "cgroup.threads", parse_count, blank=True),
-        stat.get("nr_descendants"),
-        stat.get("nr_dying_descendants"),
-        root.parse_in(here, "cgroup.max.depth", limit),
-        root.parse_in(here, "cgroup.max.descendants", limit),
+        type=root.parse_in(here, "cgroup.type", phrase),
+        populated=_flag(events.get("populated")),
+        frozen=_flag(events.get("frozen")),
+        freeze=_flag(root.parse_in(here, "cgroup.freeze", integer)),
+        threads=root.parse_in(here, "cgroup.threads", parse_count, blank=True),
+        descendants=stat.get("nr_descendants"),
+        dying_descendants=stat.get("nr_dying_descendants"),
+        max_depth=root.parse_in(here, "cgroup.max.depth", limit),
+        max_descendants=root.parse_in(here, "cgroup.max.descendants", limit),
     )
 
 

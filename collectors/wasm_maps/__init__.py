@@ -27,7 +27,7 @@ from collectors.wasm_maps.runtimes import TABLE, identify, may_hold_runtime
 MIN_VIRTUAL_BYTES = 4 << 30
 
 
-class WasmProcess(Fact, frozen=True):
+class WasmProcess(Fact, frozen=True, kw_only=True):
     """A process that holds a Wasm runtime; `evidence` is the mapped file that says so, as the kernel writes it (any bytes).
 
     Without `visible` its memories lie where they cannot be told from others, and `memories` says nothing. `table` is where the embedder
@@ -43,7 +43,7 @@ class WasmProcess(Fact, frozen=True):
     stacks: tuple[tuple[int, int], ...] = ()
 
 
-class Seen(NamedTuple):
+class Seen(Fact, frozen=True, kw_only=True):
     """What tells that a process is as it was: since when it lives, and its pages of address space, of code and of data (statm).
 
     A memory that is made adds to its address space, one that grows to its data. `program` is what was searched for a runtime: it need
@@ -116,7 +116,9 @@ def sweep(root: SysRoot, started: Mapping[int, float | None], before: Mapping[in
         if program:
             programs[program.identity] = program
         if pages and (quiet or program):
-            seen[pid] = Seen(start, pages if quiet else (), process if quiet else None, program, said if quiet else b"")
+            seen[pid] = Seen(
+                started=start, pages=pages if quiet else (), process=process if quiet else None, program=program, map=said if quiet else b""
+            )
     return Sweep(tuple(processes), seen, unread)
 
 
@@ -160,9 +162,11 @@ def _process(
     visible = any(one.visible for one, _ in runtimes)
     memories = tuple(detect(vmas, [one for one, _ in runtimes]))
     if not memories:
-        return WasmProcess(pid, runtime.name, evidence, (), visible), program
+        return WasmProcess(pid=pid, runtime=runtime.name, evidence=evidence, memories=(), visible=visible), program
     table = next((f"{vma.start:x}-{vma.end:x}" for vma in vmas if vma.path.removesuffix(" (deleted)") == TABLE), None)
-    return WasmProcess(pid, runtime.name, evidence, memories, visible, table, rust_stacks(vmas)), program
+    return WasmProcess(
+        pid=pid, runtime=runtime.name, evidence=evidence, memories=memories, visible=visible, table=table, stacks=rust_stacks(vmas)
+    ), program
 
 
 def _of_runtime(maps: bytes) -> bytes:

@@ -30,7 +30,7 @@ MANY_EMPTY = 8
 Confidence = Literal["high", "low"]
 
 
-class LinearMemory(Fact, frozen=True):
+class LinearMemory(Fact, frozen=True, kw_only=True):
     """One memory. `base` is the address of its byte 0; `reserved_bytes` counts the address space with its guards.
 
     `size_bytes` is a multiple of the host's page, of the guest's 64 KiB unless it declares a smaller page. `pooled`: a slot of a
@@ -182,7 +182,16 @@ class _Reader:
                 if shapes and _shaped(run, index):
                     above = run[index + 1].end
                     below = run[index - 1].start if index < 2 else part.start
-                    found.append(LinearMemory(part.start, part.end - part.start, above - below, "wasmtime-custom", "low", None))
+                    found.append(
+                        LinearMemory(
+                            base=part.start,
+                            size_bytes=part.end - part.start,
+                            reserved_bytes=above - below,
+                            layout="wasmtime-custom",
+                            confidence="low",
+                            guard_bytes=None,
+                        )
+                    )
                 edge = part.end
         return found
 
@@ -267,7 +276,15 @@ class _Reader:
                 if run[number].start < end and least <= end <= least + size and (end - least) % WASM_PAGE_BYTES == 0:
                     following = number if end < run[number].end else min(number + 1, len(run) - 1)
                     reserved = end - base + elastic.guard
-                    memory = LinearMemory(base, size, reserved, elastic.name, "high", 2 * elastic.guard, image_bytes=run[index].image_bytes)
+                    memory = LinearMemory(
+                        base=base,
+                        size_bytes=size,
+                        reserved_bytes=reserved,
+                        layout=elastic.name,
+                        confidence="high",
+                        guard_bytes=2 * elastic.guard,
+                        image_bytes=run[index].image_bytes,
+                    )
                     yield Step(end, following, [memory], step)
             number += 1
 
@@ -320,7 +337,16 @@ def _memory(layout: Layout, base: int, size: int, confidence: Confidence, image_
     reserved = layout.slot if pooled else layout.total
     guard = layout.guard if pooled else layout.pre + layout.guard
     base, size = base + layout.header, max(0, size - layout.header)
-    return LinearMemory(base, size, reserved, layout.name, confidence, guard, pooled, image_bytes)
+    return LinearMemory(
+        base=base,
+        size_bytes=size,
+        reserved_bytes=reserved,
+        layout=layout.name,
+        confidence=confidence,
+        guard_bytes=guard,
+        pooled=pooled,
+        image_bytes=image_bytes,
+    )
 
 
 def _shaped(run: list[Part], index: int) -> bool:

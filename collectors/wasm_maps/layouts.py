@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from agent.model.values import Fact
+
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
-class Layout(NamedTuple):
+class Layout(Fact, frozen=True, kw_only=True):
     """`slots` times (`reserve`, `guard`) behind one `pre`, all in bytes; a memory starts each slot.
 
     `header` bytes at the start of the open part belong to the runtime. `weak`: anybody may reserve such a range. `learnt` is what
@@ -46,11 +48,11 @@ class Elastic(NamedTuple):
 
 # A slab goes first: its first slot alone looks like the default layout.
 WASMTIME = (
-    Layout("wasmtime-pooling", 32 * MIB, 4 * GIB, 32 * MIB, slots=1000),
-    Layout("wasmtime-28", 32 * MIB, 4 * GIB, 32 * MIB),
-    Layout("wasmtime-27", 2 * GIB, 4 * GIB, 2 * GIB),
+    Layout(name="wasmtime-pooling", pre=32 * MIB, reserve=4 * GIB, guard=32 * MIB, slots=1000),
+    Layout(name="wasmtime-28", pre=32 * MIB, reserve=4 * GIB, guard=32 * MIB),
+    Layout(name="wasmtime-27", pre=2 * GIB, reserve=4 * GIB, guard=2 * GIB),
     # memory_guard_size=0, and Pulley, which checks each access itself.
-    Layout("wasmtime-unguarded", 0, 4 * GIB, 0, weak=True),
+    Layout(name="wasmtime-unguarded", pre=0, reserve=4 * GIB, guard=0, weak=True),
 )
 # Also what a 64-bit memory becomes when it grows beyond its reservation. Until version 26 the guard was 64 KiB.
 WASMTIME_ELASTIC = (
@@ -59,8 +61,11 @@ WASMTIME_ELASTIC = (
     Elastic("wasmtime-growing", 2 * GIB, 2 * GIB),
 )
 # V8 with its trap handler (src/objects/backing-store.cc).
-V8 = (Layout("v8", 2 * GIB, 4 * GIB, 4 * GIB),)
-WASMER = (Layout("wasmer", 0, 4 * GIB, 4 * GIB + 64 * KIB), Layout("wasmer-1", 0, 4 * GIB, 2 * GIB))
-WASMEDGE = (Layout("wasmedge", 4 * GIB, 4 * GIB, 4 * GIB, weak=True),)
-WAMR = (Layout("wamr", 0, 4 * GIB, 4 * GIB, weak=True),)
-SPIDERMONKEY = (Layout("spidermonkey", 0, 4 * GIB + 4 * KIB, 2 * GIB + 64 * KIB, header=4 * KIB),)
+V8 = (Layout(name="v8", pre=2 * GIB, reserve=4 * GIB, guard=4 * GIB),)
+WASMER = (
+    Layout(name="wasmer", pre=0, reserve=4 * GIB, guard=4 * GIB + 64 * KIB),
+    Layout(name="wasmer-1", pre=0, reserve=4 * GIB, guard=2 * GIB),
+)
+WASMEDGE = (Layout(name="wasmedge", pre=4 * GIB, reserve=4 * GIB, guard=4 * GIB, weak=True),)
+WAMR = (Layout(name="wamr", pre=0, reserve=4 * GIB, guard=4 * GIB, weak=True),)
+SPIDERMONKEY = (Layout(name="spidermonkey", pre=0, reserve=4 * GIB + 4 * KIB, guard=2 * GIB + 64 * KIB, header=4 * KIB),)

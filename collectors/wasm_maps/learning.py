@@ -62,11 +62,11 @@ def _chosen(bottom: int, top: int, parts: list[Part]) -> Iterator[Layout]:
         # Nothing confirms it.
         reserve = top - starts[0] - guard
         if reserve >= largest and (guard or largest < reserve <= UNGUARDED_BYTES):
-            yield Layout("wasmtime-custom", guard, reserve, guard, weak=True, learnt=True)
+            yield Layout(name="wasmtime-custom", pre=guard, reserve=reserve, guard=guard, weak=True, learnt=True)
         return
     stride = gcd(*(start - starts[0] for start in starts))
     if stride - 2 * guard >= largest and (top - bottom) % stride == 0:
-        yield Layout("wasmtime-custom", guard, stride - 2 * guard, guard, learnt=True)
+        yield Layout(name="wasmtime-custom", pre=guard, reserve=stride - 2 * guard, guard=guard, learnt=True)
     slots, rest = divmod(top - bottom - guard, stride)
     if guard and stride - guard >= largest and not rest and slots > 1:
-        yield Layout("wasmtime-pooling", guard, stride - guard, guard, slots, learnt=True)
+        yield Layout(name="wasmtime-pooling", pre=guard, reserve=stride - guard, guard=guard, slots=slots, learnt=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from collectors.sysroot import Contents, SysRoot
 from collectors.wasm_maps import layouts
 from collectors.wasm_maps.detection import detect
@@ -15,7 +17,7 @@ from collectors.wasm_maps.files import Vma
 from collectors.wasm_maps.runtimes import RUNTIMES, Runtime
 
 # V8 without Node: its memories with the trap handler are Node's.
-_V8 = Runtime("v8", re.compile(r"(?!)"), layouts.V8)
+_V8 = Runtime(name="v8", file=re.compile(r"(?!)"), layouts=layouts.V8)
 # "wasmtime" alone is in other runtimes, too.
 WORDS = {
     "wasmtime": (b"wasm-memory-image", b".wasmtime.engine"),
@@ -47,7 +49,7 @@ def search(root: SysRoot, pid: int, vmas: list[Vma], known: dict[tuple[int, ...]
 
 
 def _looks_like(vmas: list[Vma], runtime: Runtime) -> bool:
-    return any(memory.size_bytes and memory.confidence == "high" for memory in detect(vmas, [runtime._replace(learns=False)]))
+    return any(memory.size_bytes and memory.confidence == "high" for memory in detect(vmas, [replace(runtime, learns=False)]))
 
 
 def shape(maps: bytes) -> bytes:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
+from agent.model.values import Fact
 from collectors.wasm_maps import layouts
 from collectors.wasm_maps.files import Vma
 from collectors.wasm_maps.layouts import Elastic, Layout
@@ -18,7 +18,7 @@ IMAGE = "/memfd:wasm-memory-image"
 TABLE = "/memfd:wasmstat.v1"
 
 
-class Runtime(NamedTuple):
+class Runtime(Fact, frozen=True, kw_only=True):
     """`file` matches the whole name of a program or library. `learns`: its reservation and guard are the embedder's to choose."""
 
     name: str
@@ -32,17 +32,19 @@ class Runtime(NamedTuple):
 _SO = r"(\.so|\.so\..*|[-.].*\.so)"
 _WASMTIME = rf"_?libwasmtime{_SO}|libextism[-_\w]*\.so|wasmtime|wasmtime-min|spin|containerd-shim-(wasmtime|spin)[-\w]*"
 RUNTIMES = (
-    Runtime("wasmtime", re.compile(_WASMTIME), layouts.WASMTIME, layouts.WASMTIME_ELASTIC, learns=True),
-    Runtime("wasmer", re.compile(rf"libwasmer[-_\w]*{_SO}|wasmer([-.].*\.so)?|containerd-shim-wasmer[-\w]*"), layouts.WASMER),
-    Runtime("node", re.compile(rf"node|nodejs|libnode{_SO}"), layouts.V8),
-    Runtime("wasmedge", re.compile(rf"libwasmedge{_SO}|wasmedge|containerd-shim-wasmedge[-\w]*"), layouts.WASMEDGE),
-    Runtime("wamr", re.compile(rf"iwasm[-\w]*|libiwasm{_SO}"), layouts.WAMR),
-    Runtime("spidermonkey", re.compile(rf"libmozjs[-\w]*{_SO}|js\d+"), layouts.SPIDERMONKEY),
+    Runtime(name="wasmtime", file=re.compile(_WASMTIME), layouts=layouts.WASMTIME, elastic=layouts.WASMTIME_ELASTIC, learns=True),
+    Runtime(
+        name="wasmer", file=re.compile(rf"libwasmer[-_\w]*{_SO}|wasmer([-.].*\.so)?|containerd-shim-wasmer[-\w]*"), layouts=layouts.WASMER
+    ),
+    Runtime(name="node", file=re.compile(rf"node|nodejs|libnode{_SO}"), layouts=layouts.V8),
+    Runtime(name="wasmedge", file=re.compile(rf"libwasmedge{_SO}|wasmedge|containerd-shim-wasmedge[-\w]*"), layouts=layouts.WASMEDGE),
+    Runtime(name="wamr", file=re.compile(rf"iwasm[-\w]*|libiwasm{_SO}"), layouts=layouts.WAMR),
+    Runtime(name="spidermonkey", file=re.compile(rf"libmozjs[-\w]*{_SO}|js\d+"), layouts=layouts.SPIDERMONKEY),
     # Their memories are as large as each module declares, or lie on the heap: not told from other mappings.
-    Runtime("deno", re.compile(r"deno"), visible=False),
-    Runtime("workerd", re.compile(r"workerd"), visible=False),
-    Runtime("bun", re.compile(r"bun"), visible=False),
-    Runtime("wasm3", re.compile(rf"wasm3([-.].*\.so)?|libwasm3{_SO}"), visible=False),
+    Runtime(name="deno", file=re.compile(r"deno"), visible=False),
+    Runtime(name="workerd", file=re.compile(r"workerd"), visible=False),
+    Runtime(name="bun", file=re.compile(r"bun"), visible=False),
+    Runtime(name="wasm3", file=re.compile(rf"wasm3([-.].*\.so)?|libwasm3{_SO}"), visible=False),
 )
 _BY_NAME = {runtime.name: runtime for runtime in RUNTIMES}
 # One of these is in the map of every process with a runtime; most processes are dismissed by it.

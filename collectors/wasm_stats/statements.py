@@ -28,7 +28,7 @@ MAX_DESCRIPTORS = 4096
 _TRIES = 3
 
 
-class Statement(Fact, frozen=True):
+class Statement(Fact, frozen=True, kw_only=True):
     """One slot. `written_ns` is time since boot, `tid` the thread that wrote it, in its own PID namespace."""
 
     instance: str
@@ -125,8 +125,26 @@ def _statements(bodies: Iterator[bytes]) -> Iterator[Statement]:
         in_use, page_bytes, store, base, size, maximum, fuel, deadline, ticks, grows, written, tid, *names = BODY.unpack(body)
         if in_use:
             instance, module, tenant = (_name(name) for name in names)
-            stated = (None if value == UNKNOWN else value for value in (store, maximum, fuel, deadline, ticks))
-            yield Statement(instance, module, tenant, base, size, page_bytes, grows, written, tid, *stated)
+            yield Statement(
+                instance=instance,
+                module=module,
+                tenant=tenant,
+                base=base,
+                size_bytes=size,
+                page_bytes=page_bytes,
+                grows=grows,
+                written_ns=written,
+                tid=tid,
+                store=_stated(store),
+                maximum_pages=_stated(maximum),
+                fuel=_stated(fuel),
+                epoch_deadline=_stated(deadline),
+                epoch_ticks=_stated(ticks),
+            )
+
+
+def _stated(value: int) -> int | None:
+    return None if value == UNKNOWN else value
 
 
 def _name(data: bytes) -> str:

@@ -113,7 +113,7 @@ def scrape(root: SysRoot, only: tuple[str, ...], before: Sample, made: Known) ->
         claims=(),
         gaps=host.gaps,
     )
-    return prometheus.render(document, prometheus.Run(sample.seconds)), sample
+    return prometheus.render(document, prometheus.Run(seconds=sample.seconds)), sample
 
 
 def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds: int) -> tuple[float, list[str]]:

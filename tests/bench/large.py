@@ -45,7 +45,7 @@ def passes(tree: Path, runs: int) -> None:
 
     def scrape(known: Statics | None) -> bytes:
         sample = take(root, config, errands, 1.0, known)
-        return prometheus.render(snapshot(Window(normalise(sample)), 0.0), prometheus.Run(sample.seconds))
+        return prometheus.render(snapshot(Window(after=normalise(sample)), 0.0), prometheus.Run(seconds=sample.seconds))
 
     cold, warm = milliseconds(lambda: scrape(None), runs), milliseconds(lambda: scrape(statics), runs)
     print(f"\n{f'a scrape of 256 CPUs, {runs} of each':34} {'median ms':>13}")

@@ -72,7 +72,7 @@ def main() -> None:
     # In turn: a machine that others slow down for a while slows all of them down.
     for _ in range(ROUNDS):
         for (name, kinds), count in product(KINDS.items(), COUNTS):
-            window = Window(crowd(1.0, count, kinds), crowd(0.0, count, kinds), 10.0)
+            window = Window(after=crowd(1.0, count, kinds), before=crowd(0.0, count, kinds), seconds=10.0)
             found.setdefault((name, count), []).append(cpu_milliseconds(window))
         sums.append(microseconds(lambda: sum(range(1_000_000))) / 1e3)
     header = "".join(f"{count:>9}" for count in COUNTS)

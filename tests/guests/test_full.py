@@ -260,7 +260,7 @@ def test_the_story_of_a_whole_host(result: full.Result, subtests: pytest.Subtest
 
 def test_a_full_guest_that_panics_ends_with_its_console(image: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guest, "_TAIL_LINES", 5)  # a trace is longer, and whether it is longer than the usual tail is chance
-    shape = Shape("panic", TWO_NODES.arguments, append="init=/bin/true")
+    shape = Shape(name="panic", arguments=TWO_NODES.arguments, append="init=/bin/true")
     with pytest.raises(GuestFailed, match=r"(?s)panic ended early.*Attempted to kill init"):
         full.run("", {}, tmp_path, shape=shape, limit_seconds=60)
 
@@ -279,7 +279,7 @@ def test_a_full_guest_that_leaves_too_much_ends_with_its_console(image: None, tm
 
 def test_a_full_guest_that_hangs_ends_in_time(image: None, tmp_path: Path) -> None:
     began = time.monotonic()
-    shape = Shape("hang", TWO_NODES.arguments, append="init=/bin/cat")
+    shape = Shape(name="hang", arguments=TWO_NODES.arguments, append="init=/bin/cat")
     with pytest.raises(GuestFailed, match="hang not at its end in 8 s"):
         full.run("", {}, tmp_path, shape=shape, limit_seconds=8)
     assert time.monotonic() - began < 20

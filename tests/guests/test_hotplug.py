@@ -27,8 +27,8 @@ BLOCK_BYTES = 128 << 20
 
 # Two sockets of one core with two threads: CPU 3 shares all that it has with CPU 2. Memory that can go lies in its own zone.
 THREADS = Shape(
-    "two-threads",
-    ("-cpu", CPU, *TWO_NODES.arguments, "-smp", "4,sockets=2,cores=1,threads=2"),
+    name="two-threads",
+    arguments=("-cpu", CPU, *TWO_NODES.arguments, "-smp", "4,sockets=2,cores=1,threads=2"),
     append="movablecore=1G",
 )
 

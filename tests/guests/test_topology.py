@@ -216,7 +216,13 @@ def test_the_shapes_are_what_they_are_for(guests: dict[str, Truth | GuestFailed]
     persistent = found[NVDIMM]
     assert [(node.kind, node.tier) for node in persistent.nodes] == [("dram", 4), ("dram", 4), ("pmem", 22)]
     assert persistent.memory.distances_alike
-    assert persistent.nodes[2].access[1] == Access(CpuSet((1,)), 700, 700, 10240 << 20, 10240 << 20)
+    assert persistent.nodes[2].access[1] == Access(
+        initiators=CpuSet((1,)),
+        read_latency_ns=700,
+        write_latency_ns=700,
+        read_bandwidth_bytes=10240 << 20,
+        write_bandwidth_bytes=10240 << 20,
+    )
     assert [(device.driver, device.target_node, device.backing) for device in persistent.dax] == [("kmem", 2, "pmem")]
     assert [(part.mode, part.block) for region in persistent.pmem for part in region.namespaces] == [("raw", "pmem0"), ("dax", None)]
     assert [region.target_node for region in persistent.pmem] == [0, 2]
@@ -238,14 +244,14 @@ def test_the_shapes_are_what_they_are_for(guests: dict[str, Truth | GuestFailed]
 
 def test_a_guest_that_panics_ends_with_its_console(tmp_path: Path) -> None:
     tiny_image.require()
-    shape = Shape("panic", UMA.arguments, append="rdinit=/bin/lscpu")
+    shape = Shape(name="panic", arguments=UMA.arguments, append="rdinit=/bin/lscpu")
     with pytest.raises(GuestFailed, match=r"(?s)ended early.*Attempted to kill init"):
         tiny.boot(shape, tmp_path / "panic")
 
 
 def test_a_guest_that_hangs_ends_in_time(tmp_path: Path) -> None:
     tiny_image.require()
-    shape = Shape("hang", UMA.arguments, append="rdinit=/bin/sh")
+    shape = Shape(name="hang", arguments=UMA.arguments, append="rdinit=/bin/sh")
     with pytest.raises(GuestFailed, match=r"(?s)not at its end in 20 s.*BusyBox"):
         tiny.boot(shape, tmp_path / "hang", limit_seconds=20)
     assert not (tmp_path / "hang" / "out.img").exists()
@@ -255,7 +261,7 @@ def test_a_guest_whose_disk_is_full_ends_with_its_console(tmp_path: Path, monkey
     tiny_image.require()
     monkeypatch.setattr(tiny, "DISK_BYTES", 64 << 10)
     with pytest.raises(GuestFailed, match=r"(?s)ended early.*No space left on device"):
-        tiny.boot(Shape("full", UMA.arguments), tmp_path / "full")
+        tiny.boot(Shape(name="full", arguments=UMA.arguments), tmp_path / "full")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -205,9 +205,9 @@ def look(files: Files) -> Snapshot:
     """One pass, as far as the exporters."""
     root = MemoryRoot(files)
     sample = take(root, Config(root=root.path, only=MACHINE), Errands())
-    found = snapshot(Window(normalise(sample)), 0.0)
+    found = snapshot(Window(after=normalise(sample)), 0.0)
     json.loads(document.render(found))
-    text = prometheus.render(found, prometheus.Run(sample.seconds)).decode().splitlines()
+    text = prometheus.render(found, prometheus.Run(seconds=sample.seconds)).decode().splitlines()
     series = [line.rpartition(" ")[0] for line in text if line[0] != "#"]
     if len(set(series)) != len(series):
         raise AssertionError(f"twice: {[one for one, count in Counter(series).items() if count > 1][:3]}")

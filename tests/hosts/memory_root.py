@@ -36,7 +36,9 @@ class MemoryRoot(SysRoot):
         self.last = {}
         self._fd = -1
         mark = files.get(MARK)
-        self.mark = msgspec.json.decode(mark, type=Mark) if isinstance(mark, bytes) else Mark(1700000000.0, "0", 4096)
+        self.mark = (
+            msgspec.json.decode(mark, type=Mark) if isinstance(mark, bytes) else Mark(taken_at=1700000000.0, version="0", page_bytes=4096)
+        )
         self.files = files
         self.below: dict[str, dict[str, bool]] = {}
         for path in (*files, *self.mark.links):

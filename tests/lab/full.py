@@ -146,8 +146,8 @@ _APPEND = (
 
 # Two sockets of two cores, each with its memory, and not equally far both ways.
 TWO_NODES = Shape(
-    "two-nodes",
-    (
+    name="two-nodes",
+    arguments=(
         *("-smp", "4,sockets=2,cores=2,threads=1", "-m", "2048"),
         *("-object", "memory-backend-ram,id=m0,size=1024M", "-numa", "node,nodeid=0,cpus=0-1,memdev=m0"),
         *("-object", "memory-backend-ram,id=m1,size=1024M", "-numa", "node,nodeid=1,cpus=2-3,memdev=m1"),
@@ -156,7 +156,7 @@ TWO_NODES = Shape(
 )
 
 # For a thousand containers with a process each, and two thousand.
-CROWD = Shape("crowd", ("-smp", "2", "-m", "4096"))
+CROWD = Shape(name="crowd", arguments=("-smp", "2", "-m", "4096"))
 
 SHAPES = (TWO_NODES, *TINY)
 
@@ -441,7 +441,17 @@ def _guest(shape: Shape, built: Path, given: IO[bytes], into: Path, limit_second
         *shape.arguments,
     )
     disks = (f"file={built}/root.img,snapshot=on", f"{inherited(given)},readonly=on")
-    return Guest(shape.name, into, arguments, limit_seconds, OUT_BYTES, "out/code", disks, (given,), serial)
+    return Guest(
+        name=shape.name,
+        into=into,
+        arguments=arguments,
+        limit_seconds=limit_seconds,
+        out_bytes=OUT_BYTES,
+        proof="out/code",
+        disks=disks,
+        given=(given,),
+        serial=serial,
+    )
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from tests.lab.smbios import DDR5, DRAM, NON_VOLATILE, OPTANE, Dimm, array_addre
 CPU = "max,la57=off,vendor=GenuineIntel"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shape:
     name: str
     arguments: tuple[str, ...]
@@ -48,8 +48,8 @@ def _initiators(rows: tuple[tuple[int, int, int, int], ...]) -> tuple[str, ...]:
 
 # Two threads a core, two dies a socket, a node a die; it is farther from socket 0 to socket 1 than back.
 DIES = Shape(
-    "dies",
-    (
+    name="dies",
+    arguments=(
         *("-smp", "16,sockets=2,dies=2,cores=2,threads=2", "-m", "1024"),
         *(word for number in range(4) for word in _node(number, f"{number * 4}-{number * 4 + 3}", 256)),
         *_distances(((10, 12, 21, 31), (12, 10, 21, 21), (22, 21, 10, 12), (31, 21, 12, 10))),
@@ -60,8 +60,8 @@ DIES = Shape(
 
 # Node 2 has memory only, slower and near to node 0; a cache of memory lies before node 0.
 HMAT = Shape(
-    "hmat",
-    (
+    name="hmat",
+    arguments=(
         *("-smp", "4,sockets=2,cores=2,threads=1", "-m", "768"),
         *_node(0, "0-1", 256),
         *_node(1, "2-3", 256),
@@ -76,22 +76,22 @@ HMAT = Shape(
 
 # Eight sockets and nodes; every other node has CPUs only.
 MEMORYLESS = Shape(
-    "memoryless",
-    (
+    name="memoryless",
+    arguments=(
         *("-smp", "16,sockets=8,cores=2,threads=1", "-m", "1024"),
         *(word for number in range(8) for word in _node(number, f"{number * 2}-{number * 2 + 1}", 0 if number % 2 else 256)),
     ),
 )
 
 # Six of eight CPUs are plugged in and three are started: 2 without 3, its other thread.
-OFFLINE = Shape("offline", ("-smp", "6,maxcpus=8,sockets=1,cores=4,threads=2", "-m", "512"), append="maxcpus=3")
+OFFLINE = Shape(name="offline", arguments=("-smp", "6,maxcpus=8,sockets=1,cores=4,threads=2", "-m", "512"), append="maxcpus=3")
 
-UMA = Shape("uma", ("-smp", "2,sockets=1,cores=2,threads=1", "-m", "384"))
+UMA = Shape(name="uma", arguments=("-smp", "2,sockets=1,cores=2,threads=1", "-m", "384"))
 
 # A module of persistent memory that stays a disk, and another that the guest makes memory of a node of its own (tests/lab/tiny_init).
 NVDIMM = Shape(
-    "nvdimm",
-    (
+    name="nvdimm",
+    arguments=(
         *("-smp", "4,sockets=2,cores=2,threads=1", "-m", "512,slots=2,maxmem=2G"),
         *_node(0, "0-1", 256),
         *_node(1, "2-3", 256),
@@ -112,8 +112,8 @@ _MIB = 1 << 20
 # Firmware that names its memory: DDR5 and persistent modules, an empty slot and one that it knows nothing of. Types 19 and 20 speak
 # of the memory that the guest has. A network card is on node 1.
 DIMMS = Shape(
-    "dimms",
-    (
+    name="dimms",
+    arguments=(
         *("-smp", "4,sockets=2,cores=2,threads=1", "-m", "512"),
         *_node(0, "0-1", 256),
         *_node(1, "2-3", 256),
@@ -128,79 +128,88 @@ DIMMS = Shape(
             memory_device,
             (
                 Dimm(
-                    0x1100,
-                    _A,
-                    "CPU1_DIMM_A1",
-                    "P0_Node0_Channel0_Dimm0",
-                    128,
-                    DDR5,
-                    DRAM,
-                    5600,
-                    4800,
-                    1100,
-                    2,
-                    80,
-                    64,
-                    "Samsung",
-                    "4039A1",
-                    "M321R",
+                    handle=0x1100,
+                    array=_A,
+                    locator="CPU1_DIMM_A1",
+                    bank="P0_Node0_Channel0_Dimm0",
+                    megabytes=128,
+                    type=DDR5,
+                    technology=DRAM,
+                    speed=5600,
+                    configured_speed=4800,
+                    millivolts=1100,
+                    ranks=2,
+                    total_width=80,
+                    data_width=64,
+                    manufacturer="Samsung",
+                    serial="4039A1",
+                    part="M321R",
                 ),
                 Dimm(
-                    0x1101,
-                    _A,
-                    "CPU1_DIMM_B1",
-                    "P0_Node0_Channel1_Dimm0",
-                    128,
-                    DDR5,
-                    DRAM,
-                    5600,
-                    4800,
-                    1100,
-                    2,
-                    80,
-                    64,
-                    "Samsung",
-                    "4039A2",
-                    "M321R",
+                    handle=0x1101,
+                    array=_A,
+                    locator="CPU1_DIMM_B1",
+                    bank="P0_Node0_Channel1_Dimm0",
+                    megabytes=128,
+                    type=DDR5,
+                    technology=DRAM,
+                    speed=5600,
+                    configured_speed=4800,
+                    millivolts=1100,
+                    ranks=2,
+                    total_width=80,
+                    data_width=64,
+                    manufacturer="Samsung",
+                    serial="4039A2",
+                    part="M321R",
                 ),
-                Dimm(0x1102, _A, "CPU1_DIMM_A2", "P0_Node0_Channel0_Dimm1"),
+                Dimm(handle=0x1102, array=_A, locator="CPU1_DIMM_A2", bank="P0_Node0_Channel0_Dimm1"),
                 Dimm(
-                    0x1103,
-                    _B,
-                    "CPU2_DIMM_A1",
-                    "P1_Node1_Channel0_Dimm0",
-                    256,
-                    DDR5,
-                    DRAM,
-                    4800,
-                    4800,
-                    1100,
-                    1,
-                    80,
-                    64,
-                    "Micron",
-                    "E81C77",
-                    "MTC20",
+                    handle=0x1103,
+                    array=_B,
+                    locator="CPU2_DIMM_A1",
+                    bank="P1_Node1_Channel0_Dimm0",
+                    megabytes=256,
+                    type=DDR5,
+                    technology=DRAM,
+                    speed=4800,
+                    configured_speed=4800,
+                    millivolts=1100,
+                    ranks=1,
+                    total_width=80,
+                    data_width=64,
+                    manufacturer="Micron",
+                    serial="E81C77",
+                    part="MTC20",
                 ),
                 Dimm(
-                    0x1104,
-                    _B,
-                    "CPU2_DIMM_A2",
-                    "P1_Node1_Channel0_Dimm1",
-                    129408,
-                    NON_VOLATILE,
-                    OPTANE,
-                    3200,
-                    2666,
-                    1200,
-                    1,
-                    72,
-                    64,
-                    "Intel",
-                    "8F0A",
-                    "NMB1XXD128GPS",
+                    handle=0x1104,
+                    array=_B,
+                    locator="CPU2_DIMM_A2",
+                    bank="P1_Node1_Channel0_Dimm1",
+                    megabytes=129408,
+                    type=NON_VOLATILE,
+                    technology=OPTANE,
+                    speed=3200,
+                    configured_speed=2666,
+                    millivolts=1200,
+                    ranks=1,
+                    total_width=72,
+                    data_width=64,
+                    manufacturer="Intel",
+                    serial="8F0A",
+                    part="NMB1XXD128GPS",
                 ),
-                Dimm(0x1105, _B, "CPU2_DIMM_B1", "P1_Node1_Channel1_Dimm0", None, DDR5, DRAM, manufacturer="Not Specified"),
+                Dimm(
+                    handle=0x1105,
+                    array=_B,
+                    locator="CPU2_DIMM_B1",
+                    bank="P1_Node1_Channel1_Dimm0",
+                    megabytes=None,
+                    type=DDR5,
+                    technology=DRAM,
+                    manufacturer="Not Specified",
+                ),
             ),
         ),
         array_address(0x1200, _A, 0, 256 * _MIB, 2),

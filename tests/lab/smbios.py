@@ -10,7 +10,7 @@ DRAM, OPTANE, UNKNOWN_TECHNOLOGY = 0x03, 0x07, 0x02
 _DIMM, _NOT_GIVEN = 0x09, 0xFFFE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dimm:
     """One slot. `megabytes`: 0 where it is empty, None where firmware does not know."""
 

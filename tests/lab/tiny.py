@@ -84,7 +84,7 @@ def _guest(shape: Shape, made: Image, into: Path, limit_seconds: float) -> Guest
         *(word for file in firmware for word in ("-smbios", f"file={file}")),
         *shape.arguments,
     )
-    return Guest(shape.name, into, arguments, limit_seconds, DISK_BYTES, "truth/date")
+    return Guest(name=shape.name, into=into, arguments=arguments, limit_seconds=limit_seconds, out_bytes=DISK_BYTES, proof="truth/date")
 
 
 def record(truth: Truth, into: Path) -> None:

@@ -20,6 +20,6 @@ def test_one_of_each_until_the_end(
     libvirt.define_and_start(host.domain_xml("held", host.firmware(tmp_path / "rom")))
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
     # A guest that hangs in a shell that nobody speaks to.
-    guest = Shape("held", UMA.arguments, append="rdinit=/bin/sh")
+    guest = Shape(name="held", arguments=UMA.arguments, append="rdinit=/bin/sh")
     tiny.boot(guest, tmp_path / "guest", limit_seconds=300)
     time.sleep(300)

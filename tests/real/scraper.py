@@ -64,7 +64,7 @@ class Scraper:
         found = normalise(sample)
         old, then = self.before or (None, None)
         document = snapshot(Window.between(found, sample.read_at, old, then.read_at if then else {}), time.time())
-        assert prometheus.render(document, prometheus.Run(sample.seconds))
+        assert prometheus.render(document, prometheus.Run(seconds=sample.seconds))
         self.before = found, sample
         return Pass(time.monotonic() - began, sample.read_at[UPTIME], found, document)
 

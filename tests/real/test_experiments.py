@@ -75,7 +75,7 @@ def test_queues(collected: list[Row], given: Parameters) -> None:
 
 
 def test_switches(collected: list[Row], given: Parameters, calibration: Calibration, tmp_path: Path) -> None:
-    caches = dict(enumerate(Window(host_of(SysRoot("/"))).machine.cache_bytes.get(calibration.cpu, ()), 1))
+    caches = dict(enumerate(Window(after=host_of(SysRoot("/"))).machine.cache_bytes.get(calibration.cpu, ()), 1))
     with heavy():
         judged(collected, switches.switches(given, caches, tmp_path))
 
@@ -100,7 +100,15 @@ def test_start_of_each_layer(
 ) -> None:
     need("runc", modules=["libvirt", "wasmtime"])
     (known,) = [figure for figure in calibration.figures if figure.name == "instantiate_through_python"]
-    instantiate = Param("instantiate, through Python", "seconds", known.lo, known.value, known.hi, "measured here", "calibrated")
+    instantiate = Param(
+        name="instantiate, through Python",
+        unit="seconds",
+        lo=known.lo,
+        mode=known.value,
+        hi=known.hi,
+        source="measured here",
+        origin="calibrated",
+    )
     with heavy():
         judged(collected, layers.starts(docker, libvirt, tmp_path, instantiate))
 

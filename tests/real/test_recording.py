@@ -37,7 +37,7 @@ def record(into: Path, config: Config) -> dict[str, Any]:
     recorder = Recorder("/", into, taken_at, "test")
     host = normalise(take(recorder, config, Errands()))
     recorder.close()
-    found: dict[str, Any] = json.loads(render(snapshot(Window(host), taken_at)))
+    found: dict[str, Any] = json.loads(render(snapshot(Window(after=host), taken_at)))
     return found
 
 

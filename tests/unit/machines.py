@@ -19,22 +19,22 @@ def regular(packages: int, nodes: int, cores: int, threads: int) -> Physical:
 
     every = packages * nodes
     return Physical(
-        cpus=Cpus(CpuSet(range(total * threads))),
-        memory=Memory("numa" if every > 1 else "uma", every << 35),
+        cpus=Cpus(online=CpuSet(range(total * threads))),
+        memory=Memory(architecture="numa" if every > 1 else "uma", total_bytes=every << 35),
         architecture="numa" if every > 1 else "smp",
-        packages=tuple(Package(group(nodes * cores, number), number, model_name="Model") for number in range(packages)),
+        packages=tuple(Package(cpus=group(nodes * cores, number), os_index=number, model_name="Model") for number in range(packages)),
         cores=tuple(Core(group(1, number), number // (nodes * cores), number % (nodes * cores)) for number in range(total)),
         caches=(
-            *(Cache(1, "Data", group(1, number), 32 << 10) for number in range(total)),
-            *(Cache(2, "Unified", group(1, number), 1 << 20) for number in range(total)),
-            *(Cache(3, "Unified", group(cores, number), 32 << 20) for number in range(every)),
+            *(Cache(level=1, type="Data", cpus=group(1, number), size_bytes=32 << 10) for number in range(total)),
+            *(Cache(level=2, type="Unified", cpus=group(1, number), size_bytes=1 << 20) for number in range(total)),
+            *(Cache(level=3, type="Unified", cpus=group(cores, number), size_bytes=32 << 20) for number in range(every)),
         ),
         nodes=tuple(
             Node(
-                number,
-                group(cores, number),
-                32 << 30,
-                1 << 30,
+                os_index=number,
+                cpus=group(cores, number),
+                memory_bytes=32 << 30,
+                free_bytes=1 << 30,
                 local_cpus=group(cores, number),
                 local_cpus_evidence="own",
                 distances={other: 10 if other == number else 12 if other // nodes == number // nodes else 32 for other in range(every)},
@@ -45,5 +45,5 @@ def regular(packages: int, nodes: int, cores: int, threads: int) -> Physical:
 
 
 def host(physical: Physical, **more: object) -> Host:
-    logical, devices = Logical(Cpu(), KernelMemory()), Devices(CpuDevices(), MemoryDevices())
-    return Host(identity=Identity("host"), physical=physical, logical=logical, devices=devices, **more)  # type: ignore[arg-type]
+    logical, devices = Logical(cpu=Cpu(), memory=KernelMemory()), Devices(CpuDevices(), MemoryDevices())
+    return Host(identity=Identity(hostname="host"), physical=physical, logical=logical, devices=devices, **more)  # type: ignore[arg-type]

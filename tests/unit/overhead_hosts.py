@@ -23,12 +23,12 @@ RUN_NS, DELAY_NS, SLICES = 5_000_000_000, 1_000_000_000, 4000
 def thread(tid: int, passed: float = 0.0, state: str = "R", start_ticks: int = 500) -> Thread:
     done = 1 + passed
     return Thread(
-        tid,
-        "worker",
-        start_ticks,
-        state,
-        0,
-        BOTH,
+        tid=tid,
+        name="worker",
+        start_ticks=start_ticks,
+        state=state,
+        last_cpu=0,
+        allowed_cpus=BOTH,
         run_ns=int(RUN_NS * done),
         delay_ns=int(DELAY_NS * done),
         timeslices=int(SLICES * done),
@@ -79,14 +79,22 @@ def counted(passed: float = 0.0) -> dict[str, int]:
 
 def machine(passed: float = 0.0) -> Workload:
     memory = Memory(resident_bytes=GIB + 60 * MIB, backing_bytes=GIB, backing_huge_bytes=GIB // 2)
-    vcpus = tuple(VCpu(number, thread=thread(21 + number, passed), kvm=counted(passed)) for number in range(2))
+    vcpus = tuple(VCpu(number=number, thread=thread(21 + number, passed), kvm=counted(passed)) for number in range(2))
     guest = Guest(accelerator="kvm", iothreads=1, video_bytes=16 * MIB, told_seconds_ago=1.0)
     return _workload("vm", "virtualization", WorkloadCpu(), memory, (thread(20, passed, "S"),), vcpus=vcpus, guest=guest)
 
 
 def sandbox(passed: float = 0.0) -> Workload:
     memory = Memory(allotted_bytes=16 * MIB, backing_bytes=8 * MIB, resident_bytes=40 * MIB, anon_huge_bytes=4 * MIB)
-    linear = LinearMemory("0x7f0000000000", 16 * MIB, 256, 4 * GIB, "wasmtime", "high", 8 * MIB)
+    linear = LinearMemory(
+        base="0x7f0000000000",
+        size_bytes=16 * MIB,
+        size_pages=256,
+        reserved_bytes=4 * GIB,
+        layout="wasmtime",
+        confidence="high",
+        resident_bytes=8 * MIB,
+    )
     return _workload("wasm", "sandbox", WorkloadCpu(), memory, (thread(31, passed),), memories=(linear,))
 
 
@@ -124,18 +132,27 @@ def _workload(
 
 
 def times(number: int, busy: float, passed: float = 0.0) -> CpuTime:
-    return CpuTime(number, busy, 0.0, 0.0, idle_seconds=UPTIME + 10 * passed - busy - 1, iowait_seconds=1.0)
+    return CpuTime(
+        cpu=number,
+        user_seconds=busy,
+        nice_seconds=0.0,
+        system_seconds=0.0,
+        idle_seconds=UPTIME + 10 * passed - busy - 1,
+        iowait_seconds=1.0,
+    )
 
 
 def host(passed: float = 0.0, workloads: tuple[Workload, ...] | None = None, busy: float = 6.0) -> Host:
     """`busy`: seconds of ten in which each CPU runs somebody."""
     logical = Logical(
-        Cpu(times=tuple(times(number, 100 + busy * passed, passed) for number in BOTH), runnable_tasks=4, tick_hz=250, page_table_levels=4),
-        KernelMemory(),
+        cpu=Cpu(
+            times=tuple(times(number, 100 + busy * passed, passed) for number in BOTH), runnable_tasks=4, tick_hz=250, page_table_levels=4
+        ),
+        memory=KernelMemory(),
         kvm=Kvm("kvm_intel", nested_paging=True, halt_poll_ns=200_000),
     )
     caches = tuple(
-        Cache(level, kind, cpus, size_bytes=size)
+        Cache(level=level, type=kind, cpus=cpus, size_bytes=size)
         for level, kind, cpus, size in (
             (1, "Data", CpuSet((0,)), 48 * KIB),
             (1, "Instruction", CpuSet((0,)), 32 * KIB),
@@ -144,15 +161,15 @@ def host(passed: float = 0.0, workloads: tuple[Workload, ...] | None = None, bus
         )
     )
     return Host(
-        Identity(uptime_seconds=UPTIME + 10 * passed, virtualization=Virtualization("none")),
-        Physical(
-            Cpus(online=BOTH),
-            PhysicalMemory(),
+        identity=Identity(uptime_seconds=UPTIME + 10 * passed, virtualization=Virtualization("none")),
+        physical=Physical(
+            cpus=Cpus(online=BOTH),
+            memory=PhysicalMemory(),
             cores=(Core(BOTH, 0),),
             caches=caches,
-            nodes=(Node(0, BOTH, distances={0: 10, 1: 21}), Node(1, CpuSet(), distances={0: 21, 1: 10})),
+            nodes=(Node(os_index=0, cpus=BOTH, distances={0: 10, 1: 21}), Node(os_index=1, cpus=CpuSet(), distances={0: 21, 1: 10})),
         ),
-        logical,
-        Devices(CpuDevices(), MemoryDevices()),
-        workloads if workloads is not None else (container(passed), machine(passed), sandbox(passed)),
+        logical=logical,
+        devices=Devices(CpuDevices(), MemoryDevices()),
+        workloads=workloads if workloads is not None else (container(passed), machine(passed), sandbox(passed)),
     )

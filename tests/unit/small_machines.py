@@ -23,7 +23,7 @@ def look(path: Path, files: Mapping[str, str], links: Mapping[str, str] | None =
     root = recorded(path, files)
     assert root.mark is not None
     root.mark.links.update(links or {})
-    sample = take(root, Config(str(path), SOURCES), Errands())
+    sample = take(root, Config(root=str(path), only=SOURCES), Errands())
     assert {gap.reason for gap in sample.gaps} <= {"absent"}
     return physical(sample)
 

@@ -43,12 +43,12 @@ def made(pressure: float | None = 0.1, *figures: Figure, machine: Machine | None
         cpu=1,
         seconds=20.0,
         conditions=Conditions(pressure),
-        figures=figures or (Figure("switch_process", "seconds", 2e-6, 2e-6, 2.2e-6, 80),),
+        figures=figures or (Figure(name="switch_process", unit="seconds", value=2e-6, lo=2e-6, hi=2.2e-6, chunks=80),),
     )
 
 
 def figure(value: float, hi: float | None = None, unit: str = "seconds") -> Figure:
-    return Figure("any", unit, value, value, hi or value, 40)
+    return Figure(name="any", unit=unit, value=value, lo=value, hi=hi or value, chunks=40)
 
 
 def test_a_tenth_of_the_chunks_is_not_disturbed() -> None:
@@ -102,10 +102,10 @@ def test_what_takes_no_longer_in_long_chunks_has_no_figure_and_ends(monkeypatch:
 
 
 def test_what_is_taken_twice_counts_at_its_fastest_and_as_far_as_the_slower_one_went() -> None:
-    call = Figure("host_call_native", "seconds", 1.1e-7, 1.1e-7, 1.2e-7, 40)
-    beside = Figure("host_call_native", "seconds", 2.5e-7, 2.5e-7, 2.6e-7, 30)
-    other = Figure("clock", "1/second", 3e9, 2.9e9, 3e9, 40)
-    together = Figure("host_call_native", "seconds", 1.1e-7, 1.1e-7, 2.6e-7, 70)
+    call = Figure(name="host_call_native", unit="seconds", value=1.1e-7, lo=1.1e-7, hi=1.2e-7, chunks=40)
+    beside = Figure(name="host_call_native", unit="seconds", value=2.5e-7, lo=2.5e-7, hi=2.6e-7, chunks=30)
+    other = Figure(name="clock", unit="1/second", value=3e9, lo=2.9e9, hi=3e9, chunks=40)
+    together = Figure(name="host_call_native", unit="seconds", value=1.1e-7, lo=1.1e-7, hi=2.6e-7, chunks=70)
     assert at_their_fastest([call, other, beside]) == at_their_fastest([beside, other, call]) == (together, other)
 
 
@@ -116,7 +116,10 @@ def test_no_time_is_no_figure() -> None:
 
 def rungs(*latencies_ns: float) -> list[Rung]:
     """From 8 KiB on, each twice the size of the one before."""
-    return [Rung(8 * KIB << number, ns * 1e-9, ns * 1e-9, ns * 1.1e-9, True) for number, ns in enumerate(latencies_ns)]
+    return [
+        Rung(size_bytes=8 * KIB << number, seconds=ns * 1e-9, lo=ns * 1e-9, hi=ns * 1.1e-9, huge_pages=True)
+        for number, ns in enumerate(latencies_ns)
+    ]
 
 
 BARE = (1.0, 1.0, 1.0, 3.4, 3.5, 3.4, 3.8, 6.5, 12, 13, 13, 14, 25, 80, 101, 105, 110)
@@ -213,7 +216,11 @@ def test_a_run_under_load_replaces_no_better_one() -> None:
 
 
 def test_a_run_that_found_less_replaces_none() -> None:
-    both = made(0.1, Figure("a", "seconds", 1, 1, 1, 40), Figure("b", "seconds", 1, 1, 1, 40))
+    both = made(
+        0.1,
+        Figure(name="a", unit="seconds", value=1, lo=1, hi=1, chunks=40),
+        Figure(name="b", unit="seconds", value=1, lo=1, hi=1, chunks=40),
+    )
     assert not store.replaces(made(0.1), both)
     assert store.replaces(both, made(0.1))
 
@@ -239,8 +246,8 @@ def test_kept_and_read_again(tmp_path: Path) -> None:
         b"\xff\xfe",
         b"\0" * 4096,
         b" " * (2 << 20),
-        msgspec.json.encode(made(0.1, Figure("switch_process", "seconds", 1.0, 2.0, 3.0, 40))),
-        msgspec.json.encode(made(0.1, Figure("switch_process", "seconds", -1.0, -1.0, 3.0, 40))),
+        msgspec.json.encode(made(0.1, Figure(name="switch_process", unit="seconds", value=1.0, lo=2.0, hi=3.0, chunks=40))),
+        msgspec.json.encode(made(0.1, Figure(name="switch_process", unit="seconds", value=-1.0, lo=-1.0, hi=3.0, chunks=40))),
         msgspec.json.encode(made()).replace(b"2e-6", b"1e999"),
     ],
 )
@@ -302,7 +309,9 @@ def test_another_boot_is_the_same_machine() -> None:
 
 
 def test_it_reads_well() -> None:
-    found = made(0.1, figure(1.9e-6, 2.2e-6), Figure("clock", "1/second", 4e9, 4e9, 4e9, 40), figure(0.1, unit="ratio"))
+    found = made(
+        0.1, figure(1.9e-6, 2.2e-6), Figure(name="clock", unit="1/second", value=4e9, lo=4e9, hi=4e9, chunks=40), figure(0.1, unit="ratio")
+    )
     text = calibration.render(found, [("any", 3e-6, 1.9e-6, True)]).decode()
     assert "1.9 us" in text
     assert "3 us APART" in text

@@ -119,8 +119,20 @@ def test_v2(tmp_path: Path, table: str) -> None:
     top, slice_, group = found.groups
     assert (top.cpu, top.processes) == (Cpu(usage_usec=999), None)
     assert (slice_.cpu, slice_.cpuset, slice_.memory, slice_.pressure, slice_.pids) == (None, None, None, {}, None)
-    assert group.cpu == Cpu(Limit(150000), 100000, 0, 59, None, 30, 20, 10, 4, 3, 2000)
-    assert group.cpuset == Cpuset(None, CpuSet((0, 1)), None, CpuSet((0,)))
+    assert group.cpu == Cpu(
+        quota_usec=Limit(150000),
+        period_usec=100000,
+        burst_usec=0,
+        weight=59,
+        shares=None,
+        usage_usec=30,
+        user_usec=20,
+        system_usec=10,
+        periods=4,
+        throttled_periods=3,
+        throttled_usec=2000,
+    )
+    assert group.cpuset == Cpuset(cpus=None, cpus_effective=CpuSet((0, 1)), mems=None, mems_effective=CpuSet((0,)))
     assert group.memory == Memory(
         current_bytes=4096,
         min_bytes=0,
@@ -134,7 +146,7 @@ def test_v2(tmp_path: Path, table: str) -> None:
         events={"low": 0, "oom_kill": 1},
     )
     assert group.pressure == {"cpu": Stall(5, 4)}
-    assert (group.pids, group.processes) == (Pids(2, max=UNLIMITED), (10, 11))
+    assert (group.pids, group.processes) == (Pids(current=2, max=UNLIMITED), (10, 11))
     assert group.inode == (tmp_path / TOP / DOCKER[1:]).stat().st_ino
 
 
@@ -188,8 +200,20 @@ def test_v1(tmp_path: Path, controllers: dict[str, str], mounts: bool) -> None:
     assert (found.version, found.controllers) == ("v1", dict.fromkeys(APART, "v1"))
     group = groups(root)[f"/docker/{A}"]
     # Nanoseconds become microseconds.
-    assert group.cpu == Cpu(UNLIMITED, 100000, None, None, 1024, 30, 20, None, 4, 3, 2000)
-    assert group.cpuset == Cpuset(CpuSet(range(4)), CpuSet((0, 1)), CpuSet((0,)))
+    assert group.cpu == Cpu(
+        quota_usec=UNLIMITED,
+        period_usec=100000,
+        burst_usec=None,
+        weight=None,
+        shares=1024,
+        usage_usec=30,
+        user_usec=20,
+        system_usec=None,
+        periods=4,
+        throttled_periods=3,
+        throttled_usec=2000,
+    )
+    assert group.cpuset == Cpuset(cpus=CpuSet(range(4)), cpus_effective=CpuSet((0, 1)), mems=CpuSet((0,)))
     assert group.memory == Memory(
         current_bytes=4096,
         max_bytes=UNLIMITED,
@@ -199,7 +223,7 @@ def test_v1(tmp_path: Path, controllers: dict[str, str], mounts: bool) -> None:
         under_oom=True,
         events={"max": 7, "oom_kill": 2},
     )
-    assert (group.pids, group.processes, group.pressure) == (Pids(3, max=UNLIMITED), (10,), {})
+    assert (group.pids, group.processes, group.pressure) == (Pids(current=3, max=UNLIMITED), (10,), {})
 
 
 @pytest.mark.parametrize(
@@ -240,7 +264,7 @@ def test_hybrid(tmp_path: Path, mounts: bool) -> None:
     assert group.cpu is not None
     assert (group.cpu.shares, group.pressure, group.processes) == (1024, {"memory": Stall(9)}, (10,))
     # A group of one hierarchy has nothing of the others.
-    assert by_path["/only"] == Group("/only", (tmp_path / TOP / "unified/only").stat().st_ino)
+    assert by_path["/only"] == Group(path="/only", inode=(tmp_path / TOP / "unified/only").stat().st_ino)
 
 
 def test_hybrid_without_controllers_in_v2(tmp_path: Path) -> None:

@@ -102,12 +102,12 @@ def test_v2_whole(v2: SysRoot) -> None:
     assert (cpu.uclamp_min_percent, cpu.uclamp_max_percent) == (20.0, 100.0)
     assert (cpu.throttled_usec, cpu.own_throttled_usec, cpu.bursts, cpu.burst_used_usec) == (6, 5, 2, 1)
     assert group.cpuset == Cpuset(
-        CpuSet(range(4)),
-        CpuSet((0, 1)),
-        None,
-        CpuSet((0, 1)),
-        CpuSet((1,)),
-        "root invalid (Parent is not a partition root)",
+        cpus=CpuSet(range(4)),
+        cpus_effective=CpuSet((0, 1)),
+        mems=None,
+        mems_effective=CpuSet((0, 1)),
+        exclusive_cpus=CpuSet((1,)),
+        partition="root invalid (Parent is not a partition root)",
         cpus_exclusive=CpuSet((1, 2)),
     )
     assert (memory.peak_bytes, memory.swap_bytes, memory.swap_peak_bytes, memory.swap_high_bytes) == (8192, 1, 2, UNLIMITED)
@@ -117,9 +117,30 @@ def test_v2_whole(v2: SysRoot) -> None:
     assert memory.by_node == {"anon": {0: 100, 1: 20}, "file": {0: 3, 1: 0}, "kernel_stack": {0: 7, 1: 0}}
     assert memory.resident_by_node == {0: 103, 1: 20}
     assert group.pressure == {"cpu": Stall(11), "irq": Stall(None, 12), "io": Stall(13, 14)}
-    assert group.pids == Pids(3, 5, Limit(64), 9, 4)
-    assert group.huge_pages == (HugePages(2 << 20, 2 << 20, UNLIMITED, 0, Limit(4 << 20), 1, 0, {0: 0, 1: 2 << 20}),)
-    assert group.state == State("domain", True, True, True, 2, 2, 3, UNLIMITED, Limit(7))
+    assert group.pids == Pids(current=3, peak=5, max=Limit(64), max_events=9, own_max_events=4)
+    assert group.huge_pages == (
+        HugePages(
+            page_bytes=2 << 20,
+            current_bytes=2 << 20,
+            max_bytes=UNLIMITED,
+            reserved_bytes=0,
+            reserved_max_bytes=Limit(4 << 20),
+            max_events=1,
+            own_max_events=0,
+            by_node={0: 0, 1: 2 << 20},
+        ),
+    )
+    assert group.state == State(
+        type="domain",
+        populated=True,
+        frozen=True,
+        freeze=True,
+        threads=2,
+        descendants=2,
+        dying_descendants=3,
+        max_depth=UNLIMITED,
+        max_descendants=Limit(7),
+    )
 
 
 def test_a_scrape_reads_less_and_nothing_else(v2: SysRoot) -> None:
@@ -173,7 +194,9 @@ def test_v1_in_the_same_records(tmp_path: Path) -> None:
     assert group.cpuset == Cpuset(cpus=CpuSet((0, 1)), exclusive_cpus=CpuSet((0, 1)), migrates_memory=False)
     assert group.memory.by_node == {"total": {0: 4 * 4096, 1: 4096}, "anon": {0: 4096, 1: 0}}
     assert group.memory.resident_by_node == {0: 4 * 4096, 1: 4096}
-    assert group.huge_pages == (HugePages(2 << 20, 2 << 20, UNLIMITED, max_events=6, by_node={0: 2 << 20}),)
+    assert group.huge_pages == (
+        HugePages(page_bytes=2 << 20, current_bytes=2 << 20, max_bytes=UNLIMITED, max_events=6, by_node={0: 2 << 20}),
+    )
     assert group.state == State(frozen=False, freeze=True, threads=2)
 
 
@@ -267,7 +290,7 @@ def test_what_a_broken_pass_had_read_is_no_answer_at_the_next(tmp_path: Path) ->
     files = {"cgroup.procs": "3\n", "memory.current": "1\n", "pids.current": "1\n"}
     grow(tmp_path, {f"{TOP}/cgroup.controllers": "memory pids\n"} | {f"{TOP}/{HERE}/{name}": text for name, text in files.items()})
     place, root = tmp_path / TOP / HERE, SysRoot(tmp_path)
-    assert read(root, f"/{HERE}").pids == Pids(1)
+    assert read(root, f"/{HERE}").pids == Pids(current=1)
     (place / "memory.current").write_text("nonsense\n")
     (place / "pids.current").write_text("2\n")
     with pytest.raises(Malformed):
@@ -275,7 +298,7 @@ def test_what_a_broken_pass_had_read_is_no_answer_at_the_next(tmp_path: Path) ->
     (place / "memory.current").write_text("5\n")
     (place / "pids.current").write_text("3\n")
     group = read(root, f"/{HERE}")
-    assert (group.pids, group.memory and group.memory.current_bytes) == (Pids(3), 5)
+    assert (group.pids, group.memory and group.memory.current_bytes) == (Pids(current=3), 5)
 
 
 def test_a_group_that_says_what_it_said_is_the_same_record(tmp_path: Path) -> None:

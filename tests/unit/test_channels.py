@@ -23,7 +23,7 @@ INTEL, AMD = "GenuineIntel", "AuthenticAMD"
 
 
 def look(path: Path, files: dict[str, str]) -> Channels | None:
-    sample = take(recorded(path, files), Config(str(path), SOURCES), Errands())
+    sample = take(recorded(path, files), Config(root=str(path), only=SOURCES), Errands())
     assert {gap.reason for gap in sample.gaps} <= {"absent"}
     return physical(sample).channels
 

@@ -39,7 +39,12 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
 def nothing() -> Host:
-    return Host(Identity(), Physical(Cpus(CpuSet()), PhysicalMemory()), Logical(Cpu(), Memory()), Devices(CpuDevices(), MemoryDevices()))
+    return Host(
+        identity=Identity(),
+        physical=Physical(cpus=Cpus(online=CpuSet()), memory=PhysicalMemory()),
+        logical=Logical(cpu=Cpu(), memory=Memory()),
+        devices=Devices(CpuDevices(), MemoryDevices()),
+    )
 
 
 def test_the_matrices_are_the_documents() -> None:

@@ -29,18 +29,18 @@ def shown(of: Host, width: int = 100, whole: bool = False, terminal: bool = Fals
 
 def workload(name: str, identity: str, parent: str | None = None, placed: Placement | None = None) -> Workload:
     return Workload(
-        identity,
-        identity,
-        "containerization",
-        "docker",
-        name,
-        "single-level",
-        "shared-kernel",
-        "namespaces",
-        Stack((), ()),
-        Limits(limit_cpus=Limit(1.5)),
-        Used(),
-        placed or Placement(),
+        id=identity,
+        identity=identity,
+        paradigm="containerization",
+        runtime="docker",
+        name=name,
+        execution_mode="single-level",
+        memory_mode="shared-kernel",
+        isolation="namespaces",
+        stack=Stack((), ()),
+        cpu=Limits(limit_cpus=Limit(1.5)),
+        memory=Used(),
+        placement=placed or Placement(),
         parent=parent,
     )
 
@@ -67,7 +67,7 @@ def test_256_cpus_are_two_screens_at_most(shape: tuple[int, int, int, int]) -> N
 
 
 def test_a_thousand_nodes_and_their_workloads_are_cut() -> None:
-    many = tuple(workload(f"w{number}", str(number), placed=Placement(CpuSet((number,)))) for number in range(500))
+    many = tuple(workload(f"w{number}", str(number), placed=Placement(allowed_cpus=CpuSet((number,)))) for number in range(500))
     text = shown(host(regular(64, 16, 1, 1), workloads=many))
     assert len(text.splitlines()) < 160
     assert "and 488 more (--all)" in text
@@ -76,7 +76,7 @@ def test_a_thousand_nodes_and_their_workloads_are_cut() -> None:
 def test_equal_siblings_are_drawn_once() -> None:
     tree = section(shown(host(regular(1, 1, 16, 2))), "Hardware")
     assert tree[-1].endswith("16 cores 0-15  L2 1 MiB, L1d 32 KiB  2 threads each  CPUs 0-31")
-    kinds = (CpuKind(CpuSet((0, 1)), "cpu_core", max_freq_hz=5_000_000_000), CpuKind(CpuSet((2, 3)), "cpu_atom"))
+    kinds = (CpuKind(cpus=CpuSet((0, 1)), name="cpu_core", max_freq_hz=5_000_000_000), CpuKind(cpus=CpuSet((2, 3)), name="cpu_atom"))
     hybrid = section(shown(host(replace(regular(1, 1, 4, 1), cpu_kinds=kinds))), "Hardware")
     assert [line.split("  ")[-3:] for line in hybrid[-2:]] == [
         ["L2 1 MiB, L1d 32 KiB", "1 thread each", "CPUs 0-1"],
@@ -87,7 +87,9 @@ def test_equal_siblings_are_drawn_once() -> None:
 @pytest.mark.parametrize("width", [40, 60, 100, 200])
 @pytest.mark.parametrize("whole", [False, True])
 def test_no_line_is_wider_than_asked(width: int, whole: bool) -> None:
-    text = shown(host(regular(2, 2, 4, 2), workloads=(workload("鲸" * 60, "1", placed=Placement(CpuSet((1,)))),)), width, whole)
+    text = shown(
+        host(regular(2, 2, 4, 2), workloads=(workload("鲸" * 60, "1", placed=Placement(allowed_cpus=CpuSet((1,)))),)), width, whole
+    )
     assert max(cell_len(line) for line in text.splitlines()) <= width
 
 
@@ -118,7 +120,9 @@ def test_ascii_is_enough() -> None:
 
 def test_hostile_names_are_only_names() -> None:
     smbios = Smbios(sys_vendor=HOSTILE, product_name=HOSTILE)
-    identity = Identity(HOSTILE, HOSTILE, HOSTILE, virtualization=Virtualization("guest", HOSTILE, HOSTILE), smbios=smbios)
+    identity = Identity(
+        hostname=HOSTILE, kernel=HOSTILE, architecture=HOSTILE, virtualization=Virtualization("guest", HOSTILE, HOSTILE), smbios=smbios
+    )
     physical = regular(1, 1, 2, 1)
     physical = replace(physical, packages=tuple(replace(package, model_name=HOSTILE) for package in physical.packages))
     scheduler = Scheduler(fair_class="eevdf", preemption=HOSTILE)
@@ -136,14 +140,14 @@ def test_what_is_not_known_is_not_printed() -> None:
     bare = replace(
         physical,
         caches=tuple(replace(cache, size_bytes=None) for cache in physical.caches),
-        nodes=tuple(Node(node.os_index, node.cpus) for node in physical.nodes),
+        nodes=tuple(Node(os_index=node.os_index, cpus=node.cpus) for node in physical.nodes),
         memory=replace(physical.memory, total_bytes=None),
     )
     text = shown(host(bare), workloads=False)
     assert "None" not in text
     assert not re.search(r"\b0 (B|KiB|MiB|GiB)|\bfree|\bdistance|\bWorkloads", text)
     assert "L2, L1d" in text
-    without = shown(host(replace(physical, nodes=(Node(0, CpuSet(range(4)), 0),))))
+    without = shown(host(replace(physical, nodes=(Node(os_index=0, cpus=CpuSet(range(4)), memory_bytes=0),))))
     assert "no memory" in without
 
 
@@ -160,8 +164,8 @@ def test_an_empty_host_has_a_line() -> None:
 
 def test_workloads_stand_below_the_one_that_they_are_in() -> None:
     several = (
-        workload("inner", "b", "a", Placement(CpuSet((0,)), last_cpus=CpuSet((0,)))),
-        workload("outer", "a", placed=Placement(CpuSet((0, 1)), nodes_spanned=CpuSet((0,)))),
+        workload("inner", "b", "a", Placement(allowed_cpus=CpuSet((0,)), last_cpus=CpuSet((0,)))),
+        workload("outer", "a", placed=Placement(allowed_cpus=CpuSet((0, 1)), nodes_spanned=CpuSet((0,)))),
         workload("left", "c", "d"),
         workload("right", "d", "c"),
     )
@@ -172,12 +176,15 @@ def test_workloads_stand_below_the_one_that_they_are_in() -> None:
 
 def test_domains_and_huge_pages_and_distances() -> None:
     physical = regular(2, 1, 2, 2)
-    pools = (HugePages(2 << 20, 4, 1), HugePages(1 << 30, 0, 0))
+    pools = (HugePages(page_bytes=2 << 20, total_pages=4, free_pages=1), HugePages(page_bytes=1 << 30, total_pages=0, free_pages=0))
     physical = replace(physical, nodes=tuple(replace(node, hugepages=pools) for node in physical.nodes))
     every = physical.cpus.online
     threads = {cpu: core.cpus for core in physical.cores for cpu in core.cpus}
-    domains = (*(SchedulingDomain(core.cpus, "SMT", origin="inferred") for core in physical.cores), SchedulingDomain(every, "NUMA"))
-    chains = tuple(LogicalCpu(cpu, threads[cpu], every, domains=(threads[cpu], every)) for cpu in every)
+    domains = (
+        *(SchedulingDomain(cpus=core.cpus, name="SMT", origin="inferred") for core in physical.cores),
+        SchedulingDomain(cpus=every, name="NUMA"),
+    )
+    chains = tuple(LogicalCpu(cpu=cpu, core=threads[cpu], package=every, domains=(threads[cpu], every)) for cpu in every)
     one = host(physical)
     text = shown(replace(one, logical=replace(one.logical, cpu=Cpu(domains=domains, map=chains))))
     assert "SMT~ of 2 < NUMA 0-7" in text
@@ -191,7 +198,10 @@ def test_domains_and_huge_pages_and_distances() -> None:
 def test_a_node_whose_pages_are_not_all_in_the_allocator_s_hands(managed: int | None, told: bool) -> None:
     """Then its files show less memory than the machine's."""
     of = host(regular(1, 1, 2, 1))
-    zones = (Zone(0, "DMA", present_pages=10, managed_pages=0), Zone(0, "Normal", present_pages=90, managed_pages=managed))
+    zones = (
+        Zone(node=0, name="DMA", present_pages=10, managed_pages=0),
+        Zone(node=0, name="Normal", present_pages=90, managed_pages=managed),
+    )
     of = replace(of, logical=replace(of.logical, memory=replace(of.logical.memory, zones=zones)))
     assert ("the kernel's allocator has 43 % of its pages" in shown(of)) is told
     assert "zones DMA, Normal" in shown(of)
@@ -208,7 +218,7 @@ def test_distances_that_differ_by_direction_say_so() -> None:
 
 def test_memory_devices_are_counted_by_what_they_are_and_the_interconnect_is_a_guess() -> None:
     sizes = (16 << 30, 16 << 30, 32 << 30, 0, None)
-    dimms = tuple(Dimm(slot, str(slot), size_bytes=size, type="DDR5", configured_mts=4800) for slot, size in enumerate(sizes))
+    dimms = tuple(Dimm(slot=slot, handle=str(slot), size_bytes=size, type="DDR5", configured_mts=4800) for slot, size in enumerate(sizes))
     physical = regular(2, 1, 1, 1)
     physical = replace(physical, memory=replace(physical.memory, dimms=dimms), channels=Channels(Interconnect("UPI")))
     text = shown(host(physical))

@@ -26,7 +26,9 @@ def test_the_instruction_says_what_cpuinfo_says() -> None:
 
 def test_a_recording_answers_for_its_own_cpu(tmp_path: Path) -> None:
     answer = '{"vendor": "GenuineIntel", "brand": "A CPU", "family": 6, "model": 143, "stepping": 8}'
-    assert cpuid.read(recorded(tmp_path, {"replies/cpuid.json": answer})) == Cpuid("GenuineIntel", "A CPU", 6, 143, 8)
+    assert cpuid.read(recorded(tmp_path, {"replies/cpuid.json": answer})) == Cpuid(
+        vendor="GenuineIntel", brand="A CPU", family=6, model=143, stepping=8
+    )
 
 
 def test_elsewhere_there_is_no_such_instruction(monkeypatch: pytest.MonkeyPatch) -> None:

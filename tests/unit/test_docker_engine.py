@@ -192,7 +192,7 @@ def test_what_is_kept_of_a_container() -> None:
     with server([http(rows, server="Libpod/5.0 (linux)")]) as root:
         (engine,) = docker_engine.read(root)
     assert (engine.name, engine.version) == ("podman", "5.0")
-    assert engine.containers[:2] == (Container("0a", "web", "nginx", "running"), Container("0b"))
+    assert engine.containers[:2] == (Container(id="0a", name="web", image="nginx", state="running"), Container(id="0b"))
     assert [container.id for container in engine.containers] == ["0a", "0b", "0c"]
     str(engine.containers[2].name).encode()
     assert {str(container.labels) for container in engine.containers} == {"{}"}
@@ -222,4 +222,4 @@ def test_an_answer_of_fifty_megabytes_is_not_taken(body: bytes) -> None:
 
 def test_a_recording_asks_nobody(tmp_path: Path) -> None:
     root = recorded(tmp_path, {"replies/docker_engine.json": '[{"name": "docker", "version": "1", "containers": [{"id": "0a"}]}]'})
-    assert docker_engine.read(root, ("unix:///nowhere",)) == (Engine("docker", "1", (Container("0a"),)),)
+    assert docker_engine.read(root, ("unix:///nowhere",)) == (Engine("docker", "1", (Container(id="0a"),)),)

@@ -35,18 +35,18 @@ def machine(
     clusters = groups(cluster, count) if cluster else None
     topology = tuple(
         sys_cpu.CpuTopology(
-            cpu, core_cpus=of(cores, cpu), package_cpus=of(packages, cpu), cluster_cpus=of(clusters, cpu) if clusters else None
+            cpu=cpu, core_cpus=of(cores, cpu), package_cpus=of(packages, cpu), cluster_cpus=of(clusters, cpu) if clusters else None
         )
         for cpu in range(count)
     )
-    shared = tuple(sys_cpu.CpuCache(next(iter(cpus)), 3, "Unified", cpus) for cpus in caches)
-    cpus = sys_cpu.Cpus(CpuSet(range(count)), topology=topology, caches=shared)
+    shared = tuple(sys_cpu.CpuCache(cpu=next(iter(cpus)), level=3, type="Unified", shared=cpus) for cpus in caches)
+    cpus = sys_cpu.Cpus(numbers=CpuSet(range(count)), topology=topology, caches=shared)
     return Sample(cpus=cpus, kernel=proc_sys.Kernel(architecture=architecture), **more)
 
 
 def nodes(size: int, *rows: tuple[int, ...]) -> tuple[Node, ...]:
     sets = groups(size, size * len(rows))
-    return tuple(Node(number, cpus, distances=dict(enumerate(rows[number]))) for number, cpus in enumerate(sets))
+    return tuple(Node(os_index=number, cpus=cpus, distances=dict(enumerate(rows[number]))) for number, cpus in enumerate(sets))
 
 
 def shown(sample: Sample, count: int, its: tuple[Node, ...], balanced: tuple[CpuSet, ...] | None = None) -> dict[int, str]:
@@ -90,7 +90,7 @@ def test_firmware_that_fills_all_distances_alike() -> None:
 
 
 def test_nodes_without_cpus_are_no_level() -> None:
-    its = (*TWO[:1], replace(TWO[1], cpus=CpuSet(range(4, 8))), Node(2, CpuSet(), distances={0: 17, 1: 28, 2: 10}))
+    its = (*TWO[:1], replace(TWO[1], cpus=CpuSet(range(4, 8))), Node(os_index=2, cpus=CpuSet(), distances={0: 17, 1: 28, 2: 10}))
     assert shown(machine(8, 1, 4, 4), 8, its)[0] == "MC:0-3 NUMA:0-7"
 
 
@@ -134,7 +134,7 @@ def test_nor_where_the_rest_is() -> None:
     for sample, its, balanced in (
         (whole, (), None),
         (whole, nodes(4, (10,)), None),
-        (whole, (*UMA, Node(1, CpuSet((0,)))), None),
+        (whole, (*UMA, Node(os_index=1, cpus=CpuSet((0,)))), None),
         (whole, (TWO[0], replace(TWO[1], distances={1: 10})), None),
         (whole, (TWO[0], replace(TWO[1], cpus=None)), None),
         (replace(whole, cpus=replace(whole.cpus, caches=whole.cpus.caches[:1])), UMA, None),
@@ -184,15 +184,15 @@ def test_the_kernels_own_list_is_before_ours() -> None:
     """It has no names before version 17: where debugfs is closed they are those of the levels that span the same."""
     sample = machine(8, 2, 8, 8, schedstat=STATED)
     found = scheduling_domains(sample, CpuSet(range(8)), UMA, (CpuSet(range(8)),))
-    assert found[0] == SchedulingDomain(CpuSet((0, 1)), "SMT", name_origin="inferred")
-    assert found[-1] == SchedulingDomain(CpuSet(range(8)), "MC", name_origin="inferred")
+    assert found[0] == SchedulingDomain(cpus=CpuSet((0, 1)), name="SMT", name_origin="inferred")
+    assert found[-1] == SchedulingDomain(cpus=CpuSet(range(8)), name="MC", name_origin="inferred")
     debug = sys_debug_sched.SchedDebug(
         domains=tuple(sys_debug_sched.Domain(cpu, name, ("SD_X",)) for cpu in (0, 2, 4, 6) for name in ("SMT", "DIE"))
     )
     named = scheduling_domains(replace(sample, sched_debug=debug), CpuSet(range(8)), UMA, None)
-    assert named[-1] == SchedulingDomain(CpuSet(range(8)), "DIE", flags=("SD_X",))
+    assert named[-1] == SchedulingDomain(cpus=CpuSet(range(8)), name="DIE", flags=("SD_X",))
     unnamed = scheduling_domains(sample, CpuSet(range(8)), UMA, None)
-    assert unnamed[-1] == SchedulingDomain(CpuSet(range(8)))
+    assert unnamed[-1] == SchedulingDomain(cpus=CpuSet(range(8)))
 
 
 def test_members_are_told_where_they_are_not_all() -> None:

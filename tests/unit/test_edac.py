@@ -41,10 +41,23 @@ def test_dimms(tmp_path: Path) -> None:
     first, second = read(grow(tmp_path, files))
     assert (first.os_index, first.dimms) == (2, ())
     assert second == Controller(
-        *(10, "Skylake Socket#0 IMC#0", 16 << 30, 4, 0, 1, 0),
+        os_index=10,
+        name="Skylake Socket#0 IMC#0",
+        size_bytes=16 << 30,
+        ce_count=4,
+        ue_count=0,
+        ce_noinfo_count=1,
+        ue_noinfo_count=0,
         dimms=(
             Dimm(
-                *("dimm0", "CPU_SrcID#0_MC#0_Chan#1_DIMM#0", {"channel": 1, "slot": 0}, 16 << 30, "Registered-DDR4", "S4ECD4ED", 3, 0),
+                name="dimm0",
+                label="CPU_SrcID#0_MC#0_Chan#1_DIMM#0",
+                location={"channel": 1, "slot": 0},
+                size_bytes=16 << 30,
+                mem_type="Registered-DDR4",
+                edac_mode="S4ECD4ED",
+                ce_count=3,
+                ue_count=0,
             ),
         ),
     )
@@ -68,13 +81,38 @@ def test_rows_of_old_kernels(tmp_path: Path) -> None:
     }
     # What both channels share is not one's own.
     assert read(grow(tmp_path, files))[0].dimms == (
-        Dimm("csrow1/ch0", "A1", {"csrow": 1, "channel": 0}, None, "Unbuffered-DDR3", "SECDED", 5),
-        Dimm("csrow1/ch1", None, {"csrow": 1, "channel": 1}, None, "Unbuffered-DDR3", "SECDED", 0),
+        Dimm(
+            name="csrow1/ch0",
+            label="A1",
+            location={"csrow": 1, "channel": 0},
+            size_bytes=None,
+            mem_type="Unbuffered-DDR3",
+            edac_mode="SECDED",
+            ce_count=5,
+        ),
+        Dimm(
+            name="csrow1/ch1",
+            label=None,
+            location={"csrow": 1, "channel": 1},
+            size_bytes=None,
+            mem_type="Unbuffered-DDR3",
+            edac_mode="SECDED",
+            ce_count=0,
+        ),
     )
     for name in ("ch1_ce_count",):
         (tmp_path / row / name).unlink()
     assert read(SysRoot(tmp_path))[0].dimms == (
-        Dimm("csrow1/ch0", "A1", {"csrow": 1, "channel": 0}, 8 << 30, "Unbuffered-DDR3", "SECDED", 5, 2),
+        Dimm(
+            name="csrow1/ch0",
+            label="A1",
+            location={"csrow": 1, "channel": 0},
+            size_bytes=8 << 30,
+            mem_type="Unbuffered-DDR3",
+            edac_mode="SECDED",
+            ce_count=5,
+            ue_count=2,
+        ),
     )
 
 

@@ -106,7 +106,7 @@ def test_nothing_would_help_is_an_answer() -> None:
 
 def test_what_is_not_known_is_said_to_be_so() -> None:
     bare = replace(container(1.0), threads=())
-    one = explained(Window(at(1.0, (bare,))), "containerization")
+    one = explained(Window(after=at(1.0, (bare,))), "containerization")
     assert one.lost is None
     assert one.advice is None
     assert one.considered == ()

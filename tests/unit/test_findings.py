@@ -18,9 +18,9 @@ from agent.model.workload import Cpu, Memory, Placement, Stack, Thread, VCpu, Wo
 from agent.normalise.findings import findings
 
 CORES = tuple(Core(CpuSet((2 * index, 2 * index + 1)), 0, index) for index in range(4))
-NODES = (Node(0, CpuSet(range(4))), Node(1, CpuSet(range(4, 8))))
+NODES = (Node(os_index=0, cpus=CpuSet(range(4))), Node(os_index=1, cpus=CpuSet(range(4, 8))))
 HARDWARE = Physical(cpus=Cpus(online=CpuSet(range(8)), isolated=CpuSet((6, 7))), memory=PhysicalMemory(), cores=CORES, nodes=NODES)
-KERNEL = Logical(LogicalCpu(), LogicalMemory())
+KERNEL = Logical(cpu=LogicalCpu(), memory=LogicalMemory())
 
 
 def machine(*pins: str | None, guest: Guest | None = None, id_: str = "m", emulator: str | None = None) -> Workload:
@@ -40,11 +40,16 @@ def machine(*pins: str | None, guest: Guest | None = None, id_: str = "m", emula
         stack=Stack((), ()),
         cpu=Cpu(),
         memory=Memory(),
-        placement=Placement(allowed, sharing_workloads=0),
+        placement=Placement(allowed_cpus=allowed, sharing_workloads=0),
         pid=20,
         guest=guest or Guest(emulator_affinity=None if emulator is None else CpuSet.parse_list(emulator)),
         vcpus=tuple(
-            VCpu(number, affinity=cpus, pinned=None if cpus is None else len(cpus) < 8, thread=Thread(30 + number, allowed_cpus=cpus))
+            VCpu(
+                number=number,
+                affinity=cpus,
+                pinned=None if cpus is None else len(cpus) < 8,
+                thread=Thread(tid=30 + number, allowed_cpus=cpus),
+            )
             for number, cpus in enumerate(sets)
         ),
     )
@@ -121,8 +126,11 @@ def test_pins_on_cpus_that_are_not_there() -> None:
 
 def test_drift() -> None:
     whole = machine("0", "2", emulator="4-5")
-    moved = VCpu(1, affinity=CpuSet((2,)), pinned=True, thread=Thread(31, allowed_cpus=CpuSet((3,))))
-    main, io = Thread(20, "qemu", allowed_cpus=CpuSet((4,))), Thread(40, "IO iothread3", allowed_cpus=CpuSet((5,)), role="iothread")
+    moved = VCpu(number=1, affinity=CpuSet((2,)), pinned=True, thread=Thread(tid=31, allowed_cpus=CpuSet((3,))))
+    main, io = (
+        Thread(tid=20, name="qemu", allowed_cpus=CpuSet((4,))),
+        Thread(tid=40, name="IO iothread3", allowed_cpus=CpuSet((5,)), role="iothread"),
+    )
     guest = Guest(emulator_affinity=CpuSet((4, 5)), tuning=Tuning(iothread_pins={3: CpuSet((6,))}))
     drifted = replace(whole, vcpus=(whole.vcpus[0], moved), threads=(main, io), guest=guest)
     assert found(drifted)["affinity_drift"].evidence == (
@@ -130,12 +138,14 @@ def test_drift() -> None:
     )
     assert "affinity_drift" not in found(whole)
     # A CPU that is offline is in no thread's set.
-    gone = VCpu(0, affinity=CpuSet((0, 12)), pinned=True, thread=Thread(30, allowed_cpus=CpuSet((0,))))
+    gone = VCpu(number=0, affinity=CpuSet((0, 12)), pinned=True, thread=Thread(tid=30, allowed_cpus=CpuSet((0,))))
     assert "affinity_drift" not in found(replace(whole, vcpus=(gone,)))
 
 
 def test_remote_memory_of_any_workload() -> None:
-    place = Placement(CpuSet((0,)), nodes_spanned=CpuSet((0,)), memory_by_node={0: 1 << 30, 1: 3 << 30}, remote_memory_ratio=0.75)
+    place = Placement(
+        allowed_cpus=CpuSet((0,)), nodes_spanned=CpuSet((0,)), memory_by_node={0: 1 << 30, 1: 3 << 30}, remote_memory_ratio=0.75
+    )
     remote = found(replace(machine(), paradigm="containerization", placement=place))["memory_remote"]
     assert remote.text == "75% of its memory lies on nodes that have none of its CPUs"
     assert remote.evidence == "CPUs 0 of nodes 0; node 0: 1024 MiB, node 1: 3072 MiB"
@@ -158,14 +168,19 @@ def test_machines_elsewhere_are_not_this_host_s() -> None:
     ],
 )
 def test_nodes_that_show_a_part_of_the_memory(sizes: tuple[int | None, ...], total: int | None, ids: list[str]) -> None:
-    nodes = tuple(Node(number, CpuSet((number,)), memory_bytes=size) for number, size in enumerate(sizes))
+    nodes = tuple(Node(os_index=number, cpus=CpuSet((number,)), memory_bytes=size) for number, size in enumerate(sizes))
     hardware = replace(HARDWARE, nodes=nodes, memory=replace(HARDWARE.memory, total_bytes=total))
-    assert [one.id for one in findings((), hardware, Logical(LogicalCpu(), LogicalMemory()), Identity())] == ids
+    assert [one.id for one in findings((), hardware, Logical(cpu=LogicalCpu(), memory=LogicalMemory()), Identity())] == ids
 
 
 @pytest.mark.parametrize(("steal", "ids"), [(0.0, ["topology_here"]), (5.0, ["topology_here", "steal_here"]), (None, ["topology_here"])])
 def test_inside_a_guest(steal: float | None, ids: list[str]) -> None:
-    kernel = Logical(LogicalCpu(times=(CpuTime(0, 50.0, 0.0, 45.0, 0.0, steal_seconds=steal),)), LogicalMemory())
+    kernel = Logical(
+        cpu=LogicalCpu(
+            times=(CpuTime(cpu=0, user_seconds=50.0, nice_seconds=0.0, system_seconds=45.0, idle_seconds=0.0, steal_seconds=steal),)
+        ),
+        memory=LogicalMemory(),
+    )
     guest = Identity(virtualization=Virtualization("guest", "kvm", "CPUID"))
     assert [one.id for one in findings((), HARDWARE, kernel, guest)] == ids
     assert findings((), HARDWARE, kernel, Identity(virtualization=Virtualization("none"))) == ()

@@ -146,10 +146,10 @@ def look(root: SysRoot, path: str, only: tuple[str, ...] = ()) -> Sample:
     """One pass, as far as the exporters: nothing may raise."""
     sample = take(root, Config(root=path, only=only), Errands())
     host = normalise(sample)
-    found = snapshot(Window(host, host, 1.0), 0.0)
+    found = snapshot(Window(after=host, before=host, seconds=1.0), 0.0)
     json.loads(document.render(found))
     for openmetrics in (False, True):
-        assert prometheus.render(found, prometheus.Run(sample.seconds), openmetrics).decode().isprintable() is False
+        assert prometheus.render(found, prometheus.Run(seconds=sample.seconds), openmetrics).decode().isprintable() is False
     return sample
 
 

@@ -17,7 +17,7 @@ LISTS = {f"{CPU}/online": "0-3\n", f"{CPU}/hotplug/states": STATES}
 
 
 def test_nothing(tmp_path: Path) -> None:
-    assert look(SysRoot(tmp_path)) == Moment(read(SysRoot(tmp_path))) == Moment(Plugged(None))
+    assert look(SysRoot(tmp_path)) == Moment(read(SysRoot(tmp_path))) == Moment(Plugged(online=None))
 
 
 def test_what_is_plugged(tmp_path: Path) -> None:
@@ -32,7 +32,9 @@ def test_what_is_plugged(tmp_path: Path) -> None:
     }
     root = grow(tmp_path, files)
     before = read(root)
-    assert before == Plugged("0-2\n", "0-3\n", "\n", "0\n", "0\n", "0x1\n", "3500000\n")
+    assert before == Plugged(
+        online="0-2\n", present="0-3\n", isolated="\n", nodes="0\n", nodes_with_memory="0\n", microcode="0x1\n", max_freq="3500000\n"
+    )
     for path in files:
         assert read(grow(tmp_path, {path: "x\n"})) != before, path
         grow(tmp_path, files)
@@ -56,7 +58,7 @@ def test_what_is_plugged(tmp_path: Path) -> None:
 )
 def test_who_is_on_its_way(tmp_path: Path, files: dict[str, str], moving: str) -> None:
     root = grow(tmp_path, {**LISTS, **{f"{CPU}/{name}": text for name, text in files.items()}})
-    assert look(root).plugged == Plugged("0-3\n")
+    assert look(root).plugged == Plugged(online="0-3\n")
     assert look(root).moving == CpuSet.parse_list(moving)
 
 

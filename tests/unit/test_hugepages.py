@@ -33,10 +33,10 @@ def test_pools(tmp_path: Path) -> None:
         },
     )
     assert read(root) == (
-        HugePagePool(2 * MIB, None, 12, None, 1, 4, 2),
-        HugePagePool(1024 * MIB, None, 0, 0),
-        HugePagePool(2 * MIB, 2, 7, 3),
-        HugePagePool(2 * MIB, 10, 5, None),
+        HugePagePool(page_bytes=2 * MIB, node=None, total=12, free=None, surplus=1, overcommit=4, reserved=2),
+        HugePagePool(page_bytes=1024 * MIB, node=None, total=0, free=0),
+        HugePagePool(page_bytes=2 * MIB, node=2, total=7, free=3),
+        HugePagePool(page_bytes=2 * MIB, node=10, total=5, free=None),
     )
 
 
@@ -45,7 +45,7 @@ def test_a_pool_is_there_once(tmp_path: Path) -> None:
     names = ("node2/hugepages/hugepages-2048kB", "node2/hugepages/hugepages-02048kB", "node2/hugepages/hugepages-2\u0660\u0664\u0668kB")
     more = ("node02/hugepages/hugepages-2048kB", "node\u0662/hugepages/hugepages-2048kB")
     root = grow(tmp_path, {f"{NODE}/{name}/nr_hugepages": "7\n" for name in (*names, *more)})
-    assert read(root) == (HugePagePool(2 * MIB, 2, 7),)
+    assert read(root) == (HugePagePool(page_bytes=2 * MIB, node=2, total=7),)
 
 
 def test_none(tmp_path: Path) -> None:

@@ -55,9 +55,15 @@ def test_objects_and_their_sets() -> None:
 
 def test_caches_and_memory_have_their_numbers_or_none() -> None:
     physical = regular(1, 1, 2, 1)
-    exact = Cache(3, "Unified", CpuSet((0, 1)), 32 << 20, 64, 16, 32768, 5)
-    node = Node(0, CpuSet((0, 1)), 1 << 30, local_cpus=CpuSet((0, 1)), hugepages=(HugePages(2 << 20, 3), HugePages(1 << 30)))
-    top = parsed(render(host(replace(physical, caches=(exact, Cache(1, "Instruction", CpuSet((0,)))), nodes=(node,)))))
+    exact = Cache(level=3, type="Unified", cpus=CpuSet((0, 1)), size_bytes=32 << 20, line_bytes=64, ways=16, sets=32768, id=5)
+    node = Node(
+        os_index=0,
+        cpus=CpuSet((0, 1)),
+        memory_bytes=1 << 30,
+        local_cpus=CpuSet((0, 1)),
+        hugepages=(HugePages(page_bytes=2 << 20, total_pages=3), HugePages(page_bytes=1 << 30)),
+    )
+    top = parsed(render(host(replace(physical, caches=(exact, Cache(level=1, type="Instruction", cpus=CpuSet((0,)))), nodes=(node,)))))
     cache = next(each for each in top.iter("object") if each.attrib["type"] == "L3Cache")
     assert {
         name: cache.attrib[name] for name in ("cache_size", "depth", "cache_linesize", "cache_associativity", "cache_type", "os_index")
@@ -78,8 +84,8 @@ def test_caches_and_memory_have_their_numbers_or_none() -> None:
 
 def test_hostile_names_are_escaped_or_replaced() -> None:
     evil = '"/><object type="Core"/>&\x00\x1b\ud800\uffff鲸\n'
-    physical = replace(regular(1, 1, 1, 1), packages=(Package(CpuSet((0,)), 0, evil, evil),))
-    one = replace(host(physical), identity=Identity(evil, evil, evil, smbios=Smbios(sys_vendor=evil)))
+    physical = replace(regular(1, 1, 1, 1), packages=(Package(cpus=CpuSet((0,)), os_index=0, vendor=evil, model_name=evil),))
+    one = replace(host(physical), identity=Identity(hostname=evil, kernel=evil, architecture=evil, smbios=Smbios(sys_vendor=evil)))
     top = parsed(render(one))
     kept = '"/><object type="Core"/>&\ufffd\ufffd\ufffd\ufffd鲸\n'
     machine = top.find("object")
@@ -94,7 +100,12 @@ def test_hostile_names_are_escaped_or_replaced() -> None:
 
 def test_what_has_no_place_is_left_out_and_said() -> None:
     physical = regular(2, 1, 2, 1)
-    caches = (*physical.caches, Cache(3, "Unified", CpuSet((1, 2))), Cache(9, "Unified", CpuSet((0, 1))), Cache(1, "Odd", CpuSet((0,))))
+    caches = (
+        *physical.caches,
+        Cache(level=3, type="Unified", cpus=CpuSet((1, 2))),
+        Cache(level=9, type="Unified", cpus=CpuSet((0, 1))),
+        Cache(level=1, type="Odd", cpus=CpuSet((0,))),
+    )
     top = parsed(render(host(replace(physical, caches=caches))))
     machine = top.find("object")
     assert machine is not None
@@ -106,7 +117,18 @@ def test_what_has_no_place_is_left_out_and_said() -> None:
 def test_a_node_keeps_its_own_cpus_beside_hwlocs() -> None:
     physical = regular(2, 1, 2, 1)
     top = parsed(
-        render(host(replace(physical, nodes=(*physical.nodes, Node(2, CpuSet((1, 2)), local_cpus=CpuSet((1, 2))), Node(3, CpuSet())))))
+        render(
+            host(
+                replace(
+                    physical,
+                    nodes=(
+                        *physical.nodes,
+                        Node(os_index=2, cpus=CpuSet((1, 2)), local_cpus=CpuSet((1, 2))),
+                        Node(os_index=3, cpus=CpuSet()),
+                    ),
+                )
+            )
+        )
     )
     nodes = {each.attrib["os_index"]: each for each in top.iter("object") if each.attrib["type"] == "NUMANode"}
     assert [nodes[number].attrib["cpuset"] for number in "23"] == ["0x0000000f", "0x0000000f"]
@@ -116,7 +138,10 @@ def test_a_node_keeps_its_own_cpus_beside_hwlocs() -> None:
 
 
 def test_kinds_begin_with_the_slowest() -> None:
-    kinds = (CpuKind(CpuSet((0,)), "cpu_core", 1024, 5_000_000_000), CpuKind(CpuSet((1,)), base_freq_hz=2_000_000_000))
+    kinds = (
+        CpuKind(cpus=CpuSet((0,)), name="cpu_core", capacity=1024, max_freq_hz=5_000_000_000),
+        CpuKind(cpus=CpuSet((1,)), base_freq_hz=2_000_000_000),
+    )
     top = parsed(render(host(replace(regular(1, 1, 2, 1), cpu_kinds=kinds))))
     assert [(kind.attrib["cpuset"], kind.attrib["forced_efficiency"], infos(kind)) for kind in top.findall("cpukind")] == [
         ("0x00000002", "0", {"FrequencyBaseMHz": "2000"}),
@@ -133,17 +158,17 @@ def test_the_format_wants_cpus_and_a_node() -> None:
 
 
 def test_what_firmware_says_of_memory_goes_along() -> None:
-    access = Access(CpuSet((0,)), 100, read_bandwidth_bytes=10 << 30)
+    access = Access(initiators=CpuSet((0,)), read_latency_ns=100, read_bandwidth_bytes=10 << 30)
     side = {1: SideCache(1 << 30, 64), 2: SideCache()}
     node = Node(
-        0,
-        CpuSet(),
-        4 << 30,
-        None,
-        "pmem",
-        "measured",
+        os_index=0,
+        cpus=CpuSet(),
+        memory_bytes=4 << 30,
+        free_bytes=None,
+        kind="pmem",
+        kind_origin="measured",
         local_cpus=CpuSet((0, 1)),
-        access={0: Access(CpuSet((0,)), 1), 1: access},
+        access={0: Access(initiators=CpuSet((0,)), read_latency_ns=1), 1: access},
         side_caches=side,
     )
     top = parsed(render(host(replace(regular(1, 1, 2, 1), nodes=(node,)))))

@@ -31,7 +31,9 @@ def test_counters_by_vcpu_and_machine() -> None:
         "balloon.current": True,
         "block.0.name": "vda",
     }
-    assert parse_stats("u", 3, told) == DomainStats("u", 3, {0: {"exits": 7}, 11: {"halt_poll_fail_ns": 9}}, {"pages_2m": 3}, {"rss": 1024})
+    assert parse_stats("u", 3, told) == DomainStats(
+        uuid="u", id=3, vcpus={0: {"exits": 7}, 11: {"halt_poll_fail_ns": 9}}, vm={"pages_2m": 3}, balloon={"rss": 1024}
+    )
 
 
 T = TypeVar("T")

@@ -26,13 +26,30 @@ NODE = "sys/devices/system/node"
 
 def look(path: Path, files: Mapping[str, str | bytes]) -> Memory:
     root = recorded(path, files)
-    sample = take(root, Config(str(path), SOURCES), Errands())
+    sample = take(root, Config(root=str(path), only=SOURCES), Errands())
     assert {gap.reason for gap in sample.gaps} <= {"absent"}
     return physical(sample).memory
 
 
 def module(number: int, locator: str, bank: str = "BANK", array: int = 1, gigabytes: int = 16, rate: int = 4800) -> Dimm:
-    return Dimm(0x1100 + number, array, locator, bank, gigabytes << 10, DDR5, DRAM, 5600, rate, 1100, 1, 80, 64, "Maker", "S", "Part")
+    return Dimm(
+        handle=0x1100 + number,
+        array=array,
+        locator=locator,
+        bank=bank,
+        megabytes=gigabytes << 10,
+        type=DDR5,
+        technology=DRAM,
+        speed=5600,
+        configured_speed=rate,
+        millivolts=1100,
+        ranks=1,
+        total_width=80,
+        data_width=64,
+        manufacturer="Maker",
+        serial="S",
+        part="Part",
+    )
 
 
 def table(*dimms: Dimm, ranges: bytes = b"") -> dict[str, bytes]:
@@ -103,7 +120,7 @@ def test_a_node_that_nothing_decides_is_absent(tmp_path: Path, locators: tuple[s
 
 
 def test_persistent_memory_is_not_of_its_neighbours_node(tmp_path: Path) -> None:
-    lasting = Dimm(0x1101, 1, "P2-DIMMA1", "BANK", 131072, NON_VOLATILE, OPTANE)
+    lasting = Dimm(handle=0x1101, array=1, locator="P2-DIMMA1", bank="BANK", megabytes=131072, type=NON_VOLATILE, technology=OPTANE)
     assert nodes(look(tmp_path, {**two_nodes(), **table(module(0, "P1-DIMMA1"), lasting)})) == [(0, "socket in its locator"), (None, None)]
 
 
@@ -137,8 +154,18 @@ def test_a_name_of_too_many_places_is_no_channel(tmp_path: Path) -> None:
 
 
 def test_bandwidth_is_channels_times_width_times_rate(tmp_path: Path) -> None:
-    empty = Dimm(0x1103, 1, "CPU1_DIMM_C1", "BANK")
-    lasting = Dimm(0x1104, 1, "CPU1_DIMM_B2", "BANK", 131072, NON_VOLATILE, OPTANE, 3200, 2666)
+    empty = Dimm(handle=0x1103, array=1, locator="CPU1_DIMM_C1", bank="BANK")
+    lasting = Dimm(
+        handle=0x1104,
+        array=1,
+        locator="CPU1_DIMM_B2",
+        bank="BANK",
+        megabytes=131072,
+        type=NON_VOLATILE,
+        technology=OPTANE,
+        speed=3200,
+        configured_speed=2666,
+    )
     dimms = (module(0, "CPU1_DIMM_A1"), module(1, "CPU1_DIMM_A2"), module(2, "CPU1_DIMM_B1", rate=4400), empty, lasting)
     memory = look(tmp_path, table(*dimms))
     assert [(channel.name, channel.slots, channel.configured_mts, channel.bandwidth_bytes_per_second) for channel in memory.channels] == [
@@ -151,14 +178,21 @@ def test_bandwidth_is_channels_times_width_times_rate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "odd",
-    [module(1, "CPU1_DIMM_B1", rate=0), module(1, "unnamed"), Dimm(0x1101, 1, "CPU1_DIMM_B1", "BANK", 16384, DDR5, data_width=0xFFFF)],
+    [
+        module(1, "CPU1_DIMM_B1", rate=0),
+        module(1, "unnamed"),
+        Dimm(handle=0x1101, array=1, locator="CPU1_DIMM_B1", bank="BANK", megabytes=16384, type=DDR5, data_width=0xFFFF),
+    ],
 )
 def test_one_unknown_is_no_bandwidth(tmp_path: Path, odd: Dimm) -> None:
     assert look(tmp_path, table(module(0, "CPU1_DIMM_A1"), odd)).theoretical_bandwidth_bytes_per_second is None
 
 
 def test_unknown_sizes_are_not_summed(tmp_path: Path) -> None:
-    assert look(tmp_path, table(module(0, "A"), Dimm(0x1101, 1, "B", "BANK", None))).installed_bytes is None
+    assert (
+        look(tmp_path, table(module(0, "A"), Dimm(handle=0x1101, array=1, locator="B", bank="BANK", megabytes=None))).installed_bytes
+        is None
+    )
 
 
 def test_a_driver_names_the_channel_where_labels_agree(tmp_path: Path) -> None:

@@ -75,7 +75,15 @@ def test_reach(tmp_path: Path) -> None:
     files |= {f"{NODE}/node0/memory_side_cache/index1/{name}": text for name, text in (("line_size", "0"), ("write_policy", "9"))}
     files |= {"sys/devices/virtual/memory_tiering/memory_tier4/nodelist": "0-1\n"}
     first, second, third = look(tmp_path, files).nodes
-    assert third.access == {0: Access(CpuSet((0,)), 350, 360, 20480 << 20, 10240 << 20)}
+    assert third.access == {
+        0: Access(
+            initiators=CpuSet((0,)),
+            read_latency_ns=350,
+            write_latency_ns=360,
+            read_bandwidth_bytes=20480 << 20,
+            write_bandwidth_bytes=10240 << 20,
+        )
+    }
     assert first.side_caches == {1: SideCache(10 << 20, None, "indexed", "other")}
     assert [one.tier for one in (first, second, third)] == [4, 4, None]
 

@@ -74,7 +74,13 @@ def test_containerd_s_bundle(tmp_path: Path) -> None:
     }
     (bundle,) = oci.read(recorded(tmp_path, files), labels=("com.example.team", "com.example.none"))
     assert bundle == Bundle(
-        "ctr1", "containerd", "/lab/ctr1", "runc", labels={"com.example.team": "blue"}, place=f"{TASKS}/lab/ctr1", inode=bundle.inode
+        id="ctr1",
+        engine="containerd",
+        cgroup="/lab/ctr1",
+        runtime="runc",
+        labels={"com.example.team": "blue"},
+        place=f"{TASKS}/lab/ctr1",
+        inode=bundle.inode,
     )
 
 
@@ -261,7 +267,9 @@ def test_neighbours_are_not_counted_where_a_container_may_be_in_hiding(hidden: b
     for name in ("0a" * 32, "0b" * 32):
         files |= {f"sys/fs/cgroup/system.slice/docker-{name}.scope/{file}": b"0\n" for file in ("cgroup.procs", "cpuset.cpus.effective")}
     files |= {"sys/fs/cgroup/lab/ctr1/cgroup.procs": b"7\n"} if hidden else {}
-    files[MARK] = msgspec.json.encode(Mark(0.0, "0", 4096, refusals={TASKS: Refusal(TASKS, "denied", "Permission denied")}))
+    files[MARK] = msgspec.json.encode(
+        Mark(taken_at=0.0, version="0", page_bytes=4096, refusals={TASKS: Refusal(TASKS, "denied", "Permission denied")})
+    )
     found = normalise(take(MemoryRoot(files), Config(only=("cgroup", "oci", "sys_cpu")), Errands()))
     assert {gap.source: gap.reason for gap in found.gaps} == {"oci": "denied"}
     assert [one.placement.sharing_workloads for one in found.workloads] == [count, count]
@@ -280,6 +288,6 @@ def test_a_pod_s_names_and_a_label_are_metrics(tmp_path: Path) -> None:
     (web,) = host.workloads
     assert (web.runtime, web.name, web.image, web.cgroup) == ("containerd", "web", "nginx:1", f"/{slice_}/cri-containerd-{ID}.scope")
     assert web.pod == Pod(POD, "burstable", "web-7d9", "shop")
-    lines = prometheus.render(snapshot(Window(host), 0.0), prometheus.Run()).decode().splitlines()
+    lines = prometheus.render(snapshot(Window(after=host), 0.0), prometheus.Run()).decode().splitlines()
     assert f'strata_workload_pod_info{{workload="{ID}",pod="web-7d9",namespace="shop",uid="{POD}",qos="burstable"}} 1' in lines
     assert f'strata_workload_label_info{{workload="{ID}",label="team",value="red\\"\\n}}"}} 1' in lines

@@ -66,7 +66,7 @@ def test_percentiles_are_those_of_drawing(name: str) -> None:
 @st.composite
 def params(draw: st.DrawFn) -> Param:
     lo, mode, hi = sorted(draw(st.lists(st.floats(0, 1000), min_size=3, max_size=3)))
-    return Param("any", draw(st.sampled_from(["ratio", "seconds"])), lo, mode, hi, "drawn")
+    return Param(name="any", unit=draw(st.sampled_from(["ratio", "seconds"])), lo=lo, mode=mode, hi=hi, source="drawn")
 
 
 @pytest.mark.parametrize(("many", "few"), [(5000.0, 300.0), (100.0, 5000.0), (1.0, 0.0)])
@@ -97,5 +97,5 @@ def test_a_band_contains_its_point_and_is_a_number(one: Param, two: Param, three
 
 @given(params())
 def test_what_is_known_exactly_has_no_width(one: Param) -> None:
-    known = Param("any", "seconds", one.mode, one.mode, one.mode, "known")
+    known = Param(name="any", unit="seconds", lo=one.mode, mode=one.mode, hi=one.mode, source="known")
     assert band(lambda value: value + 1, known) == pytest.approx((one.mode + 1,) * 3)

@@ -56,7 +56,7 @@ def calibration(*figures: Figure, nodes: tuple[NodePair, ...] = ()) -> Calibrati
 
 
 def predictions(given_: Parameters) -> dict[tuple[str, str], Prediction]:
-    return {(one.workload, one.component): one for one in predict(Window(host(1.0), host(), 10.0, given=given_))}
+    return {(one.workload, one.component): one for one in predict(Window(after=host(1.0), before=host(), seconds=10.0, given=given_))}
 
 
 def test_names_of_parameters_are_unique() -> None:
@@ -65,7 +65,7 @@ def test_names_of_parameters_are_unique() -> None:
 
 
 def test_a_figure_takes_the_place_of_its_default() -> None:
-    found = parameters_of(calibration(Figure("latency_l2", "seconds", 4e-9, 3.9e-9, 4.5e-9, 40)))
+    found = parameters_of(calibration(Figure(name="latency_l2", unit="seconds", value=4e-9, lo=3.9e-9, hi=4.5e-9, chunks=40)))
     measured = found[p.L2_SECONDS]
     # Another run may say fifteen percent less, or more.
     assert (measured.lo, measured.mode, measured.hi) == pytest.approx((3.9e-9 / 1.15, 4e-9, 4.5e-9 * 1.15))
@@ -76,7 +76,7 @@ def test_a_figure_takes_the_place_of_its_default() -> None:
 
 
 def test_every_calibrated_parameter_is_known_here() -> None:
-    figures = [Figure(name, "any", 1.0, 1.0, 1.0, 40) for name in (*DIRECT, "wake_delay")]
+    figures = [Figure(name=name, unit="any", value=1.0, lo=1.0, hi=1.0, chunks=40) for name in (*DIRECT, "wake_delay")]
     nodes = (NodePair(0, 0, 1e-7, 1e9), NodePair(0, 1, 2e-7, 1e9))
     found = parameters_of(calibration(*figures, nodes=nodes), host().physical.nodes)
     assert {param.name for param in found.better} == {param.name for param in USED_BY}
@@ -99,14 +99,14 @@ def test_a_parameter_moves_its_own_components_only(param: Param, interval: list[
 
 
 def test_a_measured_switch_is_predicted_with() -> None:
-    found = parameters_of(calibration(Figure("switch_process", "seconds", 2e-6, 2e-6, 3e-6, 80)))
+    found = parameters_of(calibration(Figure(name="switch_process", unit="seconds", value=2e-6, lo=2e-6, hi=3e-6, chunks=80)))
     before, after = predictions(DEFAULTS)["c0ffee", "switching"], predictions(found)["c0ffee", "switching"]
     assert after.inputs["switch_seconds"] == 2e-6
     assert after.value / before.value == pytest.approx(2e-6 / p.SWITCH_PROCESS.mode)
 
 
 def test_distances_are_what_was_measured_over_what_the_firmware_says() -> None:
-    nodes = (Node(0, CpuSet((0,)), distances={0: 10, 1: 20}), Node(1, CpuSet((1,)), distances={0: 20, 1: 10}))
+    nodes = (Node(os_index=0, cpus=CpuSet((0,)), distances={0: 10, 1: 20}), Node(os_index=1, cpus=CpuSet((1,)), distances={0: 20, 1: 10}))
     pairs = (NodePair(0, 0, 1e-7, 1e9), NodePair(0, 1, 1.8e-7, 1e9), NodePair(1, 0, 2.2e-7, 1e9), NodePair(1, 1, 1e-7, 1e9))
     found = parameters_of(calibration(nodes=pairs), nodes)[p.DISTANCE_LATENCY]
     assert found.lo == pytest.approx(0.9)
@@ -116,7 +116,7 @@ def test_distances_are_what_was_measured_over_what_the_firmware_says() -> None:
 
 
 def test_a_band_of_the_document_is_judged_by_what_was_measured() -> None:
-    found = parameters_of(calibration(Figure("latency_dram", "seconds", 80e-9, 73.6e-9, 80e-9, 40)))
+    found = parameters_of(calibration(Figure(name="latency_dram", unit="seconds", value=80e-9, lo=73.6e-9, hi=80e-9, chunks=40)))
     verdicts = {claim.id: claim for claim in claims((), (), found)}
     assert verdicts["latency_DRAM"].verdict == "holds"
     assert verdicts["latency_DRAM"].evidence == "64..92 ns calibrated"

@@ -11,8 +11,8 @@ from agent.overhead.claims import claims, order, within
 from agent.overhead.parameters import Param
 from tests.unit.overhead_hosts import container, machine
 
-ONE = Param("one", "seconds", 1.0, 2.0, 9.0, "made up")
-TWO = Param("two", "seconds", 0.0, 1.0, 2.0, "made up")
+ONE = Param(name="one", unit="seconds", lo=1.0, mode=2.0, hi=9.0, source="made up")
+TWO = Param(name="two", unit="seconds", lo=0.0, mode=1.0, hi=2.0, source="made up")
 
 
 def test_what_both_sides_share_contradicts_nobody() -> None:
@@ -25,7 +25,7 @@ def test_what_both_sides_share_contradicts_nobody() -> None:
 
 @pytest.mark.parametrize(("low", "high", "verdict"), [(1, 10, "holds"), (0, 0.5, "violated"), (2, 3, "undecided"), (10, 20, "violated")])
 def test_bands(low: float, high: float, verdict: Verdict) -> None:
-    assert within(Param("any", "seconds", 1e-9, 2e-9, 9e-9, "made up"), low, high) == verdict
+    assert within(Param(name="any", unit="seconds", lo=1e-9, mode=2e-9, hi=9e-9, source="made up"), low, high) == verdict
 
 
 def test_the_document_is_not_always_right() -> None:
@@ -37,7 +37,19 @@ def test_the_document_is_not_always_right() -> None:
 
 def delay(workload: str, measured: float | None, ran: float = 1.0) -> Prediction:
     inputs = {"own_busy_cpus": ran}
-    return Prediction(workload, "run_queue_delay", 1.0, 0.0, 9.0, "seconds/second", "contention", "any", inputs, ("ok",), measured)
+    return Prediction(
+        workload=workload,
+        component="run_queue_delay",
+        value=1.0,
+        lo=0.0,
+        hi=9.0,
+        unit="seconds/second",
+        kind="contention",
+        formula="any",
+        inputs=inputs,
+        validity=("ok",),
+        measured=measured,
+    )
 
 
 def test_this_host_is_asked_where_it_measured_two_kinds() -> None:

@@ -30,7 +30,7 @@ KVMS = {"exits", "exit_time", "halt_polling"}
 
 
 def predictions(after: Host | None = None, before: Host | None = None, seconds: float | None = 10.0) -> dict[Key, Prediction]:
-    found = predict(Window(after or host(1.0), before or host(), seconds))
+    found = predict(Window(after=after or host(1.0), before=before or host(), seconds=seconds))
     for one in found:
         figures = (one.value, one.lo, one.hi, *one.inputs.values())
         assert all(math.isfinite(figure) and figure >= 0 for figure in figures), one
@@ -201,7 +201,7 @@ def test_a_vcpu_with_a_quota_of_its_own_waits_nobody_knows_how_long() -> None:
         return replace(made, vcpus=tuple(replace(vcpu, quota_usec=Limit(60_000), period_usec=100_000) for vcpu in made.vcpus))
 
     def waits(kind: Callable[[float], Workload]) -> set[str]:
-        found = predict(Window(host(1.0, (kind(1.0),)), host(0.0, (kind(0.0),)), 10.0))
+        found = predict(Window(after=host(1.0, (kind(1.0),)), before=host(0.0, (kind(0.0),)), seconds=10.0))
         return {one.component for one in found} & {"run_queue_delay", "steal"}
 
     assert waits(machine) == {"run_queue_delay", "steal"}
@@ -216,12 +216,15 @@ def test_two_vcpus_that_never_sleep_on_one_cpu(machines: int) -> None:
     def one(name: str, passed: float) -> Workload:
         numbers = range(2 // machines)
         threads = [replace(thread(21 + number, passed), allowed_cpus=pin, delay_ns=int(5e9 * (1 + passed))) for number in numbers]
-        vcpus = tuple(VCpu(number, affinity=pin, pinned=True, thread=threads[number]) for number in numbers)
+        vcpus = tuple(VCpu(number=number, affinity=pin, pinned=True, thread=threads[number]) for number in numbers)
         return replace(machine(passed), id=name, vcpus=vcpus, threads=(), placement=Placement(allowed_cpus=pin))
 
     def at(passed: float) -> Host:
         found = host(passed, tuple(one(name, passed) for name in ("left", "right")[:machines]))
-        times = (CpuTime(0, 100, 0, 0, idle_seconds=100 + 9 * passed), CpuTime(1, 100 + 10 * passed, 0, 0, idle_seconds=100))
+        times = (
+            CpuTime(cpu=0, user_seconds=100, nice_seconds=0, system_seconds=0, idle_seconds=100 + 9 * passed),
+            CpuTime(cpu=1, user_seconds=100 + 10 * passed, nice_seconds=0, system_seconds=0, idle_seconds=100),
+        )
         # The two, and the agent.
         return replace(found, logical=replace(found.logical, cpu=replace(found.logical.cpu, times=times, runnable_tasks=3)))
 
@@ -434,7 +437,7 @@ def test_a_host_that_is_a_guest_says_so_of_what_depends_on_its_load() -> None:
 
 
 def test_without_a_second_host_it_is_a_life() -> None:
-    found = predict(Window(host(1.0)))
+    found = predict(Window(after=host(1.0)))
     assert all("since_start" in one.validity for one in found if one.kind == "contention")
     assert {one.component for one in found} >= {"run_queue_delay", "throttled_periods"}
 
@@ -520,7 +523,7 @@ def test_twice_as_many_workloads_are_twice_as_dear() -> None:
         return host(passed, tuple(used))
 
     def calls(count: int) -> int:
-        window, found = Window(crowd(1.0, count), crowd(0.0, count), 10.0), 0
+        window, found = Window(after=crowd(1.0, count), before=crowd(0.0, count), seconds=10.0), 0
 
         def counted(_: object, event: str, __: object) -> None:
             nonlocal found

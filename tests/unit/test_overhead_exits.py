@@ -16,7 +16,7 @@ from tests.unit.overhead_hosts import counted, host, machine
 
 def of(after: Workload, before: Workload | None = None, seconds: float = 10.0) -> dict[str, Prediction]:
     earlier = host(0.0, (before or machine(),))
-    return {one.component: one for one in predict(Window(host(1.0, (after,)), earlier, seconds))}
+    return {one.component: one for one in predict(Window(after=host(1.0, (after,)), before=earlier, seconds=seconds))}
 
 
 def test_what_is_counted_stands_beside_what_is_usual() -> None:

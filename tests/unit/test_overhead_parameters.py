@@ -22,7 +22,7 @@ def test_every_parameter_is_ordered_positive_and_has_a_source() -> None:
 @st.composite
 def params(draw: st.DrawFn) -> Param:
     lo, mode, hi = sorted(draw(st.lists(st.floats(0.001, 1000), min_size=3, max_size=3)))
-    return Param("any", "ratio", lo, mode, hi, "drawn")
+    return Param(name="any", unit="ratio", lo=lo, mode=mode, hi=hi, source="drawn")
 
 
 @given(params(), params(), params())

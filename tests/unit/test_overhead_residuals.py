@@ -14,12 +14,25 @@ from agent.overhead.residuals import HALF_LIFE_SECONDS, Residuals, judge, misses
 from agent.overhead.window import Window
 from tests.unit.overhead_hosts import container, host
 
-WINDOW = Window(host(1.0), host(), 10.0)
+WINDOW = Window(after=host(1.0), before=host(), seconds=10.0)
 
 
 def delay(measured: float | None, flags: tuple[str, ...] = ("ok",)) -> tuple[Prediction, ...]:
     inside = None if measured is None else 0.5 <= measured <= 2
-    one = Prediction("c0ffee", "run_queue_delay", 1.0, 0.5, 2.0, "seconds/second", "contention", "any", {}, flags, measured, inside=inside)
+    one = Prediction(
+        workload="c0ffee",
+        component="run_queue_delay",
+        value=1.0,
+        lo=0.5,
+        hi=2.0,
+        unit="seconds/second",
+        kind="contention",
+        formula="any",
+        inputs={},
+        validity=flags,
+        measured=measured,
+        inside=inside,
+    )
     return (one,)
 
 
@@ -52,7 +65,7 @@ def test_three_windows_in_a_row_are_a_finding(measured: tuple[float | None, ...]
 
 
 def test_half_of_a_change_shows_after_the_half_life() -> None:
-    long = Window(host(1.0), host(), HALF_LIFE_SECONDS)
+    long = Window(after=host(1.0), before=host(), seconds=HALF_LIFE_SECONDS)
     shown, _ = after(1.0, 2.0, window=long)
     assert shown[0].smoothed_ratio == pytest.approx(math.sqrt(2), rel=1e-2)
     shown, _ = after(1.0, 2.0)
@@ -62,12 +75,19 @@ def test_half_of_a_change_shows_after_the_half_life() -> None:
 def test_of_who_is_gone_or_another_nothing_is_kept() -> None:
     _, kept = after(3.0, 3.0)
     assert judge((), WINDOW, kept)[1] == {}
-    reborn = Window(host(1.0, (replace(container(1.0), identity="another"),)), host(), 10.0)
+    reborn = Window(after=host(1.0, (replace(container(1.0), identity="another"),)), before=host(), seconds=10.0)
     shown, kept = judge(delay(3.0), reborn, kept)
     assert misses(shown, kept) == ()
 
 
-@pytest.mark.parametrize("window", [Window(host(1.0)), Window(host(1.0), host(), 0.0), Window(host(1.0), host(), math.nan)])
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(after=host(1.0)),
+        Window(after=host(1.0), before=host(), seconds=0.0),
+        Window(after=host(1.0), before=host(), seconds=math.nan),
+    ],
+)
 def test_what_is_no_window_counts_for_nothing(window: Window) -> None:
     _, kept = after(3.0, 3.0)
     shown, still = judge(delay(3.0), window, kept)
@@ -83,6 +103,6 @@ def test_a_life_is_no_window() -> None:
 
 @given(st.lists(st.none() | st.floats(0, 1e300), max_size=6), st.floats(1e-3, 1e9))
 def test_any_measurements_leave_a_number(measured: list[float | None], seconds: float) -> None:
-    shown, _ = after(*measured, window=Window(host(1.0), host(), seconds))
+    shown, _ = after(*measured, window=Window(after=host(1.0), before=host(), seconds=seconds))
     for one in shown:
         assert one.smoothed_ratio is None or 0 < one.smoothed_ratio < math.inf

@@ -19,7 +19,13 @@ from agent.overhead.translation import (
 )
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-REFERENCE = Hierarchy((48.0 * KIB, 2.0 * MIB, 64.0 * MIB), (1.65e-9, 5.3e-9, 70e-9), 140e-9, 2.3e-9, 0.5)
+REFERENCE = Hierarchy(
+    capacities=(48.0 * KIB, 2.0 * MIB, 64.0 * MIB),
+    latencies=(1.65e-9, 5.3e-9, 70e-9),
+    memory_seconds=140e-9,
+    fixed_seconds=2.3e-9,
+    leaf_share=0.5,
+)
 PAGES = (4 * KIB, 2 * MIB, GIB)
 
 spans = st.floats(4 * KIB, 1 << 46)

@@ -67,6 +67,6 @@ def test_steal_lies_in_its_own_interval() -> None:
     waits = prediction(
         machine(), "run_queue_delay", (figure, 0.0, math.nextafter(figure, math.inf)), "seconds/second", "contention", "", {}, []
     )
-    found = steal(machine(), Activity(1.0, 1.0, False, run_seconds=1.0), waits)
+    found = steal(machine(), Activity(seconds=1.0, group_seconds=1.0, since_start=False, run_seconds=1.0), waits)
     assert found is not None
     assert found.lo <= found.value <= found.hi

@@ -25,7 +25,7 @@ KINDS = {"containerization": container, "virtualization": machine, "sandbox": sa
 def asked(change: Change, which: Paradigm = "containerization", busy: float = 6.0) -> Answer:
     before, after = host(0.0, busy=busy), host(1.0, busy=busy)
     (workload,) = [one for one in after.workloads if one.paradigm == which]
-    return what_if(Window(after, before, 10.0), workload, change)
+    return what_if(Window(after=after, before=before, seconds=10.0), workload, change)
 
 
 def effect(answer: Answer, component: str) -> Effect:
@@ -48,7 +48,7 @@ def hogs(quota: float, threads: int, others: float) -> tuple[Window, Workload]:
     own = min(quota, threads, max(2 - others, 2 * threads / (threads + others)))
     busy = min(1.0, (own + others) / 2) * 10
     before, after = (host(passed, (hog(passed, quota, threads, own),), busy=busy) for passed in (0.0, 1.0))
-    return Window(after, before, 10.0), after.workloads[0]
+    return Window(after=after, before=before, seconds=10.0), after.workloads[0]
 
 
 @pytest.mark.parametrize("which", KINDS)
@@ -101,7 +101,13 @@ def wide(cpus: int, others: float) -> tuple[Window, Workload]:
     def at(passed: float) -> Host:
         small = host(passed, (replace(container(passed), cpu=replace(cpu(passed), quota_usec=UNLIMITED, throttled_usec=0)),))
         times = tuple(
-            CpuTime(number, 0, 0, 0, idle_seconds=UPTIME + 10 * passed * (1 - min(1, others + (0.5 if number == 0 else 0))))
+            CpuTime(
+                cpu=number,
+                user_seconds=0,
+                nice_seconds=0,
+                system_seconds=0,
+                idle_seconds=UPTIME + 10 * passed * (1 - min(1, others + (0.5 if number == 0 else 0))),
+            )
             for number in range(cpus)
         )
         every = CpuSet(range(cpus))
@@ -118,7 +124,7 @@ def wide(cpus: int, others: float) -> tuple[Window, Workload]:
         return replace(small, physical=physical, logical=logical, workloads=(one,))
 
     after = at(1.0)
-    return Window(after, at(0.0), 10.0), after.workloads[0]
+    return Window(after=after, before=at(0.0), seconds=10.0), after.workloads[0]
 
 
 def test_others_stay_what_they_were_on_other_cpus() -> None:
@@ -176,7 +182,7 @@ def test_a_larger_weight_never_gets_less(busy: float) -> None:
     workload = replace(after.workloads[0], cpu=replace(after.workloads[0].cpu, weight=100))
     shares = []
     for weight in (1, 50, 100, 1000, 10000):
-        one = effect(what_if(Window(after, before, 10.0), workload, Change(weight=weight)), "cpu_share")
+        one = effect(what_if(Window(after=after, before=before, seconds=10.0), workload, Change(weight=weight)), "cpu_share")
         assert one.after
         assert one.difference is not None
         assert one.lo is not None
@@ -214,7 +220,9 @@ def test_a_change_that_this_host_cannot_make(change: Change, said: str) -> None:
 def test_any_change_is_an_answer(
     which: Paradigm, target: Paradigm | None, pin: CpuSet | None, cpus: float | None, node: int | None, huge: bool, busy: float
 ) -> None:
-    answer = asked(Change(pin, None if cpus is None else Limit(cpus), None, huge, node, target), which, busy)
+    answer = asked(
+        Change(pin=pin, cpus=None if cpus is None else Limit(cpus), weight=None, hugepages=huge, node=node, paradigm=target), which, busy
+    )
     for one in answer.effects:
         if one.difference is not None:
             assert one.lo is not None
@@ -227,7 +235,7 @@ def test_any_change_is_an_answer(
 def test_absent_input_is_an_absent_effect() -> None:
     after = host(1.0)
     workload = replace(container(1.0), threads=(), memory=replace(container().memory, stat={}))
-    answer = what_if(Window(after, host(), 10.0), workload, Change(pin=CpuSet((0,)), hugepages=True))
+    answer = what_if(Window(after=after, before=host(), seconds=10.0), workload, Change(pin=CpuSet((0,)), hugepages=True))
     assert "run_queue_delay" not in {one.component for one in answer.effects}
     assert answer.lost is None
 
@@ -259,7 +267,7 @@ def without(name: str) -> tuple[Host, Host]:
 def test_a_missing_input_never_becomes_a_number(name: str, change: Change) -> None:
     """What could not be said now for want of it cannot be said of then; what needs it not is what it was."""
     after, before = without(name)
-    less = what_if(Window(after, before, 10.0), after.workloads[0], change)
+    less = what_if(Window(after=after, before=before, seconds=10.0), after.workloads[0], change)
     waits = [one for one in less.effects if one.component == "run_queue_delay"]
     if name == "other CPU":
         # Full CPUs need to know who waits elsewhere.

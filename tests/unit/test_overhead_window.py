@@ -19,7 +19,7 @@ from tests.unit.overhead_hosts import BOTH, container, cpu, host, machine, threa
 
 def activity(before: Workload | None, after: Workload, seconds: float | None = 10.0) -> Activity | None:
     old = host(workloads=() if before is None else (before,))
-    return Window(host(1.0, (after,)), old, seconds).activity(after)
+    return Window(after=host(1.0, (after,)), before=old, seconds=seconds).activity(after)
 
 
 def seen(before: Workload | None, after: Workload) -> Activity:
@@ -73,7 +73,7 @@ def test_what_has_no_date_was_read_with_the_rest() -> None:
 
 
 def test_a_life_is_shorter_than_the_cpus() -> None:
-    window = Window(host(1.0, (container(1.0),)))
+    window = Window(after=host(1.0, (container(1.0),)))
     found = window.activity(container(1.0))
     assert found is not None
     assert found.since_start
@@ -156,11 +156,11 @@ def test_a_thread_of_unknown_start_is_nobody() -> None:
 
 def test_one_host_is_each_workloads_life() -> None:
     after = host(1.0)
-    found = Window(after).activity(after.workloads[0])
+    found = Window(after=after).activity(after.workloads[0])
     assert found is not None
     assert found.since_start
     assert found.seconds == pytest.approx(1005)
-    assert Window(after).busy_cpus(BOTH) == pytest.approx(2 * 106 / 1010)
+    assert Window(after=after).busy_cpus(BOTH) == pytest.approx(2 * 106 / 1010)
 
 
 def _times(host: Host, *found: CpuTime) -> Host:
@@ -168,7 +168,7 @@ def _times(host: Host, *found: CpuTime) -> Host:
 
 
 def test_busy_cpus() -> None:
-    window = Window(_times(host(1.0), times(0, 104, 1.0), times(1, 110, 1.0)), host(), 10.0)
+    window = Window(after=_times(host(1.0), times(0, 104, 1.0), times(1, 110, 1.0)), before=host(), seconds=10.0)
     assert window.busy_cpus(CpuSet((0,))) == pytest.approx(0.4)
     assert window.busy_cpus(BOTH) == pytest.approx(1.4)
     assert window.busy_cpus(CpuSet()) is None
@@ -176,13 +176,19 @@ def test_busy_cpus() -> None:
 
 def test_idle_time_says_what_modes_sampled_at_ticks_do_not() -> None:
     sampled = replace(times(0, 104, 1.0), user_seconds=108.0)
-    assert Window(_times(host(1.0), sampled), host(), 10.0).busy_cpus(CpuSet((0,))) == pytest.approx(0.4)
+    assert Window(after=_times(host(1.0), sampled), before=host(), seconds=10.0).busy_cpus(CpuSet((0,))) == pytest.approx(0.4)
 
 
 def test_a_cpu_that_went_offline_or_came_is_unknown_and_spoils_no_other() -> None:
-    gone = Window(_times(host(1.0), times(0, 104, 1.0)), host(), 10.0)
-    came = Window(host(1.0), _times(host(), times(0, 100)), 10.0)
-    reset = Window(_times(host(1.0), times(0, 106, 1.0), CpuTime(1, 3.0, 0.0, 0.0, 2.0)), host(), 10.0)
+    gone = Window(after=_times(host(1.0), times(0, 104, 1.0)), before=host(), seconds=10.0)
+    came = Window(after=host(1.0), before=_times(host(), times(0, 100)), seconds=10.0)
+    reset = Window(
+        after=_times(
+            host(1.0), times(0, 106, 1.0), CpuTime(cpu=1, user_seconds=3.0, nice_seconds=0.0, system_seconds=0.0, idle_seconds=2.0)
+        ),
+        before=host(),
+        seconds=10.0,
+    )
     for window in (gone, came, reset):
         assert window.busy_cpus(CpuSet((1,))) is None
         assert window.busy_cpus(BOTH) is None
@@ -191,14 +197,14 @@ def test_a_cpu_that_went_offline_or_came_is_unknown_and_spoils_no_other() -> Non
 
 @pytest.mark.parametrize("seconds", [0.0, -3.0, None])
 def test_without_time_no_cpu_was_busy_or_idle(seconds: float | None) -> None:
-    assert Window(host(1.0), host(), seconds).busy_cpus(BOTH) is None
+    assert Window(after=host(1.0), before=host(), seconds=seconds).busy_cpus(BOTH) is None
 
 
 def test_a_suspended_host_was_not_busy_meanwhile() -> None:
     """The clock of counters stands still, the uptime goes on: a window is as long as what was counted in it."""
     slept = host(1.0)
     slept = replace(slept, identity=replace(slept.identity, uptime_seconds=(slept.identity.uptime_seconds or 0.0) + 1e5))
-    woken, awake = Window(slept, host(), 10.0), Window(host(1.0), host(), 10.0)
+    woken, awake = Window(after=slept, before=host(), seconds=10.0), Window(after=host(1.0), before=host(), seconds=10.0)
     assert woken.busy_cpus(BOTH) == awake.busy_cpus(BOTH)
     for one in slept.workloads:
         assert woken.activity(one) == awake.activity(one)
@@ -206,9 +212,9 @@ def test_a_suspended_host_was_not_busy_meanwhile() -> None:
 
 def test_runnable_tasks_leave_the_reader_out() -> None:
     none = replace(host(), logical=replace(host().logical, cpu=replace(host().logical.cpu, runnable_tasks=None)))
-    assert Window(host(1.0), host(), 10.0).runnable_tasks == 3
-    assert Window(host(1.0), none, 10.0).runnable_tasks == 3
-    assert Window(none, none, 10.0).runnable_tasks is None
+    assert Window(after=host(1.0), before=host(), seconds=10.0).runnable_tasks == 3
+    assert Window(after=host(1.0), before=none, seconds=10.0).runnable_tasks == 3
+    assert Window(after=none, before=none, seconds=10.0).runnable_tasks is None
 
 
 def test_two_thousand_workloads_are_found_in_linear_time() -> None:
@@ -216,7 +222,7 @@ def test_two_thousand_workloads_are_found_in_linear_time() -> None:
         made = replace(container(passed), cpu=cpu(passed))
         return host(passed, tuple(replace(made, id=f"{number}", identity=f"{number}:1") for number in range(2000)))
 
-    window = Window(crowd(1.0), crowd(0.0), 10.0)
+    window = Window(after=crowd(1.0), before=crowd(0.0), seconds=10.0)
     began = process_time()
     assert all(window.activity(workload) is not None and window.busy_cpus(BOTH) is not None for workload in window.after.workloads)
     assert process_time() - began < 1

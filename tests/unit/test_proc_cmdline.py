@@ -18,27 +18,27 @@ from tests.unit.tree import grow
     ("text", "line"),
     [
         ("", CommandLine()),
-        ("isolcpus", CommandLine(("isolcpus",))),
-        ("BOOT_IMAGE=/vmlinuz root=UUID=x ro quiet nosmt\n", CommandLine(("nosmt",))),
+        ("isolcpus", CommandLine(parameters=("isolcpus",))),
+        ("BOOT_IMAGE=/vmlinuz root=UUID=x ro quiet nosmt\n", CommandLine(parameters=("nosmt",))),
         (
             "isolcpus=managed_irq,domain,2-3,6 nohz_full=2-3 rcu_nocbs=2-3 irqaffinity=0-1",
             CommandLine(
-                ("isolcpus=managed_irq,domain,2-3,6", "nohz_full=2-3", "rcu_nocbs=2-3", "irqaffinity=0-1"),
-                CpuSet((2, 3, 6)),
-                ("managed_irq", "domain"),
-                CpuSet((2, 3)),
-                CpuSet((0, 1)),
+                parameters=("isolcpus=managed_irq,domain,2-3,6", "nohz_full=2-3", "rcu_nocbs=2-3", "irqaffinity=0-1"),
+                isolcpus=CpuSet((2, 3, 6)),
+                isolcpus_flags=("managed_irq", "domain"),
+                rcu_nocbs=CpuSet((2, 3)),
+                irqaffinity=CpuSet((0, 1)),
             ),
         ),
         # Pools of huge pages go by their order.
         (
             "hugepagesz=1G hugepages=4 hugepagesz=2M hugepages=512",
-            CommandLine(("hugepagesz=1G", "hugepages=4", "hugepagesz=2M", "hugepages=512")),
+            CommandLine(parameters=("hugepagesz=1G", "hugepages=4", "hugepagesz=2M", "hugepages=512")),
         ),
-        ("isolcpus=1 isolcpus=2", CommandLine(("isolcpus=1", "isolcpus=2"), CpuSet((2,)))),
-        ("rcu_nocbs=all isolcpus=2-N", CommandLine(("rcu_nocbs=all", "isolcpus=2-N"))),
-        ("rcu_nocbs preempt=none", CommandLine(("rcu_nocbs", "preempt=none"), preempt="none")),
-        ('"isolcpus=1" foo="a nosmt b" -- nosmt', CommandLine(("isolcpus=1",), CpuSet((1,)))),
+        ("isolcpus=1 isolcpus=2", CommandLine(parameters=("isolcpus=1", "isolcpus=2"), isolcpus=CpuSet((2,)))),
+        ("rcu_nocbs=all isolcpus=2-N", CommandLine(parameters=("rcu_nocbs=all", "isolcpus=2-N"))),
+        ("rcu_nocbs preempt=none", CommandLine(parameters=("rcu_nocbs", "preempt=none"), preempt="none")),
+        ('"isolcpus=1" foo="a nosmt b" -- nosmt', CommandLine(parameters=("isolcpus=1",), isolcpus=CpuSet((1,)))),
         ('foo="open nosmt', CommandLine()),
     ],
 )
@@ -74,10 +74,10 @@ def test_bad_lists(text: str) -> None:
 def test_a_recording_holds_no_more(tmp_path: Path) -> None:
     grow(tmp_path, {"host/proc/cmdline": "password=hunter2 isolcpus=1 -- secret\n"})
     recorder = Recorder(tmp_path / "host", tmp_path / "into", 0, "0")
-    assert read(recorder) == read(SysRoot(tmp_path / "host")) == CommandLine(("isolcpus=1",), CpuSet((1,)))
+    assert read(recorder) == read(SysRoot(tmp_path / "host")) == CommandLine(parameters=("isolcpus=1",), isolcpus=CpuSet((1,)))
     recorder.close()
     assert (tmp_path / "into/proc/cmdline").read_text() == "isolcpus=1"
-    assert read(SysRoot(tmp_path / "into")) == CommandLine(("isolcpus=1",), CpuSet((1,)))
+    assert read(SysRoot(tmp_path / "into")) == CommandLine(parameters=("isolcpus=1",), isolcpus=CpuSet((1,)))
 
 
 def test_files(tmp_path: Path) -> None:

@@ -97,13 +97,23 @@ CPU0ClkTck\t: 00000000d6924470
     [
         (
             X86,
-            Processor(0, "GenuineIntel", "Intel(R) Xeon(R) Gold 6330 CPU @ 2.00GHz", "6", "106", "6", "0xd0003a5", 1, 31),
+            Processor(
+                cpu=0,
+                vendor="GenuineIntel",
+                model_name="Intel(R) Xeon(R) Gold 6330 CPU @ 2.00GHz",
+                family="6",
+                model="106",
+                stepping="6",
+                microcode="0xd0003a5",
+                package_id=1,
+                core_id=31,
+            ),
             ("fpu", "vme", "la57", "hypervisor"),
         ),
-        (ARM, Processor(0, "0x41", None, "8", "0xd0c", "1"), ("fp", "asimd", "sve")),
-        (RISCV, Processor(0, "0x489", "sifive,u74-mc"), ("rv64imafdc",)),
-        (POWER, Processor(8, None, "POWER9, altivec supported", model="2.2 (pvr 004e 1202)"), ()),
-        (S390, Processor(0, "IBM/S390", "2964"), ("esan3", "zarch", "stfle")),
+        (ARM, Processor(cpu=0, vendor="0x41", model_name=None, family="8", model="0xd0c", stepping="1"), ("fp", "asimd", "sve")),
+        (RISCV, Processor(cpu=0, vendor="0x489", model_name="sifive,u74-mc"), ("rv64imafdc",)),
+        (POWER, Processor(cpu=8, vendor=None, model_name="POWER9, altivec supported", model="2.2 (pvr 004e 1202)"), ()),
+        (S390, Processor(cpu=0, vendor="IBM/S390", model_name="2964"), ("esan3", "zarch", "stfle")),
     ],
     ids=["x86", "arm", "risc-v", "power", "s390"],
 )
@@ -115,7 +125,7 @@ def test_architectures(text: str, processor: Processor, flags: tuple[str, ...]) 
 def test_x86_says_more() -> None:
     found = parse(X86)
     assert [processor.cpu for processor in found.processors] == [0, 4]
-    assert found.processors[1] == Processor(4, "GenuineIntel", family="6", model="106")
+    assert found.processors[1] == Processor(cpu=4, vendor="GenuineIntel", family="6", model="106")
     assert (found.tlb, found.address_sizes) == ("1536 4K pages", "46 bits physical, 57 bits virtual")
 
 
@@ -143,7 +153,7 @@ def test_what_names_no_processor(text: str) -> None:
 
 @pytest.mark.parametrize(("line", "package"), [("physical id : 3", 3), ("physical id : -1", None), ("physical id : 99999999999", None)])
 def test_packages(line: str, package: int | None) -> None:
-    assert parse(f"processor : 0\n{line}\n").processors == (Processor(0, package_id=package),)
+    assert parse(f"processor : 0\n{line}\n").processors == (Processor(cpu=0, package_id=package),)
 
 
 def test_no_file(tmp_path: Path) -> None:

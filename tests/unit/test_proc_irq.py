@@ -38,13 +38,17 @@ def test_routes(tmp_path: Path) -> None:
         f"{DEVICES}/0000:00:02.0/msi_irqs/24": "msi\n",
     }
     root = recorded(tmp_path, files)
-    sample = take(root, Config(str(tmp_path), ("proc_interrupts", "proc_irq", "sys_pci")), Errands())
+    sample = take(root, Config(root=str(tmp_path), only=("proc_interrupts", "proc_irq", "sys_pci")), Errands())
     assert irq_routes(sample) == (
-        IrqRoute(9, taken_by=CpuSet(), count=0),
-        IrqRoute(24, "0000:00:02.0", CpuSet((0, 2)), CpuSet((2,)), CpuSet((0, 2)), 12),
+        IrqRoute(irq=9, taken_by=CpuSet(), count=0),
+        IrqRoute(
+            irq=24, device="0000:00:02.0", affinity=CpuSet((0, 2)), effective_affinity=CpuSet((2,)), taken_by=CpuSet((0, 2)), count=12
+        ),
     )
 
 
 def test_without_interrupts_there_are_no_routes(tmp_path: Path) -> None:
-    sample = take(recorded(tmp_path, {"proc/irq/24/smp_affinity_list": "0\n"}), Config(str(tmp_path), ("proc_interrupts",)), Errands())
+    sample = take(
+        recorded(tmp_path, {"proc/irq/24/smp_affinity_list": "0\n"}), Config(root=str(tmp_path), only=("proc_interrupts",)), Errands()
+    )
     assert irq_routes(sample) == ()

@@ -33,7 +33,7 @@ def test_this_process(tmp_path: Path) -> None:
 
 def test_who_is_gone_is_left_out(tmp_path: Path) -> None:
     root = grow(tmp_path, {"proc/5/task/5/status": "Name:\tx\nSeccomp:\t9\nNoNewPrivs:\t0\n"})
-    assert read(root, [5, 6]) == (Isolation(5, no_new_privs=False),)
+    assert read(root, [5, 6]) == (Isolation(pid=5, no_new_privs=False),)
 
 
 def test_small_texts() -> None:

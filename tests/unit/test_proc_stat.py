@@ -23,20 +23,67 @@ softirq 99 1 2 3
 def test_everything() -> None:
     found = parse(FULL)
     assert found.cpus == (
-        CpuTime(0, 1.0, 0.01, 0.5, 5.0, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07),
-        CpuTime(12, 2.0, 0.0, 0.5, 5.0, 0.03, 0.0, 0.01, 0.02, 0.0, 0.0),
+        CpuTime(
+            cpu=0,
+            user_seconds=1.0,
+            nice_seconds=0.01,
+            system_seconds=0.5,
+            idle_seconds=5.0,
+            iowait_seconds=0.02,
+            irq_seconds=0.03,
+            softirq_seconds=0.04,
+            steal_seconds=0.05,
+            guest_seconds=0.06,
+            guest_nice_seconds=0.07,
+        ),
+        CpuTime(
+            cpu=12,
+            user_seconds=2.0,
+            nice_seconds=0.0,
+            system_seconds=0.5,
+            idle_seconds=5.0,
+            iowait_seconds=0.03,
+            irq_seconds=0.0,
+            softirq_seconds=0.01,
+            steal_seconds=0.02,
+            guest_seconds=0.0,
+            guest_nice_seconds=0.0,
+        ),
     )
-    assert found == Stat(found.cpus, 1700000000, 777, 42, 2, 0, 99, 12345)
+    assert found == Stat(
+        cpus=found.cpus,
+        boot_time=1700000000,
+        context_switches=777,
+        forks=42,
+        procs_running=2,
+        procs_blocked=0,
+        softirqs=99,
+        interrupts=12345,
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "stat"),
     [
-        ("", Stat(())),
-        ("cpu 1 2 3 4\n", Stat(())),
-        ("\n\nunknown 1\nctxt\n", Stat(())),
-        ("cpu0 100 0 0 0\n", Stat((CpuTime(0, 1.0, 0.0, 0.0, 0.0),))),
-        ("cpu0 100 0 0 0 1 1 1 1 1 1 55 66 77\n", Stat((CpuTime(0, 1.0, 0.0, 0.0, 0.0, *[0.01] * 6),))),
+        ("", Stat(cpus=())),
+        ("cpu 1 2 3 4\n", Stat(cpus=())),
+        ("\n\nunknown 1\nctxt\n", Stat(cpus=())),
+        ("cpu0 100 0 0 0\n", Stat(cpus=(CpuTime(cpu=0, user_seconds=1.0, nice_seconds=0.0, system_seconds=0.0, idle_seconds=0.0),))),
+        (
+            "cpu0 100 0 0 0 1 1 1 1 1 1 55 66 77\n",
+            Stat(
+                cpus=(
+                    CpuTime(
+                        cpu=0,
+                        user_seconds=1.0,
+                        nice_seconds=0.0,
+                        system_seconds=0.0,
+                        idle_seconds=0.0,
+                        **dict.fromkeys(CpuTime.__struct_fields__[5:], 0.01),
+                    ),
+                )
+            ),
+        ),
     ],
 )
 def test_older_and_newer_kernels(text: str, stat: Stat) -> None:

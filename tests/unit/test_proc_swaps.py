@@ -17,10 +17,16 @@ HEAD = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
 @pytest.mark.parametrize(
     ("line", "swap"),
     [
-        ("/dev/dm-1    partition\t8388604\t\t12\t\t-2\n", Swap("/dev/dm-1", "partition", 8388604 << 10, 12 << 10, -2)),
-        ("/dev/zram0\tpartition\t4\t0\t100\n", Swap("/dev/zram0", "partition", 4096, 0, 100)),
-        ("/a\\040b\\134\\040(deleted)\tfile\t4\t0\t1\n", Swap("/a b\\ (deleted)", "file", 4096, 0, 1)),
-        ('/x"\\012y\tfile\t4\t0\t1\n', Swap('/x"\ny', "file", 4096, 0, 1)),
+        (
+            "/dev/dm-1    partition\t8388604\t\t12\t\t-2\n",
+            Swap(name="/dev/dm-1", type="partition", size_bytes=8388604 << 10, used_bytes=12 << 10, priority=-2),
+        ),
+        ("/dev/zram0\tpartition\t4\t0\t100\n", Swap(name="/dev/zram0", type="partition", size_bytes=4096, used_bytes=0, priority=100)),
+        (
+            "/a\\040b\\134\\040(deleted)\tfile\t4\t0\t1\n",
+            Swap(name="/a b\\ (deleted)", type="file", size_bytes=4096, used_bytes=0, priority=1),
+        ),
+        ('/x"\\012y\tfile\t4\t0\t1\n', Swap(name='/x"\ny', type="file", size_bytes=4096, used_bytes=0, priority=1)),
     ],
 )
 def test_areas(line: str, swap: Swap) -> None:

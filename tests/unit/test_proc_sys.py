@@ -29,7 +29,17 @@ def test_everything(tmp_path: Path) -> None:
     )
     clocks = ("arch_sys_counter", "jiffies")
     version = "#1 SMP PREEMPT_DYNAMIC"
-    assert read(root) == Kernel("box", "6.1.0-x", "aarch64", "c0ffee", 12345.67, (0.1, 1.0, 2.5), clocks, "xen", version)
+    assert read(root) == Kernel(
+        hostname="box",
+        release="6.1.0-x",
+        architecture="aarch64",
+        boot_id="c0ffee",
+        uptime_seconds=12345.67,
+        load_average=(0.1, 1.0, 2.5),
+        clocksources=clocks,
+        hypervisor_type="xen",
+        version=version,
+    )
 
 
 def test_another_root_is_not_this_host(tmp_path: Path) -> None:

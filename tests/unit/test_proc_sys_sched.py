@@ -15,7 +15,7 @@ from tests.unit.tree import grow
 def test_a_kernel_of_today(tmp_path: Path) -> None:
     values = {"sched_rt_runtime_us": 950000, "sched_rt_period_us": 1000000, "sched_autogroup_enabled": 1, "sched_schedstats": 0}
     root = grow(tmp_path, {f"{KERNEL}/{name}": f"{value}\n" for name, value in values.items()})
-    assert read(root) == Sched(Limit(950000), 1000000, autogroup=True, schedstats=False)
+    assert read(root) == Sched(rt_runtime_usec=Limit(950000), rt_period_usec=1000000, autogroup=True, schedstats=False)
 
 
 def test_real_time_without_a_bound(tmp_path: Path) -> None:

@@ -29,16 +29,18 @@ REST = " ".join(["1"] * 18) + " 4242 " + " ".join(["2"] * 16) + " 7 " + " ".join
 
 @pytest.mark.parametrize("name", ["bash", "a b", "a) R 1 (b", ")", "((", "", "tab\tnew\nline", "CPU 0/KVM", "\\xff", "(sd-pam)"])
 def test_names(name: str) -> None:
-    assert process_stat(f"12 ({name}) S {REST}\n") == Stat(name, "S", 1, 1, 4242, 7)
+    assert process_stat(f"12 ({name}) S {REST}\n") == Stat(name=name, state="S", parent_pid=1, threads=1, start_ticks=4242, last_cpu=7)
 
 
 @given(st.text(max_size=15))
 def test_any_name(name: str) -> None:
-    assert process_stat(f"12 ({name}) S {REST}\n") == Stat(name, "S", 1, 1, 4242, 7)
+    assert process_stat(f"12 ({name}) S {REST}\n") == Stat(name=name, state="S", parent_pid=1, threads=1, start_ticks=4242, last_cpu=7)
 
 
 def test_an_old_kernel_names_no_cpu() -> None:
-    assert process_stat(f"1 (x) R {' '.join(['1'] * 18)} 5") == Stat("x", "R", 1, 1, 5, None)
+    assert process_stat(f"1 (x) R {' '.join(['1'] * 18)} 5") == Stat(
+        name="x", state="R", parent_pid=1, threads=1, start_ticks=5, last_cpu=None
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,8 +112,31 @@ def test_a_process(tmp_path: Path) -> None:
             "proc/11/task/": "",
         },
     )
-    first = Task(9, "a", "S", 4242, 7, 1, 2, 3, CpuSet(range(4)), CpuSet((0,)), 5, 6)
-    assert read(root, [9, 9, 11, 12]) == (TaskGroup(9, (first, Task(10, "b", "R", 4242, 7)), 100 << 10, 8 << 10, 0, 2 << 20, {"": "/x"}),)
+    first = Task(
+        tid=9,
+        name="a",
+        state="S",
+        start_ticks=4242,
+        last_cpu=7,
+        run_ns=1,
+        delay_ns=2,
+        timeslices=3,
+        allowed_cpus=CpuSet(range(4)),
+        allowed_nodes=CpuSet((0,)),
+        voluntary_switches=5,
+        involuntary_switches=6,
+    )
+    assert read(root, [9, 9, 11, 12]) == (
+        TaskGroup(
+            pid=9,
+            tasks=(first, Task(tid=10, name="b", state="R", start_ticks=4242, last_cpu=7)),
+            resident_bytes=100 << 10,
+            page_table_bytes=8 << 10,
+            swapped_bytes=0,
+            anon_huge_bytes=2 << 20,
+            cgroups={"": "/x"},
+        ),
+    )
     assert root.refusals == []
 
 
@@ -125,17 +150,42 @@ def test_what_is_told_is_not_asked_for_again(tmp_path: Path) -> None:
         # Its process has ended since.
         "proc/8/task/8/": "",
     }
-    told = {pid: Stat("a", "R", 1, 1, 4242, 3) for pid in (8, 9)}
-    first = Task(9, "a", "R", 4242, 3, 1, 2, 3, CpuSet(range(4)), CpuSet((0,)), 5, 6)
+    told = {pid: Stat(name="a", state="R", parent_pid=1, threads=1, start_ticks=4242, last_cpu=3) for pid in (8, 9)}
+    first = Task(
+        tid=9,
+        name="a",
+        state="R",
+        start_ticks=4242,
+        last_cpu=3,
+        run_ns=1,
+        delay_ns=2,
+        timeslices=3,
+        allowed_cpus=CpuSet(range(4)),
+        allowed_nodes=CpuSet((0,)),
+        voluntary_switches=5,
+        involuntary_switches=6,
+    )
     root = grow(tmp_path, files)
-    assert read(root, [8, 9], told, accounted={9}) == (TaskGroup(9, (first,), 100 << 10, 8 << 10, 0),)
-    assert read(root, [8, 9], told) == (TaskGroup(9, (first,), 100 << 10, 8 << 10, 0, 2 << 20, {"": "/x"}),)
+    assert read(root, [8, 9], told, accounted={9}) == (
+        TaskGroup(pid=9, tasks=(first,), resident_bytes=100 << 10, page_table_bytes=8 << 10, swapped_bytes=0),
+    )
+    assert read(root, [8, 9], told) == (
+        TaskGroup(
+            pid=9,
+            tasks=(first,),
+            resident_bytes=100 << 10,
+            page_table_bytes=8 << 10,
+            swapped_bytes=0,
+            anon_huge_bytes=2 << 20,
+            cgroups={"": "/x"},
+        ),
+    )
     assert root.refusals == []
 
 
 def test_who_slept_is_the_same_record(tmp_path: Path) -> None:
     files = {"proc/9/status": STATUS + "Threads:\t1\n" + TASK_STATUS, "proc/9/task/9/schedstat": "1 2 3\n"}
-    told, root = {9: Stat("a", "S", 1, 1, 4242, 3)}, grow(tmp_path, files)
+    told, root = {9: Stat(name="a", state="S", parent_pid=1, threads=1, start_ticks=4242, last_cpu=3)}, grow(tmp_path, files)
     (first,), (second,) = (read(root.watch(), [9], told, {9}) for _ in range(2))
     assert second is first
     for path, text in (("proc/9/task/9/schedstat", "2 2 4\n"), ("proc/9/status", STATUS + "Threads:\t1\n")):
@@ -144,7 +194,7 @@ def test_who_slept_is_the_same_record(tmp_path: Path) -> None:
         assert (now,) == read(SysRoot(tmp_path), [9], told, {9})
         assert now != second
         second = now
-    (ran,) = read(root, [9], {9: Stat("a", "R", 1, 1, 4242, 2)}, {9})
+    (ran,) = read(root, [9], {9: Stat(name="a", state="R", parent_pid=1, threads=1, start_ticks=4242, last_cpu=2)}, {9})
     assert (ran.tasks[0].state, ran.tasks[0].last_cpu) == ("R", 2)
     # Of whom the table told nothing, state and CPU are asked for each time.
     for cpu in (5, 6):
@@ -161,7 +211,7 @@ def test_who_slept_is_the_same_record(tmp_path: Path) -> None:
 
 def test_a_zombie_has_no_memory(tmp_path: Path) -> None:
     root = grow(tmp_path, {"proc/9/task/9/stat": f"9 (a) Z {REST}", "proc/9/status": "Name:\ta\n"})
-    assert read(root, [9]) == (TaskGroup(9, (Task(9, "a", "Z", 4242, 7),)),)
+    assert read(root, [9]) == (TaskGroup(pid=9, tasks=(Task(tid=9, name="a", state="Z", start_ticks=4242, last_cpu=7),)),)
 
 
 def test_this_process() -> None:

@@ -51,7 +51,21 @@ def test_meminfo() -> None:
 
 
 def test_zones() -> None:
-    assert parse_zoneinfo(ZONES) == (Zone(0, "DMA", 3840, 9, 12, 15, 3998, 3840, 1, 4095), Zone(1, "Normal", 0, 1, None, 9))
+    assert parse_zoneinfo(ZONES) == (
+        Zone(
+            node=0,
+            name="DMA",
+            free_pages=3840,
+            min_pages=9,
+            low_pages=12,
+            high_pages=15,
+            present_pages=3998,
+            managed_pages=3840,
+            start_page=1,
+            spanned_pages=4095,
+        ),
+        Zone(node=1, name="Normal", free_pages=0, min_pages=1, low_pages=None, high_pages=9),
+    )
     assert parse_zoneinfo("") == ()
 
 
@@ -84,7 +98,7 @@ def test_bad_texts(parse: Callable[[str], object], text: str) -> None:
 
 
 def test_meminfo_is_enough(tmp_path: Path) -> None:
-    assert read(grow(tmp_path, {"proc/meminfo": "MemTotal: 1 kB\n"})) == Memory({"MemTotal": 1024}, page_bytes=PAGESIZE)
+    assert read(grow(tmp_path, {"proc/meminfo": "MemTotal: 1 kB\n"})) == Memory(meminfo_bytes={"MemTotal": 1024}, page_bytes=PAGESIZE)
     root = grow(tmp_path, {"proc/vmstat": "nr_free_pages 7\n", "proc/zoneinfo": ZONES, "proc/buddyinfo": ""})
     found = read(root)
     assert (found.vmstat, len(found.zones), found.buddies) == ({"nr_free_pages": 7}, 2, ())

@@ -114,7 +114,14 @@ def test_one_that_cannot_be_understood_costs_the_others_nothing(tmp_path: Path) 
     root = Proc(tmp_path)
     # The ninth gave its memory back.
     (one,) = processes.ask(root)
-    assert one == Process(7, 1, "a) S (b", 1002.5, 3, stat=Stat("a) S (b", "S", 1, 3, 250, None))
+    assert one == Process(
+        pid=7,
+        parent_pid=1,
+        name="a) S (b",
+        started_at=1002.5,
+        threads=3,
+        stat=Stat(name="a) S (b", state="S", parent_pid=1, threads=3, start_ticks=250, last_cpu=None),
+    )
     assert [(refusal.path, refusal.reason) for refusal in root.refusals] == [("proc/8/stat", "failed")]
 
 
@@ -122,4 +129,4 @@ def test_another_root_has_its_own_table(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="no process file system"):
         processes.read(SysRoot(tmp_path))
     root = recorded(tmp_path, {"replies/processes.json": '[{"pid": 7, "parent_pid": 1, "name": "x", "started_at": 1.5, "threads": 2}]'})
-    assert processes.read(root) == (Process(7, 1, "x", 1.5, 2),)
+    assert processes.read(root) == (Process(pid=7, parent_pid=1, name="x", started_at=1.5, threads=2),)

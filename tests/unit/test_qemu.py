@@ -66,7 +66,16 @@ def test_each_cell_has_a_mapping() -> None:
 
 def test_explicit_huge_pages_swap_and_merged_pages() -> None:
     text = "1000-3000 rw-s 0 0:1 2 /dev/hugepages/x\nRss: 0 kB\nPrivate_Hugetlb: 4 kB\nShared_Hugetlb: 4 kB\nSwap: 1 kB\nKSM: 2 kB\n"
-    assert parse(text, 1, (0x2000,)) == GuestMemory(1, 0x2000, 0, 0, 8 << 10, 1 << 10, 2 << 10, ((0x1000, 0x3000),))
+    assert parse(text, 1, (0x2000,)) == GuestMemory(
+        pid=1,
+        mapped_bytes=0x2000,
+        resident_bytes=0,
+        huge_bytes=0,
+        hugetlb_bytes=8 << 10,
+        swapped_bytes=1 << 10,
+        ksm_bytes=2 << 10,
+        spans=((0x1000, 0x3000),),
+    )
 
 
 def test_memory_by_node() -> None:
@@ -87,7 +96,9 @@ def test_memory_by_node() -> None:
 
 def test_every_kind_of_huge_page_counts() -> None:
     text = "1000-3000 rw-s 0 0:1 2 /memfd:x (deleted)\nRss: 8 kB\nAnonHugePages: 1 kB\nShmemPmdMapped: 2 kB\nFilePmdMapped: 4 kB\n"
-    assert parse(text, 1, (0x2000,)) == GuestMemory(1, 0x2000, 8 << 10, 7 << 10, spans=((0x1000, 0x3000),))
+    assert parse(text, 1, (0x2000,)) == GuestMemory(
+        pid=1, mapped_bytes=0x2000, resident_bytes=8 << 10, huge_bytes=7 << 10, spans=((0x1000, 0x3000),)
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +113,9 @@ def test_many_neighbours_cost_little() -> None:
     text = "".join(f"{page << 12:x}-{page + 1 << 12:x} rw-p 0 0 0\n" for page in range(60_000))
     began = time.process_time()
     assert parse(text, 1, ((1 << 40) + 1,)) is None
-    assert parse(text, 1, (59_999 << 12,)) == GuestMemory(1, 59_999 << 12, 0, 0, spans=((0, 59_999 << 12),))
+    assert parse(text, 1, (59_999 << 12,)) == GuestMemory(
+        pid=1, mapped_bytes=59_999 << 12, resident_bytes=0, huge_bytes=0, spans=((0, 59_999 << 12),)
+    )
     assert time.process_time() - began < 3
 
 
@@ -113,7 +126,15 @@ def test_reading(tmp_path: Path) -> None:
         {"proc/1/smaps": smaps((0, 64, 4, 0)), "proc/1/numa_maps": nodes, "proc/2/smaps": smaps((0, 1, 4, 0)), "proc/4/smaps": ""},
     )
     machines = [Machine(pid, 1, (64 * MIB,), 4096) for pid in (1, 2, 3, 4)] + [Machine(1, 1, (64 * MIB,), MAX_RESIDENT_BYTES + 1)]
-    guest = GuestMemory(1, 64 * MIB, 4096, 0, spans=((AT, AT + 64 * MIB),), by_node={1: 4096}, process_by_node={0: 4096, 1: 4096})
+    guest = GuestMemory(
+        pid=1,
+        mapped_bytes=64 * MIB,
+        resident_bytes=4096,
+        huge_bytes=0,
+        spans=((AT, AT + 64 * MIB),),
+        by_node={1: 4096},
+        process_by_node={0: 4096, 1: 4096},
+    )
     assert qemu.read(root, machines) == (guest,)
     assert [(refusal.path, refusal.reason) for refusal in root.refusals] == [("proc/1/smaps", "unsupported")]
 

@@ -124,8 +124,8 @@ def published(root: Path, data: bytes, **files: str | None) -> Workload:
 
 
 def told(workload: Workload) -> tuple[Finding, ...]:
-    hardware = Physical(Cpus(online=CpuSet()), memory=PhysicalMemory())
-    return findings((workload,), hardware, Logical(LogicalCpu(), LogicalMemory()), Identity())
+    hardware = Physical(cpus=Cpus(online=CpuSet()), memory=PhysicalMemory())
+    return findings((workload,), hardware, Logical(cpu=LogicalCpu(), memory=LogicalMemory()), Identity())
 
 
 def test_what_an_embedder_states_is_joined_and_dated(tmp_path: Path) -> None:
@@ -142,7 +142,18 @@ def test_what_an_embedder_states_is_joined_and_dated(tmp_path: Path) -> None:
     (memory,) = found.memories
     (one,) = memory.stated
     assert one == Statement(
-        "resize", f"{BASE:#x}", 2 * PAGE, "m.wasm", "acme", 7, 16, fuel=5, epoch_deadline=3, epoch_ticks=2, tid=10, seconds_ago=10.0
+        instance="resize",
+        base=f"{BASE:#x}",
+        size_bytes=2 * PAGE,
+        module="m.wasm",
+        tenant="acme",
+        store=7,
+        maximum_pages=16,
+        fuel=5,
+        epoch_deadline=3,
+        epoch_ticks=2,
+        tid=10,
+        seconds_ago=10.0,
     )
     assert found.published == Published(1, 3, 2)
     assert [(task.tid, task.role, task.role_origin) for task in found.threads] == [(10, "guest", "configured")]
@@ -187,7 +198,7 @@ def test_numbers_that_no_embedder_has(tmp_path: Path, base: int, number: int) ->
     one: dict[str, object] = {"instance": "x", "base": base, "page_bytes": min(number, (1 << 32) - 1)}
     found = published(tmp_path, stating(one | dict.fromkeys(keys, number)))
     assert found.memory.allotted_bytes == 2 * PAGE
-    everything = snapshot(Window(watch(SysRoot(tmp_path), Config(root=str(tmp_path)))[0].after), 0.0)
+    everything = snapshot(Window(after=watch(SysRoot(tmp_path), Config(root=str(tmp_path)))[0].after), 0.0)
     document = json.loads(render(everything))
     jsonschema.Draft202012Validator(json.loads(schema())).validate(document)
     assert b"strata_workload_statements{" in prometheus.render(everything, prometheus.Run())
@@ -212,7 +223,7 @@ def test_a_hostile_name_is_only_a_name(tmp_path: Path) -> None:
     assert finding.evidence.isprintable()
     window, _ = watch(SysRoot(tmp_path), Config(root=str(tmp_path)))
     for openmetrics in (False, True):
-        assert b"TYPE x" not in prometheus.render(snapshot(Window(window.after), 0.0), prometheus.Run(), openmetrics)
+        assert b"TYPE x" not in prometheus.render(snapshot(Window(after=window.after), 0.0), prometheus.Run(), openmetrics)
     its = next(workload for workload in window.after.workloads if workload.id == publishes.id)
     shown = explain.render(explained(window, its, ()), width=100, terminal=False, encoding="utf-8")
     assert b"\x1b" not in shown

@@ -20,9 +20,9 @@ EIGHT = CpuSet(range(8))
     ("sample", "fair_class", "origin"),
     [
         (Sample(sched_debug=sys_debug_sched.SchedDebug(base_slice_ns=3000000)), "eevdf", None),
-        (Sample(sched_debug=sys_debug_sched.SchedDebug(("NO_PLACE_LAG",))), "eevdf", None),
+        (Sample(sched_debug=sys_debug_sched.SchedDebug(features=("NO_PLACE_LAG",))), "eevdf", None),
         (Sample(sched_debug=sys_debug_sched.SchedDebug(latency_ns=6000000)), "cfs", None),
-        (Sample(sched_debug=sys_debug_sched.SchedDebug(("START_DEBIT",))), "cfs", None),
+        (Sample(sched_debug=sys_debug_sched.SchedDebug(features=("START_DEBIT",))), "cfs", None),
         (Sample(sched=proc_sys_sched.Sched(wakeup_granularity_ns=1)), "cfs", None),
         (Sample(task_slice=proc_sched.TaskSlice(2800000)), "eevdf", "inferred"),
         (Sample(schedstat=proc_schedstat.Schedstat((), version=17)), "eevdf", "inferred"),
@@ -115,16 +115,21 @@ def test_debugfs_says_what_is_in_force() -> None:
 def test_isolation() -> None:
     line = proc_cmdline.parse("isolcpus=domain,2-3 rcu_nocbs=2-3 nosmt")
     two = CpuSet((2, 3))
-    assert isolation(Sample(command_line=line)) == Isolation(("isolcpus=domain,2-3", "rcu_nocbs=2-3", "nosmt"), two, ("domain",), two)
+    assert isolation(Sample(command_line=line)) == Isolation(
+        parameters=("isolcpus=domain,2-3", "rcu_nocbs=2-3", "nosmt"), isolcpus=two, isolcpus_flags=("domain",), rcu_nocbs=two
+    )
     assert isolation(Sample()) is None
 
 
 def cgroups(version: str, *groups: tuple[str, dict[str, Any]], controllers: tuple[str, ...] | None = ("cpuset",)) -> Sample:
     made = tuple(
-        cgroup.Group(path, controllers=controllers if version == "v2" else None, cpuset=cgroup.Cpuset(**fields)) for path, fields in groups
+        cgroup.Group(path=path, controllers=controllers if version == "v2" else None, cpuset=cgroup.Cpuset(**fields))
+        for path, fields in groups
     )
     versions: dict[str, str] = {"cpuset": version}
-    return Sample(cpus=sys_cpu.Cpus(EIGHT, isolated=CpuSet()), cgroups=cgroup.Cgroups("v1" if version == "v1" else "v2", versions, made))
+    return Sample(
+        cpus=sys_cpu.Cpus(numbers=EIGHT, isolated=CpuSet()), cgroups=cgroup.Cgroups("v1" if version == "v1" else "v2", versions, made)
+    )
 
 
 def shown(sample: Sample) -> list[str] | None:
@@ -178,22 +183,22 @@ def test_v1() -> None:
 
 
 def test_isolated_cpus_are_balanced_with_nobody() -> None:
-    assert shown(Sample(cpus=sys_cpu.Cpus(EIGHT, isolated=CpuSet((2, 3))))) == ["0-1,4-7"]
-    assert shown(Sample(cpus=sys_cpu.Cpus(EIGHT))) is None
+    assert shown(Sample(cpus=sys_cpu.Cpus(numbers=EIGHT, isolated=CpuSet((2, 3))))) == ["0-1,4-7"]
+    assert shown(Sample(cpus=sys_cpu.Cpus(numbers=EIGHT))) is None
     assert shown(Sample()) is None
 
 
 def test_the_map() -> None:
     hardware = Physical(
-        Cpus(CpuSet((0, 1))),
-        Memory(),
-        packages=(Package(CpuSet((0, 1)), 0),),
+        cpus=Cpus(online=CpuSet((0, 1))),
+        memory=Memory(),
+        packages=(Package(cpus=CpuSet((0, 1)), os_index=0),),
         cores=(Core(CpuSet((0,)), 0), Core(CpuSet((1,)), 0)),
-        nodes=(Node(3, CpuSet((0, 1))),),
+        nodes=(Node(os_index=3, cpus=CpuSet((0, 1))),),
     )
     both = CpuSet((0, 1))
-    domains = (SchedulingDomain(both, "MC"), SchedulingDomain(CpuSet(range(4)), "NUMA", CpuSet((1,))))
+    domains = (SchedulingDomain(cpus=both, name="MC"), SchedulingDomain(cpus=CpuSet(range(4)), name="NUMA", members=CpuSet((1,))))
     assert cpu_map(hardware, domains) == (
-        LogicalCpu(0, CpuSet((0,)), both, 3, (both,)),
-        LogicalCpu(1, CpuSet((1,)), both, 3, (both, CpuSet(range(4)))),
+        LogicalCpu(cpu=0, core=CpuSet((0,)), package=both, node=3, domains=(both,)),
+        LogicalCpu(cpu=1, core=CpuSet((1,)), package=both, node=3, domains=(both, CpuSet(range(4)))),
     )

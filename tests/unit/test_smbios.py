@@ -30,12 +30,42 @@ from tests.unit.tree import grow
 END = b"\x7f\x04\xff\xfe\0\0"
 GIB = 1 << 30
 DIMM = firmware.Dimm(
-    *(0x1100, 0x1000, "CPU1_DIMM_A1", "P0 CHANNEL A", 32 << 10, firmware.DDR5, firmware.DRAM, 5600, 4800, 1100, 2, 80, 64),
-    *("Samsung", "5EC7E7", "M321R4GA3"),
+    handle=0x1100,
+    array=0x1000,
+    locator="CPU1_DIMM_A1",
+    bank="P0 CHANNEL A",
+    megabytes=32 << 10,
+    type=firmware.DDR5,
+    technology=firmware.DRAM,
+    speed=5600,
+    configured_speed=4800,
+    millivolts=1100,
+    ranks=2,
+    total_width=80,
+    data_width=64,
+    manufacturer="Samsung",
+    serial="5EC7E7",
+    part="M321R4GA3",
 )
 PARSED = MemoryDevice(
-    *(0x1100, 0x1000, 32 * GIB, "CPU1_DIMM_A1", "P0 CHANNEL A", "DIMM", "DDR5", "DRAM", "Samsung", "M321R4GA3"),
-    *(80, 64, 2, 5600, 4800, 1100, 1100, 1100),
+    handle=0x1100,
+    array=0x1000,
+    size_bytes=32 * GIB,
+    locator="CPU1_DIMM_A1",
+    bank="P0 CHANNEL A",
+    form="DIMM",
+    type="DDR5",
+    technology="DRAM",
+    manufacturer="Samsung",
+    part_number="M321R4GA3",
+    total_width_bits=80,
+    data_width_bits=64,
+    ranks=2,
+    rated_mts=5600,
+    configured_mts=4800,
+    minimum_mv=1100,
+    maximum_mv=1100,
+    configured_mv=1100,
 )
 
 
@@ -56,14 +86,26 @@ def test_a_whole_table() -> None:
     table = (
         firmware.memory_array(0x1000, 16, 4096)
         + firmware.memory_device(DIMM)
-        + firmware.memory_device(firmware.Dimm(0x1101, 0x1000, "CPU1_DIMM_A2", "P0 CHANNEL A"))
+        + firmware.memory_device(firmware.Dimm(handle=0x1101, array=0x1000, locator="CPU1_DIMM_A2", bank="P0 CHANNEL A"))
         + firmware.array_address(0x1200, 0x1000, 0, 32 * GIB, 1)
         + firmware.device_address(0x1300, 0x1100, 0x1200, 0, 32 * GIB)
         + END
     )
     assert parse_table(table) == Smbios(
-        (MemoryArray(0x1000, True, "Multi-bit ECC", 4096 * GIB, 16),),
-        (PARSED, MemoryDevice(0x1101, 0x1000, 0, "CPU1_DIMM_A2", "P0 CHANNEL A", "DIMM", total_width_bits=72, data_width_bits=64)),
+        (MemoryArray(handle=0x1000, system_memory=True, error_correction="Multi-bit ECC", maximum_bytes=4096 * GIB, devices=16),),
+        (
+            PARSED,
+            MemoryDevice(
+                handle=0x1101,
+                array=0x1000,
+                size_bytes=0,
+                locator="CPU1_DIMM_A2",
+                bank="P0 CHANNEL A",
+                form="DIMM",
+                total_width_bits=72,
+                data_width_bits=64,
+            ),
+        ),
         (AddressRange(0x1000, 0, 32 * GIB),),
         (AddressRange(0x1100, 0, 32 * GIB),),
     )
@@ -119,7 +161,7 @@ def test_what_a_structure_is_too_short_for_is_absent(length: int, there: tuple[s
 
 def test_unknowns() -> None:
     found = device({0x08: b"\xff\xff", 0x0A: b"\0\0", 0x0E: b"\x02", 0x12: b"\x02", 0x1B: b"\xf0", 0x28: b"\xff"})
-    assert found == MemoryDevice(1, 0, 0)
+    assert found == MemoryDevice(handle=1, array=0, size_bytes=0)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +254,9 @@ def test_a_table_for_root_only(tmp_path: Path) -> None:
 
 def test_a_recording_does_not_get_what_identifies_a_unit(tmp_path: Path) -> None:
     system = structure(1, 9, {0x07: b"\1"}, 0x1B, "5EC7E7-SYSTEM")
-    shared = firmware.memory_device(firmware.Dimm(2, 1, "DIMM 0", "BANK 0", 1024, manufacturer="Unknown", serial="5EC7E7", part="X"))
+    shared = firmware.memory_device(
+        firmware.Dimm(handle=2, array=1, locator="DIMM 0", bank="BANK 0", megabytes=1024, manufacturer="Unknown", serial="5EC7E7", part="X")
+    )
     tag = structure(17, 3, {0x10: b"\1", 0x18: b"\1", 0x19: b"\2"}, 0x1B, "DIMM 1", "5EC7E7-TAG")
     (tmp_path / "host").mkdir()
     (tmp_path / "copy").mkdir()

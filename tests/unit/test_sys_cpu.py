@@ -17,7 +17,7 @@ BOTH = CpuSet((0, 1))
 
 
 def test_nothing(tmp_path: Path) -> None:
-    assert read(SysRoot(tmp_path)) == Cpus(CpuSet())
+    assert read(SysRoot(tmp_path)) == Cpus(numbers=CpuSet())
 
 
 def test_lists(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_lists(tmp_path: Path) -> None:
     )
     found = read(root)
     assert found == Cpus(
-        CpuSet((0, 3)),
+        numbers=CpuSet((0, 3)),
         possible=CpuSet(range(192)),
         present=CpuSet(range(4)),
         online=CpuSet((0, 2, 3)),
@@ -69,17 +69,17 @@ def test_online_without_a_list(tmp_path: Path, files: dict[str, str], online: st
 @pytest.mark.parametrize(
     ("files", "topology"),
     [
-        ({"core_id": "0\n"}, CpuTopology(0, core_id=0)),
-        ({"core_id": "-1\n", "physical_package_id": "-1\n", "die_id": "-1\n"}, CpuTopology(0, core_id=-1, die_id=-1, package_id=-1)),
-        ({"core_cpus_list": "0-1\n"}, CpuTopology(0, core_cpus=BOTH)),
-        ({"core_cpus": "00000000,00000003\n"}, CpuTopology(0, core_cpus=BOTH)),
-        ({"thread_siblings_list": "0-1\n", "core_siblings_list": "0-1\n"}, CpuTopology(0, core_cpus=BOTH, package_cpus=BOTH)),
-        ({"thread_siblings": "3\n", "core_siblings": "3\n"}, CpuTopology(0, core_cpus=BOTH, package_cpus=BOTH)),
-        ({"core_cpus": "3\n", "thread_siblings": "f\n"}, CpuTopology(0, core_cpus=BOTH)),
-        ({"package_cpus": "3\n", "core_siblings": "f\n"}, CpuTopology(0, package_cpus=BOTH)),
-        ({"die_cpus_list": "0-1\n", "cluster_cpus": "3\n"}, CpuTopology(0, die_cpus=BOTH, cluster_cpus=BOTH)),
+        ({"core_id": "0\n"}, CpuTopology(cpu=0, core_id=0)),
+        ({"core_id": "-1\n", "physical_package_id": "-1\n", "die_id": "-1\n"}, CpuTopology(cpu=0, core_id=-1, die_id=-1, package_id=-1)),
+        ({"core_cpus_list": "0-1\n"}, CpuTopology(cpu=0, core_cpus=BOTH)),
+        ({"core_cpus": "00000000,00000003\n"}, CpuTopology(cpu=0, core_cpus=BOTH)),
+        ({"thread_siblings_list": "0-1\n", "core_siblings_list": "0-1\n"}, CpuTopology(cpu=0, core_cpus=BOTH, package_cpus=BOTH)),
+        ({"thread_siblings": "3\n", "core_siblings": "3\n"}, CpuTopology(cpu=0, core_cpus=BOTH, package_cpus=BOTH)),
+        ({"core_cpus": "3\n", "thread_siblings": "f\n"}, CpuTopology(cpu=0, core_cpus=BOTH)),
+        ({"package_cpus": "3\n", "core_siblings": "f\n"}, CpuTopology(cpu=0, package_cpus=BOTH)),
+        ({"die_cpus_list": "0-1\n", "cluster_cpus": "3\n"}, CpuTopology(cpu=0, die_cpus=BOTH, cluster_cpus=BOTH)),
         ({"book_id": "2\n", "book_siblings": "3\n", "drawer_id": "1\n", "drawer_siblings_list": "0-1\n"},
-         CpuTopology(0, book_id=2, drawer_id=1, book_cpus=BOTH, drawer_cpus=BOTH)),
+         CpuTopology(cpu=0, book_id=2, drawer_id=1, book_cpus=BOTH, drawer_cpus=BOTH)),
     ],
 )  # fmt: skip
 def test_topology(tmp_path: Path, files: dict[str, str], topology: CpuTopology) -> None:
@@ -93,15 +93,18 @@ def test_an_offline_cpu_has_no_topology(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "cache"),
     [
-        ({"level": "2"}, CpuCache(0, 2, "Unified")),
-        ({"level": "1", "type": "Data\n", "shared_cpu_map": "3\n", "size": "32K\n"}, CpuCache(0, 1, "Data", BOTH, size_bytes=32 << 10)),
-        ({"level": "3", "shared_cpu_list": "0-1\n", "id": "7\n"}, CpuCache(0, 3, "Unified", BOTH, id=7)),
-        ({"level": "2", "shared_cpu_map": "00000000\n"}, CpuCache(0, 2, "Unified")),
-        ({"level": "2", "shared_cpu_map": "\n", "shared_cpu_list": "\n", "size": "\n"}, CpuCache(0, 2, "Unified")),
-        ({"level": "2", "shared_cpu_map": "0\n", "shared_cpu_list": "0-1\n"}, CpuCache(0, 2, "Unified", BOTH)),
+        ({"level": "2"}, CpuCache(cpu=0, level=2, type="Unified")),
+        (
+            {"level": "1", "type": "Data\n", "shared_cpu_map": "3\n", "size": "32K\n"},
+            CpuCache(cpu=0, level=1, type="Data", shared=BOTH, size_bytes=32 << 10),
+        ),
+        ({"level": "3", "shared_cpu_list": "0-1\n", "id": "7\n"}, CpuCache(cpu=0, level=3, type="Unified", shared=BOTH, id=7)),
+        ({"level": "2", "shared_cpu_map": "00000000\n"}, CpuCache(cpu=0, level=2, type="Unified")),
+        ({"level": "2", "shared_cpu_map": "\n", "shared_cpu_list": "\n", "size": "\n"}, CpuCache(cpu=0, level=2, type="Unified")),
+        ({"level": "2", "shared_cpu_map": "0\n", "shared_cpu_list": "0-1\n"}, CpuCache(cpu=0, level=2, type="Unified", shared=BOTH)),
         (
             {"level": "2", "coherency_line_size": "64", "ways_of_associativity": "-1", "number_of_sets": "1"},
-            CpuCache(0, 2, "Unified", line_bytes=64, ways=-1, sets=1),
+            CpuCache(cpu=0, level=2, type="Unified", line_bytes=64, ways=-1, sets=1),
         ),
     ],
 )
@@ -137,9 +140,9 @@ def test_a_cache_is_shown_once(tmp_path: Path) -> None:
     ("files", "speeds"),
     [
         ({}, ()),
-        ({"cpu_capacity": "446\n"}, (CpuSpeed(0, capacity=446),)),
-        ({"cpufreq/cpuinfo_max_freq": "3500000\n", "cpufreq/base_frequency": "0\n"}, (CpuSpeed(0, max_freq_hz=3_500_000_000),)),
-        ({"regs/identification/midr_el1": "0x00000000410fd0c0\n"}, (CpuSpeed(0, midr=0x410FD0C0),)),
+        ({"cpu_capacity": "446\n"}, (CpuSpeed(cpu=0, capacity=446),)),
+        ({"cpufreq/cpuinfo_max_freq": "3500000\n", "cpufreq/base_frequency": "0\n"}, (CpuSpeed(cpu=0, max_freq_hz=3_500_000_000),)),
+        ({"regs/identification/midr_el1": "0x00000000410fd0c0\n"}, (CpuSpeed(cpu=0, midr=0x410FD0C0),)),
     ],
 )
 def test_speeds(tmp_path: Path, files: dict[str, str], speeds: tuple[CpuSpeed, ...]) -> None:

@@ -25,7 +25,10 @@ def test_devices(tmp_path: Path) -> None:
         },
     )
     (tmp_path / DEVICES / "dax1.0").symlink_to(f"../../../../{there}")
-    assert read(root) == (DaxDevice("dax0.0"), DaxDevice("dax1.0", 512 << 20, 4, 1, "kmem", "hmem"))
+    assert read(root) == (
+        DaxDevice(name="dax0.0"),
+        DaxDevice(name="dax1.0", size_bytes=512 << 20, target_node=4, node=1, driver="kmem", backing="hmem"),
+    )
 
 
 @pytest.mark.parametrize(

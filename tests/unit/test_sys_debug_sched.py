@@ -33,7 +33,13 @@ def test_a_kernel_of_today(tmp_path: Path) -> None:
     )
     domains = (Domain(0, "SMT", ("SD_BALANCE_NEWIDLE", "SD_SHARE_CPUCAPACITY")), Domain(0, "MC"))
     assert read(root, ZERO) == SchedDebug(
-        ("PLACE_LAG", "NO_NEXT_BUDDY"), "full", "log", 3000000, migration_cost_ns=500000, nr_migrate=32, domains=domains
+        features=("PLACE_LAG", "NO_NEXT_BUDDY"),
+        preempt="full",
+        tunable_scaling="log",
+        base_slice_ns=3000000,
+        migration_cost_ns=500000,
+        nr_migrate=32,
+        domains=domains,
     )
     assert read(root, CpuSet()).domains == ()
 

@@ -50,11 +50,23 @@ def test_everything(tmp_path: Path) -> None:
         },
     )
     assert read(root) == MemoryPolicy(
-        Thp("madvise", "defer+madvise", "never", 2 << 20, True, False, 4096, 10000, 7, 8, {64 << 10: "inherit"}),
-        Ksm(0, 1, 2, general_profit_bytes=-4096, merge_across_nodes=True),
-        Zswap(False, "lzo-rle", 20, None, True),
-        True,
-        {0: 3},
+        thp=Thp(
+            enabled="madvise",
+            defrag="defer+madvise",
+            shmem_enabled="never",
+            huge_page_bytes=2 << 20,
+            zero_page=True,
+            khugepaged_defrag=False,
+            khugepaged_pages_to_scan=4096,
+            khugepaged_scan_sleep_msec=10000,
+            khugepaged_pages_collapsed=7,
+            khugepaged_full_scans=8,
+            sizes={64 << 10: "inherit"},
+        ),
+        ksm=Ksm(run=0, pages_shared=1, pages_sharing=2, general_profit_bytes=-4096, merge_across_nodes=True),
+        zswap=Zswap(enabled=False, compressor="lzo-rle", max_pool_percent=20, accept_threshold_percent=None, shrinker_enabled=True),
+        demotion_enabled=True,
+        interleave_weights={0: 3},
     )
 
 

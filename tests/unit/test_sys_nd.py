@@ -31,8 +31,15 @@ def test_regions(tmp_path: Path) -> None:
         },
     )
     assert read(root) == (
-        Region("region0", 256 << 20, 0, 2, ("nmem0", "nmem1"), (Namespace("namespace0.0", 256 << 20, "raw", "pmem0"),)),
-        Region("region10", namespaces=(Namespace("namespace10.0", mode="dax"),)),
+        Region(
+            name="region0",
+            size_bytes=256 << 20,
+            node=0,
+            target_node=2,
+            modules=("nmem0", "nmem1"),
+            namespaces=(Namespace("namespace0.0", 256 << 20, "raw", "pmem0"),),
+        ),
+        Region(name="region10", namespaces=(Namespace("namespace10.0", mode="dax"),)),
     )
 
 
@@ -43,7 +50,7 @@ def test_no_regions_and_no_bus(tmp_path: Path) -> None:
 
 
 def test_hostile_numbers(tmp_path: Path) -> None:
-    assert read(grow(tmp_path, {f"{DEVICES}/region0/mappings": f"{'9' * 30}\n"})) == (Region("region0"),)
+    assert read(grow(tmp_path, {f"{DEVICES}/region0/mappings": f"{'9' * 30}\n"})) == (Region(name="region0"),)
     with pytest.raises(Malformed, match="mappings"):
         read(grow(tmp_path, {f"{DEVICES}/region0/mappings": "some\n"}))
 

@@ -38,10 +38,17 @@ def test_nodes(tmp_path: Path) -> None:
     )
     assert read(root) == Nodes(
         (
-            Node(0, CpuSet(range(4)), 1 << 20, 1 << 19, (10, 20, 80), {"numa_hit": 5, "numa_miss": 0}),
-            Node(3, CpuSet((0, 1))),
-            Node(8, CpuSet(range(4, 8)), 0),
-            Node(252, CpuSet()),
+            Node(
+                os_index=0,
+                cpus=CpuSet(range(4)),
+                memory_bytes=1 << 20,
+                free_bytes=1 << 19,
+                distances=(10, 20, 80),
+                numastat={"numa_hit": 5, "numa_miss": 0},
+            ),
+            Node(os_index=3, cpus=CpuSet((0, 1))),
+            Node(os_index=8, cpus=CpuSet(range(4, 8)), memory_bytes=0),
+            Node(os_index=252, cpus=CpuSet()),
         ),
         online=CpuSet((0, 8, 252)),
         has_memory=CpuSet((0, 252)),
@@ -93,5 +100,7 @@ def test_what_firmware_says_of_reach(tmp_path: Path) -> None:
     )
     (tmp_path / here / "access0" / "initiators" / "node0").symlink_to("../../../node0")
     (node,) = [node for node in read(root).nodes if node.os_index == 2]
-    assert node.access == {0: Access(CpuSet((0,)), 350, None, None, 20480)}
+    assert node.access == {
+        0: Access(initiators=CpuSet((0,)), read_latency_ns=350, write_latency_ns=None, read_bandwidth_mib=None, write_bandwidth_mib=20480)
+    }
     assert node.side_caches == {1: SideCache(10 << 20, 64, 0, None), 2: SideCache(20)}

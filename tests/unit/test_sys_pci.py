@@ -37,7 +37,19 @@ def test_a_network_card_behind_a_link(tmp_path: Path) -> None:
     grow(tmp_path / "host", {f"{DEVICES}/": "", **{f"{here}/{name}": f"{text}\n" for name, text in files.items()}})
     (tmp_path / "host" / DEVICES / "0000:81:00.0").symlink_to("../../../devices/pci0000:80/0000:80:01.0/0000:81:00.0")
     expected = PciDevice(
-        *("0000:81:00.0", "network", 0x020000, 0x8086, 0x1592, "ice", 1, CpuSet((4, 5, 6, 7)), 8.0, 8, 16.0, 16), irqs=(99, 131)
+        address="0000:81:00.0",
+        kind="network",
+        class_code=0x020000,
+        vendor=0x8086,
+        device=0x1592,
+        driver="ice",
+        node=1,
+        cpus=CpuSet((4, 5, 6, 7)),
+        link_gts=8.0,
+        link_lanes=8,
+        max_link_gts=16.0,
+        max_link_lanes=16,
+        irqs=(99, 131),
     )
     assert read(SysRoot(tmp_path / "host")) == (expected,)
     (tmp_path / "copy").mkdir()
@@ -50,7 +62,7 @@ def test_a_network_card_behind_a_link(tmp_path: Path) -> None:
 def test_firmware_that_says_nothing(tmp_path: Path) -> None:
     silent = {"numa_node": "-1", "local_cpulist": "", "current_link_speed": "Unknown", "current_link_width": "0", "max_link_width": "255"}
     files = device("10000:e1:00.0", "0x010802", uevent="PCI_CLASS=10802", local_cpus="00000000,00000000", **silent)
-    assert read(grow(tmp_path, files)) == (PciDevice("10000:e1:00.0", "storage", 0x010802),)
+    assert read(grow(tmp_path, files)) == (PciDevice(address="10000:e1:00.0", kind="storage", class_code=0x010802),)
 
 
 def test_a_mask_where_there_is_no_list(tmp_path: Path) -> None:

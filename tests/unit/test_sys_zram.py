@@ -25,7 +25,10 @@ def test_devices(tmp_path: Path) -> None:
             f"{B}/zramx/disksize": "1\n",
         },
     )
-    assert read(root) == (Zram(0, 4 << 30, 8192, 120, 4096), Zram(12))
+    assert read(root) == (
+        Zram(number=0, disk_bytes=4 << 30, original_bytes=8192, compressed_bytes=120, memory_used_bytes=4096),
+        Zram(number=12),
+    )
 
 
 def test_none_is_an_answer(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def every(place: Place) -> Iterator[Place]:
 
 
 def near(number: int, cpus: Iterable[int]) -> Node:
-    return Node(number, CpuSet(cpus), local_cpus=CpuSet(cpus))
+    return Node(os_index=number, cpus=CpuSet(cpus), local_cpus=CpuSet(cpus))
 
 
 def found(physical: Physical) -> dict[tuple[str, str], list[str]]:
@@ -56,14 +56,18 @@ def test_a_node_that_no_object_matches_gets_a_group() -> None:
 
 def test_memory_without_cpus_hangs_where_the_model_says_that_it_is_near() -> None:
     physical = regular(2, 1, 2, 1)
-    tree = machine(replace(physical, nodes=(*physical.nodes, Node(2, CpuSet(), local_cpus=CpuSet((0, 1))), Node(3, CpuSet()))))
+    tree = machine(
+        replace(
+            physical, nodes=(*physical.nodes, Node(os_index=2, cpus=CpuSet(), local_cpus=CpuSet((0, 1))), Node(os_index=3, cpus=CpuSet()))
+        )
+    )
     homes = {node.os_index: str(place.cpus) for place in every(tree.root) for node in place.nodes}
     assert homes == {0: "0-1", 1: "2-3", 2: "0-1", 3: "0-3"}
 
 
 def test_what_crosses_is_left_out_and_the_machine_stands() -> None:
     physical = regular(2, 1, 2, 1)
-    crossing = Cache(3, "Unified", CpuSet((1, 2)))
+    crossing = Cache(level=3, type="Unified", cpus=CpuSet((1, 2)))
     overlapping = near(2, (1, 2, 3))
     tree = machine(replace(physical, caches=(*physical.caches, crossing), nodes=(*physical.nodes, overlapping)))
     assert [(place.name, str(place.cpus)) for place in tree.left_out] == [("L3 Unified cache", "1-2"), ("group", "1-3")]
@@ -74,15 +78,19 @@ def test_what_crosses_is_left_out_and_the_machine_stands() -> None:
 def test_objects_with_the_same_cpus_have_an_order() -> None:
     one = CpuSet((0,))
     physical = Physical(
-        cpus=Cpus(one),
+        cpus=Cpus(online=one),
         memory=Memory(),
-        packages=(Package(one),),
+        packages=(Package(cpus=one),),
         books=(Assembly(one),),
         drawers=(Assembly(one),),
         dies=(Group(one, 0),),
         clusters=(Group(one, 0),),
         cores=(Core(one, 0),),
-        caches=(Cache(1, "Instruction", one), Cache(1, "Data", one), Cache(2, "Unified", one)),
+        caches=(
+            Cache(level=1, type="Instruction", cpus=one),
+            Cache(level=1, type="Data", cpus=one),
+            Cache(level=2, type="Unified", cpus=one),
+        ),
     )
     names = [place.name for place in every(machine(physical).root)]
     assert names == [
@@ -93,8 +101,8 @@ def test_objects_with_the_same_cpus_have_an_order() -> None:
 
 def test_a_forged_depth_is_bounded() -> None:
     online = CpuSet(range(3000))
-    caches = tuple(Cache(4, "Unified", CpuSet(range(size))) for size in range(2, 3000))
-    tree = machine(Physical(cpus=Cpus(online), memory=Memory(), caches=caches))
+    caches = tuple(Cache(level=4, type="Unified", cpus=CpuSet(range(size))) for size in range(2, 3000))
+    tree = machine(Physical(cpus=Cpus(online=online), memory=Memory(), caches=caches))
     assert sum(place.kind == "thread" for place in every(tree.root)) == 3000
     assert len(tree.left_out) > 2900
 
@@ -105,10 +113,10 @@ SETS = st.frozensets(st.integers(0, 9), max_size=10).map(CpuSet)
 @given(st.lists(SETS, max_size=6), st.lists(SETS, max_size=6), st.lists(SETS, max_size=4))
 def test_whatever_is_claimed_it_is_a_tree(caches: list[CpuSet], clusters: list[CpuSet], nodes: list[CpuSet]) -> None:
     physical = Physical(
-        cpus=Cpus(CpuSet(range(8))),
+        cpus=Cpus(online=CpuSet(range(8))),
         memory=Memory(),
         clusters=tuple(Group(cpus, 0) for cpus in clusters),
-        caches=tuple(Cache(2, "Unified", cpus) for cpus in caches),
+        caches=tuple(Cache(level=2, type="Unified", cpus=cpus) for cpus in caches),
         nodes=tuple(near(number, cpus) for number, cpus in enumerate(nodes)),
     )
     tree = machine(physical)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.model.values import Fact
 from collectors import wasm_maps
 from collectors.sysroot import MARK, SysRoot
 from collectors.text import Malformed
@@ -79,12 +80,12 @@ class Space:
         return self.closed(4 * KIB, merge).open(8 * MIB)
 
 
-class Case(NamedTuple):
+class Case(Fact, frozen=True, kw_only=True):
     name: str
     space: Space
     sizes: list[int]
     layout: str = "wasmtime-28"
-    confidence: set[str] = {"high"}
+    confidence: AbstractSet[str] = frozenset({"high"})
 
 
 def slab(*slots: int) -> Space:
@@ -95,67 +96,94 @@ def slab(*slots: int) -> Space:
 
 
 CASES = [
-    Case("nothing", Space(), []),
-    Case("one", Space().memory(3 * PAGE), [3 * PAGE]),
-    Case("one, full", Space().memory(4 * GIB), [4 * GIB]),
-    Case("one, of the host's page", Space().memory(4 * KIB), [4 * KIB]),
-    Case("one, of no pages", Space().memory(0), [0]),
-    Case("neighbours", Space().memory(PAGE).memory(2 * PAGE).memory(3 * PAGE), [PAGE, 2 * PAGE, 3 * PAGE]),
+    Case(name="nothing", space=Space(), sizes=[]),
+    Case(name="one", space=Space().memory(3 * PAGE), sizes=[3 * PAGE]),
+    Case(name="one, full", space=Space().memory(4 * GIB), sizes=[4 * GIB]),
+    Case(name="one, of the host's page", space=Space().memory(4 * KIB), sizes=[4 * KIB]),
+    Case(name="one, of no pages", space=Space().memory(0), sizes=[0]),
+    Case(name="neighbours", space=Space().memory(PAGE).memory(2 * PAGE).memory(3 * PAGE), sizes=[PAGE, 2 * PAGE, 3 * PAGE]),
     Case(
-        "no pages below, between and above",
-        Space().memory(0).memory(PAGE).memory(0).memory(0).memory(PAGE).memory(0),
-        [0, PAGE, 0, 0, PAGE, 0],
+        name="no pages below, between and above",
+        space=Space().memory(0).memory(PAGE).memory(0).memory(0).memory(PAGE).memory(0),
+        sizes=[0, PAGE, 0, 0, PAGE, 0],
     ),
-    Case("a hole between", Space().memory(PAGE).hole().memory(0).hole().memory(PAGE), [PAGE, 0, PAGE]),
+    Case(name="a hole between", space=Space().memory(PAGE).hole().memory(0).hole().memory(PAGE), sizes=[PAGE, 0, PAGE]),
     Case(
-        "an image in it",
-        Space().closed(32 * MIB).open(PAGE).open(4 * KIB, IMAGE).open(60 * KIB).closed(4 * GIB + 32 * MIB - 2 * PAGE),
-        [2 * PAGE],
-    ),
-    Case("an image first", Space().closed(32 * MIB).open(PAGE, IMAGE).open(PAGE).closed(4 * GIB + 32 * MIB - 2 * PAGE), [2 * PAGE]),
-    Case("arena below", Space().align(64 * MIB).arena().memory(PAGE).memory(0), [PAGE, 0]),
-    Case("arena below one of no pages", Space().align(64 * MIB).arena().memory(0).memory(PAGE), [0, PAGE]),
-    Case("arena between", Space().memory(0).memory(PAGE).arena().memory(0), [0, PAGE, 0]),
-    Case("arena above one of no pages", Space().memory(PAGE).memory(0).arena(), [PAGE, 0]),
-    Case("full arena below", Space().align(64 * MIB).open(64 * MIB).memory(PAGE), [PAGE]),
-    Case("stacks around", Space().stack().memory(PAGE).stack().memory(0).stack().stack().memory(PAGE), [PAGE, 0, PAGE]),
-    Case("program data below", Space().open(4 * KIB, "/bin/x").open(8 * MIB).memory(PAGE), [PAGE]),
-    Case("unknown reservation merged below", Space().closed(5 * GIB).memory(PAGE).memory(PAGE), [PAGE, PAGE], confidence={"low", "high"}),
-    Case(
-        "unknown reservation of other flags below",
-        Space().closed(5 * GIB).closed(32 * MIB, merge=False).open(PAGE).closed(4 * GIB + 32 * MIB - PAGE),
-        [PAGE],
+        name="an image in it",
+        space=Space().closed(32 * MIB).open(PAGE).open(4 * KIB, IMAGE).open(60 * KIB).closed(4 * GIB + 32 * MIB - 2 * PAGE),
+        sizes=[2 * PAGE],
     ),
     Case(
-        "closed in two pieces",
-        Space().closed(MIB).closed(31 * MIB, merge=False).open(PAGE).closed(4 * GIB + 32 * MIB - PAGE),
-        [PAGE],
+        name="an image first",
+        space=Space().closed(32 * MIB).open(PAGE, IMAGE).open(PAGE).closed(4 * GIB + 32 * MIB - 2 * PAGE),
+        sizes=[2 * PAGE],
     ),
-    Case("a file mapped closed", Space().closed(4 * GIB + 64 * MIB, path="/x"), []),
-    Case("older", Space().old(PAGE), [PAGE], "wasmtime-27"),
-    Case("older neighbours", Space().old(PAGE).old(7 * PAGE), [PAGE, 7 * PAGE], "wasmtime-27"),
-    Case("older, no pages between", Space().old(PAGE).old(0).old(PAGE), [PAGE, 0, PAGE], "wasmtime-27", {"high", "low"}),
-    Case("older, no pages, a stack's guard merged", Space().old(PAGE).old(0).stack(merge=True), [PAGE, 0], "wasmtime-27", {"high", "low"}),
-    Case("slab", slab(PAGE, 2 * PAGE), [PAGE, 2 * PAGE], "wasmtime-pooling"),
-    Case("slab, slots free", slab(0, PAGE, 0, 4 * GIB), [PAGE, 4 * GIB], "wasmtime-pooling"),
-    Case("slab full", slab(*[PAGE] * 1000), [PAGE] * 1000, "wasmtime-pooling"),
-    Case("slab unused", slab(), []),
-    Case("stacks only", Space().stack().stack().stack(), []),
-    Case("arenas only", Space().align(64 * MIB).arena().arena().arena(), []),
-    Case("a big reservation", Space().closed(100 * GIB), []),
-    Case("a big reservation, opened in front", Space().open(MIB).closed(100 * GIB), []),
-    Case("a power of two may be anybody's", Space().closed(8 * GIB), []),
-    Case("chosen", Space().memory(PAGE, 16 * MIB, GIB), [PAGE], "wasmtime-custom", {"low"}),
-    Case("chosen, of more than 4 GiB", Space().memory(5 * GIB, 16 * MIB, 5 * GIB + 32 * MIB), [5 * GIB], "wasmtime-custom", {"low"}),
+    Case(name="arena below", space=Space().align(64 * MIB).arena().memory(PAGE).memory(0), sizes=[PAGE, 0]),
+    Case(name="arena below one of no pages", space=Space().align(64 * MIB).arena().memory(0).memory(PAGE), sizes=[0, PAGE]),
+    Case(name="arena between", space=Space().memory(0).memory(PAGE).arena().memory(0), sizes=[0, PAGE, 0]),
+    Case(name="arena above one of no pages", space=Space().memory(PAGE).memory(0).arena(), sizes=[PAGE, 0]),
+    Case(name="full arena below", space=Space().align(64 * MIB).open(64 * MIB).memory(PAGE), sizes=[PAGE]),
+    Case(name="stacks around", space=Space().stack().memory(PAGE).stack().memory(0).stack().stack().memory(PAGE), sizes=[PAGE, 0, PAGE]),
+    Case(name="program data below", space=Space().open(4 * KIB, "/bin/x").open(8 * MIB).memory(PAGE), sizes=[PAGE]),
     Case(
-        "chosen, and confirmed by a neighbour",
-        Space().memory(PAGE, MIB, 9 * MIB).memory(3 * PAGE, MIB, 9 * MIB).hole().memory(PAGE, MIB, 9 * MIB),
-        [PAGE, 3 * PAGE, PAGE],
-        "wasmtime-custom",
+        name="unknown reservation merged below",
+        space=Space().closed(5 * GIB).memory(PAGE).memory(PAGE),
+        sizes=[PAGE, PAGE],
+        confidence={"low", "high"},
     ),
     Case(
-        "a slab of chosen slots, one where an arena would begin",
-        Space(ORIGIN + 32 * MIB)
+        name="unknown reservation of other flags below",
+        space=Space().closed(5 * GIB).closed(32 * MIB, merge=False).open(PAGE).closed(4 * GIB + 32 * MIB - PAGE),
+        sizes=[PAGE],
+    ),
+    Case(
+        name="closed in two pieces",
+        space=Space().closed(MIB).closed(31 * MIB, merge=False).open(PAGE).closed(4 * GIB + 32 * MIB - PAGE),
+        sizes=[PAGE],
+    ),
+    Case(name="a file mapped closed", space=Space().closed(4 * GIB + 64 * MIB, path="/x"), sizes=[]),
+    Case(name="older", space=Space().old(PAGE), sizes=[PAGE], layout="wasmtime-27"),
+    Case(name="older neighbours", space=Space().old(PAGE).old(7 * PAGE), sizes=[PAGE, 7 * PAGE], layout="wasmtime-27"),
+    Case(
+        name="older, no pages between",
+        space=Space().old(PAGE).old(0).old(PAGE),
+        sizes=[PAGE, 0, PAGE],
+        layout="wasmtime-27",
+        confidence={"high", "low"},
+    ),
+    Case(
+        name="older, no pages, a stack's guard merged",
+        space=Space().old(PAGE).old(0).stack(merge=True),
+        sizes=[PAGE, 0],
+        layout="wasmtime-27",
+        confidence={"high", "low"},
+    ),
+    Case(name="slab", space=slab(PAGE, 2 * PAGE), sizes=[PAGE, 2 * PAGE], layout="wasmtime-pooling"),
+    Case(name="slab, slots free", space=slab(0, PAGE, 0, 4 * GIB), sizes=[PAGE, 4 * GIB], layout="wasmtime-pooling"),
+    Case(name="slab full", space=slab(*[PAGE] * 1000), sizes=[PAGE] * 1000, layout="wasmtime-pooling"),
+    Case(name="slab unused", space=slab(), sizes=[]),
+    Case(name="stacks only", space=Space().stack().stack().stack(), sizes=[]),
+    Case(name="arenas only", space=Space().align(64 * MIB).arena().arena().arena(), sizes=[]),
+    Case(name="a big reservation", space=Space().closed(100 * GIB), sizes=[]),
+    Case(name="a big reservation, opened in front", space=Space().open(MIB).closed(100 * GIB), sizes=[]),
+    Case(name="a power of two may be anybody's", space=Space().closed(8 * GIB), sizes=[]),
+    Case(name="chosen", space=Space().memory(PAGE, 16 * MIB, GIB), sizes=[PAGE], layout="wasmtime-custom", confidence={"low"}),
+    Case(
+        name="chosen, of more than 4 GiB",
+        space=Space().memory(5 * GIB, 16 * MIB, 5 * GIB + 32 * MIB),
+        sizes=[5 * GIB],
+        layout="wasmtime-custom",
+        confidence={"low"},
+    ),
+    Case(
+        name="chosen, and confirmed by a neighbour",
+        space=Space().memory(PAGE, MIB, 9 * MIB).memory(3 * PAGE, MIB, 9 * MIB).hole().memory(PAGE, MIB, 9 * MIB),
+        sizes=[PAGE, 3 * PAGE, PAGE],
+        layout="wasmtime-custom",
+    ),
+    Case(
+        name="a slab of chosen slots, one where an arena would begin",
+        space=Space(ORIGIN + 32 * MIB)
         .closed(16 * MIB)
         .open(PAGE)
         .closed(80 * MIB - PAGE)
@@ -165,28 +193,33 @@ CASES = [
         .closed(80 * MIB - PAGE)
         .open(PAGE)
         .closed(800 * MIB - PAGE),
-        [PAGE, 2 * PAGE, PAGE, PAGE],
-        "wasmtime-pooling",
+        sizes=[PAGE, 2 * PAGE, PAGE, PAGE],
+        layout="wasmtime-pooling",
     ),
     Case(
-        "a slab of chosen slots",
-        Space().closed(MIB).open(PAGE).closed(10 * MIB - PAGE).open(2 * PAGE).closed(50 * MIB - 2 * PAGE),
-        [PAGE, 2 * PAGE],
-        "wasmtime-pooling",
+        name="a slab of chosen slots",
+        space=Space().closed(MIB).open(PAGE).closed(10 * MIB - PAGE).open(2 * PAGE).closed(50 * MIB - 2 * PAGE),
+        sizes=[PAGE, 2 * PAGE],
+        layout="wasmtime-pooling",
     ),
     Case(
-        "growing",
-        Space().memory(PAGE, 32 * MIB, 2 * GIB + 32 * MIB + PAGE).memory(9 * PAGE, 32 * MIB, 2 * GIB + 32 * MIB),
-        [PAGE, 9 * PAGE],
-        "wasmtime-growing",
+        name="growing",
+        space=Space().memory(PAGE, 32 * MIB, 2 * GIB + 32 * MIB + PAGE).memory(9 * PAGE, 32 * MIB, 2 * GIB + 32 * MIB),
+        sizes=[PAGE, 9 * PAGE],
+        layout="wasmtime-growing",
     ),
-    Case("grown past its reservation", Space().memory(5 * GIB, 32 * MIB, 7 * GIB + 32 * MIB), [5 * GIB], "wasmtime-growing"),
     Case(
-        "unguarded",
-        Space().open(PAGE).closed(4 * GIB - PAGE).open(3 * PAGE).closed(4 * GIB - 3 * PAGE),
-        [PAGE, 3 * PAGE],
-        "wasmtime-unguarded",
-        {"low"},
+        name="grown past its reservation",
+        space=Space().memory(5 * GIB, 32 * MIB, 7 * GIB + 32 * MIB),
+        sizes=[5 * GIB],
+        layout="wasmtime-growing",
+    ),
+    Case(
+        name="unguarded",
+        space=Space().open(PAGE).closed(4 * GIB - PAGE).open(3 * PAGE).closed(4 * GIB - 3 * PAGE),
+        sizes=[PAGE, 3 * PAGE],
+        layout="wasmtime-unguarded",
+        confidence={"low"},
     ),
 ]
 

@@ -48,7 +48,20 @@ def test_what_is_stated_is_read(made: embedder._Table) -> None:
     other.tell(0, 0)
     first, second = seen(made).statements
     assert first == Statement(
-        "one", "m.wasm", "acme", 0x7F00, 65536, 65536, 0, first.written_ns, os.getpid(), 7, 16, 0, 9, 8
+        instance="one",
+        module="m.wasm",
+        tenant="acme",
+        base=0x7F00,
+        size_bytes=65536,
+        page_bytes=65536,
+        grows=0,
+        written_ns=first.written_ns,
+        tid=os.getpid(),
+        store=7,
+        maximum_pages=16,
+        fuel=0,
+        epoch_deadline=9,
+        epoch_ticks=8,
     )  # fuel that is used up is no fuel that is not counted
     assert (second.instance, second.module, second.maximum_pages, second.fuel, second.epoch_deadline) == ("two", "", None, None, None)
     for size in (65536, 3 * 65536, 3 * 65536, 4 * 65536):

@@ -325,7 +325,7 @@ def test_a_pod_and_its_tightest_limits(tmp_path: Path) -> None:
     )
     (box,) = found.values()
     assert (box.runtime, box.pod) == ("containerd", Pod("01234567-89ab-cdef-0123-456789abcdef", "burstable"))
-    assert box.pids == Pids(3, None, UNLIMITED, Limit(20), pod)
+    assert box.pids == Pids(current=3, peak=None, max=UNLIMITED, limit=Limit(20), limited_by=pod)
     assert box.placement.memory_by_node == {0: 75, 1: 25}
     # Node 1 is not on the machine that was read: nobody knows what is remote.
     assert box.placement.remote_memory_ratio is None
@@ -357,15 +357,15 @@ def test_what_the_first_process_is_kept_in(tmp_path: Path) -> None:
     }
     (box,) = workloads(tmp_path, group(scope, "", **{"cgroup.procs": "9\n7"}), thread(7, 7, "sh"), files).values()
     assert box.confinement == Confinement(
-        {"net": 2, "pid": 3},
-        ("net",),
-        "filter",
-        1,
-        True,
-        "00000000a80425fb",
-        "0000000000000000",
-        "docker-default (enforce)",
-        (IdRange(0, 100000, 65536),),
+        namespaces={"net": 2, "pid": 3},
+        shared_with_host=("net",),
+        seccomp="filter",
+        seccomp_filters=1,
+        no_new_privileges=True,
+        capabilities="00000000a80425fb",
+        effective_capabilities="0000000000000000",
+        security_label="docker-default (enforce)",
+        uids=(IdRange(0, 100000, 65536),),
     )
 
 

@@ -30,7 +30,7 @@ def at(passed: float, workloads: tuple[Workload, ...] | None = None, busy: float
 def window(workloads: tuple[tuple[Workload, ...], tuple[Workload, ...]] = ((), ()), busy: float = 6.0) -> Window:
     """Ten seconds; without `workloads` (at their beginning and end) the container, the machine and the sandbox of overhead_hosts."""
     before, after = workloads
-    return Window(at(1.0, after or None, busy), at(0.0, before or None, busy), 10.0)
+    return Window(after=at(1.0, after or None, busy), before=at(0.0, before or None, busy), seconds=10.0)
 
 
 def document(seen: Window) -> Snapshot:

@@ -79,14 +79,14 @@ def memory(docker: host.Docker, libvirt: host.Libvirt, directory: Path, given: P
         for id_, what in made.items():
             measured = after[id_].measured
             assert measured is not None, what
-            yield Row("memory", what, interval_of(before[id_]), measured, "bytes")
+            yield Row(component="memory", what=what, predicted=interval_of(before[id_]), measured=measured, unit="bytes")
     for count in (1, 16, 64):
         interval = band(
             lambda tables, instance, count=count: sandbox_bytes(count, 0.0, 0.0, tables, instance),
             given[p.PAGE_TABLES],
             given[p.INSTANCE_BYTES],
         )
-        yield Row("memory", f"sandbox, {count} instances", interval, _instances(count), "bytes")
+        yield Row(component="memory", what=f"sandbox, {count} instances", predicted=interval, measured=_instances(count), unit="bytes")
 
 
 _INSTANCES = """
@@ -136,7 +136,7 @@ def starts(docker: host.Docker, libvirt: host.Libvirt, directory: Path, instanti
         share = min(1.0, (os.cpu_count() or 1) / (load().tasks + 1))
         predicted = start_seconds(point, cpu_share=share if by_daemon else 1.0), low, start_seconds(high, cpu_share=share)
         measured = median(start() for _ in range(TIMES))
-        yield Row("start", f"{what}, median of {TIMES}", predicted, measured, "s")
+        yield Row(component="start", what=f"{what}, median of {TIMES}", predicted=predicted, measured=measured, unit="s")
 
 
 def _spawned() -> float:
@@ -246,4 +246,10 @@ def _sharing(libvirt: host.Libvirt, directory: Path, count: int, allowed: str) -
     for number, id_ in enumerate(made):
         measured = threads.get(id_)
         assert measured is not None, "its vCPU's thread has no counters"
-        yield Row("vCPUs", f"machine {number} of {count} with one busy vCPU on CPUs {allowed}", interval, measured, "s/s")
+        yield Row(
+            component="vCPUs",
+            what=f"machine {number} of {count} with one busy vCPU on CPUs {allowed}",
+            predicted=interval,
+            measured=measured,
+            unit="s/s",
+        )

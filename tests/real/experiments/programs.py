@@ -20,7 +20,7 @@ from tests.real.experiments.rows import Row
 
 CHUNK_SECONDS = 1e-3
 CHUNKS = 30
-NONE = Param("nothing", "ratio", 0.0, 0.0, 0.0, "switched off")
+NONE = Param(name="nothing", unit="ratio", lo=0.0, mode=0.0, hi=0.0, source="switched off")
 
 # No vectors: the sandbox's programs have none.
 FLAGS = ("-O2", "-fno-tree-vectorize", "-shared", "-fPIC")
@@ -66,14 +66,27 @@ def code(given: Parameters, directory: Path) -> Iterator[Row]:
         while (once := tenth([_timed(c, rounds) for _ in range(5)])) < CHUNK_SECONDS / 2:
             rounds *= 2
         found = in_turns(runs, max(1, round(rounds * CHUNK_SECONDS / once)))
-        yield Row("Wasm code", f"{one.name}, over gcc {' '.join(FLAGS[:2])}", predicted, found["plain"] / found["C"], "times")
+        yield Row(
+            component="Wasm code",
+            what=f"{one.name}, over gcc {' '.join(FLAGS[:2])}",
+            predicted=predicted,
+            measured=found["plain"] / found["C"],
+            unit="times",
+        )
         for name, ratios in extra.items():
             ratios.append(found[name] / found["plain"])
     for name, param in (("checked_bounds", p.CHECKED_BOUNDS), ("epochs", p.EPOCHS), ("fuel", p.FUEL)):
         known = given[param]
         measured = math.prod(extra[name]) ** (1 / len(extra[name]))
         interval = 1 + known.mode, 1 + known.lo, 1 + known.hi
-        yield Row("Wasm code", f"{name}, mean of {len(KERNELS)} kernels", interval, measured, "times", known.origin == "calibrated")
+        yield Row(
+            component="Wasm code",
+            what=f"{name}, mean of {len(KERNELS)} kernels",
+            predicted=interval,
+            measured=measured,
+            unit="times",
+            calibrated=known.origin == "calibrated",
+        )
 
 
 def _timed(run: Callable[[int], object], rounds: int) -> float:

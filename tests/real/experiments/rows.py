@@ -13,7 +13,7 @@ Interval = tuple[float, float, float]
 _NOTHING = {"s/s": 5e-3, "s": 1e-6, "bytes": 4096.0, "CPUs": 5e-3, "times": 0.0}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """`calibrated`: its parameters are this host's own, so that its interval has to be narrow."""
 

@@ -102,8 +102,8 @@ def _steady(quota: float, period: float, threads: int, allowed: list[int], burst
         before = group.counters()[2]
         spent, passed = watched(processes, seconds)
         measured = (group.counters()[2] - before) / passed
-    yield Row("throttling", f"stopped: {what}", time_stopped, measured, "s/s")
-    yield Row("throttling", f"runs: {what}", used, sum(one.run for one in spent) / passed, "s/s")
+    yield Row(component="throttling", what=f"stopped: {what}", predicted=time_stopped, measured=measured, unit="s/s")
+    yield Row(component="throttling", what=f"runs: {what}", predicted=used, measured=sum(one.run for one in spent) / passed, unit="s/s")
 
 
 # CPU time of a request, quota, period and burst (ms).
@@ -125,7 +125,7 @@ def one_request() -> Iterator[Row]:
             with running(requests(cpu, gaps), cpus()[:1], group) as process:
                 measured = [process.answer() for _ in gaps]
         what = f"request of {cpu_ms} ms: {quota_ms}/{period_ms} ms, burst {burst_ms}, median of {TIMES}"
-        yield Row("throttling", what, predicted, median(measured), "s")
+        yield Row(component="throttling", what=what, predicted=predicted, measured=median(measured), unit="s")
 
 
 Tree = tuple[float, tuple["Tree", ...] | float]
@@ -171,7 +171,7 @@ def _shared(name: str, tree: Tree, allowed: list[int]) -> Iterator[Row]:
     for number, (point, *parts) in enumerate(zip(alone, *ends, strict=True)):
         measured = sum(one.run for one in spent[number * each : (number + 1) * each]) / passed
         predicted = point, max(0.0, min(parts) - lag), min(float(each), max(parts) + lag)
-        yield Row("shares", f"{name}, {each} CPUs, leaf {number}", predicted, measured, "CPUs")
+        yield Row(component="shares", what=f"{name}, {each} CPUs, leaf {number}", predicted=predicted, measured=measured, unit="CPUs")
 
 
 def _planted(stack: ExitStack, group: Group, tree: Tree, allowed: list[int]) -> Iterator[list[Process]]:
@@ -206,9 +206,11 @@ def _saturated(competing: int, allowed: list[int]) -> Iterator[Row]:
         time.sleep(SETTLE_SECONDS)
         spent, passed = watched(processes, seconds)
     what = f"beside {competing} that never sleep, {where}"
-    yield Row("run delay", f"one thread {what}", own, spent[0].delay / passed, "s/s")
+    yield Row(component="run delay", what=f"one thread {what}", predicted=own, measured=spent[0].delay / passed, unit="s/s")
     everyone = whole, max(0.0, whole - lag * threads), whole + gone + lag * threads
-    yield Row("run delay", f"all threads {what}", everyone, sum(one.delay for one in spent) / passed, "s/s")
+    yield Row(
+        component="run delay", what=f"all threads {what}", predicted=everyone, measured=sum(one.delay for one in spent) / passed, unit="s/s"
+    )
 
 
 def wake_ups(given: parameters.Parameters) -> Iterator[Row]:
@@ -241,4 +243,4 @@ def _waking(competing: int, allowed: list[int], given: parameters.Parameters) ->
         after, passed = watched([mine], seconds)
     where = "pinned" if len(allowed) == 1 else "floating"
     what = f"one that wakes beside {competing}, {where}: others use {utilisation:.0%}"
-    return Row("run delay", what, predicted, after[0].delay / passed, "s/s")
+    return Row(component="run delay", what=what, predicted=predicted, measured=after[0].delay / passed, unit="s/s")

@@ -97,7 +97,7 @@ def switches(given: Parameters, caches: Mapping[int, float], directory: Path) ->
         predicted, calibrated = expected(float(size), given, caches)
         said = [json.loads(subprocess.check_output([str(directory / "switch"), str(cpu), str(size)], timeout=60)) for _ in range(TRIALS)]
         what = f"two processes, {size // KIB} KiB of working set each, median of {TRIALS}"
-        yield Row("switch", what, predicted, sorted(said)[TRIALS // 2], "s", calibrated)
+        yield Row(component="switch", what=what, predicted=predicted, measured=sorted(said)[TRIALS // 2], unit="s", calibrated=calibrated)
 
 
 def expected(size: float, given: Parameters, caches: Mapping[int, float]) -> tuple[Interval, bool]:
