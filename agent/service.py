@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from agent import __version__
+from agent.collect.sample import BackgroundQueries, Statics, take
 from agent.config import Config, calibration_file
 from agent.model.host import Host
 from agent.model.snapshot import Agent, Snapshot
-from agent.model.values import Dates, Gap
+from agent.model.values import Gap, ReadTimes
 from agent.normalise import normalise
 from agent.normalise.containers import Known
 from agent.overhead.claims import claims
@@ -23,12 +24,11 @@ from agent.overhead.compose import predict
 from agent.overhead.parameters import DEFAULTS, Parameters
 from agent.overhead.residuals import Residuals, judge, misses
 from agent.overhead.window import Window
-from agent.sample import Errands, Statics, take
 from collectors import hotplug, own_cost
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.uevents import Watch
 from collectors.wasm_maps import Seen
-from exporters import prometheus
+from exporters.metrics import prometheus
 
 FRESH_SECONDS = 1.0
 PATIENCE_SECONDS = 1.0
@@ -64,9 +64,9 @@ def once(root: SysRoot, config: Config) -> Snapshot:
 
 def watch(root: SysRoot, config: Config) -> tuple[Window, float]:
     """The window that one document is about, and when its end was read (Unix seconds)."""
-    errands = Errands()
+    queries = BackgroundQueries()
     taken_at = time.time()
-    before = take(root, config, errands, PATIENCE_SECONDS)
+    before = take(root, config, queries, PATIENCE_SECONDS)
     host, given = _with_parameters(normalise(before), config)
     if root.mark is not None:
         return Window(after=host, given=given), root.mark.taken_at
@@ -74,7 +74,7 @@ def watch(root: SysRoot, config: Config) -> tuple[Window, float]:
         return Window(after=host, given=given), taken_at
     time.sleep(config.interval_seconds)
     taken_at = time.time()
-    after = take(root, config, errands, PATIENCE_SECONDS, before.statics, seen=before.seen)
+    after = take(root, config, queries, PATIENCE_SECONDS, before.statics, seen=before.seen)
     end, given = _with_parameters(normalise(after), config)
     return Window.between(end, after.read_at, host, before.read_at, given), taken_at
 
@@ -106,7 +106,7 @@ class Service:
     def __init__(self, root: SysRoot, config: Config) -> None:
         self._root = root
         self._config = config
-        self._errands = Errands()
+        self._errands = BackgroundQueries()
         self._lock = threading.Lock()
         self._watch = Watch()
         self._statics: Statics | None = None
@@ -116,7 +116,7 @@ class Service:
         self._snapshot: Snapshot | None = None
         self._run = prometheus.Run()
         self._began = 0.0
-        self._read_at: Dates = {}
+        self._read_at: ReadTimes = {}
         self._said: frozenset[Gap] = frozenset()
         self._residuals: Residuals = {}
 

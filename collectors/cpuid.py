@@ -7,7 +7,7 @@ The instruction runs from a page of machine code, which `MemoryDenyWriteExecute=
 from __future__ import annotations
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 
 
 class Cpuid(Fact, frozen=True, kw_only=True):

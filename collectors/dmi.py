@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 
 DMI = "sys/class/dmi/id"
 

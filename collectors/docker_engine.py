@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import printable
 
 _UNSAID = "1.44"

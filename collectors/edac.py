@@ -7,7 +7,7 @@ channels in it (drivers/edac/edac_mc_sysfs.c).
 from __future__ import annotations
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import Malformed, integer
 
 MC = "sys/devices/system/edac/mc"

@@ -7,7 +7,7 @@ other: it is in `online` before its caches are shown, and its caches are gone be
 from __future__ import annotations
 
 from agent.model.values import CpuSet, Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import cpu_list, integer, newline_separated
 
 CPU = "sys/devices/system/cpu"

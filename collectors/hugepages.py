@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from agent.model.values import Fact, is_number
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import integer
 
 HOST = "sys/kernel/mm/hugepages"

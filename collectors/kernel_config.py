@@ -6,7 +6,7 @@ import re
 import zlib
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed, integer
 
 _RELEASE = re.compile(r"[A-Za-z0-9_.+~-]{1,128}")

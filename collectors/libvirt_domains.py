@@ -20,7 +20,7 @@ from msgspec import Meta
 from agent.model.values import MAX_ID, CpuSet, Fact, Gap
 from collectors.domain_xml import Definition, parse_xml
 from collectors.libvirt_connection import Connections, named, uris
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed, printable
 
 _DOMAIN_STATES = ("no state", "running", "blocked", "paused", "shutting down", "shut off", "crashed", "suspended")

@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.model.values import Fact, Gap
 from collectors.libvirt_connection import Connections, named, uris
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import printable
 
 AGAIN_SECONDS = 5.0

@@ -14,7 +14,7 @@ from functools import partial
 import msgspec
 
 from agent.model.values import Fact
-from collectors.sysroot import Place, SysRoot, Unavailable
+from collectors.root import HeldDirectory, SysRoot, Unavailable
 from collectors.text import Malformed, printable
 
 BUNDLES = ("run/containerd/io.containerd.runtime.v2.task", "run/docker/containerd/daemon/io.containerd.runtime.v2.task")
@@ -105,17 +105,17 @@ def parse_status(text: str) -> str | None:
     return _group(_decoded(text).cgroup_path)
 
 
-def _places(root: SysRoot) -> Iterator[tuple[str, Place]]:
+def _places(root: SysRoot) -> Iterator[tuple[str, HeldDirectory]]:
     """Every directory of a container, and whose it is."""
     for top in BUNDLES:
         for namespace, _ in _listed(root, top):
             for name, inode in _listed(root, f"{top}/{namespace}"):
-                yield _ENGINES.get(namespace, "containerd"), Place(f"{top}/{namespace}/{name}", inode)
+                yield _ENGINES.get(namespace, "containerd"), HeldDirectory(f"{top}/{namespace}/{name}", inode)
     for name, inode in _listed(root, USERDATA):
-        yield "", Place(f"{USERDATA}/{name}", inode)
+        yield "", HeldDirectory(f"{USERDATA}/{name}", inode)
     for engine, (top, _) in STATES.items():
         for name, inode in _listed(root, top):
-            yield engine, Place(f"{top}/{name}", inode)
+            yield engine, HeldDirectory(f"{top}/{name}", inode)
 
 
 def _listed(root: SysRoot, path: str) -> list[tuple[str, int | None]]:
@@ -123,7 +123,7 @@ def _listed(root: SysRoot, path: str) -> list[tuple[str, int | None]]:
     return sorted(root.directories_in(place)) if place else []
 
 
-def _bundle(root: SysRoot, engine: str, place: Place, labels: tuple[str, ...]) -> Bundle | None:
+def _bundle(root: SysRoot, engine: str, place: HeldDirectory, labels: tuple[str, ...]) -> Bundle | None:
     """None where nothing is written yet, or what is written is no container's."""
     here, id_ = place.path, printable(place.path.rpartition("/")[2])
     try:

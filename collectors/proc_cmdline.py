@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from agent.model.values import CpuSet, Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import convert
 
 _NAMES = """

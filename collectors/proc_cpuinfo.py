@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.model.values import Fact, is_number
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import newline_separated
 
 # x86 | ARM | POWER and SPARC | LoongArch | RISC-V | MIPS. The first one that is there.

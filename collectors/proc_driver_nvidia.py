@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from agent.model.values import is_number
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import newline_separated
 
 DRIVER = "proc/driver"

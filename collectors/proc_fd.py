@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 
 MAX_DESCRIPTORS = 4096
 """Of one process: a monitor with so many devices that its vCPUs come later is not counted."""

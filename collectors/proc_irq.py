@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agent.model.values import CpuSet, Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import cpu_list
 
 IRQ = "proc/irq"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import Malformed, integer, newline_separated, numbers
 
 KINDS = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")

@@ -7,7 +7,7 @@ slice, which the first task has from the scheduler unless somebody gave it anoth
 from __future__ import annotations
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import integer, newline_separated
 
 

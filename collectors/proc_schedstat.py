@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.model.values import CpuSet, Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed, cpu_mask, cpu_number, integer, newline_separated, numbers
 
 # A level for each distance between nodes, of which SLIT knows 246, and the few below them.

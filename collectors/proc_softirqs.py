@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.model.values import CpuSet, Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import Malformed, cpu_columns, newline_separated, numbers
 
 

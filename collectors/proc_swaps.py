@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import Malformed, integer, newline_separated, numbers, printable
 
 _ESCAPED = re.compile(r"\\([0-3][0-7]{2})")

@@ -7,7 +7,7 @@ Linux 8a99b6833c88 ("sched: Move SCHED_DEBUG sysctl to debugfs", 5.13) took the 
 from __future__ import annotations
 
 from agent.model.values import UNLIMITED, Fact, Limit
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import integer
 
 KERNEL = "proc/sys/kernel"

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from agent.model.values import CpuSet, Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import Malformed, Stat, cpu_list, integer, newline_separated, numbers, process_stat, size_bytes
 
 NOTHING: Mapping[int, Stat] = MappingProxyType({})
@@ -81,7 +81,7 @@ def _process(root: SysRoot, pid: int, first: Stat | None, alone: bool, before: K
         (own,) = before.group.tasks
         if root.parse(f"proc/{pid}/task/{pid}/schedstat", parse_schedstat) == (own.run_ns, own.delay_ns, own.timeslices):
             return before
-    status = root.understood(f"proc/{pid}/status", said, parse_status)
+    status = root.parse_bytes(f"proc/{pid}/status", said, parse_status)
     # The one thread of a process is called as the process is, which most have.
     single = status.get("Threads") == "1"
     tids = [pid] if single else sorted(int(tid) for tid in root.names(f"proc/{pid}/task") if tid.isdecimal())

@@ -6,7 +6,7 @@ Source: Documentation/filesystems/proc.rst, sections 1.3 (kernel data) and mm/vm
 from __future__ import annotations
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import Malformed, flat_keyed, integer, newline_separated, numbers
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import cast
 
 from agent.model.values import USER_HZ, Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed, Stat, printable, process_stat
 
 _CUT = 15
@@ -64,7 +64,7 @@ def ask(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
             now[number] = before[number]
             continue
         try:
-            told = quiet.understood(f"proc/{number}/stat", data, process_stat)
+            told = quiet.parse_bytes(f"proc/{number}/stat", data, process_stat)
         except Malformed as error:
             root.note(f"proc/{number}/stat", "failed", error.detail)
             continue

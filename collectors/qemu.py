@@ -14,7 +14,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from agent.model.values import MAX_ID, Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import Malformed, convert, newline_separated, size_bytes
 
 # The kernel walks every resident page for either file: about 6 ms a GiB of 4 KiB pages. Above this the walks are not made.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from agent.model.values import CpuSet, Fact, is_number
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import cpu_list, cpu_mask, hexadecimal, integer, size_bytes
 
 T = TypeVar("T")

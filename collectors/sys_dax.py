@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import integer, node_number
 
 BUS = "sys/bus"

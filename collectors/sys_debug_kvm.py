@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import integer
 
 KVM = "sys/kernel/debug/kvm"

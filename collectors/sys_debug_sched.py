@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from agent.model.values import CpuSet, Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import integer
 
 SCHED = "sys/kernel/debug/sched"

@@ -6,7 +6,7 @@ Source: Documentation/admin-guide/kernel-parameters.txt (kvm-intel.ept, kvm-amd.
 from __future__ import annotations
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import integer
 
 

@@ -6,7 +6,7 @@ Source: Documentation/ABI/testing/sysfs-kernel-mm-memory-tiers. Pages are demote
 from __future__ import annotations
 
 from agent.model.values import CpuSet, is_number
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import cpu_list
 
 TIERING = "sys/devices/virtual/memory_tiering"

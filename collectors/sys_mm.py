@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from agent.model.values import Fact, is_number
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import integer
 
 MM = "sys/kernel/mm"

@@ -6,7 +6,7 @@ A region is a span of persistent memory that one or more modules make; namespace
 from __future__ import annotations
 
 from agent.model.values import Fact, is_number
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import integer, node_number
 
 BUS = "sys/bus"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from agent.model.values import CpuSet, Fact, is_number
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import Malformed, cpu_list, cpu_mask, integer, newline_separated, numbers, space_separated
 
 NODE = "sys/devices/system/node"

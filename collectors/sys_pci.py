@@ -10,7 +10,7 @@ import re
 from typing import Literal
 
 from agent.model.values import CpuSet, Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import Malformed, cpu_list, cpu_mask, cpu_number, decimal, hexadecimal, integer
 
 DEVICES = "sys/bus/pci/devices"

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 
 _NETLINK_GENERIC = 16  # include/uapi/linux/netlink.h

@@ -10,7 +10,7 @@ import os
 import socket
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 
 _KOBJECT_UEVENT = 15  # include/uapi/linux/netlink.h

@@ -11,7 +11,7 @@ from agent.calibrate.child import forked
 from agent.calibrate.run import SECONDS, Unable, host_of, measured
 from agent.calibrate.use import parameters
 from agent.config import Config, calibration_file
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 
 log = logging.getLogger("stratascope")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from agent.model.calibration import Figure, NodePair, Plateau, Rung
 from agent.model.physical import Physical
 from agent.model.values import CpuSet, Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 
 
 class Skip(Exception):

@@ -8,7 +8,7 @@ import threading
 from agent.model.calibration import Conditions
 from agent.model.values import Fact
 from collectors import proc_pressure, proc_stat
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 
 
 class Counters(Fact, frozen=True):

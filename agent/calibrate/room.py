@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collectors import proc_vm
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 
 _MOST_BYTES = 1 << 30
 FEWEST_BYTES = 16 << 20

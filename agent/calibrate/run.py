@@ -18,14 +18,14 @@ from agent.calibrate.chunks import NoTime
 from agent.calibrate.conditions import between, counters
 from agent.calibrate.machine import machine_of
 from agent.calibrate.room import room_bytes
+from agent.collect.sample import MACHINE, BackgroundQueries, take
 from agent.config import Config
 from agent.model.calibration import Calibration, Figure, Skipped
 from agent.model.host import Host
 from agent.model.values import CpuSet
 from agent.normalise import normalise
-from agent.sample import MACHINE, Errands, take
 from collectors import proc_self
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 
 SECONDS = 30.0
 NICE = 5
@@ -39,7 +39,7 @@ class Unable(Exception):
 
 def host_of(root: SysRoot) -> Host:
     """The machine alone."""
-    return normalise(take(root, Config(only=MACHINE), Errands()))
+    return normalise(take(root, Config(only=MACHINE), BackgroundQueries()))
 
 
 def measured(seconds: float = SECONDS, with_exits: bool = False, say: Say = lambda step, share: None) -> Calibration:

@@ -42,7 +42,7 @@ class Lost(Fact, frozen=True):
 class Answer(Fact, frozen=True, kw_only=True):
     """What a change is predicted to do. `lost` is the change of what is lost, absent where a part of it is not known on either side.
 
-    `assumed` is what the altered model was given that nobody read; `unspoken` what the formulas do not say.
+    `assumed` is what the altered model was given that nobody read; `caveats` what the formulas do not say.
     """
 
     workload: str
@@ -51,7 +51,7 @@ class Answer(Fact, frozen=True, kw_only=True):
     effects: tuple[Effect, ...]
     lost: Lost | None = None
     assumed: tuple[str, ...] = ()
-    unspoken: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
 
 
 class Cost(Fact, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ Origin = Literal["measured", "configured", "inferred", "synthesised"]
 
 Reason = Literal["absent", "denied", "unsupported", "late", "failed"]
 
-Dates = dict[str | int, float]
+ReadTimes = dict[str | int, float]
 """When counters were read (time.monotonic, seconds): by the path of their group, by the pid of their process, or by the file.
 
 A pass that has to import, or to wait, comes to its files at other times than the next one does.

@@ -341,7 +341,7 @@ class Workload(Fact, frozen=True, kw_only=True):
     published: Published | None = None
 
 
-def meant(workloads: Iterable[Workload], word: str) -> tuple[Workload, ...]:
+def matching(workloads: Iterable[Workload], word: str) -> tuple[Workload, ...]:
     """Those that somebody may mean by an id or its beginning, a name, or the number of a process or thread of it.
 
     A whole id means one; of workloads in one another the innermost is meant.

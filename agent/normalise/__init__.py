@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent.collect.sample import Sample
 from agent.model.device import CpuDevices, Devices, MemoryDevices, Runtime
 from agent.model.host import CgroupVersion, Host, Identity, Smbios
 from agent.model.physical import Physical
@@ -14,7 +15,6 @@ from agent.normalise.overcommit import memory_overcommits, overcommits
 from agent.normalise.placement import placed, stacked
 from agent.normalise.virtual_machines import machines
 from agent.normalise.workloads import sandboxed
-from agent.sample import Sample
 from collectors import cgroup
 
 # Units that hold other units, or that the kernel runs (systemd.unit(5)).

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from agent.collect.sample import Sample
 from agent.model.physical import Cache, Core
 from agent.model.values import CpuSet
-from agent.sample import Sample
 
 
 def caches(sample: Sample, online: CpuSet, cores: tuple[Core, ...]) -> tuple[Cache, ...]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from itertools import combinations
 
+from agent.collect.sample import Sample
 from agent.model.channels import Channels, Interconnect, Link, PciDevice, SocketLink
 from agent.model.physical import Node, Package
 from agent.model.values import CpuSet
 from agent.normalise.kernel import virtualization
-from agent.sample import Sample
 
 # Intel's family 6 by model. Names of models: arch/x86/include/asm/intel-family.h; their links: Intel's data sheets (Xeon 5500 to E7 v4:
 # QuickPath; Xeon Scalable and Xeon 6: Ultra Path). Models before 26 shared a front-side bus; models without a second socket have no link.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from agent.collect.sample import Sample
 from agent.model.values import CpuSet, Fact, Limit
 from agent.model.workload import Confinement, IdRange, Paradigm, Placement, Pod, VCpu, Workload
 from agent.normalise.groups import (
@@ -21,7 +22,6 @@ from agent.normalise.groups import (
     tree_of,
 )
 from agent.normalise.workloads import NO_STACK, cpus_of, started, threads_of
-from agent.sample import Sample
 from collectors import cgroup, docker_engine, oci, proc_isolation, proc_task, taskstats
 
 # What a runtime isolates with, where it is more than the kernel's own means.

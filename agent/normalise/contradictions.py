@@ -39,9 +39,9 @@ def _siblings(topology: dict[int, CpuTopology], online: CpuSet) -> Iterator[Cont
     """Each CPU is in its own set, and sets of a level are the same or disjoint."""
     for level in _LEVELS:
         said = {cpu: stated & online for cpu, entry in topology.items() if (stated := getattr(entry, f"{level}_cpus"))}
-        strangers = CpuSet(cpu for cpu, cpus in said.items() if cpu not in cpus)
-        if strangers:
-            yield Contradiction(level, strangers, "a CPU is not among its own siblings")
+        unmanaged_monitors = CpuSet(cpu for cpu, cpus in said.items() if cpu not in cpus)
+        if unmanaged_monitors:
+            yield Contradiction(level, unmanaged_monitors, "a CPU is not among its own siblings")
         yield from _overlap(level, said.values())
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from agent.collect.sample import Sample
 from agent.model.physical import Core, CpuKind, Package
 from agent.model.values import CpuSet
-from agent.sample import Sample
 from collectors.sys_cpu import CpuTopology
 
 

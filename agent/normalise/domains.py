@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from agent.collect.sample import Sample
 from agent.model.logical import SchedulingDomain
 from agent.model.physical import Node
 from agent.model.values import CpuSet
-from agent.sample import Sample
 from collectors.proc_schedstat import Chain
 from collectors.sys_cpu import CpuTopology
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
+from agent.collect.sample import Sample
 from agent.model.values import CpuSet, Fact, Limit
 from agent.model.workload import Control, Cpu, Group, HugePages, Memory, Pids, Thread
-from agent.sample import Sample
 from collectors import cgroup, proc_task, taskstats
 
 _NO_CPU, _NO_MEMORY = cgroup.Cpu(), cgroup.Memory()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from agent.collect.sample import Sample
 from agent.model.sandbox import Bound, BoundName, Growth, LinearMemory
 from agent.model.values import Limit, Origin
 from agent.model.workload import Memory
 from agent.normalise.groups import Tree
-from agent.sample import Sample
 from collectors import proc_task
 from collectors.wasm_maps import WasmProcess
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from agent.collect.sample import Sample
 from agent.model.channels import IrqRoute
 from agent.model.values import CpuSet
-from agent.sample import Sample
 
 
 def irq_routes(sample: Sample) -> tuple[IrqRoute, ...]:

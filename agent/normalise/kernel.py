@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from agent.collect.sample import Sample
 from agent.model.host import Virtualization
 from agent.model.logical import (
     Cpu,
@@ -22,7 +23,6 @@ from agent.normalise.domains import scheduling_domains
 from agent.normalise.interrupts import irq_routes
 from agent.normalise.kernel_memory import memory
 from agent.normalise.scheduling import balanced, cpu_map, isolation, load_balance, partitions, scheduler, tick_hz
-from agent.sample import Sample
 from collectors import proc_cpuinfo, proc_interrupts, proc_pressure
 
 # The kernel's own descriptions, on x86, ARM and RISC-V alike (arch/*/kernel/{irq,smp}.c).

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
+from agent.collect.sample import Sample
 from agent.model.logical import Ksm, Memory, MemoryPolicy, Overcommit, Swap, Thp, Zone, Zram, Zswap
 from agent.model.physical import HugePages
 from agent.model.values import Fact
-from agent.sample import Sample
 
 R = TypeVar("R", bound=Fact)
 

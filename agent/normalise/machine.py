@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+from agent.collect.sample import Sample
 from agent.model.physical import Cpus, DaxDevice, Memory, Physical, PmemNamespace, PmemRegion, Restrictions
 from agent.model.values import CpuSet
 from agent.normalise import caches, cores, levels, nodes
 from agent.normalise.channels import channels
 from agent.normalise.contradictions import contradictions
 from agent.normalise.memory_devices import memory_devices
-from agent.sample import Sample
 
 
 def physical(sample: Sample) -> Physical:

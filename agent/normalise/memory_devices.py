@@ -13,9 +13,9 @@ from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
+from agent.collect.sample import Sample
 from agent.model.channels import Dimm, EdacDimm, Evidence, MemoryChannel, MemoryController
 from agent.model.physical import Memory, Node, Package
-from agent.sample import Sample
 from collectors.smbios import AddressRange, MemoryDevice, Smbios
 
 T = TypeVar("T")

@@ -6,9 +6,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from agent.collect.sample import Sample
 from agent.model.physical import Access, Cache, HugePages, Memory, Node, Package, SideCache
 from agent.model.values import CpuSet
-from agent.sample import Sample
 from collectors import sys_dax, sys_node
 
 _INDEXING = ("direct", "indexed", "other")

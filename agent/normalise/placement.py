@@ -41,10 +41,10 @@ def placed(
         relatives = Counter(footprints[id_] for id_ in family if id_ in footprints)
         shared, others = CpuSet(), 0
         for footprint, count in users.items():
-            strangers = count - relatives[footprint]
-            if strangers and footprint & on.whole_cores:
+            unmanaged_monitors = count - relatives[footprint]
+            if unmanaged_monitors and footprint & on.whole_cores:
                 shared |= footprint & on.whole_cores
-                others += strangers
+                others += unmanaged_monitors
         return shared & (on.cpus or CpuSet()), others
 
     alone: dict[CpuSet | None, tuple[CpuSet | None, int | None]] = {}

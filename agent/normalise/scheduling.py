@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from agent.collect.sample import Sample
 from agent.model.logical import Isolation, LogicalCpu, Partition, Scheduler, SchedulingDomain
 from agent.model.physical import Physical
 from agent.model.values import CpuSet, Origin
-from agent.sample import Sample
 from collectors import proc_sys_sched, sys_debug_sched
 
 # SCHED_FEAT()s that only one of the two has (kernel/sched/features.h).

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from agent.collect.sample import Sample
 from agent.model.sandbox import LinearMemory, Mismatch, Published, Statement
-from agent.sample import Sample
 from collectors import proc_task
 from collectors.wasm_stats import statements
 

@@ -8,13 +8,13 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from agent.collect.sample import Sample
 from agent.model.guest import Backing, CellMemory, Guest, GuestCell, Tuning
 from agent.model.values import CpuSet, Limit
 from agent.model.workload import Memory, Placement, Thread, VCpu, Workload
 from agent.normalise.groups import Tree, container_around, controls_of, cpu_of, memory_of, tree_of
 from agent.normalise.machine_threads import kernel_threads, vcpu_threads, with_roles
 from agent.normalise.workloads import NO_STACK, cpus_of, path_of, started, threads_of, union_of
-from agent.sample import Sample
 from collectors import cgroup, libvirt_domains, libvirt_stats, proc_task
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def machines(sample: Sample) -> tuple[Workload, ...]:
 def _domains(sample: Sample) -> Iterator[Workload]:
     monitors = {process.vm_uuid: process.pid for process in sample.table or () if process.vm_uuid}
     tasks = {group.pid: group for group in sample.tasks or ()}
-    servants = kernel_threads(sample.table or (), tasks)
+    kernel_thread_groups = kernel_threads(sample.table or (), tasks)
     stats = {(domain.uuid, domain.id): domain for domain in sample.machine_stats or ()}
     tree = tree_of(sample)
     online = sample.cpus.online if sample.cpus else None
@@ -51,7 +51,7 @@ def _domains(sample: Sample) -> Iterator[Workload]:
             told = stats.get((domain.uuid, domain.id))
             home = _vm_group(tree, process)
             own = with_roles(threads_of([process] if process else []))
-            threads = (*own, *servants.get(pid or 0, ()))
+            threads = (*own, *kernel_thread_groups.get(pid or 0, ()))
             runners = vcpu_threads(own)
             usable = online if hypervisor.here else None
             vcpus = tuple(_vcpu(vcpu, runners.get(vcpu.number), usable, tree, home, told) for vcpu in domain.vcpus)
@@ -91,7 +91,7 @@ def _unnamed(sample: Sample) -> Iterator[Workload]:
     """Machines that only the kernel knows: nobody says which thread is whose but the threads' names."""
     table = {process.pid: process for process in sample.table or ()}
     tasks = {group.pid: group for group in sample.tasks or ()}
-    servants = kernel_threads(sample.table or (), tasks)
+    kernel_thread_groups = kernel_threads(sample.table or (), tasks)
     tree = tree_of(sample)
     online = sample.cpus.online if sample.cpus else None
     counted = {machine.pid: machine.counters for machine in sample.monitor_counters or ()}
@@ -139,7 +139,7 @@ def _unnamed(sample: Sample) -> Iterator[Workload]:
             started_seconds=started(own),
             guest=Guest(accelerator="kvm", kvm=counted.get(machine.pid, {})),
             vcpus=vcpus,
-            threads=_beside((*own, *servants.get(machine.pid, ())), running),
+            threads=_beside((*own, *kernel_thread_groups.get(machine.pid, ())), running),
         )
 
 

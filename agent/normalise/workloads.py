@@ -7,6 +7,7 @@ from functools import lru_cache, reduce
 
 from msgspec.structs import replace
 
+from agent.collect.sample import Sample
 from agent.model.sandbox import statements
 from agent.model.values import USER_HZ, CpuSet
 from agent.model.workload import LinearMemory, Placement, Stack, Thread, VCpu, Workload
@@ -14,7 +15,6 @@ from agent.normalise.groups import Tree, container_around, cpu_of, memory_of, tr
 from agent.normalise.growth import growth
 from agent.normalise.roles import with_roles
 from agent.normalise.statements import stated
-from agent.sample import Sample
 from collectors import proc_task, wasm_maps
 
 WASM_PAGE_BYTES = 1 << 16

@@ -38,18 +38,18 @@ class Case(Struct, kw_only=True):
     window: Window
     activity: Activity | None
     assumed: list[str]
-    unspoken: list[str]
+    caveats: list[str]
 
 
 def what_if(window: Window, workload: Workload, change: Change) -> Answer:
     """Raises ValueError for a change that this host cannot make: CPUs that are not online, a node that is not there."""
-    now = Case(workload=workload, window=window, activity=window.activity(workload), assumed=[], unspoken=[])
+    now = Case(workload=workload, window=window, activity=window.activity(workload), assumed=[], caveats=[])
     then = altered(now, change)
     before, after = (_components(case, change) for case in (now, then))
     effects = tuple(_effects(before, after))
     gone = any(effect.before and not effect.after and effect.component not in _ends(change) for effect in effects)
     if gone and change.paradigm is None:
-        then.unspoken.append("what is not said of then: under the change an input of it is not known")
+        then.caveats.append("what is not said of then: under the change an input of it is not known")
     return Answer(
         workload=workload.id,
         name=workload.name,
@@ -57,13 +57,13 @@ def what_if(window: Window, workload: Workload, change: Change) -> Answer:
         effects=effects,
         lost=_difference(now, then, effects),
         assumed=tuple(then.assumed),
-        unspoken=tuple(then.unspoken),
+        caveats=tuple(then.caveats),
     )
 
 
 def altered(case: Case, change: Change) -> Case:
     """The model as it would be. A change to what is already so alters nothing."""
-    case = Case(workload=case.workload, window=case.window, activity=case.activity, assumed=[*case.assumed], unspoken=[*case.unspoken])
+    case = Case(workload=case.workload, window=case.window, activity=case.activity, assumed=[*case.assumed], caveats=[*case.caveats])
     if change.paradigm is not None and change.paradigm != case.workload.paradigm:
         _becomes(case, change.paradigm)
     if change.pin is not None:
@@ -150,9 +150,9 @@ def _hull(point: float, before: tuple[float, float], after: tuple[float, float],
 def _becomes(case: Case, paradigm: Paradigm) -> None:
     case.workload, assumed = paradigms.become(case.workload, paradigm)
     case.assumed += assumed
-    case.unspoken.append("device input and output, and what the application itself does differently there")
+    case.caveats.append("device input and output, and what the application itself does differently there")
     if paradigm == "virtualization":
-        case.unspoken.append("exits of its vCPUs, and how its guest would schedule and boot")
+        case.caveats.append("exits of its vCPUs, and how its guest would schedule and boot")
 
 
 def _pinned(case: Case, cpus: CpuSet) -> None:
@@ -197,7 +197,7 @@ def _moved(case: Case, cpus: CpuSet) -> None:
     known = {cpu: share for cpu, share in busy.items() if share is not None}
     if own is None or ran is None or len(known) < len(busy):
         case.activity = None
-        case.unspoken.append("waiting and switching: where its threads ran, or how busy each CPU is, is not known")
+        case.caveats.append("waiting and switching: where its threads ran, or how busy each CPU is, is not known")
         return
     others = {cpu: max(0.0, share - ran.get(cpu, 0.0)) for cpu, share in known.items()}
     there = sum(others[cpu] for cpu in cpus)
@@ -255,7 +255,7 @@ def _limited(case: Case, cpus: Limit) -> None:
         return
     above = workload.cpu.limit_cpus if workload.cpu.limited_by != workload.cgroup else None
     if above is not None and above < cpus:
-        case.unspoken.append(f"a group above allows {above:g} CPUs, which then binds")
+        case.caveats.append(f"a group above allows {above:g} CPUs, which then binds")
     case.workload = replace(
         workload,
         cpu=replace(
@@ -279,7 +279,7 @@ def _demand(case: Case, activity: Activity, old: float | None, new: float, perio
     others = None if busy is None or run is None else window.others(busy, activity, run, activity.seconds)
     if run is None or runnable is None or stood is None or not allowed or others is None:
         case.activity = None
-        case.unspoken.append("waiting and standing still: its threads' time, or its CPUs', is not known")
+        case.caveats.append("waiting and standing still: its threads' time, or its CPUs', is not known")
         return
     own, stopped = run / activity.seconds, stood / activity.group_seconds
     # As the prediction has it: stopped threads were runnable, and no more than there are CPUs run at a time.
@@ -294,7 +294,7 @@ def _demand(case: Case, activity: Activity, old: float | None, new: float, perio
         gets = min(own, new)
         stands = _falls_behind(own, new, threads) if new < own else _stands(stopped, own, old, new, period, threads)
         if new >= own and (stopped or new < threads):
-            case.unspoken.append("how long a group stands still whose demand varies around its quota")
+            case.caveats.append("how long a group stands still whose demand varies around its quota")
     # Of what CPUs did since boot its life is a part only.
     part = activity.seconds / window.cpu_seconds if activity.since_start and window.cpu_seconds else 1.0
     case.window = replace(window, supposed=_scaled(window, allowed, others + gets * part))
@@ -339,7 +339,7 @@ def _weighed(case: Case, weight: int) -> None:
     # kernel/sched/core.c, cpu_weight_write_u64(): weight 100 is 1024 shares.
     cpu = replace(cpu, shares=max(2, round(weight * 10.24))) if cpu.shares is not None else replace(cpu, weight=weight)
     case.workload = replace(case.workload, cpu=cpu)
-    case.unspoken.append("waiting: its formula counts threads as equals")
+    case.caveats.append("waiting: its formula counts threads as equals")
 
 
 def _huge(case: Case) -> None:
@@ -357,9 +357,9 @@ def _huge(case: Case) -> None:
             anon_huge_bytes=None if memory.anon_huge_bytes is None else memory.resident_bytes,
         ),
     )
-    case.unspoken.append("how often it walks page tables is not counted here: how much time cheaper walks save is not said")
+    case.caveats.append("how often it walks page tables is not counted here: how much time cheaper walks save is not said")
     if case.workload.paradigm == "virtualization":
-        case.unspoken.append("the guest's own pages: huge ones below small ones shorten the host's half of a walk only")
+        case.caveats.append("the guest's own pages: huge ones below small ones shorten the host's half of a walk only")
 
 
 def _bound(case: Case, node: int) -> None:
@@ -367,7 +367,7 @@ def _bound(case: Case, node: int) -> None:
     if node not in {one.os_index for one in host.physical.nodes}:
         raise ValueError(f"node {node}: not there")
     if not placement.memory_by_node:
-        case.unspoken.append("on which nodes its memory lies is not known here")
+        case.caveats.append("on which nodes its memory lies is not known here")
         return
     pages = {node: sum(placement.memory_by_node.values())}
     case.workload = replace(case.workload, placement=replace(placement, memory_by_node=pages))

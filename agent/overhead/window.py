@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 
 from agent.model.host import Host
 from agent.model.logical import CpuTime
-from agent.model.values import STAT, UPTIME, USER_HZ, CpuSet, Dates, Fact
+from agent.model.values import STAT, UPTIME, USER_HZ, CpuSet, Fact, ReadTimes
 from agent.model.workload import Cpu, Thread, Workload
 from agent.overhead.machine import Machine
 from agent.overhead.parameters import DEFAULTS, Parameters
@@ -75,11 +75,11 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
     seconds: float | None = None
     supposed: dict[int, float] | None = None
     given: Parameters = DEFAULTS
-    read_at: Dates = {}
-    began_at: Dates = {}
+    read_at: ReadTimes = {}
+    began_at: ReadTimes = {}
 
     @classmethod
-    def between(cls, after: Host, read_at: Dates, before: Host | None, began_at: Dates, given: Parameters = DEFAULTS) -> Window:
+    def between(cls, after: Host, read_at: ReadTimes, before: Host | None, began_at: ReadTimes, given: Parameters = DEFAULTS) -> Window:
         """Both ends as they were read, and when."""
         seconds = difference(began_at.get(UPTIME), read_at.get(UPTIME))
         return cls(after=after, before=before, seconds=seconds, given=given, read_at=read_at, began_at=began_at)

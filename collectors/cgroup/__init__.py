@@ -18,7 +18,7 @@ from collectors.cgroup.cpuset import Cpuset
 from collectors.cgroup.memory import Memory
 from collectors.cgroup.others import HugePages, Pids, Stall, State
 from collectors.cgroup.owner import Owner, Pod, pod_of, whose
-from collectors.sysroot import Place, SysRoot, Unavailable
+from collectors.root import HeldDirectory, SysRoot, Unavailable
 from collectors.text import integer, newline_separated, printable, space_separated
 
 __all__ = ["Cgroups", "Cpu", "Cpuset", "Group", "HugePages", "Memory", "Owner", "Pids", "Pod", "Stall", "State", "pod_of", "read", "whose"]
@@ -106,7 +106,7 @@ def read(root: SysRoot, whole: bool = True, told: Told | None = None) -> Cgroups
     version: Version = "v1" if unified is None else "hybrid" if mounts else "v2"
     controllers = dict.fromkeys(v1, "v1") | dict.fromkeys(v2, "v2")
     names = _V1 + _V1_RARELY if whole else _V1
-    groups: dict[str, dict[str, Place]] = {}
+    groups: dict[str, dict[str, HeldDirectory]] = {}
     for mount in sorted({unified, *(v1[name] for name in names if name in v1)} - {None}, key=str):
         for path, place in _walk(root, str(mount)):
             groups.setdefault(path, {})[str(mount)] = place
@@ -117,7 +117,7 @@ def read(root: SysRoot, whole: bool = True, told: Told | None = None) -> Cgroups
     sizes = _sizes(root, groups, v1.get("hugetlb", unified)) if whole else ()
     balanced = root.parse(f"{v1['cpuset']}/{cpuset.BALANCE}", integer) if "cpuset" in v1 else None
     unnamed = {path: owner for path, owner in (told or {}).items() if not _named(path, owner[1])}
-    hierarchies = root.same("cgroup", Hierarchies(unified=unified, v1=v1, sizes=sizes, balanced=balanced, told=unnamed))
+    hierarchies = root.intern("cgroup", Hierarchies(unified=unified, v1=v1, sizes=sizes, balanced=balanced, told=unnamed))
     found: list[Group | None] = []
     for path in sorted(groups):
         root.date(printable(path))
@@ -154,14 +154,14 @@ def _mounts(root: SysRoot) -> dict[str, str]:
     return found
 
 
-def _walk(root: SysRoot, mount: str) -> list[tuple[str, Place]]:
+def _walk(root: SysRoot, mount: str) -> list[tuple[str, HeldDirectory]]:
     """Every group below a mount point, "/" first. Links are not followed, so a walk ends.
 
     Walked anew at each pass, without inotify: over directories that are held it costs 14 of the 217 ms of CPU time in which a thousand
     containers on v1 are read (5,023 directories in five hierarchies). A watch on each would save less than that, and lose events: a
     container that comes and goes is ten of them there, and the kernel keeps 16,384 (fs.inotify.max_queued_events).
     """
-    found: list[tuple[str, Place]] = []
+    found: list[tuple[str, HeldDirectory]] = []
     top = root.enter(mount.rstrip("/"))
     ahead = [("/", top)] if top else []
     while ahead:
@@ -177,7 +177,7 @@ def _walk(root: SysRoot, mount: str) -> list[tuple[str, Place]]:
     return found
 
 
-def _sizes(root: SysRoot, groups: dict[str, dict[str, Place]], mount: str | None) -> tuple[str, ...]:
+def _sizes(root: SysRoot, groups: dict[str, dict[str, HeldDirectory]], mount: str | None) -> tuple[str, ...]:
     """All groups but the root have the same files of this controller, or none; the first that has them says which."""
     for path, places in groups.items():
         if path != "/" and mount in places and (sizes := others.huge_page_sizes(root, places[mount])):
@@ -185,7 +185,7 @@ def _sizes(root: SysRoot, groups: dict[str, dict[str, Place]], mount: str | None
     return ()
 
 
-def _group(root: SysRoot, path: str, places: dict[str, Place], hierarchies: Hierarchies, whole: bool) -> Group | None:
+def _group(root: SysRoot, path: str, places: dict[str, HeldDirectory], hierarchies: Hierarchies, whole: bool) -> Group | None:
     """None when it went away while it was read. The same as before where all of its files say what they said."""
     held, kept = places.values(), next(iter(places.values()))
     made = kept.made
@@ -205,17 +205,17 @@ def _group(root: SysRoot, path: str, places: dict[str, Place], hierarchies: Hier
     return found
 
 
-def _read(root: SysRoot, path: str, places: dict[str, Place], hierarchies: Hierarchies, whole: bool) -> Group | None:
+def _read(root: SysRoot, path: str, places: dict[str, HeldDirectory], hierarchies: Hierarchies, whole: bool) -> Group | None:
     unified, v1, sizes = hierarchies.unified, hierarchies.v1, hierarchies.sizes
 
-    def place(controller: str) -> Place | None:
+    def place(controller: str) -> HeldDirectory | None:
         """The directory of this group for a controller, v1 before v2."""
         return places.get(v1.get(controller, unified or ""))
 
     here_v2 = places.get(unified or "")
     enabled = root.parse_in(here_v2, "cgroup.controllers", lambda text: tuple(text.split()), blank=True) if here_v2 else None
 
-    def on(controller: str) -> Place | None:
+    def on(controller: str) -> HeldDirectory | None:
         """The same, where there are files of the controller: on v2, where it is enabled."""
         here = place(controller)
         return None if here is here_v2 and enabled is not None and controller not in enabled else here
@@ -268,21 +268,21 @@ def _some(record: R) -> R | None:
     return None if record == type(record)() else record
 
 
-def _cpu(root: SysRoot, here: Place, account: Place | None, is_v1: bool, whole: bool) -> Cpu:
+def _cpu(root: SysRoot, here: HeldDirectory, account: HeldDirectory | None, is_v1: bool, whole: bool) -> Cpu:
     return cpu.read_v1(root, here, account, whole) if is_v1 else cpu.read_v2(root, here, whole)
 
 
-def _cpuset(root: SysRoot, here: Place, is_v1: bool, whole: bool, top: bool, balanced: int | None) -> Cpuset:
+def _cpuset(root: SysRoot, here: HeldDirectory, is_v1: bool, whole: bool, top: bool, balanced: int | None) -> Cpuset:
     return cpuset.read_v1(root, here, whole, top, balanced) if is_v1 else cpuset.read_v2(root, here, whole, top)
 
 
-def _state(root: SysRoot, here_v2: Place | None, freezer: Place | None) -> State | None:
+def _state(root: SysRoot, here_v2: HeldDirectory | None, freezer: HeldDirectory | None) -> State | None:
     if freezer is not None:
         return _some(others.state_v1(root, freezer))
     return _some(others.state_v2(root, here_v2)) if here_v2 else None
 
 
-def _processes(root: SysRoot, places: tuple[Place | None, ...]) -> tuple[int, ...] | None:
+def _processes(root: SysRoot, places: tuple[HeldDirectory | None, ...]) -> tuple[int, ...] | None:
     for place in dict.fromkeys(places):
         if place is not None:
             pids = root.parse_in(place, "cgroup.procs", others.parse_procs, blank=True)
@@ -290,6 +290,6 @@ def _processes(root: SysRoot, places: tuple[Place | None, ...]) -> tuple[int, ..
                 return pids
             if (root.text_in(place, "cgroup.type") or "").strip() == "threaded":
                 # Its threads' processes are those of a group above, and EOPNOTSUPP says no more (cgroup-v2.rst, "Threads").
-                root.pardon(f"{place.path}/cgroup.procs")
+                root.drop_refusal(f"{place.path}/cgroup.procs")
                 return ()
     return None

@@ -7,7 +7,7 @@ Documentation/admin-guide/cgroup-v1/cpuacct.rst. Times are microseconds: v1 coun
 from __future__ import annotations
 
 from agent.model.values import UNLIMITED, Fact, Limit
-from collectors.sysroot import Place, SysRoot
+from collectors.root import HeldDirectory, SysRoot
 from collectors.text import Malformed, decimal, flat_keyed, integer, limit
 
 
@@ -40,7 +40,7 @@ class Cpu(Fact, frozen=True, kw_only=True):
     rt_period_usec: int | None = None
 
 
-def read_v2(root: SysRoot, here: Place, whole: bool) -> Cpu:
+def read_v2(root: SysRoot, here: HeldDirectory, whole: bool) -> Cpu:
     quota, period = root.parse_in(here, "cpu.max", parse_max) or (None, None)
     stat = root.parse_in(here, "cpu.stat", flat_keyed) or {}
     more = _rarely(root, here) if whole else Cpu()
@@ -67,7 +67,7 @@ def read_v2(root: SysRoot, here: Place, whole: bool) -> Cpu:
     )
 
 
-def read_v1(root: SysRoot, here: Place, account: Place | None, whole: bool) -> Cpu:
+def read_v1(root: SysRoot, here: HeldDirectory, account: HeldDirectory | None, whole: bool) -> Cpu:
     quota = root.parse_in(here, "cpu.cfs_quota_us", integer)
     stat = root.parse_in(here, "cpu.stat", flat_keyed) or {}
     more = _rarely(root, here) if whole else Cpu()
@@ -113,7 +113,7 @@ def parse_clamp(text: str) -> float:
     return 100.0 if text.strip() == "max" else decimal(text)
 
 
-def _rarely(root: SysRoot, here: Place) -> Cpu:
+def _rarely(root: SysRoot, here: HeldDirectory) -> Cpu:
     """What both versions call alike, and few set."""
     idle = root.parse_in(here, "cpu.idle", integer)
     return Cpu(

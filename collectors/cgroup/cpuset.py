@@ -6,7 +6,7 @@ Sources: Documentation/admin-guide/cgroup-v2.rst ("Cpuset"), Documentation/admin
 from __future__ import annotations
 
 from agent.model.values import CpuSet, Fact
-from collectors.sysroot import Place, SysRoot
+from collectors.root import HeldDirectory, SysRoot
 from collectors.text import cpu_list, integer, phrase
 
 BALANCE = "cpuset.sched_load_balance"
@@ -31,7 +31,7 @@ class Cpuset(Fact, frozen=True, kw_only=True):
     cpus_exclusive: CpuSet | None = None
 
 
-def read_v2(root: SysRoot, here: Place, whole: bool, top: bool) -> Cpuset:
+def read_v2(root: SysRoot, here: HeldDirectory, whole: bool, top: bool) -> Cpuset:
     # The configured lists are empty where the parent's apply.
     return Cpuset(
         cpus=root.parse_in(here, "cpuset.cpus", cpu_list) if whole else None,
@@ -45,7 +45,7 @@ def read_v2(root: SysRoot, here: Place, whole: bool, top: bool) -> Cpuset:
     )
 
 
-def read_v1(root: SysRoot, here: Place, whole: bool, top: bool, balanced: int | None) -> Cpuset:
+def read_v1(root: SysRoot, here: HeldDirectory, whole: bool, top: bool, balanced: int | None) -> Cpuset:
     """`balanced` is the root's own flag."""
     # A v1 cpuset mounted with noprefix (Android, very old tools) has no "cpuset." before its names; nothing else is like it.
     effective = root.parse_in(here, "cpuset.effective_cpus", cpu_list), root.parse_in(here, "cpuset.effective_mems", cpu_list)

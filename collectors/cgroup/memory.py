@@ -8,7 +8,7 @@ and swap together (`memsw`), and memory.numa_stat in pages; its plain keys of me
 from __future__ import annotations
 
 from agent.model.values import UNLIMITED, Fact, Limit
-from collectors.sysroot import Place, SysRoot
+from collectors.root import HeldDirectory, SysRoot
 from collectors.text import Malformed, flat_keyed, integer, limit, newline_separated
 
 # A v1 limit that was never set is the largest page-aligned counter (mm/memcontrol-v1.c, PAGE_COUNTER_MAX): whatever the page
@@ -52,7 +52,7 @@ class Memory(Fact, frozen=True, kw_only=True):
     resident_by_node: dict[int, int] = {}
 
 
-def read_v2(root: SysRoot, here: Place, whole: bool) -> Memory:
+def read_v2(root: SysRoot, here: HeldDirectory, whole: bool) -> Memory:
     def number(name: str) -> int | None:
         return root.parse_in(here, name, integer)
 
@@ -89,7 +89,7 @@ def read_v2(root: SysRoot, here: Place, whole: bool) -> Memory:
     )
 
 
-def read_v1(root: SysRoot, here: Place, whole: bool) -> Memory:
+def read_v1(root: SysRoot, here: HeldDirectory, whole: bool) -> Memory:
     def number(name: str) -> int | None:
         return root.parse_in(here, name, integer)
 

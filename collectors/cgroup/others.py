@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from agent.model.values import UNLIMITED, Fact, Limit
 from collectors.cgroup.memory import parse_numa_stat
-from collectors.sysroot import Place, SysRoot
+from collectors.root import HeldDirectory, SysRoot
 from collectors.text import Malformed, flat_keyed, integer, limit, nested_keyed, newline_separated, numbers, phrase, size_bytes
 
 RESOURCES = ("cpu", "memory", "io", "irq")
@@ -70,12 +70,12 @@ class State(Fact, frozen=True, kw_only=True):
     max_descendants: Limit | None = None
 
 
-def pressure(root: SysRoot, here: Place) -> dict[str, Stall]:
+def pressure(root: SysRoot, here: HeldDirectory) -> dict[str, Stall]:
     stalls = {name: root.parse_in(here, f"{name}.pressure", parse_stall) for name in RESOURCES}
     return {name: stall for name, stall in stalls.items() if stall is not None}
 
 
-def pids(root: SysRoot, here: Place, whole: bool) -> Pids:
+def pids(root: SysRoot, here: HeldDirectory, whole: bool) -> Pids:
     events = root.parse_in(here, "pids.events", flat_keyed) or {} if whole else {}
     own = root.parse_in(here, "pids.events.local", flat_keyed) or {} if whole else {}
     return Pids(
@@ -87,13 +87,13 @@ def pids(root: SysRoot, here: Place, whole: bool) -> Pids:
     )
 
 
-def huge_page_sizes(root: SysRoot, here: Place) -> tuple[str, ...]:
+def huge_page_sizes(root: SysRoot, here: HeldDirectory) -> tuple[str, ...]:
     """ "2MB", "1GB": the sizes that this kernel keeps account of, by the names of a group's files."""
     files = (name.split(".") for name in root.names(here.path) if name.startswith("hugetlb."))
     return tuple(sorted({parts[1] for parts in files if len(parts) > 2}))
 
 
-def huge_pages(root: SysRoot, here: Place, sizes: Iterable[str], is_v1: bool) -> tuple[HugePages, ...]:
+def huge_pages(root: SysRoot, here: HeldDirectory, sizes: Iterable[str], is_v1: bool) -> tuple[HugePages, ...]:
     def bound(name: str) -> Limit | None:
         value = root.parse_in(here, name, limit)
         return UNLIMITED if value is not None and value >= _V1_UNLIMITED else value
@@ -119,7 +119,7 @@ def huge_pages(root: SysRoot, here: Place, sizes: Iterable[str], is_v1: bool) ->
     return tuple(found)
 
 
-def state_v2(root: SysRoot, here: Place) -> State:
+def state_v2(root: SysRoot, here: HeldDirectory) -> State:
     events = root.parse_in(here, "cgroup.events", flat_keyed) or {}
     stat = root.parse_in(here, "cgroup.stat", flat_keyed) or {}
     return State(
@@ -135,7 +135,7 @@ def state_v2(root: SysRoot, here: Place) -> State:
     )
 
 
-def state_v1(root: SysRoot, freezer: Place) -> State:
+def state_v1(root: SysRoot, freezer: HeldDirectory) -> State:
     """A group whose freezer.state is FREEZING is not frozen yet."""
     word = root.parse_in(freezer, "freezer.state", phrase)
     asked = root.parse_in(freezer, "freezer.self_freezing", integer)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from agent.model.values import Fact
-from collectors.sysroot import Contents, SysRoot
+from collectors.root import Contents, SysRoot
 from collectors.text import Malformed, integer
 from collectors.wasm_maps.detection import LinearMemory, detect
 from collectors.wasm_maps.files import Vma, parse_maps
@@ -102,7 +102,7 @@ def sweep(root: SysRoot, started: Mapping[int, float | None], before: Mapping[in
                 if known and known.process and not known.program and start is not None and (known.started, known.map) == (start, said):
                     process = known.process
                 else:
-                    process, program = _process(root, pid, root.understood(f"proc/{pid}/maps", text, parse_maps), programs)
+                    process, program = _process(root, pid, root.parse_bytes(f"proc/{pid}/maps", text, parse_maps), programs)
                 quiet = len(root.refusals) == refused
             found = process
             if process is not None and process.memories:
@@ -133,7 +133,7 @@ def _unread(root: SysRoot, pid: int, pages: tuple[int, ...] | None, refused: int
     path = f"proc/{pid}/maps"
     if len(root.refusals) > refused:
         if pages and pages[0] * root.page_bytes < MIN_VIRTUAL_BYTES:
-            root.pardon(path)
+            root.drop_refusal(path)
         return True
     # A zombie and a thread of the kernel have no address space.
     if not pages or not pages[0] or not any(root.parse(f"proc/{pid}/statm", _pages) or ()):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from collectors.sysroot import Contents, SysRoot
+from collectors.root import Contents, SysRoot
 from collectors.wasm_maps import layouts
 from collectors.wasm_maps.detection import detect
 from collectors.wasm_maps.files import Vma

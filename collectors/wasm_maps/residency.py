@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.wasm_maps.detection import LinearMemory
 from collectors.wasm_maps.files import Usage, parse_numa_maps, parse_rollup, parse_smaps, parse_swapped
 

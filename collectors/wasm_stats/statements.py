@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from agent.model.values import Fact
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import Malformed, printable
 from collectors.wasm_stats.table import (
     BODY,
@@ -68,7 +68,7 @@ def _table(root: SysRoot, pid: int, addresses: str) -> Published | None:
         by_descriptor = _descriptor(root, pid)
         if by_descriptor is None:
             return None
-        root.pardon(path)
+        root.drop_refusal(path)
         path = by_descriptor
         data = root.sealed(path, MAX_BYTES, used)
     table = None

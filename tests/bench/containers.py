@@ -18,15 +18,15 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agent.collect.sample import BackgroundQueries, Sample, take
 from agent.config import Config
 from agent.model.snapshot import Agent, Snapshot
 from agent.normalise import normalise
 from agent.normalise.containers import Known
-from agent.sample import Errands, Sample, take
 from agent.service import collect_rarely
 from collectors import own_cost
-from collectors.sysroot import SysRoot
-from exporters import prometheus
+from collectors.root import SysRoot
+from exporters.metrics import prometheus
 from tests.lab.crowd import crowd, hierarchies
 from tests.need import which
 
@@ -97,7 +97,7 @@ class Listing(SysRoot):
 
 def scrape(root: SysRoot, only: tuple[str, ...], before: Sample, made: Known) -> tuple[bytes, Sample]:
     """One scrape without predictions, and what the next one knows, with what was `made` of it."""
-    sample = take(root, Config(only=only), Errands(), known=before.statics, whole=False, seen=before.seen)
+    sample = take(root, Config(only=only), BackgroundQueries(), known=before.statics, whole=False, seen=before.seen)
     host = normalise(sample, made)
     document = Snapshot(
         schema="stratascope/1",

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.collect.sample import BackgroundQueries, Statics, take
 from agent.config import Config
 from agent.normalise import normalise
 from agent.overhead.window import Window
-from agent.sample import Errands, Statics, take
 from agent.service import snapshot
-from collectors.sysroot import SysRoot
-from exporters import prometheus
+from collectors.root import SysRoot
+from exporters.metrics import prometheus
 from tests.bench.processes import compare
 from tests.hosts.machine import Machine
 
@@ -40,11 +40,11 @@ def milliseconds(work: Callable[[], object], runs: int) -> float:
 
 def passes(tree: Path, runs: int) -> None:
     """What a scrape costs the service: a pass over all sources, the model, the text."""
-    root, config, errands = SysRoot(tree), Config(root=str(tree)), Errands()
-    statics = take(root, config, errands).statics
+    root, config, queries = SysRoot(tree), Config(root=str(tree)), BackgroundQueries()
+    statics = take(root, config, queries).statics
 
     def scrape(known: Statics | None) -> bytes:
-        sample = take(root, config, errands, 1.0, known)
+        sample = take(root, config, queries, 1.0, known)
         return prometheus.render(snapshot(Window(after=normalise(sample)), 0.0), prometheus.Run(seconds=sample.seconds))
 
     cold, warm = milliseconds(lambda: scrape(None), runs), milliseconds(lambda: scrape(statics), runs)

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.collect.sample import WORKLOADS, BackgroundQueries, take
 from agent.config import Config
 from agent.normalise import normalise
-from agent.sample import WORKLOADS, Errands, take
 from collectors import libvirt_domains
 from collectors.libvirt_connection import Connections
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from tests.lab import host
 
 RUNNING = 10
@@ -47,11 +47,16 @@ def least(*asks: Callable[[], object]) -> list[tuple[float, float]]:
 
 
 def measure(daemon: host.Libvirt, connection: Any, count: int) -> float:
-    config, root, errands, connections = Config(libvirt=(daemon.uri,), only=tuple(sorted(WORKLOADS))), SysRoot(), Errands(), Connections()
+    config, root, queries, connections = (
+        Config(libvirt=(daemon.uri,), only=tuple(sorted(WORKLOADS))),
+        SysRoot(),
+        BackgroundQueries(),
+        Connections(),
+    )
     calls, reader, scrape = least(
         lambda: bare(connection),
         lambda: libvirt_domains.ask((daemon.uri,), connections, 10.0),
-        lambda: normalise(take(root, config, errands, 10.0, whole=False)),
+        lambda: normalise(take(root, config, queries, 10.0, whole=False)),
     )
     print(
         f"{count} domains: bare calls {calls[0]:.1f} ms, reader {reader[0]:.1f} ms ({reader[0] / calls[0]:.2f} times),"

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from collectors import wasm_maps
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 
 SUBJECT = Path(__file__).parents[1] / "real" / "wasm_subject.py"
 

@@ -26,9 +26,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agent.config import Config
 from agent.service import once
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import cpu_list
-from exporters.json import render
+from exporters.views.json import render
 from tests.lab import full, guest, host, oracles
 from tests.lab.ahead import Ahead
 from tests.lab.full import TWO_NODES

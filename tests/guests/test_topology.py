@@ -19,7 +19,7 @@ from agent.model.physical import Access, SideCache
 from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet
 from agent.service import once
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from tests.hosts.test_domains import compare
 from tests.hosts.test_golden import unpack
 from tests.lab import host, oracles, tiny, tiny_image

@@ -18,21 +18,21 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import combinations
 
+from agent.collect.sample import BackgroundQueries, take
 from agent.config import Config
 from agent.model.physical import Physical
 from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet
 from agent.normalise import normalise
 from agent.overhead.window import Window
-from agent.sample import Errands, take
 from agent.service import snapshot
-from collectors.sysroot import MARK
-from exporters import json as document
-from exporters import prometheus
+from collectors.root import MARK
+from exporters.metrics import prometheus
+from exporters.views import json as document
 from tests.hosts.memory_root import CPU, MACHINE, NODE, Content, Files, MemoryRoot, names, recorded
 
 PASS_SECONDS = 1.0
-# How agent/sample.py says that a reader fell over something it has no name for.
+# How agent/collect/ask.py says that a reader fell over something it has no name for.
 FELL = re.compile(r"\(\w+\.py:\d+\)$")
 NUMBERS = (
     "-1",
@@ -204,7 +204,7 @@ def broken(seed: int) -> tuple[str, list[str], Files]:
 def look(files: Files) -> Snapshot:
     """One pass, as far as the exporters."""
     root = MemoryRoot(files)
-    sample = take(root, Config(root=root.path, only=MACHINE), Errands())
+    sample = take(root, Config(root=root.path, only=MACHINE), BackgroundQueries())
     found = snapshot(Window(after=normalise(sample)), 0.0)
     json.loads(document.render(found))
     text = prometheus.render(found, prometheus.Run(seconds=sample.seconds)).decode().splitlines()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from collectors.sysroot import MARK, Mark, SysRoot
+from collectors.root import MARK, Mark, SysRoot
 from tests.lab.tiny import TREES
 
 Content = bytes | OSError
@@ -30,7 +30,7 @@ class MemoryRoot(SysRoot):
     def __init__(self, files: Files) -> None:
         self.path = "memory"
         self.refusals = []
-        self.dates = {}
+        self.read_times = {}
         self.held = {}
         self.opened = set()
         self.last = {}

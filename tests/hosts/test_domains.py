@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from agent.collect.sample import BackgroundQueries, take
 from agent.config import Config
 from agent.model.logical import Cpu
 from agent.normalise import normalise
-from agent.sample import Errands, take
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from tests.hosts.test_golden import NAMES, unpack
 from tests.lab import oracles
 from tests.lab.oracles import Set
@@ -23,7 +23,7 @@ def chains(cpu: Cpu) -> dict[int, list[Set]]:
 
 def derived(tree: Path) -> Cpu:
     """With all taken away that the kernel says of its domains itself."""
-    sample = take(SysRoot(tree), Config(root=str(tree)), Errands())
+    sample = take(SysRoot(tree), Config(root=str(tree)), BackgroundQueries())
     return normalise(replace(sample, schedstat=None, sched_debug=None)).logical.cpu
 
 
@@ -37,7 +37,7 @@ def compare(tree: Path) -> str:
     """Fails where our domains are not the kernel's, derived or read; else a line for people."""
     kernel = oracles.schedstat((tree / "proc/schedstat").read_text())
     guessed = derived(tree)
-    stated = normalise(take(SysRoot(tree), Config(root=str(tree)), Errands())).logical.cpu
+    stated = normalise(take(SysRoot(tree), Config(root=str(tree)), BackgroundQueries())).logical.cpu
     assert chains(guessed) == kernel
     assert chains(stated) == kernel
     assert {domain.origin for domain in guessed.domains} <= {"inferred"}

@@ -9,7 +9,7 @@ import pytest
 
 from agent.config import Config
 from agent.service import once
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from tests.hosts.fuzz import MUTATIONS, TREE_NAMES, broken, judge, look, tree, wrong
 from tests.hosts.memory_root import MACHINE
 from tests.hosts.test_golden import unpack

@@ -14,8 +14,8 @@ import pytest
 
 from agent.config import Config
 from agent.service import once
-from collectors.sysroot import SysRoot
-from exporters.json import render
+from collectors.root import SysRoot
+from exporters.views.json import render
 from tests.lab.shapes import SHAPES
 from tests.lab.tiny import TREES, pack
 from tests.met import meet

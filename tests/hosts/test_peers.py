@@ -20,9 +20,9 @@ from agent.config import Config
 from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet
 from agent.service import once
-from collectors.sysroot import SysRoot
-from exporters import json as json_exporter
-from exporters import prometheus
+from collectors.root import SysRoot
+from exporters.metrics import prometheus
+from exporters.views import json as json_exporter
 from tests.lab.objects import Objects, differences, hwlocs, ours, pci
 from tests.met import meet
 from tests.need import need, which

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.collect.sample import MACHINE, BackgroundQueries, take
 from agent.config import Config
 from agent.model.host import Host
 from agent.normalise import normalise
-from agent.sample import MACHINE, Errands, take
-from collectors.sysroot import SysRoot
-from exporters import console, hwloc_xml
+from collectors.root import SysRoot
+from exporters.views import console, hwloc_xml
 from tests.hosts.test_golden import NAMES, unpack
 from tests.hosts.test_peers import SHARED
 from tests.lab.objects import differences, hwlocs, ours
@@ -36,7 +36,7 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def host(root: str | Path) -> Host:
-    return normalise(take(SysRoot(root), Config(root=str(root), only=MACHINE), Errands()))
+    return normalise(take(SysRoot(root), Config(root=str(root), only=MACHINE), BackgroundQueries()))
 
 
 def lstopo(*arguments: str, **environment: str) -> tuple[str, str]:
@@ -78,7 +78,7 @@ def test_hwloc_finds_the_same_on_this_host() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_golden_text(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     tree = unpack(name, tmp_path)
-    found = normalise(take(SysRoot(tree), Config(root=str(tree)), Errands()))
+    found = normalise(take(SysRoot(tree), Config(root=str(tree)), BackgroundQueries()))
     text = console.render(found, width=100, terminal=False, encoding="utf-8", whole=False, workloads=True).decode()
     golden = TREES / f"{name}.txt"
     if request.config.getoption("--update-golden"):

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import __version__
+from agent.collect.sample import BackgroundQueries, take
 from agent.config import Config
-from agent.sample import Errands, take
-from collectors.recorder import Recorder
+from collectors.root.recorder import Recorder
 from tests.lab.guest import Guest, GuestFailed, run
 from tests.lab.shapes import CPU, SHAPES, Shape
 from tests.lab.tiny_image import Image, image
@@ -92,7 +92,7 @@ def record(truth: Truth, into: Path) -> None:
     into.mkdir()
     with contextlib.chdir(truth.directory):  # what is refused goes by its path, which shall be the same anywhere
         recorder = Recorder("tree", into.absolute(), float(truth.text("date")), __version__)
-        take(recorder, Config(root="tree"), Errands())
+        take(recorder, Config(root="tree"), BackgroundQueries())
     recorder.close()
 
 

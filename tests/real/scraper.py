@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.collect.sample import BackgroundQueries, Sample, Statics, take
 from agent.config import Config
 from agent.model.host import Host
 from agent.model.snapshot import Snapshot
@@ -15,10 +16,9 @@ from agent.model.values import UPTIME, Gap
 from agent.model.workload import Workload
 from agent.normalise import normalise
 from agent.overhead.window import Window
-from agent.sample import Errands, Sample, Statics, take
 from agent.service import PATIENCE_SECONDS, snapshot
-from collectors.sysroot import SysRoot
-from exporters import prometheus
+from collectors.root import SysRoot
+from exporters.metrics import prometheus
 from tests.lab import host
 
 IN_TIME_SECONDS = 1.0
@@ -52,14 +52,14 @@ class Scraper:
 
     def __init__(self, *uris: str) -> None:
         self.config = Config(libvirt=uris)
-        self.errands = Errands()
+        self.queries = BackgroundQueries()
         self.root = SysRoot()
         self.statics: Statics | None = None
         self.before: tuple[Host, Sample] | None = None
 
     def scrape(self) -> Pass:
         began = time.monotonic()
-        sample = take(self.root, self.config, self.errands, PATIENCE_SECONDS, self.statics, whole=False)
+        sample = take(self.root, self.config, self.queries, PATIENCE_SECONDS, self.statics, whole=False)
         self.statics = sample.statics
         found = normalise(sample)
         old, then = self.before or (None, None)

@@ -18,7 +18,7 @@ from agent.config import Config
 from agent.model.values import Limit
 from agent.service import Service, once
 from collectors import cgroup, own_cost
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from tests.lab.crowd import TOP as TOP_V1
 from tests.lab.crowd import crowd, hierarchies, name_of, sleepers
 from tests.need import TOP, lack

@@ -10,8 +10,8 @@ import pytest
 
 from agent.config import Config
 from agent.service import once
-from collectors.sysroot import SysRoot
-from exporters.json import render
+from collectors.root import SysRoot
+from exporters.views.json import render
 from tests.lab import engines, host
 from tests.need import need
 from tests.real.test_recording import document, record

@@ -18,7 +18,7 @@ from agent.model.calibration import Calibration
 from agent.overhead.calibrated import parameters_of
 from agent.overhead.parameters import Param, Parameters
 from agent.overhead.window import Window
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from tests.lab import host
 from tests.need import TOP, need
 from tests.real.experiments import layers, programs, scheduling, switches

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from collectors import cgroup
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from tests.lab.crowd import Crowd, crowd, hierarchies, name_of
 from tests.need import lack
 

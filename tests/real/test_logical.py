@@ -9,7 +9,7 @@ import pytest
 from agent.config import Config
 from agent.model.logical import Logical
 from agent.service import once
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from tests.lab import oracles
 from tests.need import need, which
 

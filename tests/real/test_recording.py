@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
+from agent.collect.sample import BackgroundQueries, take
 from agent.config import Config
 from agent.normalise import normalise
 from agent.overhead.window import Window
-from agent.sample import Errands, take
 from agent.service import once, snapshot
-from collectors.recorder import Recorder
-from collectors.sysroot import MARK, SysRoot
-from exporters.json import render
+from collectors.root import MARK, SysRoot
+from collectors.root.recorder import Recorder
+from exporters.views.json import render
 from tests.need import TOP
 
 
@@ -35,7 +35,7 @@ def record(into: Path, config: Config) -> dict[str, Any]:
     """Record this host; the snapshot of the very pass that was recorded."""
     taken_at = time.time()
     recorder = Recorder("/", into, taken_at, "test")
-    host = normalise(take(recorder, config, Errands()))
+    host = normalise(take(recorder, config, BackgroundQueries()))
     recorder.close()
     found: dict[str, Any] = json.loads(render(snapshot(Window(after=host), taken_at)))
     return found

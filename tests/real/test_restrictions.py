@@ -11,7 +11,7 @@ from agent.config import Config
 from agent.model.physical import Physical
 from agent.model.values import CpuSet
 from agent.service import once
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from tests.lab.objects import ours
 from tests.need import need
 

@@ -20,7 +20,7 @@ from agent.model.values import CpuSet
 from agent.service import PATIENCE_SECONDS
 from collectors import libvirt_connection, libvirt_domains
 from collectors.libvirt_connection import Connections
-from collectors.sysroot import Unavailable
+from collectors.root import Unavailable
 from tests.lab import host
 from tests.need import need, which
 from tests.real.scraper import IN_TIME_SECONDS, Pass, Scraper, domain_xml, table

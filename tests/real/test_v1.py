@@ -19,8 +19,8 @@ import pytest
 
 from agent.config import Config
 from agent.service import Service, once
-from collectors.sysroot import SysRoot
-from exporters.json import render
+from collectors.root import SysRoot
+from exporters.views.json import render
 from tests.lab import engines, host
 from tests.lab.crowd import TOP as TOP_V1
 from tests.need import lack, need

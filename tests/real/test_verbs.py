@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from exporters.words import size
+from exporters.views.words import size
 from tests.lab import host
 from tests.need import TOP, need
 from tests.real.test_workloads import sandbox

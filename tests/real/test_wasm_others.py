@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from collectors import wasm_maps
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from tests.need import TOP, lack, which
 from tests.real.test_serve import free_port
 from tests.real.test_wasm_truth import NODE, Score, installed

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from agent.collect.sample import BackgroundQueries, take
 from agent.config import Config
 from agent.model.finding import Finding
 from agent.model.workload import Workload
 from agent.normalise import normalise
-from agent.sample import Errands, take
 from collectors import wasm_maps
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.wasm_stats import statements
 from collectors.wasm_stats.statements import Statement
 from tests.need import TOP, need
@@ -49,7 +49,7 @@ class Embedder:
 
     def look(self) -> tuple[Workload, list[Finding]]:
         """As the agent sees it."""
-        host = normalise(take(SysRoot(), Config(only=SOURCES), Errands()))
+        host = normalise(take(SysRoot(), Config(only=SOURCES), BackgroundQueries()))
         assert [gap for gap in host.gaps if gap.source in ("wasm_maps", "wasm_stats") and str(self.pid) in gap.detail] == []
         (its,) = (workload for workload in host.workloads if workload.pid == self.pid)
         return its, [finding for finding in host.findings if finding.workload == its.id]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from collectors import wasm_maps
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.wasm_maps.layouts import GIB, KIB, MIB
 from tests.need import TOP, lack, need, which
 

@@ -17,8 +17,8 @@ import pytest
 
 from agent.config import Config
 from agent.service import once
-from collectors.sysroot import SysRoot
-from exporters.json import render, schema
+from collectors.root import SysRoot
+from exporters.views.json import render, schema
 from tests.lab import host
 from tests.need import TOP, need
 from tests.real.test_recording import deletions, document, record

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from agent.collect.sample import BackgroundQueries, take
 from agent.config import Config
 from agent.model.physical import Physical
 from agent.model.values import CpuSet
 from agent.normalise.machine import physical
-from agent.sample import Errands, take
 from tests.unit.tree import recorded
 
 CPU, NODE = "sys/devices/system/cpu", "sys/devices/system/node"
@@ -23,7 +23,7 @@ def look(path: Path, files: Mapping[str, str], links: Mapping[str, str] | None =
     root = recorded(path, files)
     assert root.mark is not None
     root.mark.links.update(links or {})
-    sample = take(root, Config(root=str(path), only=SOURCES), Errands())
+    sample = take(root, Config(root=str(path), only=SOURCES), BackgroundQueries())
     assert {gap.reason for gap in sample.gaps} <= {"absent"}
     return physical(sample)
 

@@ -25,8 +25,8 @@ from agent.calibrate.room import room_bytes
 from agent.calibrate.run import at_their_fastest
 from agent.calibrate.use import parameters
 from agent.model.calibration import Calibration, Conditions, Figure, Machine, Rung
-from collectors.sysroot import SysRoot
-from exporters import calibration
+from collectors.root import SysRoot
+from exporters.views import calibration
 from tests.unit.overhead_hosts import host
 from tests.unit.tree import grow
 

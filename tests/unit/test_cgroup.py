@@ -13,7 +13,7 @@ from collectors import cgroup
 from collectors.cgroup import Cpu, Cpuset, Group, Memory, Owner, Pids, Stall, whose
 from collectors.cgroup.cpu import parse_max
 from collectors.cgroup.others import parse_stall
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow, recorded
 

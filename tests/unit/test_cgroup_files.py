@@ -16,7 +16,7 @@ from collectors.cgroup import Cpuset, Group, HugePages, Pids, Stall, State
 from collectors.cgroup.cpu import parse_clamp
 from collectors.cgroup.memory import parse_numa_stat
 from collectors.cgroup.others import parse_procs, parse_stall
-from collectors.sysroot import MARK, SysRoot
+from collectors.root import MARK, SysRoot
 from collectors.text import Malformed, printable
 from tests.hosts.memory_root import Files, MemoryRoot
 from tests.unit.tree import A_MARK, grow, recorded

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.collect.sample import BackgroundQueries, take
 from agent.config import Config
 from agent.model.channels import Channels, Interconnect, Link, SocketLink
 from agent.model.values import CpuSet
 from agent.normalise.machine import physical
-from agent.sample import Errands, take
 from collectors.sys_pci import DEVICES
 from tests.unit.small_machines import regular
 from tests.unit.test_sys_pci import device
@@ -23,7 +23,7 @@ INTEL, AMD = "GenuineIntel", "AuthenticAMD"
 
 
 def look(path: Path, files: dict[str, str]) -> Channels | None:
-    sample = take(recorded(path, files), Config(root=str(path), only=SOURCES), Errands())
+    sample = take(recorded(path, files), Config(root=str(path), only=SOURCES), BackgroundQueries())
     assert {gap.reason for gap in sample.gaps} <= {"absent"}
     return physical(sample).channels
 

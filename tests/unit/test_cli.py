@@ -13,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from agent.sample import MACHINE
+from agent.collect.sample import MACHINE
 from tests.unit.tree import recorded
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -14,9 +14,9 @@ from agent.model.logical import Cpu, Logical, Memory
 from agent.model.physical import Cpus, Physical
 from agent.model.physical import Memory as PhysicalMemory
 from agent.model.values import CpuSet
-from exporters.compare import Lang, compare, render
-from exporters.evidence import Seen
-from exporters.matrices import CLAIMS, MATRICES
+from exporters.views.compare import Lang, compare, render
+from exporters.views.evidence import Seen
+from exporters.views.matrices import CLAIMS, MATRICES
 from tests.unit.overhead_hosts import container
 from tests.unit.told import HOSTILE, at, document, reviewed, window
 

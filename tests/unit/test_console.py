@@ -17,7 +17,7 @@ from agent.model.values import CpuSet, Gap, Limit
 from agent.model.workload import Cpu as Limits
 from agent.model.workload import Memory as Used
 from agent.model.workload import Placement, Stack, Workload
-from exporters.console import render
+from exporters.views.console import render
 from tests.unit.machines import host, regular
 
 HOSTILE = 'a[red]b[/]\x1b[31m\x9b1m\n\r\x07\u202e"\ue000鲸'

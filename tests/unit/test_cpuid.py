@@ -10,7 +10,7 @@ import pytest
 
 from collectors import cpuid, own_cost, proc_cpuinfo
 from collectors.cpuid import Cpuid
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from tests.unit.tree import recorded
 
 

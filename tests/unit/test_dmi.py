@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collectors.dmi import DMI, Dmi, read
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from tests.unit.tree import grow
 
 

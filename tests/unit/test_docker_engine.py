@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.collect.sample import BackgroundQueries, take
 from agent.config import Config
-from agent.sample import Errands, take
 from collectors import docker_engine
 from collectors.docker_engine import Container, Engine
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from tests.unit.tree import recorded
 
 pytest.importorskip("docker")
@@ -130,7 +130,7 @@ def test_an_engine_that_drips_is_late() -> None:
         thread.start()
         try:
             began = time.monotonic()
-            sample = take(SysRoot(place), Config(root=place, only=("docker_engine",)), Errands(), patience_seconds=1.0)
+            sample = take(SysRoot(place), Config(root=place, only=("docker_engine",)), BackgroundQueries(), patience_seconds=1.0)
             assert time.monotonic() - began < 2
         finally:
             ends.set()

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from agent.collect.sample import Sample
 from agent.model.logical import SchedulingDomain
 from agent.model.physical import Node
 from agent.model.values import CpuSet
 from agent.normalise.domains import derive, scheduling_domains
-from agent.sample import Sample
 from collectors import kernel_config, proc_schedstat, proc_sys, sys_cpu, sys_debug_sched
 
 

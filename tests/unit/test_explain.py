@@ -11,15 +11,15 @@ from rich.cells import cell_len
 
 from agent.model.change import Change, Explanation, Lost
 from agent.model.values import UNLIMITED, CpuSet, Limit
-from agent.model.workload import Workload, meant
+from agent.model.workload import Workload, matching
 from agent.overhead.compose import predict
 from agent.overhead.explain import explain
 from agent.overhead.what_if import what_if
 from agent.overhead.window import Window
-from exporters import explain as view
-from exporters import json as document_json
-from exporters import what_if as what_if_view
-from exporters.figures import duration, figure, interval, meaning, saved
+from exporters.views import explain as view
+from exporters.views import json as document_json
+from exporters.views import what_if as what_if_view
+from exporters.views.figures import duration, figure, interval, meaning, saved
 from tests.unit.overhead_hosts import BOTH, MIB, container, cpu, machine, sandbox, thread
 from tests.unit.told import HOSTILE, at, document, reviewed, window
 
@@ -190,15 +190,15 @@ def test_what_if_as_an_operator_reads_it(name: str, which: int, change: Change, 
     ],
 )
 def test_who_is_meant(word: str, ids: list[str]) -> None:
-    assert [one.id for one in meant((container(), machine(), sandbox()), word)] == ids
+    assert [one.id for one in matching((container(), machine(), sandbox()), word)] == ids
 
 
 def test_the_innermost_is_meant_and_the_same_name_is_not_clear() -> None:
     inner = replace(sandbox(), parent="c0ffee", threads=container().threads)
-    assert [one.id for one in meant((container(), inner), "11")] == ["wasm"]
+    assert [one.id for one in matching((container(), inner), "11")] == ["wasm"]
     twins = (container(), replace(container(), id="c0ffee2", name="c0ffee"))
-    assert len(meant(twins, "c0f")) == 2
-    assert len(meant(twins, "c0ffee")) == 1
+    assert len(matching(twins, "c0f")) == 2
+    assert len(matching(twins, "c0ffee")) == 1
 
 
 @pytest.mark.parametrize(

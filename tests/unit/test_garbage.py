@@ -20,17 +20,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import collectors
+from agent.collect.sample import SOURCES, BackgroundQueries, Sample, take
 from agent.config import Config
 from agent.normalise import normalise
 from agent.overhead.window import Window
-from agent.sample import SOURCES, Errands, Sample, take
 from agent.service import snapshot
 from collectors import libvirt_stats, proc_cpuinfo, proc_stat, qemu, smbios, sys_mm, taskstats
-from collectors.sysroot import MARK, SysRoot, Unavailable
+from collectors.root import MARK, SysRoot, Unavailable
 from collectors.text import Malformed
 from collectors.wasm_stats import statements
-from exporters import json as document
-from exporters import prometheus
+from exporters.metrics import prometheus
+from exporters.views import json as document
 from tests.unit.tree import A_MARK, grow, plant
 
 Parser = Callable[[str], object]
@@ -144,7 +144,7 @@ def paths() -> list[str]:
 
 def look(root: SysRoot, path: str, only: tuple[str, ...] = ()) -> Sample:
     """One pass, as far as the exporters: nothing may raise."""
-    sample = take(root, Config(root=path, only=only), Errands())
+    sample = take(root, Config(root=path, only=only), BackgroundQueries())
     host = normalise(sample)
     found = snapshot(Window(after=host, before=host, seconds=1.0), 0.0)
     json.loads(document.render(found))

@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from agent.config import Config
 from agent.model.snapshot import Snapshot
 from agent.service import once
-from exporters import prometheus
-from exporters.json import render, schema
+from exporters.metrics import prometheus
+from exporters.views.json import render, schema
 from tests.unit.tree import recorded
 
 ID = "0123456789abcdef" * 4

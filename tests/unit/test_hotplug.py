@@ -8,7 +8,7 @@ import pytest
 
 from agent.model.values import CpuSet
 from collectors.hotplug import CPU, NODE, Moment, Plugged, look, parse_states, read
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

@@ -1,10 +1,10 @@
-"""exporters/http.py: how long a scrape may take, and where the server listens."""
+"""exporters/http: how long a scrape may take, and where the server listens."""
 
 from __future__ import annotations
 
 import pytest
 
-from exporters.http import MARGIN_SECONDS, SCRAPE_SECONDS, _patience, listen
+from exporters.http.application import MARGIN_SECONDS, SCRAPE_SECONDS, _patience, listen
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from agent.model.host import Identity, Smbios
 from agent.model.physical import Access, Assembly, Cache, CpuKind, HugePages, Node, Package, SideCache
 from agent.model.values import CpuSet
-from exporters.hwloc_xml import mask, render
+from exporters.views.hwloc_xml import mask, render
 from tests.unit.machines import host, regular
 
 

@@ -9,8 +9,8 @@ import jsonschema
 
 from agent.config import Config
 from agent.service import once
-from collectors.sysroot import SysRoot
-from exporters.json import render, schema
+from collectors.root import SysRoot
+from exporters.views.json import render, schema
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "exporters" / "snapshot.schema.json"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from collectors.kernel_config import KernelConfig, parse, read
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

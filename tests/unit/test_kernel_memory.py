@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from agent.collect.sample import Sample
 from agent.model.logical import Ksm, Memory, MemoryPolicy, Overcommit, Swap, Thp, Zswap
 from agent.model.physical import HugePages
 from agent.normalise.kernel_memory import memory, unusable
-from agent.sample import Sample
 from collectors import hugepages, proc_swaps, proc_sys_vm, proc_vm, sys_mm
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from collectors import libvirt_connection, libvirt_domains
 from collectors.libvirt_connection import Connections
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.need import need
 from tests.unit.tree import recorded

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from agent.model.physical import Core
 from agent.model.values import CpuSet
-from exporters.maps import Row, logical_to_physical, physical_to_logical
+from exporters.views.maps import Row, logical_to_physical, physical_to_logical
 from tests.unit.machines import regular
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.collect.sample import BackgroundQueries, take
 from agent.config import Config
 from agent.model.physical import Memory
 from agent.normalise.machine import physical
-from agent.sample import Errands, take
 from collectors.edac import MC
 from collectors.smbios import TABLE
 from tests.lab.smbios import DDR5, DRAM, NON_VOLATILE, OPTANE, Dimm, array_address, device_address, memory_array, memory_device
@@ -26,7 +26,7 @@ NODE = "sys/devices/system/node"
 
 def look(path: Path, files: Mapping[str, str | bytes]) -> Memory:
     root = recorded(path, files)
-    sample = take(root, Config(root=str(path), only=SOURCES), Errands())
+    sample = take(root, Config(root=str(path), only=SOURCES), BackgroundQueries())
     assert {gap.reason for gap in sample.gaps} <= {"absent"}
     return physical(sample).memory
 

@@ -146,7 +146,7 @@ def test_huge_pages_make_walks_cheaper(which: Paradigm) -> None:
         # Tables of so little memory lie in the first cache, whatever the pages.
         assert one.lo <= one.difference <= one.hi <= 0
         assert one.difference < 0 or (which, component) == ("sandbox", "walk_cost")
-    assert any("how often" in text for text in answer.unspoken)
+    assert any("how often" in text for text in answer.caveats)
 
 
 def test_a_node_of_its_own() -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from agent.model.host import Host
 from agent.model.logical import CpuTime
-from agent.model.values import STAT, UPTIME, CpuSet, Dates
+from agent.model.values import STAT, UPTIME, CpuSet, ReadTimes
 from agent.model.workload import Workload
 from agent.overhead.window import Activity, Window, difference
 from tests.unit.overhead_hosts import BOTH, container, cpu, host, machine, thread, times
@@ -52,8 +52,8 @@ def test_a_window() -> None:
 def test_each_counter_has_its_own_seconds() -> None:
     """The second pass came to its group 0.5 s late, the first one to its threads 1 s late, and to /proc/stat half a second."""
     after = replace(container(1.0), cgroup="/one", pid=11)
-    read_at: Dates = {UPTIME: 20.0, "/one": 20.5, 11: 20.0, STAT: 20.0}
-    began_at: Dates = {UPTIME: 10.0, "/one": 10.0, 11: 11.0, STAT: 10.5}
+    read_at: ReadTimes = {UPTIME: 20.0, "/one": 20.5, 11: 20.0, STAT: 20.0}
+    began_at: ReadTimes = {UPTIME: 10.0, "/one": 10.0, 11: 11.0, STAT: 10.5}
     window = Window.between(host(1.0, (after,)), read_at, host(workloads=(container(),)), began_at)
     found = window.activity(after)
     assert found is not None

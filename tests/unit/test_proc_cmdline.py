@@ -8,8 +8,8 @@ import pytest
 
 from agent.model.values import CpuSet
 from collectors.proc_cmdline import CommandLine, parse, read
-from collectors.recorder import Recorder
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
+from collectors.root.recorder import Recorder
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collectors.proc_cpuinfo import Cpuinfo, Processor, parse, read
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 
 X86 = """processor\t: 0
 vendor_id\t: GenuineIntel

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collectors.proc_driver_nvidia import DRIVER, GPUS, parse_node, read
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from tests.unit.tree import grow
 
 STATUS = "Node:      255\nStatus:    online\nAddress:   40000000000\nSize:      3f0000000\n"

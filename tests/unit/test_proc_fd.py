@@ -8,7 +8,7 @@ import pytest
 
 from collectors import proc_fd
 from collectors.proc_fd import Machine, is_monitor
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 
 
 def descriptors(root: Path, pid: int, *links: str) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from agent.collect.sample import BackgroundQueries, take
 from agent.config import Config
 from agent.model.channels import IrqRoute
 from agent.model.values import CpuSet
 from agent.normalise.interrupts import irq_routes
-from agent.sample import Errands, take
 from collectors.proc_irq import Affinity, read
+from collectors.root import SysRoot
 from collectors.sys_pci import DEVICES
-from collectors.sysroot import SysRoot
 from tests.unit.tree import grow, recorded
 
 
@@ -38,7 +38,7 @@ def test_routes(tmp_path: Path) -> None:
         f"{DEVICES}/0000:00:02.0/msi_irqs/24": "msi\n",
     }
     root = recorded(tmp_path, files)
-    sample = take(root, Config(root=str(tmp_path), only=("proc_interrupts", "proc_irq", "sys_pci")), Errands())
+    sample = take(root, Config(root=str(tmp_path), only=("proc_interrupts", "proc_irq", "sys_pci")), BackgroundQueries())
     assert irq_routes(sample) == (
         IrqRoute(irq=9, taken_by=CpuSet(), count=0),
         IrqRoute(
@@ -49,6 +49,8 @@ def test_routes(tmp_path: Path) -> None:
 
 def test_without_interrupts_there_are_no_routes(tmp_path: Path) -> None:
     sample = take(
-        recorded(tmp_path, {"proc/irq/24/smp_affinity_list": "0\n"}), Config(root=str(tmp_path), only=("proc_interrupts",)), Errands()
+        recorded(tmp_path, {"proc/irq/24/smp_affinity_list": "0\n"}),
+        Config(root=str(tmp_path), only=("proc_interrupts",)),
+        BackgroundQueries(),
     )
     assert irq_routes(sample) == ()

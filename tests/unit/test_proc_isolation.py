@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from collectors.proc_isolation import Isolation, parse_label, parse_map, read
-from collectors.recorder import Recorder
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
+from collectors.root.recorder import Recorder
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

@@ -8,7 +8,7 @@ import pytest
 
 from agent.model.values import CpuSet
 from collectors.proc_softirqs import Softirq, Softirqs, parse, read
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

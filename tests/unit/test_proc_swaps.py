@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collectors.proc_swaps import Swap, parse, read
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

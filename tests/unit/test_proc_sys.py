@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collectors.proc_sys import Kernel, parse_loadavg, read
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

@@ -8,7 +8,7 @@ import pytest
 
 from agent.model.values import UNLIMITED, Limit
 from collectors.proc_sys_sched import KERNEL, Sched, read
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from tests.unit.tree import grow
 
 

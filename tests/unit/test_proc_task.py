@@ -19,7 +19,7 @@ from collectors.proc_task import (
     parse_status,
     read,
 )
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.text import Malformed, Stat, process_stat
 from tests.unit.tree import grow
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from collectors.proc_vm import Buddy, Memory, Zone, parse_buddyinfo, parse_meminfo, parse_zoneinfo, read
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

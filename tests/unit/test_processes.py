@@ -12,7 +12,7 @@ import pytest
 
 from collectors import processes
 from collectors.processes import Process, vm_identity
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Stat
 from tests.unit.tree import grow, recorded
 

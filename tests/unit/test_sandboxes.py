@@ -12,6 +12,7 @@ import pytest
 from msgspec.json import encode
 from msgspec.structs import replace
 
+from agent.collect.sample import BackgroundQueries, take
 from agent.config import Config
 from agent.model.device import Runtime
 from agent.model.finding import Finding
@@ -28,13 +29,13 @@ from agent.normalise import normalise
 from agent.normalise.findings import findings
 from agent.overhead.explain import explain as explained
 from agent.overhead.window import Window
-from agent.sample import Errands, take
 from agent.service import snapshot, watch
-from collectors.sysroot import MARK, SysRoot
+from collectors.root import MARK, SysRoot
 from collectors.wasm_maps.layouts import GIB, MIB
 from collectors.wasm_stats import table
-from exporters import explain, prometheus
-from exporters.json import render, schema
+from exporters.metrics import prometheus
+from exporters.views import explain
+from exporters.views.json import render, schema
 from tests.unit.test_wasm_maps import ORIGIN, PAGE, Space, running, slab
 from tests.unit.test_workloads import HOST, group, thread
 from tests.unit.tree import A_MARK, recorded
@@ -61,7 +62,7 @@ def host(root: Path, **files: str | None) -> Host:
         tree |= {f"proc/{pid}/statm": f"{2 << 20} 1 1 1 0 1 0\n", f"proc/{pid}/maps": maps[pid], f"proc/{pid}/numa_maps": "1000 default\n"}
         tree |= {f"proc/{pid}/smaps_rollup": "1000-2000 ---p 0 0 0 [rollup]\nRss: 4 kB\nAnonHugePages: 0 kB\nSwap: 0 kB\n"}
     drawn = {path: text for path, text in (tree | files).items() if text is not None}
-    return normalise(take(recorded(root, drawn), Config(root=str(root)), Errands()))
+    return normalise(take(recorded(root, drawn), Config(root=str(root)), BackgroundQueries()))
 
 
 def test_whose_memories_they_are(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from agent.collect.sample import Sample
 from agent.model.logical import Isolation, LogicalCpu, Partition, Scheduler, SchedulingDomain
 from agent.model.physical import Core, Cpus, Memory, Node, Package, Physical
 from agent.model.values import CpuSet
 from agent.normalise.scheduling import balanced, cpu_map, isolation, load_balance, partitions, scheduler, tick_hz
-from agent.sample import Sample
 from collectors import cgroup, kernel_config, proc_cmdline, proc_sched, proc_schedstat, proc_sys, proc_sys_sched, sys_cpu, sys_debug_sched
 
 EIGHT = CpuSet(range(8))

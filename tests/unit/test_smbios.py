@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.recorder import Recorder
+from collectors.root import SysRoot, Unavailable
+from collectors.root.recorder import Recorder
 from collectors.smbios import (
     TABLE,
     AddressRange,
@@ -22,7 +23,6 @@ from collectors.smbios import (
     read,
     structures,
 )
-from collectors.sysroot import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.lab import smbios as firmware
 from tests.unit.tree import grow

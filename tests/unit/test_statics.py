@@ -1,4 +1,4 @@
-"""agent/sample.py: what is read once, and when it is read again."""
+"""agent/collect: what is read once, and when it is read again."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from agent import sample
+from agent.collect import sample
+from agent.collect.sample import BackgroundQueries, Sample, Statics, take
 from agent.config import Config
 from agent.normalise import normalise
-from agent.sample import Errands, Sample, Statics, take
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from collectors.uevents import Uevent, Uevents, Watch
 from tests.unit.tree import grow
 
@@ -67,7 +67,7 @@ class Heard(Watch):
 
 def look(root: Notebook, known: Statics | None = None, watch: Watch | None = None) -> Sample:
     root.asked.clear()
-    return take(root, Config(only=ONLY), Errands(), 1.0, known, watch)
+    return take(root, Config(only=ONLY), BackgroundQueries(), 1.0, known, watch)
 
 
 def test_a_second_pass_reads_what_changes_and_no_more(root: Notebook, tmp_path: Path) -> None:

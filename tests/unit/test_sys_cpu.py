@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.model.values import CpuSet
+from collectors.root import SysRoot
 from collectors.sys_cpu import CPU, CpuCache, Cpus, CpuSpeed, CpuTopology, read
-from collectors.sysroot import SysRoot
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

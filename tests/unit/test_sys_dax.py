@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from collectors.root import SysRoot, Unavailable
 from collectors.sys_dax import BUS, DEVICES, MAX_DEVICES, DaxDevice, parse_backing, read
-from collectors.sysroot import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

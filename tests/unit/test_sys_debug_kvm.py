@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from collectors.root import Unavailable
 from collectors.sys_debug_kvm import KVM, Machine, read
-from collectors.sysroot import Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.model.values import CpuSet
+from collectors.root import SysRoot, Unavailable
 from collectors.sys_debug_sched import SCHED, Domain, SchedDebug, parse_preempt, parse_words, read
-from collectors.sysroot import SysRoot, Unavailable
 from tests.unit.tree import grow
 
 OLD = "proc/sys/kernel/sched_domain"

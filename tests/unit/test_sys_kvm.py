@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from collectors.root import SysRoot, Unavailable
 from collectors.sys_kvm import Kvm, read
-from collectors.sysroot import SysRoot, Unavailable
 from tests.unit.tree import grow
 
 M = "sys/module"

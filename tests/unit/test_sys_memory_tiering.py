@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.model.values import CpuSet
+from collectors.root import SysRoot, Unavailable
 from collectors.sys_memory_tiering import TIERING, read
-from collectors.sysroot import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

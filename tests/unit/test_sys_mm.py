@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from collectors.root import SysRoot
 from collectors.sys_mm import Ksm, MemoryPolicy, Thp, Zswap, chosen, read
-from collectors.sysroot import SysRoot
 from tests.unit.tree import grow
 
 

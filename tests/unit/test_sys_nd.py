@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from collectors.root import SysRoot, Unavailable
 from collectors.sys_nd import BUS, DEVICES, MAX_DEVICES, Namespace, Region, read
-from collectors.sysroot import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.model.values import CpuSet
+from collectors.root import SysRoot
 from collectors.sys_node import NODE, Access, Node, Nodes, SideCache, parse_meminfo, parse_numastat, read
-from collectors.sysroot import SysRoot
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

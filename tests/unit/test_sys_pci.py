@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from agent.model.values import CpuSet
-from collectors.recorder import Recorder
+from collectors.root import SysRoot
+from collectors.root.recorder import Recorder
 from collectors.sys_pci import DEVICES, PciDevice, kind_of, parse_driver, parse_id, parse_node, parse_speed, read
-from collectors.sysroot import SysRoot
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

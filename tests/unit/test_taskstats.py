@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from collectors import taskstats
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.taskstats import Account, parse_account, parse_family
 from collectors.text import Malformed
 from tests.need import TOP, lack
@@ -124,7 +124,7 @@ def test_without_the_privilege_it_is_denied() -> None:
     if os.geteuid():
         lack("root", "the privilege is given up")
     command = (
-        "import os; from collectors import taskstats; from collectors.sysroot import SysRoot, Unavailable; os.setuid(65534)\n"
+        "import os; from collectors import taskstats; from collectors.root import SysRoot, Unavailable; os.setuid(65534)\n"
         "try: taskstats.read(SysRoot(), [1])\n"
         "except Unavailable as said: print(said.reason, said.remedy)\n"
     )

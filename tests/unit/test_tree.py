@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from agent.model.physical import Assembly, Cache, Core, Cpus, Group, Memory, Node, Package, Physical
 from agent.model.values import CpuSet
-from exporters.tree import Place, machine
+from exporters.views.tree import Place, machine
 from tests.unit.machines import regular
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from collectors.uevents import Uevent, Uevents, Watch, parse
 from tests.need import need

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agent.model.values import Fact
 from collectors import wasm_maps
-from collectors.sysroot import MARK, SysRoot
+from collectors.root import MARK, SysRoot
 from collectors.text import Malformed
 from collectors.wasm_maps import detection
 from collectors.wasm_maps.detection import LinearMemory

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from collectors import wasm_maps
-from collectors.recorder import Recorder
-from collectors.sysroot import MARK, SysRoot
+from collectors.root import MARK, SysRoot
+from collectors.root.recorder import Recorder
 from collectors.wasm_maps.detection import detect
 from collectors.wasm_maps.files import Vma, parse_maps
 from collectors.wasm_maps.layouts import GIB, KIB
@@ -77,7 +77,7 @@ def test_a_program_is_read_once_as_long_as_it_runs(tmp_path: Path, monkeypatch: 
             reads.append(fd)
         return real(fd, size)
 
-    monkeypatch.setattr("collectors.sysroot.os.read", read)
+    monkeypatch.setattr("collectors.root.os.read", read)
     starts: dict[int, float | None] = {1: 1.0, 2: 1.0, 3: 1.0}
     first = wasm_maps.sweep(SysRoot(root), starts)
     assert [one.pid for one in first.processes] == [1, 2]

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from collectors.recorder import Recorder
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
+from collectors.root.recorder import Recorder
 from collectors.text import Malformed
 from collectors.wasm_maps import runtimes
 from collectors.wasm_maps.files import parse_maps
@@ -242,7 +242,7 @@ slot = publish("parent's")
 slot.tell(65536, 65536)
 child = os.fork()
 if not child:
-    from collectors.sysroot import SysRoot
+    from collectors.root import SysRoot
     from collectors.wasm_stats import statements
     pid = os.getpid()
     lines = [line.split() for line in open("/proc/self/maps") if "wasmstat.v1" in line]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from agent.model.values import CpuSet
-from exporters.words import FIRM, cpus, frequency, guessed, ordered, safe, sets, size, words
+from exporters.views.words import FIRM, cpus, frequency, guessed, ordered, safe, sets, size, words
 
 
 @pytest.mark.parametrize(

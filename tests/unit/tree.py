@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from collectors.sysroot import MARK, SysRoot
+from collectors.root import MARK, SysRoot
 
 A_MARK = '{"taken_at": 1700000000, "version": "0", "page_bytes": 4096}'
 

@@ -27,7 +27,7 @@ from agent.overhead.shares import lag_seconds
 from agent.overhead.startup import start_seconds
 from agent.overhead.two_level import overcommit, steal_overcommitted
 from agent.service import once
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from tests.lab import host
 from tests.need import which
 from tests.real.experiments.groups import heaviest, load, taken

@@ -14,7 +14,7 @@ from agent.overhead import parameters
 from agent.overhead.scheduling import SATURATED, base_slice_seconds, saturated_delay, slice_seconds, unsaturated_delay
 from agent.overhead.shares import Entity, lag_seconds, shares
 from agent.overhead.throttling import edge_share, request_seconds, throttled_seconds, throttled_seconds_beside
-from collectors.sysroot import SysRoot
+from collectors.root import SysRoot
 from tests.real.experiments.groups import (
     Counters,
     Group,

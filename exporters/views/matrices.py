@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from exporters.evidence import (
+from exporters.views.evidence import (
     Evidence,
     accelerators,
     address_bits,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from agent.model.channels import IrqRoute, PciDevice
 from agent.model.physical import Memory, Physical
-from exporters.family import Family
+from exporters.metrics.family import Family
 
 
 def device_families(physical: Physical, routes: tuple[IrqRoute, ...]) -> Iterator[Family]:

@@ -18,10 +18,10 @@ from agent.model.physical import Physical
 from agent.model.snapshot import Claim, Param, Prediction, Snapshot
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Workload
-from exporters.device_families import device_families
-from exporters.family import Family, Labels, Sample
-from exporters.machine_families import machine_families
-from exporters.sandbox_families import sandbox_families
+from exporters.metrics.family import Family, Labels, Sample
+from exporters.metrics.of_devices import device_families
+from exporters.metrics.of_machines import machine_families
+from exporters.metrics.of_sandboxes import sandbox_families
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent.model.values import CpuSet, Fact, Limit
     from agent.model.workload import Paradigm, Workload
     from agent.overhead.window import Window
-    from collectors.sysroot import SysRoot
+    from collectors.root import SysRoot
 
 PARADIGMS: dict[str, Paradigm] = {"container": "containerization", "vm": "virtualization", "sandbox": "sandbox"}
 LISTED = 20
@@ -175,11 +175,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _snapshot(parsed: argparse.Namespace) -> int:
     if parsed.schema:
-        from exporters.json import schema
+        from exporters.views.json import schema
 
         return _print(schema())
     from agent.service import once
-    from exporters.json import render
+    from exporters.views.json import render
 
     config = _config(parsed)
     return _print(render(once(_root(config), config), parsed.pretty))
@@ -188,29 +188,29 @@ def _snapshot(parsed: argparse.Namespace) -> int:
 def _topology(parsed: argparse.Namespace) -> int:
     import time
 
+    from agent.collect.sample import MACHINE, BackgroundQueries, take
     from agent.normalise import normalise
-    from agent.sample import MACHINE, Errands, take
 
     config = _config(parsed)
     if not config.only and (parsed.format != "text" or parsed.no_workloads):
         config = replace(config, only=MACHINE)
     root = _root(config)
     taken_at = root.mark.taken_at if root.mark else time.time()
-    host = normalise(take(root, config, Errands()))
+    host = normalise(take(root, config, BackgroundQueries()))
     match parsed.format:
         case "json":
             from agent.model.snapshot import Topology
-            from exporters import json
+            from exporters.views import json
 
             return _print(json.render(Topology.of(host, taken_at, __version__)))
         case "hwloc-xml":
-            from exporters import hwloc_xml
+            from exporters.views import hwloc_xml
 
             try:
                 return _print(hwloc_xml.render(host))
             except ValueError as error:
                 _fail(1, str(error))
-    from exporters import console
+    from exporters.views import console
 
     terminal = sys.stdout.isatty()
     return _print(
@@ -228,7 +228,7 @@ def _topology(parsed: argparse.Namespace) -> int:
 def _explain(parsed: argparse.Namespace) -> int:
     from agent.overhead.compose import components
     from agent.overhead.explain import explain
-    from exporters import explain as view
+    from exporters.views import explain as view
 
     window, workload = _meant(parsed)
     return _show(parsed, explain(window, workload, components(workload, window, window.activity(workload))), view.render)
@@ -236,8 +236,8 @@ def _explain(parsed: argparse.Namespace) -> int:
 
 def _compare(parsed: argparse.Namespace) -> int:
     from agent.service import once
-    from exporters import compare as view
-    from exporters.matrices import MATRICES
+    from exporters.views import compare as view
+    from exporters.views.matrices import MATRICES
 
     sections = [one.section for one in MATRICES]
     if unknown := {*parsed.section} - {*sections}:
@@ -249,7 +249,7 @@ def _compare(parsed: argparse.Namespace) -> int:
 def _what_if(parsed: argparse.Namespace) -> int:
     from agent.model.change import Change
     from agent.overhead.what_if import what_if
-    from exporters import what_if as view
+    from exporters.views import what_if as view
 
     paradigm = PARADIGMS[parsed.paradigm] if parsed.paradigm else None
     change = Change(pin=parsed.pin, cpus=parsed.cpus, weight=parsed.weight, hugepages=parsed.hugepages, node=parsed.node, paradigm=paradigm)
@@ -265,13 +265,13 @@ def _what_if(parsed: argparse.Namespace) -> int:
 
 def _meant(parsed: argparse.Namespace) -> tuple[Window, Workload]:
     """The one workload that is meant, in the window that a snapshot would be about."""
-    from agent.model.workload import meant
+    from agent.model.workload import matching
     from agent.service import watch
 
     config = _config(parsed)
     window, _ = watch(_root(config), config)
     every = window.after.workloads
-    found = meant(every, parsed.workload)
+    found = matching(every, parsed.workload)
     if len(found) != 1:
         _fail(2, _unclear(parsed.workload, found, every))
     return window, found[0]
@@ -279,7 +279,7 @@ def _meant(parsed: argparse.Namespace) -> tuple[Window, Workload]:
 
 def _unclear(word: str, found: Sequence[Workload], every: Sequence[Workload]) -> str:
     """Why a word means no one workload, and which ones it might have meant."""
-    from exporters.words import safe
+    from exporters.views.words import safe
 
     said = f"{safe(word)} may mean {len(found)} workloads:" if found else f"{safe(word)}: no workload is called so"
     listed = "".join(f"\n  {safe(one.name)}  {one.paradigm}  {safe(one.id)}" for one in (found or every)[:LISTED])
@@ -289,7 +289,7 @@ def _unclear(word: str, found: Sequence[Workload], every: Sequence[Workload]) ->
 
 def _show(parsed: argparse.Namespace, record: Fact, view: Callable[..., bytes]) -> int:
     if parsed.json:
-        from exporters import json
+        from exporters.views import json
 
         return _print(json.render(record))
     terminal = sys.stdout.isatty()
@@ -300,9 +300,9 @@ def _show(parsed: argparse.Namespace, record: Fact, view: Callable[..., bytes]) 
 def _record(parsed: argparse.Namespace) -> int:
     import time
 
-    from agent.sample import Errands, take
-    from collectors.recorder import Recorder
-    from collectors.sysroot import Unavailable
+    from agent.collect.sample import BackgroundQueries, take
+    from collectors.root import Unavailable
+    from collectors.root.recorder import Recorder
 
     config = _config(parsed)
     try:
@@ -310,7 +310,7 @@ def _record(parsed: argparse.Namespace) -> int:
         if os.listdir(parsed.directory):
             _fail(2, f"{parsed.directory}: not empty; record into a directory of its own")
         recorder = Recorder(config.root, parsed.directory, time.time(), __version__)
-        sample = take(recorder, config, Errands())
+        sample = take(recorder, config, BackgroundQueries())
         recorder.close()
     except Unavailable as error:
         _fail(2, error.detail)
@@ -325,7 +325,7 @@ def _calibrate(parsed: argparse.Namespace) -> int:
     from agent.calibrate.progress import progress
     from agent.calibrate.run import Unable, measured
     from agent.config import calibration_file
-    from exporters import calibration, json
+    from exporters.views import calibration, json
 
     path = parsed.store or calibration_file()
     try:
@@ -364,7 +364,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     import threading
 
     from agent.service import Service, collect_rarely
-    from exporters import http
+    from exporters.http import application as http
 
     config = _config(parsed)
     _descriptors(1 << 16)
@@ -416,7 +416,7 @@ def _config(parsed: argparse.Namespace) -> Config:
 
 
 def _root(config: Config) -> SysRoot:
-    from collectors.sysroot import SysRoot, Unavailable
+    from collectors.root import SysRoot, Unavailable
 
     try:
         return SysRoot(config.root)
@@ -476,7 +476,7 @@ def _quota(text: str) -> Limit:
 
 
 def _source(text: str) -> str:
-    from agent.sample import SOURCES
+    from agent.collect.sample import SOURCES
 
     if text not in SOURCES:
         raise argparse.ArgumentTypeError(f"{text}: no such source; there are {', '.join(SOURCES)}")

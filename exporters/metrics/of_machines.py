@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from agent.model.device import Devices
 from agent.model.workload import VCpu, Workload
-from exporters.family import Family
+from exporters.metrics.family import Family
 
 
 def machine_families(workloads: tuple[Workload, ...], devices: Devices) -> Iterator[Family]:

@@ -13,11 +13,11 @@ from rich.text import Text
 from agent.model.comparison import Cell, Column, Comparison, Matrix, Row
 from agent.model.snapshot import Claim, Snapshot, Verdict
 from agent.model.workload import Workload
-from exporters import matrices
-from exporters.console import printed
-from exporters.evidence import Seen
-from exporters.explain import line
-from exporters.matrices import CLAIMS, MATRICES, Whose
+from exporters.views import matrices
+from exporters.views.console import printed
+from exporters.views.evidence import Seen
+from exporters.views.explain import line
+from exporters.views.matrices import CLAIMS, MATRICES, Whose
 
 Lang = Literal["en", "zh"]
 WIDE = 100

@@ -12,9 +12,9 @@ from rich.tree import Tree
 
 from agent.model.change import Cost, Explanation, Level
 from agent.model.snapshot import Prediction
-from exporters.console import printed
-from exporters.figures import WEAKNESSES, changed, duration, meaning, measured, option, percent, predicted, saved
-from exporters.words import GUESS, guessed, safe, words
+from exporters.views.console import printed
+from exporters.views.figures import WEAKNESSES, changed, duration, meaning, measured, option, percent, predicted, saved
+from exporters.views.words import GUESS, guessed, safe, words
 
 SHORT = 40
 """So much of an id is asked for again: more than enough, and all of a uuid."""
@@ -117,7 +117,7 @@ def _advice(one: Explanation) -> Iterator[Text]:
         yield line(f"{changed(advice.change)[0].upper()}{changed(advice.change)[1:]}: {saved(advice.lost)}.", "bold")
         if advice.lost.hi > 0:
             yield line("The interval holds losses, too: try it and measure.")
-        yield from (line(f"Not in that: {text}.") for text in advice.unspoken)
+        yield from (line(f"Not in that: {text}.") for text in advice.caveats)
         yield line(f"agent what-if {quote(one.workload[:SHORT])} {option(advice.change)}", "dim")
     elif one.lost is None:
         yield line("not known: what it loses is not known")

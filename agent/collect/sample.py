@@ -12,7 +12,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from agent.config import Config
-from agent.model.values import CpuSet, Dates, Fact, Gap
+from agent.model.values import CpuSet, Fact, Gap, ReadTimes
 from collectors import (
     cgroup,
     cpuid,
@@ -65,7 +65,7 @@ from collectors import (
     wasm_maps,
 )
 from collectors.libvirt_connection import Connections
-from collectors.sysroot import SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from collectors.wasm_stats import statements
 
@@ -254,13 +254,13 @@ class Sample(Fact, frozen=True, kw_only=True):
     """How long each source took."""
     whole: bool = True
     """Whether all was read that a document shows, or what metrics do."""
-    read_at: Dates = {}
+    read_at: ReadTimes = {}
     """When counters were read: by the path of their group, by the pid of their process, and by file."""
     statics: Statics = Statics()
     """For the next pass."""
 
 
-class Errands:
+class BackgroundQueries:
     """Questions to other programs, each in a thread that can be left behind when the program does not answer; what of them is kept.
 
     While one is still out, the same question is not asked again: a hung daemon costs one thread, not one a scrape. What has been out
@@ -296,7 +296,7 @@ class _Pass:
         self.only = only
         self.gaps: list[Gap] = []
         self.seconds: dict[str, float] = {}
-        self.read_at: Dates = {}
+        self.read_at: ReadTimes = {}
 
     def wants(self, source: str) -> bool:
         return not self.only or source in self.only
@@ -310,13 +310,13 @@ class _Pass:
         self.seconds[source] = seconds
         return answer
 
-    def send(self, source: str, read: Callable[[SysRoot], T], errands: Errands) -> Callable[[float], T | None]:
+    def send(self, source: str, read: Callable[[SysRoot], T], queries: BackgroundQueries) -> Callable[[float], T | None]:
         """Ask in the background; the result waits at most until a deadline (time.monotonic)."""
         if not self.wants(source):
             return lambda _: None
         started = time.monotonic()
-        answers: list[tuple[T | None, list[Gap], float, Dates]] = []
-        thread = errands.send(source, lambda: answers.append(_ask(self.root, source, read)))
+        answers: list[tuple[T | None, list[Gap], float, ReadTimes]] = []
+        thread = queries.send(source, lambda: answers.append(_ask(self.root, source, read)))
 
         def wait(deadline: float) -> T | None:
             if thread is not None:
@@ -335,7 +335,7 @@ class _Pass:
         return wait
 
 
-def _ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> tuple[T | None, list[Gap], float, Dates]:
+def _ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> tuple[T | None, list[Gap], float, ReadTimes]:
     """One reader's answer, its gaps, its seconds, its dates. A broken reader costs its own source and no other."""
     view = root.watch()
     answer, gaps = None, []
@@ -356,13 +356,13 @@ def _ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> tuple[T | 
         first = refused[0]
         more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
         gaps.append(Gap(source, reason, f"{first.path}: {first.detail}{more}", _REMEDIES.get((source, reason))))
-    return answer, gaps, time.perf_counter() - started, view.dates
+    return answer, gaps, time.perf_counter() - started, view.read_times
 
 
 def take(
     root: SysRoot,
     config: Config,
-    errands: Errands,
+    queries: BackgroundQueries,
     patience_seconds: float = 1.0,
     known: Statics | None = None,
     watch: uevents.Watch | None = None,
@@ -377,11 +377,11 @@ def take(
     began = time.monotonic()
     deadline = began + patience_seconds
     one = _Pass(root, config.only)
-    engines = one.send("docker_engine", lambda r: docker_engine.read(r, config.docker, labels=config.labels), errands)
+    engines = one.send("docker_engine", lambda r: docker_engine.read(r, config.docker, labels=config.labels), queries)
     hypervisors = one.send(
-        "libvirt_domains", lambda r: libvirt_domains.read(r, config.libvirt, errands.connections, patience_seconds), errands
+        "libvirt_domains", lambda r: libvirt_domains.read(r, config.libvirt, queries.connections, patience_seconds), queries
     )
-    asked = libvirt_stats.begin(root, config.libvirt, errands.questions) if one.wants("libvirt_stats") else ()
+    asked = libvirt_stats.begin(root, config.libvirt, queries.questions) if one.wants("libvirt_stats") else ()
     heard = one.ask("uevents", watch.read) if watch else None
     stale = heard is not None and (heard.lost or any(event.subsystem in _PLUGGED for event in heard.seen))
     if known and known.plugged and not stale and known.plugged == one.ask("hotplug", hotplug.read):
@@ -472,11 +472,11 @@ def take(
         machine_stats=_stats(one, one.ask("libvirt_stats", lambda r: libvirt_stats.read(r, asked, deadline, _stopped(machines, tasks))))
         if found is not None
         else None,
-        monitors=(strangers := _monitors(one, candidates, found)),
-        monitor_counters=one.ask("sys_debug_kvm", lambda r: sys_debug_kvm.read(r, [machine.pid for machine in strangers or ()]))
-        if strangers
+        monitors=(unmanaged_monitors := _monitors(one, candidates, found)),
+        monitor_counters=one.ask("sys_debug_kvm", lambda r: sys_debug_kvm.read(r, [machine.pid for machine in unmanaged_monitors or ()]))
+        if unmanaged_monitors
         else None,
-        guests=one.ask("qemu", lambda r: qemu.read(r, _guests(found, machines, tasks), None if whole else errands.walks))
+        guests=one.ask("qemu", lambda r: qemu.read(r, _guests(found, machines, tasks), None if whole else queries.walks))
         if found and machines
         else None,
         isolation=one.ask("proc_isolation", lambda r: proc_isolation.read(r, leaders)) if leaders else None,

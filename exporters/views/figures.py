@@ -6,7 +6,7 @@ import math
 
 from agent.model.change import Change, Lost
 from agent.model.snapshot import Prediction
-from exporters.words import cpus, size
+from exporters.views.words import cpus, size
 
 MEANINGS = {
     "run_queue_delay": "waits for a CPU",

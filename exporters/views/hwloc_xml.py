@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from agent.model.host import Host
 from agent.model.physical import Access, Assembly, Cache, Group, Node, Package, Physical
 from agent.model.values import CpuSet
-from exporters.tree import Place, machine
+from exporters.views.tree import Place, machine
 
 _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE topology SYSTEM "hwloc2.dtd">\n'
 # What XML 1.0 has no place for, not even escaped (section 2.2, Char).

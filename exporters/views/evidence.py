@@ -15,8 +15,8 @@ from msgspec import Struct
 from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet
 from agent.model.workload import Workload
-from exporters.figures import figure, interval, meaning
-from exporters.words import count, cpus, guessed, size
+from exporters.views.figures import figure, interval, meaning
+from exporters.views.words import count, cpus, guessed, size
 
 
 class Seen(Struct, frozen=True):

@@ -20,9 +20,9 @@ from agent.model.logical import Cpu, Zone
 from agent.model.physical import HugePages, Node, Physical
 from agent.model.values import CpuSet, Gap
 from agent.model.workload import Workload
-from exporters import maps, picture
-from exporters.tree import Machine, machine
-from exporters.words import FIRM, GUESS, count, cpus, frequency, guessed, ordered, size, words
+from exporters.views import maps, picture
+from exporters.views.tree import Machine, machine
+from exporters.views.words import FIRM, GUESS, count, cpus, frequency, guessed, ordered, size, words
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from agent.model.values import Dates, Reason, decode_value
+from agent.model.values import ReadTimes, Reason, decode_value
 from collectors.text import Malformed, printable
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Contents(msgspec.Struct, frozen=True):
     words: frozenset[bytes]
 
 
-class Place:
+class HeldDirectory:
     """A directory that was entered. `inode` with the path is its identity; held open, names in it are found without walking its path.
 
     Of a held one: `files` are held open, too, at most `most`, `opened` those of all places of its root; `parsed` is what its files said
@@ -134,8 +134,8 @@ class SysRoot:
     def __init__(self, path: str | Path = "/") -> None:
         self.path = str(path)
         self.refusals: list[Refusal] = []
-        self.dates: Dates = {}
-        self.held: dict[str, Place] = {}
+        self.read_times: ReadTimes = {}
+        self.held: dict[str, HeldDirectory] = {}
         self.opened: set[int] = set()
         self.last: dict[str, object] = {}
         self.room = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE)
@@ -184,12 +184,12 @@ class SysRoot:
         # The directory is closed with the root that opened it.
         view._whole = self
         view.refusals = []
-        view.dates = {}
+        view.read_times = {}
         return view
 
     def date(self, key: str | int) -> None:
         """Counters are read now: a group's, by its path, a process', by its pid, or a file's."""
-        self.dates[key] = time.monotonic()
+        self.read_times[key] = time.monotonic()
 
     def text(self, path: str, keep: Callable[[bytes], bytes] | None = None) -> str | None:
         """The whole file, None when it is absent or refused. Bytes that are not UTF-8 come as \\xNN; NUL bytes are dropped.
@@ -252,9 +252,9 @@ class SysRoot:
     def parse(self, path: str, parser: Callable[[str], T], blank: bool = False, keep: Callable[[bytes], bytes] | None = None) -> T | None:
         """`parser` of the file, None when it is absent or, unless `blank` says something, empty; `Malformed` names the path."""
         data = self.raw(path, keep)
-        return None if data is None or not (blank or data.strip(_BLANK)) else self.understood(path, data, parser)
+        return None if data is None or not (blank or data.strip(_BLANK)) else self.parse_bytes(path, data, parser)
 
-    def understood(self, path: str, data: bytes, parser: Callable[[str], T]) -> T:
+    def parse_bytes(self, path: str, data: bytes, parser: Callable[[str], T]) -> T:
         """`parser` of what was read of a file; `Malformed` names its path."""
         try:
             return parser(_decode(data))
@@ -299,17 +299,17 @@ class SysRoot:
             self._refuse(path, error)
             return None
 
-    def enter(self, path: str, inode: int | None = None) -> Place | None:
+    def enter(self, path: str, inode: int | None = None) -> HeldDirectory | None:
         """A directory; the held one where `inode`, the number that its parent lists now, is still its own, or, of what no parent lists,
         where it is still what is found there. None when it is absent.
         """
         if not (self.holds and self.live):
-            return Place(path, self.inode(path))
+            return HeldDirectory(path, self.inode(path))
         place = self.held.get(path)
         if place is not None and place.inode == inode:
             return place
         if place is None and len(self.held) + len(self.opened) >= self.room:
-            return Place(path, inode or self.inode(path))
+            return HeldDirectory(path, inode or self.inode(path))
         try:
             fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
@@ -319,7 +319,7 @@ class SysRoot:
         if place is not None and inode is None and os.path.samestat(status, os.fstat(place.fd)):
             os.close(fd)
             return place
-        place = self.held[path] = Place(path, status.st_ino, fd, self.opened)
+        place = self.held[path] = HeldDirectory(path, status.st_ino, fd, self.opened)
         return place
 
     def keep(self, paths: Collection[str]) -> None:
@@ -327,13 +327,13 @@ class SysRoot:
         for path in self.held.keys() - paths:
             del self.held[path]
 
-    def same(self, name: str, value: T) -> T:
+    def intern(self, name: str, value: T) -> T:
         """`value`, or the equal one that came under this name at the last pass, so that the next comparison need only ask which it is."""
         if self.last.get(name) != value:
             self.last[name] = value
         return cast(T, self.last[name])
 
-    def directories_in(self, place: Place) -> list[tuple[str, int | None]]:
+    def directories_in(self, place: HeldDirectory) -> list[tuple[str, int | None]]:
         """The directories in a directory, links not counted, with their inodes where the place is held."""
         if place.fd < 0:
             return [(name, None) for name in self.directories(place.path)]
@@ -347,14 +347,14 @@ class SysRoot:
             self._refuse(place.path, error)
             return []
 
-    def text_in(self, place: Place, name: str) -> str | None:
+    def text_in(self, place: HeldDirectory, name: str) -> str | None:
         """`text` of a name in a place."""
         if place.fd < 0:
             return self.text(f"{place.path}/{name}")
         data = self._bytes_in(place, name)
         return None if data is None or data is _REFUSED else _decode(data)
 
-    def parse_in(self, place: Place, name: str, parser: Callable[[str], T], blank: bool = False) -> T | None:
+    def parse_in(self, place: HeldDirectory, name: str, parser: Callable[[str], T], blank: bool = False) -> T | None:
         """`parse` of a name in a place; a name has one parser.
 
         Most files of most groups say what they said before: in a held place their value is known by their bytes.
@@ -374,7 +374,7 @@ class SysRoot:
         place.parsed[name] = data, value
         return value
 
-    def unchanged(self, places: Collection[Place]) -> bool:
+    def unchanged(self, places: Collection[HeldDirectory]) -> bool:
         """Whether all files that were read of these held places say what they said. `parse_in` does not read anew what was read here."""
         changed = [self._changed(place) for place in places]
         if not any(changed):
@@ -383,7 +383,7 @@ class SysRoot:
             place.fresh = {name: data for name, (data, _) in place.parsed.items()} | now
         return False
 
-    def _changed(self, place: Place) -> dict[str, bytes | None]:
+    def _changed(self, place: HeldDirectory) -> dict[str, bytes | None]:
         """What those files of a held place say that say something else than before, or are refused."""
         found: dict[str, bytes | None] = {}
         for name, (data, _) in place.parsed.items():
@@ -393,7 +393,7 @@ class SysRoot:
                 found[name] = now
         return found
 
-    def _bytes_in(self, place: Place, name: str) -> bytes | None:
+    def _bytes_in(self, place: HeldDirectory, name: str) -> bytes | None:
         """None where it is absent, _REFUSED where it is not to be read."""
         held = place.files.get(name)
         if held is not None:
@@ -405,7 +405,7 @@ class SysRoot:
                 place.release(name)
         return self._opened_in(place, name)
 
-    def _opened_in(self, place: Place, name: str) -> bytes | None:
+    def _opened_in(self, place: HeldDirectory, name: str) -> bytes | None:
         """The same of what is not held.
 
         What is read again of this host is held open from then on, as far as its place may and there is room: to open and close a file of
@@ -457,7 +457,7 @@ class SysRoot:
         """Say that a reader left something out, and why: part of a gap, not an error."""
         self.refusals.append(Refusal(path, reason, detail))
 
-    def pardon(self, path: str) -> None:
+    def drop_refusal(self, path: str) -> None:
         """A refusal that the kernel documents for such a file, and that hides nothing: no gap."""
         self.refusals[:] = [refusal for refusal in self.refusals if refusal.path != path]
 

@@ -8,10 +8,10 @@ from rich.console import ConsoleRenderable
 from rich.table import Table
 
 from agent.model.change import Answer, Change, Effect
-from exporters.console import printed
-from exporters.explain import line
-from exporters.figures import changed, figure, interval, meaning, saved
-from exporters.words import words
+from exporters.views.console import printed
+from exporters.views.explain import line
+from exporters.views.figures import changed, figure, interval, meaning, saved
+from exporters.views.words import words
 
 
 def render(answer: Answer, *, width: int | None, terminal: bool, encoding: str) -> bytes:
@@ -33,7 +33,7 @@ def _parts(answer: Answer) -> Iterator[ConsoleRenderable]:
     yield words()
     yield line(_sum(answer), "bold")
     yield from (line(f"assumed: {text}") for text in answer.assumed)
-    yield from (line(f"not in the model: {text}", "yellow") for text in answer.unspoken)
+    yield from (line(f"not in the model: {text}", "yellow") for text in answer.caveats)
 
 
 def _sum(answer: Answer) -> str:

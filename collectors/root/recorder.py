@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from agent.model.values import encode_value
-from collectors.sysroot import MARK, Contents, Mark, Refusal, SysRoot, Unavailable
+from collectors.root import MARK, Contents, Mark, Refusal, SysRoot, Unavailable
 from collectors.text import printable
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""collectors/sysroot.py: the door, the recorder, the replay."""
+"""collectors/root: the door, the recorder, the replay."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model.values import CpuSet, Fact
-from collectors.recorder import Recorder
-from collectors.sysroot import MARK, MAX_FILE_BYTES, SysRoot, Unavailable
+from collectors.root import MARK, MAX_FILE_BYTES, SysRoot, Unavailable
+from collectors.root.recorder import Recorder
 from collectors.text import Malformed, integer
 from tests.unit.tree import A_MARK, grow, recorded
 
@@ -207,7 +207,7 @@ def test_bytes(tmp_path: Path, data: bytes, text: str) -> None:
 
 @given(st.binary())
 def test_any_bytes_are_text_that_can_be_encoded(data: bytes) -> None:
-    from collectors.sysroot import _decode
+    from collectors.root import _decode
 
     assert "\0" not in _decode(data)
     _decode(data).encode()

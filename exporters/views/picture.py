@@ -13,8 +13,8 @@ from rich.tree import Tree
 
 from agent.model.physical import Cache, Core, Node, Package, Physical
 from agent.model.values import CpuSet
-from exporters.tree import Machine, Place
-from exporters.words import GUESS, count, cpus, guessed, ordered, sets, size, words
+from exporters.views.tree import Machine, Place
+from exporters.views.words import GUESS, count, cpus, guessed, ordered, sets, size, words
 
 # Up to so many equal packages, or objects with memory of their own, are drawn one by one: these have names that people know.
 NAMED = 8

@@ -10,7 +10,7 @@ from typing import get_args
 
 from agent.model.sandbox import MemoryState, Mismatch, statements
 from agent.model.workload import Workload
-from exporters.family import Family
+from exporters.metrics.family import Family
 
 
 def sandbox_families(workloads: tuple[Workload, ...]) -> Iterator[Family]:
