@@ -28,6 +28,10 @@ from collectors.text import Malformed, printable
 T = TypeVar("T")
 
 MARK = "stratascope-recording.json"
+LATER = "later"
+FORMAT = 2
+"""The newest format of recordings. 1: no `format`, no `read_times`."""
+
 MAX_FILE_BYTES = 32 << 20
 _YEAR_10000 = 253402300800
 
@@ -71,14 +75,46 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, kw_only=True):
-    """What a recording says of itself, beside the files: when it was made, what cannot be copied into a tree."""
+    """What a recording says of itself, beside the files: when it was made, what cannot be copied into a tree.
 
+    `taken_at` is in Unix seconds; `read_times` are seconds of one unnamed clock, by what `SysRoot.date` was called with.
+    """
+
+    format: int = 1
     taken_at: float
     version: str
     page_bytes: int
+    read_times: dict[str, float] = {}
     inodes: dict[str, int] = {}
     links: dict[str, str] = {}
     refusals: dict[str, Refusal] = {}
+
+
+class _Header(msgspec.Struct):
+    """The part of a mark that every format has."""
+
+    format: int = 1
+    version: str = ""
+
+
+def read_mark(data: bytes, path: str) -> Mark:
+    """The mark of a recording; `path` is where it was read. `Unavailable` where it is damaged, or of a newer format."""
+    try:
+        header = msgspec.json.decode(data, type=_Header)
+        if header.format > FORMAT:
+            raise Unavailable(
+                "unsupported",
+                f"{path}: a recording of format {header.format}, and this agent reads formats up to {FORMAT}",
+                f"read it with the agent that made it: version {header.version or 'not stated'}",
+            )
+        mark = msgspec.json.decode(data, type=Mark)
+        if mark.format < 1:
+            raise ValueError(f"format: there is no format {mark.format}")
+        if not 0 <= mark.taken_at < _YEAR_10000:
+            raise ValueError(f"taken_at: {mark.taken_at} is no time")
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Unavailable("failed", f"{path}: {error}", "record again with agent record") from None
+    return mark
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -132,40 +168,62 @@ class SysRoot:
     """Whether directories are held open from one pass to the next."""
 
     def __init__(self, path: str | Path = "/") -> None:
-        self.path = str(path)
+        if os.path.realpath(path) == "/":
+            self._start("/", -1)
+            return
+        if not os.path.isdir(path):
+            raise Unavailable("absent", f"{path}: no such directory", "name an existing directory with --root")
+        try:
+            fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Unavailable("denied", f"{path}: {error.strerror}") from None
+        self._start(str(path), fd)
+
+    def _start(self, path: str, fd: int) -> None:
+        """`fd` is the tree's directory, which is closed with this root, or -1 for this host."""
+        self.path = path
         self.refusals: list[Refusal] = []
         self.read_times: ReadTimes = {}
         self.held: dict[str, HeldDirectory] = {}
         self.opened: set[int] = set()
         self.last: dict[str, object] = {}
         self.room = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE)
-        self._fd = -1
+        self._fd = fd
         self._whole: SysRoot | None = None
         self.mark: Mark | None = None
-        if os.path.realpath(self.path) == "/":
-            self.path = "/"
+        if fd < 0:
             return
-        if not os.path.isdir(self.path):
-            raise Unavailable("absent", f"{self.path}: no such directory", "name an existing directory with --root")
-        try:
-            self._fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise Unavailable("denied", f"{self.path}: {error.strerror}") from None
-        weakref.finalize(self, os.close, self._fd)
+        weakref.finalize(self, os.close, fd)
         try:
             mark = self._read(MARK)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return
-            # Not to be taken for a live root.
+            # A recording whose mark cannot be read must not be taken for a live tree.
             reason, detail = _say(error)
-            raise Unavailable(reason, f"{self.path}/{MARK}: {detail}") from None
+            raise Unavailable(reason, f"{path}/{MARK}: {detail}") from None
+        self.mark = read_mark(mark, f"{path}/{MARK}")
+
+    def later(self) -> SysRoot | None:
+        """The second pass of a recording, a recording of its own below `later/`; None where there is none, and of what is live.
+
+        `Unavailable` where it is not to be had, or has no mark: it would be taken for a live tree.
+        """
+        if self.mark is None:
+            return None
+        path = f"{self.path}/{LATER}"
         try:
-            self.mark = msgspec.json.decode(mark, type=Mark)
-            if not 0 <= self.mark.taken_at < _YEAR_10000:
-                raise ValueError(f"taken_at: {self.mark.taken_at} is no time")
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise Unavailable("failed", f"{self.path}/{MARK}: {error}", "record again with agent record") from None
+            fd = self._open(LATER, os.O_PATH | os.O_DIRECTORY)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            reason, detail = _say(error)
+            raise Unavailable(reason, f"{path}: {detail}") from None
+        root = SysRoot.__new__(SysRoot)
+        root._start(path, fd)
+        if root.mark is None:
+            raise Unavailable("failed", f"{path}: no {MARK} in it", "record again with agent record")
+        return root
 
     @property
     def live(self) -> bool:
@@ -188,8 +246,14 @@ class SysRoot:
         return view
 
     def date(self, key: str | int) -> None:
-        """Counters are read now: a group's, by its path, a process', by its pid, or a file's."""
-        self.read_times[key] = time.monotonic()
+        """Note when counters are read (seconds): a group's by its path, a process' by its pid, or a file's by its path.
+
+        A recording has the times of when it was made. One of format 1 has none, and its counters are dated as it is read.
+        """
+        if self.mark is None or self.mark.format < 2:
+            self.read_times[key] = time.monotonic()
+        elif (seconds := self.mark.read_times.get(str(key))) is not None:
+            self.read_times[key] = seconds
 
     def text(self, path: str, keep: Callable[[bytes], bytes] | None = None) -> str | None:
         """The whole file, None when it is absent or refused. Bytes that are not UTF-8 come as \\xNN; NUL bytes are dropped.

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from agent.model.values import encode_value
-from collectors.root import MARK, Contents, Mark, Refusal, SysRoot, Unavailable
+from collectors.root import FORMAT, MARK, Contents, Mark, Refusal, SysRoot, Unavailable
 from collectors.text import printable
 
 T = TypeVar("T")
@@ -25,7 +25,12 @@ class Recorder(SysRoot):
     def __init__(self, path: str | Path, into: str | Path, taken_at: float, version: str) -> None:
         super().__init__(path)
         self.into = Path(into)
-        self.made = Mark(taken_at=taken_at, version=version, page_bytes=PAGESIZE)
+        self.made = Mark(format=FORMAT, taken_at=taken_at, version=version, page_bytes=PAGESIZE)
+
+    def date(self, key: str | int) -> None:
+        super().date(key)
+        if key in self.read_times:
+            self.made.read_times[str(key)] = self.read_times[key]
 
     def raw(self, path: str, keep: Callable[[bytes], bytes] | None = None) -> bytes | None:
         with self._noting(path):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model.values import CpuSet, Fact
-from collectors.root import MARK, MAX_FILE_BYTES, SysRoot, Unavailable
+from collectors.root import FORMAT, LATER, MARK, MAX_FILE_BYTES, SysRoot, Unavailable
 from collectors.root.recorder import Recorder
 from collectors.text import Malformed, integer
 from tests.unit.tree import A_MARK, grow, recorded
@@ -481,6 +482,87 @@ def test_a_bad_mark_is_said(tmp_path: Path, mark: bytes) -> None:
     assert MARK in caught.value.detail
 
 
+def test_a_recording_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    mark = {"format": FORMAT + 1, "version": "7.1", "taken_at": {"what": "nobody knows yet"}}
+    with pytest.raises(Unavailable, match=f"format {FORMAT + 1}, and this agent reads formats up to {FORMAT}") as caught:
+        grow(tmp_path, {MARK: msgspec.json.encode(mark)})
+    assert (caught.value.reason, caught.value.remedy) == ("unsupported", "read it with the agent that made it: version 7.1")
+
+
+def test_a_recording_has_the_read_times_of_the_pass(tmp_path: Path, origin: Path) -> None:
+    def read(root: SysRoot) -> object:
+        view = root.watch()
+        for key in ("proc/stat", 12, "/machine.slice"):
+            view.date(key)
+        return view.read_times
+
+    before = time.monotonic()
+    times = record(origin, tmp_path / "first", read)
+    after = time.monotonic()
+    assert isinstance(times, dict)
+    assert list(times) == ["proc/stat", 12, "/machine.slice"]
+    assert all(before <= seconds <= after for seconds in times.values())
+    root = SysRoot(tmp_path / "first")
+    assert root.mark is not None
+    assert root.mark.format == FORMAT
+    assert read(root) == times
+    assert record(tmp_path / "first", tmp_path / "second", read) == times
+    assert read(SysRoot(tmp_path / "second")) == times
+    root.date(13)
+    assert root.read_times == {}
+
+
+def test_a_recording_of_format_1_is_dated_as_it_is_read(tmp_path: Path) -> None:
+    root = recorded(tmp_path, {})
+    assert root.mark is not None
+    assert root.mark.format == 1
+    before = time.monotonic()
+    root.date(12)
+    assert before <= root.read_times[12] <= time.monotonic()
+
+
+def test_the_later_pass_of_a_recording(tmp_path: Path, origin: Path) -> None:
+    record(origin, tmp_path / "into")
+    assert SysRoot(tmp_path / "into").later() is None
+    (origin / "proc/a").write_text("2\n")
+    record(origin, tmp_path / "into" / LATER)
+    root = SysRoot(tmp_path / "into")
+    later = root.later()
+    assert later is not None
+    assert (root.text("proc/a"), later.text("proc/a")) == ("1\n", "2\n")
+    assert (later.live, later.path, later.later()) == (False, str(tmp_path / "into" / LATER), None)
+    del root
+    gc.collect()
+    assert later.text("proc/a") == "2\n"
+
+
+def test_what_is_live_has_no_later_pass(tmp_path: Path) -> None:
+    assert grow(tmp_path, {f"{LATER}/{MARK}": A_MARK}).later() is None
+    assert SysRoot().later() is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("link outside", "denied"), ("link to the root", "denied"), ("file", "absent"), ("no mark", "failed")]
+)
+def test_a_later_pass_that_is_no_recording(tmp_path: Path, kind: str, reason: str) -> None:
+    """It may not lead out of the recording, and is never a live tree."""
+    root = recorded(tmp_path / "recording", {"file": ""})
+    recorded(tmp_path / "other", {})
+    path = tmp_path / "recording" / LATER
+    match kind:
+        case "link outside":
+            path.symlink_to("../other")
+        case "link to the root":
+            path.symlink_to("/")
+        case "file":
+            path.write_text("")
+        case _:
+            path.mkdir()
+    with pytest.raises(Unavailable) as caught:
+        root.later()
+    assert caught.value.reason == reason
+
+
 def test_a_mark_outside_is_not_read(outside: Path) -> None:
     (outside.parent / "mark").write_text(A_MARK)
     (outside / MARK).symlink_to("../mark")
@@ -515,7 +597,7 @@ def test_a_recorder_writes_only_into_its_directory(tmp_path: Path, path: str) ->
 def test_the_mark_is_json(tmp_path: Path, origin: Path) -> None:
     record(origin, tmp_path / "into")
     mark = msgspec.json.decode((tmp_path / "into" / MARK).read_bytes())
-    assert set(mark) == {"taken_at", "version", "page_bytes", "inodes", "links", "refusals"}
+    assert set(mark) == {"format", "taken_at", "version", "page_bytes", "read_times", "inodes", "links", "refusals"}
     assert mark["refusals"]["proc/fifo"]["reason"] == "failed"
 
 
