@@ -120,6 +120,11 @@ def test_every_package_is_listed() -> None:
     assert sorted(listed) == sorted(".".join(Path(name).parts[:-1]) for name in modules() if name.endswith("/__init__.py"))
 
 
+def test_both_commands_are_the_same_program() -> None:
+    scripts = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"agent": "agent.cli:main", "stratascope": "agent.cli:main"}
+
+
 def test_locks_name_no_place() -> None:
     for name in ("build.lock", "runtime.lock", "test.lock"):
         text = (TOP / name).read_text()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import mmap
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from agent.cli import build_parser
 from agent.collect.sample import MACHINE
 from tests.unit.tree import recorded
 
@@ -91,6 +94,25 @@ def test_help_and_version(arguments: tuple[str, ...]) -> None:
     assert done.stdout
 
 
+def test_help_imports_no_library_that_a_verb_uses() -> None:
+    """Start-up time is import time: what a verb needs, it imports when it runs."""
+    text = "import sys; from agent.cli import build_parser; build_parser().format_help(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", text], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True)
+    imported = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "argparse" in imported
+    assert not imported & {"collectors", "exporters", "msgspec", "rich", "starlette", "uvicorn", "docker", "libvirt", "wasmtime", "logging"}
+
+
+def test_examples_in_help_are_arguments_that_the_verb_takes() -> None:
+    parser = build_parser()
+    (verbs,) = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for name, verb in verbs.items():
+        commands = re.findall(r"^  agent ([^|>;\n]+)", verb.epilog or "", re.MULTILINE)
+        assert name in {command.split()[0] for command in commands}
+        for command in commands:
+            parser.parse_args(shlex.split(command))
+
+
 def test_an_empty_root_is_a_snapshot_of_gaps(tmp_path: Path) -> None:
     done = agent("snapshot", "--root", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -105,7 +127,7 @@ def test_an_empty_root_is_a_snapshot_of_gaps(tmp_path: Path) -> None:
 def test_who_is_not_there_cannot_be_explained(tmp_path: Path) -> None:
     for arguments in (("explain", "web"), ("what-if", "web", "--cpus", "max")):
         done = agent(*arguments, "--root", tmp_path)
-        assert (done.returncode, done.stdout, done.stderr) == (2, "", "agent: web: no workload is called so; none was seen\n")
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", "agent: web: no such workload; none was found\n")
     done = agent("compare", "--root", tmp_path, "--section", "11.3")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Virtualization (0 here)" in done.stdout
@@ -130,7 +152,7 @@ def test_a_word_that_may_mean_several_names_them(tmp_path: Path) -> None:
     done = agent("explain", "abc", "--root", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     lines = done.stderr.splitlines()
-    assert lines[0] == "agent: abc may mean 2 workloads:"
+    assert lines[0] == "agent: abc matches 2 workloads:"
     assert lines[1:] == [f"  web\\x1b[31m{id_[:4]}  containerization  {id_}" for id_ in ids]
     one = agent("explain", "abc1", "--root", tmp_path)
     assert (one.returncode, one.stderr) == (0, "")
