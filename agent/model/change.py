@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from agent.model.components import Unit
 from agent.model.finding import Finding
 from agent.model.snapshot import Prediction
 from agent.model.values import CpuSet, Fact, Limit
-from agent.model.workload import Element, Paradigm
+from agent.model.workload import Element, LayerName, Paradigm
 
 
 class Change(Fact, frozen=True, kw_only=True):
@@ -23,7 +24,7 @@ class Effect(Fact, frozen=True, kw_only=True):
     """One component now and under the change. The difference is absent where one of the two is: nothing was assumed for it."""
 
     component: str
-    unit: str
+    unit: Unit
     before: Prediction | None = None
     after: Prediction | None = None
     difference: float | None = None
@@ -65,7 +66,7 @@ class Cost(Fact, frozen=True, kw_only=True):
 
 
 class Level(Fact, frozen=True):
-    name: str
+    name: LayerName
     elements: tuple[Element, ...]
     costs: tuple[Cost, ...] = ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Literal
 
+from agent.model.components import Kind, Unit
 from agent.model.device import Devices
 from agent.model.finding import Finding
 from agent.model.host import Host, Identity
@@ -17,8 +18,7 @@ from agent.model.workload import Workload
 class Prediction(Fact, frozen=True, kw_only=True):
     """One figure of the model, never a measurement: `measured` stands beside it where the host has a counterpart.
 
-    intrinsic: there on an idle host, too; contention: follows from the present load. `ratio` is measured / value.
-    `inside`: lo <= measured <= hi.
+    Name, unit and kind are those of its row in `components`. `ratio` is measured / value. `inside`: lo <= measured <= hi.
     """
 
     workload: str
@@ -26,8 +26,8 @@ class Prediction(Fact, frozen=True, kw_only=True):
     value: float
     lo: float
     hi: float
-    unit: str
-    kind: Literal["intrinsic", "contention"]
+    unit: Unit
+    kind: Kind
     formula: str
     inputs: dict[str, float]
     validity: tuple[str, ...]

@@ -23,8 +23,13 @@ class Element(Fact, frozen=True):
     origin: Origin | None = None
 
 
+LayerName = Literal[
+    "hardware", "hypervisor", "host OS", "guest OS", "guest application", "container", "runtime", "Wasm application", "application"
+]
+
+
 class Layer(Fact, frozen=True):
-    name: str
+    name: LayerName
     elements: tuple[Element, ...]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
+from agent.model.components import MEMORY_OVERHEAD, RUN_QUEUE_DELAY, Component
 from agent.model.snapshot import Claim, Prediction, Verdict
 from agent.model.workload import Paradigm, Workload
 from agent.overhead import memory, parameters, translation, two_level, wasm
@@ -167,14 +168,14 @@ def _of_host(workloads: Sequence[Workload], predictions: Sequence[Prediction]) -
     kinds = {workload.id: workload.paradigm for workload in workloads}
     found = []
     for id_, section, component, order_ in (
-        ("scheduling_delay", "11.3", "run_queue_delay", _ORDER),
-        ("memory_overhead", "11.3", "memory_overhead", ("sandbox", "containerization", "virtualization")),
+        ("scheduling_delay", "11.3", RUN_QUEUE_DELAY, _ORDER),
+        ("memory_overhead", "11.3", MEMORY_OVERHEAD, ("sandbox", "containerization", "virtualization")),
     ):
         measured: dict[Paradigm, list[float]] = {}
         for one in predictions:
-            if one.component == component and one.workload in kinds:
+            if one.component == component.name and one.workload in kinds:
                 # A workload that hardly runs hardly waits: what counts is the waiting for each second of running.
-                figure = measured_lost(one) if component == "run_queue_delay" else one.measured
+                figure = measured_lost(one) if component is RUN_QUEUE_DELAY else one.measured
                 if figure is not None:
                     measured.setdefault(kinds[one.workload], []).append(figure)
         ranges = [(kind, min(measured[kind]), max(measured[kind])) for kind in order_ if kind in measured]
@@ -182,14 +183,14 @@ def _of_host(workloads: Sequence[Workload], predictions: Sequence[Prediction]) -
             continue
         steps = [(before[2] <= after[1], before[1] > after[2]) for before, after in pairwise(ranges)]
         verdict: Verdict = "holds" if all(up for up, _ in steps) else "violated" if any(down for _, down in steps) else "undecided"
-        text = f"{component.replace('_', ' ')}: " + ", then ".join(kind for kind, _, _ in ranges)
+        text = f"{component.words}: " + ", then ".join(kind for kind, _, _ in ranges)
         evidence = "; ".join(f"{kind} {_between(low, high, component)}" for kind, low, high in ranges)
         found.append(Claim(id=id_, section=section, claim=text, basis="measured", verdict=verdict, evidence=evidence))
     return tuple(found)
 
 
-def _between(low: float, high: float, component: str) -> str:
-    scale, unit = (parameters.MIB, "MiB") if component == "memory_overhead" else (1.0, "seconds for each second that it runs")
+def _between(low: float, high: float, component: Component) -> str:
+    scale, unit = (parameters.MIB, "MiB") if component.unit == "bytes" else (1.0, "seconds for each second that it runs")
     ends = dict.fromkeys(f"{end / scale:.3g}" for end in (low, high))
     return f"{'..'.join(ends)} {unit}"
 

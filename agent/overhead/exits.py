@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from agent.model.components import EXIT_TIME, EXITS, HALT_POLLING
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
@@ -16,7 +17,6 @@ from agent.overhead.prediction import prediction, weaknesses
 from agent.overhead.window import Activity, Window
 
 _BY_EMULATOR = ("io_exits", "mmio_exits")
-_SOURCE = "KVM's statistics of the vCPUs"
 
 
 def exits(workload: Workload, window: Window, activity: Activity) -> Iterable[Prediction | None]:
@@ -28,10 +28,10 @@ def exits(workload: Workload, window: Window, activity: Activity) -> Iterable[Pr
     usual = parameters.EXITS_BUSY
     low, _, high = percentiles(usual)
     interval = usual.mode * share, low * share, high * share
-    text = "exits of a busy vCPU that does no input or output, by how many are busy; devices add theirs"
-    rate, source = counted.get("exits"), "exits in " + _SOURCE
+    formula = "exits of a busy vCPU that does no input or output, by how many are busy; devices add theirs"
+    rate = counted.get("exits")
     inputs = {"busy_vcpus": share, "exits_per_busy_vcpu": usual.mode}
-    yield prediction(workload, "exits", interval, "1/second", "intrinsic", text, inputs, [*flags, "prior_only"], rate, source)
+    yield prediction(workload, EXITS, interval, formula=formula, inputs=inputs, flags=[*flags, "prior_only"], measured=rate)
     yield _cost(window, workload, share, counted, flags)
     yield _polling(workload, window, counted, flags)
 
@@ -45,8 +45,8 @@ def _cost(window: Window, workload: Workload, share: float, counted: dict[str, f
     inside, short, long = rate - outside, given[parameters.EXIT_KERNEL], given[parameters.EXIT_USER]
     interval = summed((inside / share, short), (outside / share, long))
     inputs = {"exits_per_second": rate, "by_emulator_per_second": outside, "exit_seconds": short.mode, "emulated_seconds": long.mode}
-    text = "exits a second, each with its cost in the kernel or in the emulator, over the share of a second in which the vCPUs ran"
-    return prediction(workload, "exit_time", interval, "ratio", "intrinsic", text, inputs, [*flags, "no_counterpart"])
+    formula = "exits a second, each with its cost in the kernel or in the emulator, over the share of a second in which the vCPUs ran"
+    return prediction(workload, EXIT_TIME, interval, formula=formula, inputs=inputs, flags=[*flags, "no_counterpart"])
 
 
 def _polling(workload: Workload, window: Window, counted: dict[str, float], flags: list[str]) -> Prediction | None:
@@ -62,6 +62,5 @@ def _polling(workload: Workload, window: Window, counted: dict[str, float], flag
     spent = [counted.get(name) for name in ("halt_poll_success_ns", "halt_poll_fail_ns")]
     measured = None if None in spent else sum(one for one in spent if one is not None) * 1e-9
     inputs = {"polls_per_second": tried, "successful_per_second": found, "longest_seconds": longest}
-    text = "polls a second by a window between 10 us and halt_poll_ns; one that is successful ends within it"
-    source = "halt_poll_success_ns and halt_poll_fail_ns in " + _SOURCE
-    return prediction(workload, "halt_polling", interval, "CPUs", "contention", text, inputs, flags, measured, source)
+    formula = "polls a second by a window between 10 us and halt_poll_ns; one that is successful ends within it"
+    return prediction(workload, HALT_POLLING, interval, formula=formula, inputs=inputs, flags=flags, measured=measured)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
-from agent.model.change import Answer, Change, Cost, Explanation, Level
+from agent.model.change import Answer, Change, Cost, Explanation, Level, Lost
+from agent.model.components import COMPONENTS
 from agent.model.snapshot import Prediction
 from agent.model.values import UNLIMITED, CpuSet
-from agent.model.workload import Layer, Paradigm, Workload
+from agent.model.workload import Layer, LayerName, Paradigm, Workload
 from agent.overhead.lost import lost, measured_lost, total
 from agent.overhead.what_if import what_if
 from agent.overhead.window import Window, scheduled
@@ -18,32 +20,15 @@ WORTH = 0.01
 FEW = 8
 """So many nodes are tried one by one."""
 
-_HOST: dict[Paradigm, str] = {"virtualization": "hypervisor"}
-_OWN: dict[Paradigm, str] = {"virtualization": "guest OS", "containerization": "container", "sandbox": "runtime", "process": "application"}
-_ABOVE = frozenset({"steal", "execution", "start_time"})
-_HARDWARE = frozenset({"shared_core", "shared_cache", "remote_memory"})
-_MEMORY = frozenset({"remote_memory", "shared_cache", "walk_references", "walk_cost", "memory_overhead"})
-
 
 def explain(window: Window, workload: Workload, predictions: Sequence[Prediction]) -> Explanation:
     """`predictions` are the snapshot's; those of other workloads are left aside."""
-    own = [one for one in predictions if one.workload == workload.id]
-    whole = total(workload.paradigm, own)
-    counted = [found for one in own if (found := measured_lost(one)) is not None]
-    measured = sum(counted) if counted else None
-    costs: dict[tuple[bool, str], list[Cost]] = {}
-    for one in own:
-        part, seen = lost(one), measured_lost(one)
-        share = part.value / whole.value if part and whole and whole.value > 0 else None
-        shown = Cost(
-            prediction=one,
-            lost=part,
-            share=share,
-            measured_lost=seen,
-            measured_share=seen / measured if seen is not None and measured else None,
-        )
-        costs.setdefault((one.component in _MEMORY, _layer(workload.paradigm, one.component)), []).append(shown)
-    considered = tuple(_candidates(window, workload)) if whole else ()
+    own = [prediction for prediction in predictions if prediction.workload == workload.id]
+    all_lost = total(workload.paradigm, own)
+    counted = [seconds for prediction in own if (seconds := measured_lost(prediction)) is not None]
+    all_measured = sum(counted) if counted else None
+    costs = [_cost(prediction, all_lost, all_measured) for prediction in own]
+    considered = tuple(_candidates(window, workload)) if all_lost else ()
     return Explanation(
         workload=workload.id,
         name=workload.name,
@@ -51,31 +36,43 @@ def explain(window: Window, workload: Workload, predictions: Sequence[Prediction
         runtime=workload.runtime,
         execution_mode=workload.execution_mode,
         memory_mode=workload.memory_mode,
-        cpu=tuple(_levels(workload.stack.cpu, {name: found for (memory, name), found in costs.items() if not memory})),
-        memory=tuple(_levels(workload.stack.memory, {name: found for (memory, name), found in costs.items() if memory})),
-        lost=whole,
-        measured_lost=measured,
-        findings=tuple(one for one in window.after.findings if one.workload == workload.id),
+        cpu=tuple(_levels(workload.stack.cpu, _by_layer(workload.paradigm, "cpu", costs))),
+        memory=tuple(_levels(workload.stack.memory, _by_layer(workload.paradigm, "memory", costs))),
+        lost=all_lost,
+        measured_lost=all_measured,
+        findings=tuple(finding for finding in window.after.findings if finding.workload == workload.id),
         advice=_best(window, workload, considered),
         considered=considered,
     )
 
 
-def _layer(paradigm: Paradigm, component: str) -> str:
-    if component in _HARDWARE:
-        return "hardware"
-    if component in _ABOVE or (component == "memory_overhead" and paradigm == "sandbox"):
-        return _OWN[paradigm]
-    return _HOST.get(paradigm, "host OS")
+def _cost(prediction: Prediction, all_lost: Lost | None, all_measured: float | None) -> Cost:
+    part, measured = lost(prediction), measured_lost(prediction)
+    return Cost(
+        prediction=prediction,
+        lost=part,
+        share=part.value / all_lost.value if part and all_lost and all_lost.value > 0 else None,
+        measured_lost=measured,
+        measured_share=measured / all_measured if measured is not None and all_measured else None,
+    )
 
 
-def _levels(layers: Sequence[Layer], costs: dict[str, list[Cost]]) -> Iterator[Level]:
+def _by_layer(paradigm: Paradigm, resource: Literal["cpu", "memory"], costs: Sequence[Cost]) -> dict[LayerName, list[Cost]]:
+    by_layer: dict[LayerName, list[Cost]] = {}
+    for cost in costs:
+        component = COMPONENTS[cost.prediction.component]
+        if component.resource == resource:
+            by_layer.setdefault(component.layers[paradigm], []).append(cost)
+    return by_layer
+
+
+def _levels(layers: Sequence[Layer], costs: dict[LayerName, list[Cost]]) -> Iterator[Level]:
     """A cost whose layer is not drawn is on the last one that is; without any, layers are the costs' own."""
     layers = layers or [Layer(name, ()) for name in costs]
     names = {layer.name for layer in layers}
     for layer in layers:
         here = [
-            cost for name, found in costs.items() for cost in found if name == layer.name or (name not in names and layer is layers[-1])
+            cost for name, listed in costs.items() for cost in listed if name == layer.name or (name not in names and layer is layers[-1])
         ]
         yield Level(layer.name, layer.elements, tuple(here))
 

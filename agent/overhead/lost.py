@@ -9,33 +9,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agent.model.change import Lost
+from agent.model.components import COMPONENTS, EXECUTION, RUN_QUEUE_DELAY
 from agent.model.snapshot import Prediction
 from agent.model.workload import Paradigm
 
-RELATIVE = frozenset({"switching", "shared_core", "shared_cache", "remote_memory", "execution", "exit_time"})
+
+def lost(prediction: Prediction) -> Lost | None:
+    """The figure as lost time; None for a cost of another kind."""
+    scale = _scale(prediction)
+    return None if scale is None else Lost(prediction.value * scale, prediction.lo * scale, prediction.hi * scale)
 
 
-def lost(one: Prediction) -> Lost | None:
-    scale = _scale(one)
-    return None if scale is None else Lost(one.value * scale, one.lo * scale, one.hi * scale)
-
-
-def measured_lost(one: Prediction) -> float | None:
-    scale = _scale(one)
-    return None if scale is None or one.measured is None else one.measured * scale
+def measured_lost(prediction: Prediction) -> float | None:
+    """The same of its measurement."""
+    scale = _scale(prediction)
+    return None if scale is None or prediction.measured is None else prediction.measured * scale
 
 
 def total(paradigm: Paradigm, predictions: Iterable[Prediction]) -> Lost | None:
-    """Absent where the waiting is not known, nor, of a sandbox, its code's cost: too little for a sum."""
-    known = {one.component: found for one in predictions if (found := lost(one)) is not None}
-    if "run_queue_delay" not in known or (paradigm == "sandbox" and "execution" not in known):
+    """All that a workload loses. None without its waiting, or without a sandbox's cost of code: too little for a sum."""
+    by_component = {prediction.component: part for prediction in predictions if (part := lost(prediction)) is not None}
+    if RUN_QUEUE_DELAY.name not in by_component or (paradigm == "sandbox" and EXECUTION.name not in by_component):
         return None
-    parts = known.values()
+    parts = by_component.values()
     return Lost(sum(part.value for part in parts), sum(part.lo for part in parts), sum(part.hi for part in parts))
 
 
-def _scale(one: Prediction) -> float | None:
-    if one.component in RELATIVE:
-        return 1.0
-    own = one.inputs.get("own_busy_cpus") if one.component == "run_queue_delay" else None
-    return 1 / own if own else None
+def _scale(prediction: Prediction) -> float | None:
+    match COMPONENTS[prediction.component].lost_time:
+        case "extra":
+            return 1.0
+        case "waiting":
+            own = prediction.inputs.get("own_busy_cpus")
+            return 1 / own if own else None
+    return None

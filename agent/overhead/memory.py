@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from agent.model.components import MEMORY_OVERHEAD
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
@@ -88,9 +89,8 @@ def _machine_memory(workload: Workload) -> Prediction | None:
     small = None if held.backing_bytes is None else held.backing_bytes - (held.backing_hugetlb_bytes or 0)
     measured = None if held.resident_bytes is None or small is None else held.resident_bytes - small
     inputs = {"vcpus": float(vcpus), "iothreads": float(iothreads), "video_bytes": video}
-    text = "base + per vCPU + per iothread + video memory, of the QEMU process beyond guest memory"
-    source = "resident size of QEMU less that of the guest's memory (status, smaps)"
-    return prediction(workload, "memory_overhead", interval, "bytes", "intrinsic", text, inputs, [], measured, source)
+    formula = "base + per vCPU + per iothread + video memory, of the QEMU process beyond guest memory"
+    return prediction(workload, MEMORY_OVERHEAD, interval, formula=formula, inputs=inputs, flags=[], measured=measured)
 
 
 def _container_memory(workload: Workload, window: Window) -> Prediction | None:
@@ -101,10 +101,9 @@ def _container_memory(workload: Workload, window: Window) -> Prediction | None:
 
     interval = _with(tables, _container(threads, processes, cpus))
     inputs = {"threads": float(threads), "processes": float(processes), "cpus": float(cpus), "page_table_bytes": float(tables)}
-    text = "kernel memory by thread, by process, by CPU, and page tables; the engine's own processes are outside the group"
-    source = "memory.stat kernel (v1: memory.kmem.usage_in_bytes)"
+    formula = "kernel memory by thread, by process, by CPU, and page tables; the engine's own processes are outside the group"
     measured = workload.memory.kernel_bytes
-    return prediction(workload, "memory_overhead", interval, "bytes", "intrinsic", text, inputs, [], measured, source)
+    return prediction(workload, MEMORY_OVERHEAD, interval, formula=formula, inputs=inputs, flags=[], measured=measured)
 
 
 def _sandbox_memory(workload: Workload) -> Prediction | None:
@@ -115,5 +114,7 @@ def _sandbox_memory(workload: Workload) -> Prediction | None:
     touched = sum(1 for linear in workload.memories if linear.resident_bytes)
     interval = _with(max(0.0, committed - requested), _sandbox(touched))
     inputs = {"memories": float(len(workload.memories)), "touched_memories": float(touched)}
-    text = "page-table pages that only a sparse reservation needs, and what the runtime keeps of an instance; code is not seen from outside"
-    return prediction(workload, "memory_overhead", interval, "bytes", "intrinsic", text, inputs, ["no_counterpart"])
+    formula = (
+        "page-table pages that only a sparse reservation needs, and what the runtime keeps of an instance; code is not seen from outside"
+    )
+    return prediction(workload, MEMORY_OVERHEAD, interval, formula=formula, inputs=inputs, flags=["no_counterpart"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+from agent.model.components import REMOTE_MEMORY
 from agent.model.snapshot import Param, Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
@@ -105,7 +106,7 @@ def remote_memory(workload: Workload, window: Window) -> Prediction | None:
     away = sum([share * (total - pages.get(here, 0)) for here, share in run.items()]) / total
     inputs = {"remote_share": away, "latency_over_local": mean, "stalled_share": stall.mode}
     formula = "stalled share * (mean latency/local - 1), latencies by the firmware's distances; threads by the CPU that each ran on last"
-    return prediction(workload, "remote_memory", interval, "ratio", "intrinsic", formula, inputs, ["prior_only", "no_counterpart"])
+    return prediction(workload, REMOTE_MEMORY, interval, formula=formula, inputs=inputs, flags=["prior_only", "no_counterpart"])
 
 
 @lru_cache(256)

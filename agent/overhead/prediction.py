@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
+from agent.model.components import Component
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead.window import Activity, Window
-
-Kind = Literal["intrinsic", "contention"]
 
 
 def weaknesses(activity: Activity, window: Window) -> list[str]:
@@ -19,16 +17,15 @@ def weaknesses(activity: Activity, window: Window) -> list[str]:
 
 def prediction(
     workload: Workload,
-    component: str,
+    component: Component,
     interval: tuple[float, float, float],
-    unit: str,
-    kind: Kind,
+    *,
     formula: str,
     inputs: dict[str, float],
     flags: list[str],
     measured: float | None = None,
-    source: str | None = None,
 ) -> Prediction | None:
+    """The figure, in the unit of its component; `interval` is (point, lo, hi). None where a number of it is negative or not finite."""
     value, lo, hi = interval
     # Counters of a broken machine may be any number; what comes of them is not a prediction. A sum has what is not finite.
     given = inputs.values()
@@ -39,17 +36,17 @@ def prediction(
         measured = None
     return Prediction(
         workload=workload.id,
-        component=component,
+        component=component.name,
         value=value,
         lo=lo,
         hi=hi,
-        unit=unit,
-        kind=kind,
+        unit=component.unit,
+        kind=component.kind,
         formula=formula,
         inputs=inputs,
         validity=tuple(flags) or ("ok",),
         measured=measured,
-        measured_from=source if measured is not None else None,
+        measured_from=component.measured_by.get(workload.paradigm) if measured is not None else None,
         ratio=None if measured is None or value <= 0 else measured / value,
         inside=None if measured is None else lo <= measured <= hi,
     )

@@ -5,6 +5,7 @@ Source: Documentation/accounting/psi.rst. Pressure counts the time in which at l
 
 from __future__ import annotations
 
+from agent.model.components import CPU_PRESSURE
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead.prediction import prediction
@@ -28,5 +29,4 @@ def cpu_pressure(workload: Workload, activity: Activity, waits: Prediction | Non
     formula = "1 - (1 - d/n)^n of the delay as predicted, over n threads; between d/n and d"
     flags = [flag for flag in waits.validity if flag != "ok"]
     measured = activity.pressure_seconds / activity.group_seconds
-    source = "cpu.pressure some total"
-    return prediction(workload, "cpu_pressure", interval, "seconds/second", "contention", formula, inputs, flags, measured, source)
+    return prediction(workload, CPU_PRESSURE, interval, formula=formula, inputs=inputs, flags=flags, measured=measured)

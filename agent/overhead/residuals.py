@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from agent.model.components import COMPONENTS, UNITS
 from agent.model.finding import Finding
 from agent.model.snapshot import Prediction
 from agent.model.values import Fact
@@ -18,12 +19,6 @@ from agent.overhead.window import Window
 HALF_LIFE_SECONDS = 15 * 60.0
 PATIENCE = 3
 """Windows in a row outside the interval that are a finding."""
-
-# What is as good as nothing, by unit: a ratio of two such is no miss.
-_NOTHING = {"ratio": 1e-3, "seconds/second": 1e-3, "bytes": 4096.0, "seconds": 1e-6, "CPUs": 1e-3, "1/second": 1.0}
-
-_OPEN = frozenset({"exits"})
-"""What is predicted of an idle device only: more of it is no miss."""
 
 _REMEDY = "agent calibrate measures this host's own parameters; else something runs here that the model does not know"
 
@@ -67,7 +62,7 @@ def misses(predictions: tuple[Prediction, ...], residuals: Residuals) -> tuple[F
     shown = {(one.workload, one.component): one for one in predictions}
     words: dict[str, list[str]] = {}
     for (workload, _, component), residual in residuals.items():
-        if residual.outside >= PATIENCE and (workload, component) in shown and component not in _OPEN:
+        if residual.outside >= PATIENCE and (workload, component) in shown and not COMPONENTS[component].open_above:
             words.setdefault(workload, []).append(_words(shown[workload, component], residual))
     return tuple(
         Finding(
@@ -82,10 +77,9 @@ def misses(predictions: tuple[Prediction, ...], residuals: Residuals) -> tuple[F
 
 
 def _next(before: Residual | None, one: Prediction, measured: float, seconds: float) -> Residual:
-    nothing = _NOTHING.get(one.unit, 1e-9)
-    log_ratio = math.log((measured + nothing) / (one.value + nothing))
-    # Within what is as good as nothing of the interval is inside.
-    outside = not one.lo - nothing <= measured <= one.hi + nothing
+    negligible = UNITS[one.unit].negligible
+    log_ratio = math.log((measured + negligible) / (one.value + negligible))
+    outside = not one.lo - negligible <= measured <= one.hi + negligible
     if before is None:
         return Residual(log_ratio, int(outside))
     weight = 0.5 ** (seconds / HALF_LIFE_SECONDS)
@@ -94,6 +88,6 @@ def _next(before: Residual | None, one: Prediction, measured: float, seconds: fl
 
 def _words(one: Prediction, residual: Residual) -> str:
     return (
-        f"{one.component.replace('_', ' ')}: measured {one.measured:.4g} {one.unit}, predicted {one.lo:.4g}..{one.hi:.4g}, "
+        f"{COMPONENTS[one.component].words}: measured {one.measured:.4g} {one.unit}, predicted {one.lo:.4g}..{one.hi:.4g}, "
         f"{residual.outside} windows in a row; over time {math.exp(residual.log_ratio):.3g} times the point"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from agent.model.components import RUN_QUEUE_DELAY
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
@@ -125,10 +126,7 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
         # Beside others a thread of a group out of quota may wait without being stopped, but no longer than it does not run.
         high = max(high, threads - own + cut)
     measured = None if activity.delay_seconds is None else activity.delay_seconds / activity.seconds
-    source = "/proc/PID/task/TID/schedstat, field 2"
-    return prediction(
-        workload, "run_queue_delay", (point, low, high), "seconds/second", "contention", formula, inputs, flags, measured, source
-    )
+    return prediction(workload, RUN_QUEUE_DELAY, (point, low, high), formula=formula, inputs=inputs, flags=flags, measured=measured)
 
 
 def _stopped(workload: Workload, activity: Activity) -> float | None:

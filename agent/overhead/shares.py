@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from agent.model.components import CPU_SHARE
 from agent.model.snapshot import Prediction
 from agent.model.values import Fact
 from agent.model.workload import Workload
@@ -104,5 +105,4 @@ def cpu_share(workload: Workload, window: Window, activity: Activity) -> Predict
     inputs = {"relative_weight": relative, "wanted_cpus": wanted, "other_busy_cpus": others, "cpus": count}
     formula = "weighted max-min share of what it ran and waited for, beside one group of default weight, or one for each other task"
     flags = weaknesses(activity, window) + (["extrapolated"] if nested else [])
-    source = "/proc/PID/task/TID/schedstat, field 1"
-    return prediction(workload, "cpu_share", interval, "CPUs", "contention", formula, inputs, flags, own, source)
+    return prediction(workload, CPU_SHARE, interval, formula=formula, inputs=inputs, flags=flags, measured=own)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from agent.model.components import SHARED_CACHE, SHARED_CORE
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
@@ -62,7 +63,7 @@ def shared_cache(workload: Workload, window: Window, activity: Activity) -> Pred
     inputs = {"cache_bytes": float(capacity), "cache_share": share, "used_bytes": float(used)}
     formula = "stalled share * (share^-a - 1) * what of the working set does not fit into its share of the cache; share by time run"
     flags = [*weaknesses(activity, window), "prior_only", "no_counterpart"]
-    return prediction(workload, "shared_cache", interval, "ratio", "contention", formula, inputs, flags)
+    return prediction(workload, SHARED_CACHE, interval, formula=formula, inputs=inputs, flags=flags)
 
 
 @lru_cache(256)
@@ -81,4 +82,4 @@ def siblings(workload: Workload, window: Window, activity: Activity) -> Predicti
     inputs = {"sibling_busy_share": sum(busy) / len(busy), "cpus": float(len(busy))}
     formula = "1/(1 - u*(1 - (1 + g)/2)) - 1: u the busy share of the sibling thread, g what two threads gain over one"
     flags = [*weaknesses(activity, window), "no_counterpart"]
-    return prediction(workload, "shared_core", interval, "ratio", "contention", formula, inputs, flags)
+    return prediction(workload, SHARED_CORE, interval, formula=formula, inputs=inputs, flags=flags)

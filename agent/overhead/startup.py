@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from agent.model.components import START_TIME
 from agent.model.snapshot import Param, Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
@@ -44,4 +45,4 @@ def start_time(workload: Workload) -> Prediction | None:
         case _:
             interval = _taking(parameters.SPAWN)
             formula = "posix_spawn of a process"
-    return prediction(workload, "start_time", interval, "seconds", "intrinsic", formula, {}, flags)
+    return prediction(workload, START_TIME, interval, formula=formula, inputs={}, flags=flags)

@@ -5,6 +5,7 @@ Source: Li, Ding and Shen, "Quantifying the cost of context switch" (ExpCS 2007)
 
 from __future__ import annotations
 
+from agent.model.components import SWITCHING
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
@@ -63,4 +64,4 @@ def switching(workload: Workload, window: Window, activity: Activity) -> Predict
     inputs = {"switches_per_second": rate, "run_share": share, "switch_seconds": cost.mode}
     formula = "switches/s * direct cost / running share; what a switch leaves in the caches is not known"
     flags = [*weaknesses(activity, window), "no_counterpart"]
-    return prediction(workload, "switching", interval, "ratio", "intrinsic", formula, inputs, flags)
+    return prediction(workload, SWITCHING, interval, formula=formula, inputs=inputs, flags=flags)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 
+from agent.model.components import THROTTLED_PERIODS, THROTTLED_TIME
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
@@ -180,9 +181,8 @@ def throttled(workload: Workload, window: Window, activity: Activity) -> Iterabl
         shares = _shares(mean, cpu.burst_usec or 0, quota, period, reach, overrun, edge)
         inputs |= {"mean_demand_seconds": mean, "variation": parameters.BURSTINESS.mode}
         formula = "token bucket of quota + burst, demand by period gamma distributed with the measured mean"
-    source = "cpu.stat nr_throttled/nr_periods"
     weak = flags if bound else [*flags, "prior_only"]
-    yield prediction(workload, "throttled_periods", shares, "ratio", "contention", formula, inputs, weak, share, source)
+    yield prediction(workload, THROTTLED_PERIODS, shares, formula=formula, inputs=inputs, flags=weak, measured=share)
     if bound:
         fewest, most = max(quota / period, math.floor(threads)), min(float(len(cpus)), math.ceil(threads))
         point = throttled_seconds(quota, period, threads) / period
@@ -191,8 +191,7 @@ def throttled(workload: Workload, window: Window, activity: Activity) -> Iterabl
         high = throttled_seconds(min(quota, mean), period, most) / period * (1 + edge)
         interval = (point, min(low, point), max(high, point))
         formula = "(n*P - Q)/P: each of n run queues stands still while its CPU does not run the group"
-        source = "cpu.stat throttled time"
-        yield prediction(workload, "throttled_time", interval, "seconds/second", "contention", formula, inputs, flags, time, source)
+        yield prediction(workload, THROTTLED_TIME, interval, formula=formula, inputs=inputs, flags=flags, measured=time)
 
 
 def edge_share(periods: int) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 
+from agent.model.components import WALK_COST, WALK_REFERENCES
 from agent.model.snapshot import Prediction
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Workload
@@ -150,7 +151,7 @@ def walks(workload: Workload, window: Window) -> Iterable[Prediction | None]:
     else:
         interval = (pages, float(smallest), float(levels))
         formula = "n levels; a huge page saves one"
-    yield prediction(workload, "walk_references", interval, "references/walk", "intrinsic", formula, inputs, flags)
+    yield prediction(workload, WALK_REFERENCES, interval, formula=formula, inputs=inputs, flags=flags)
     yield _walk_cost(workload, window, nested, used, huge, flags)
 
 
@@ -180,7 +181,7 @@ def _walk_cost(workload: Workload, window: Window, nested: bool, used: float, hu
         **dict(zip(_LEVELS, capacities, strict=False)),
     }
     formula = "fixed + leaf entry + upper entries past the paging-structure caches, each at the latency of the cache that holds it"
-    return prediction(workload, "walk_cost", interval, "seconds/walk", "intrinsic", formula, inputs, flags)
+    return prediction(workload, WALK_COST, interval, formula=formula, inputs=inputs, flags=flags)
 
 
 @lru_cache(64)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from agent.model.components import LOCK_HOLDER_RISK, STEAL
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
@@ -87,7 +88,7 @@ def lock_holder(workload: Workload, window: Window, activity: Activity) -> Predi
     inputs = {"vcpus": float(vcpus), "vcpus_per_cpu": ratio, "off_seconds": off}
     formula = "at most 1 + locked share * (1 - 1/overcommitment) * (v - 1)/v * time off the CPU/critical section, for fair locks"
     flags = [*weaknesses(activity, window), "upper_bound", "prior_only", "no_counterpart"]
-    return prediction(workload, "lock_holder_risk", interval, "times", "contention", formula, inputs, flags)
+    return prediction(workload, LOCK_HOLDER_RISK, interval, formula=formula, inputs=inputs, flags=flags)
 
 
 def steal(workload: Workload, activity: Activity, waits: Prediction | None) -> Prediction | None:
@@ -107,5 +108,4 @@ def steal(workload: Workload, activity: Activity, waits: Prediction | None) -> P
     inputs = {"run_queue_delay": waits.value, "run_share": own}
     formula = "delay/(delay + run) of the vCPU threads, the delay as predicted"
     flags = [flag for flag in waits.validity if flag != "ok"]
-    source = "/proc/PID/task/TID/schedstat of the vCPU threads, fields 1 and 2"
-    return prediction(workload, "steal", (value, lo, hi), "ratio", "contention", formula, inputs, flags, measured, source)
+    return prediction(workload, STEAL, (value, lo, hi), formula=formula, inputs=inputs, flags=flags, measured=measured)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from agent.model.components import EXECUTION
 from agent.model.snapshot import Param, Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
@@ -51,4 +52,4 @@ def execution(workload: Workload, window: Window) -> Prediction | None:
     interval = _extra(code, checks, interruption)
     inputs = {"memories": float(len(memories)), "guarded_memories": float(guarded)}
     formula = "(1 + code)*(1 + bounds)*(1 + interruption) - 1; whether epochs or fuel interrupt it is not seen from outside"
-    return prediction(workload, "execution", interval, "ratio", "intrinsic", formula, inputs, ["prior_only", "no_counterpart"])
+    return prediction(workload, EXECUTION, interval, formula=formula, inputs=inputs, flags=["prior_only", "no_counterpart"])

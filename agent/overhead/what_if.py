@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agent.model.change import Answer, Change, Effect, Lost
+from agent.model.components import COMPONENTS, CPU_SHARE, THROTTLED_PERIODS, THROTTLED_TIME
 from agent.model.snapshot import Prediction
 from agent.model.values import CpuSet, Limit
 from agent.model.workload import Paradigm, Thread, Workload
@@ -25,10 +26,6 @@ from agent.overhead.window import Activity, Window, scheduled
 
 DEFAULT_PERIOD_USEC = 100_000
 """Of a group that never had a quota (kernel/sched/fair.c, default_cfs_period())."""
-
-
-_OWN_LAYERS = frozenset({"execution", "exit_time"})
-"""What one paradigm pays and the others do not have."""
 
 
 class Case(Struct, kw_only=True):
@@ -81,14 +78,15 @@ def altered(case: Case, change: Change) -> Case:
 
 def _ends(change: Change) -> tuple[str, ...]:
     """Components that a change does away with."""
-    return ("throttled_periods", "throttled_time") if change.cpus is not None and change.cpus.unlimited else ("throttled_time",)
+    unlimited = change.cpus is not None and change.cpus.unlimited
+    return (THROTTLED_PERIODS.name, THROTTLED_TIME.name) if unlimited else (THROTTLED_TIME.name,)
 
 
 def _components(case: Case, change: Change) -> dict[str, Prediction]:
     found = {one.component: one for one in components(case.workload, case.window, case.activity)}
     if change.weight is None:
         # What it wanted follows from how long it waited, which only another weight leaves as it is.
-        found.pop("cpu_share", None)
+        found.pop(CPU_SHARE.name, None)
     return found
 
 
@@ -128,7 +126,7 @@ def _difference(now: Case, then: Case, effects: tuple[Effect, ...]) -> Lost | No
         one, other = (found and lost(found) for found in (effect.before, effect.after))
         if one is None and other is None:
             continue
-        if (one is None or other is None) and effect.component not in _OWN_LAYERS:
+        if (one is None or other is None) and not COMPONENTS[effect.component].of_one_paradigm:
             return None
         one, other = one or Lost(0.0, 0.0, 0.0), other or Lost(0.0, 0.0, 0.0)
         shared = effect.before is not None and effect.after is not None and effect.before.formula == effect.after.formula

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from agent.model.components import METRIC_UNITS, UNITS
 from agent.model.host import Identity
 from agent.model.logical import Cpu, Logical, Memory, Scheduler, Thp
 from agent.model.physical import Physical
@@ -489,22 +490,9 @@ _STALLED: dict[str, Callable[[Workload], float | None]] = {
 }
 
 
-_UNITS = {
-    "ratio": "ratio",
-    "seconds/second": "ratio",
-    "bytes": "bytes",
-    "references/walk": "references",
-    "seconds": "seconds",
-    "seconds/walk": "seconds",
-    "CPUs": "cpus",
-    "1/second": "per_second",
-    "times": "ratio",
-}
-
-
 def _overheads(predictions: tuple[Prediction, ...]) -> Iterator[Family]:
-    for unit in ("ratio", "bytes", "references", "seconds", "cpus", "per_second"):
-        these = [p for p in predictions if _UNITS[p.unit] == unit]
+    for unit in METRIC_UNITS:
+        these = [p for p in predictions if UNITS[p.unit].metric == unit]
         predicted = [
             ((("workload", p.workload), ("component", p.component), ("bound", bound)), value)
             for p in these

@@ -5,30 +5,10 @@ from __future__ import annotations
 import math
 
 from agent.model.change import Change, Lost
+from agent.model.components import COMPONENTS
 from agent.model.snapshot import Prediction
 from exporters.views.words import cpus, size
 
-MEANINGS = {
-    "run_queue_delay": "waits for a CPU",
-    "steal": "waits for a CPU, as its guest sees it (steal)",
-    "throttled_periods": "periods cut short by its quota",
-    "throttled_time": "run queues standing still for its quota",
-    "switching": "switches between threads",
-    "shared_core": "slowed by the other thread of its core",
-    "walk_references": "table entries read by one page walk",
-    "walk_cost": "one page walk",
-    "remote_memory": "slowed by memory on another node",
-    "execution": "slower than native code",
-    "memory_overhead": "memory taken by this layer itself",
-    "start_time": "to start one more of its kind",
-    "cpu_share": "CPU time that its weight gives it",
-    "cpu_pressure": "some thread of it waits for a CPU (pressure)",
-    "shared_cache": "slowed by who shares its last-level cache",
-    "exits": "exits from the guest",
-    "exit_time": "time in exits from the guest",
-    "halt_polling": "CPU time burnt by polling for halted vCPUs",
-    "lock_holder_risk": "slower at most by locks that preempted vCPUs hold",
-}
 WEAKNESSES = {
     "prior_only": "from published figures only",
     "saturated": "its CPUs are full",
@@ -41,7 +21,7 @@ WEAKNESSES = {
 
 
 def meaning(component: str) -> str:
-    return MEANINGS.get(component, component.replace("_", " "))
+    return COMPONENTS[component].meaning
 
 
 def figure(value: float, unit: str) -> str:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from rich.cells import cell_len
 
 from agent.model.change import Change, Explanation, Lost
+from agent.model.components import COMPONENTS
 from agent.model.values import UNLIMITED, CpuSet, Limit
 from agent.model.workload import Workload, matching
 from agent.overhead.compose import predict
@@ -19,7 +20,7 @@ from agent.overhead.window import Window
 from exporters.views import explain as view
 from exporters.views import json as document_json
 from exporters.views import what_if as what_if_view
-from exporters.views.figures import duration, figure, interval, meaning, saved
+from exporters.views.figures import duration, figure, interval, saved
 from tests.unit.overhead_hosts import BOTH, MIB, container, cpu, machine, sandbox, thread
 from tests.unit.told import HOSTILE, at, document, reviewed, window
 
@@ -69,7 +70,7 @@ def test_a_unit_of_the_host_has_no_container_and_no_runtime() -> None:
 
 
 def test_every_component_has_a_meaning() -> None:
-    assert not [one.component for one in predict(window()) if meaning(one.component) == one.component.replace("_", " ")]
+    assert not [one.component for one in predict(window()) if not COMPONENTS[one.component].meaning]
 
 
 def quota_bound(passed: float) -> Workload:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.model.components import RUN_QUEUE_DELAY
 from agent.overhead.prediction import prediction
 from agent.overhead.two_level import (
     exit_overhead,
@@ -64,9 +65,8 @@ def test_lock_holders_never_speed_up(vcpus: int, ratio: float, locked: float, se
 def test_steal_lies_in_its_own_interval() -> None:
     """Where the delay is so much more than the run time that their quotient is rounded."""
     figure = 9237102593865848.0
-    waits = prediction(
-        machine(), "run_queue_delay", (figure, 0.0, math.nextafter(figure, math.inf)), "seconds/second", "contention", "", {}, []
-    )
+    interval = (figure, 0.0, math.nextafter(figure, math.inf))
+    waits = prediction(machine(), RUN_QUEUE_DELAY, interval, formula="", inputs={}, flags=[])
     found = steal(machine(), Activity(seconds=1.0, group_seconds=1.0, since_start=False, run_seconds=1.0), waits)
     assert found is not None
     assert found.lo <= found.value <= found.hi
