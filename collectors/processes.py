@@ -74,7 +74,7 @@ def ask(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
         if parent != 2 and pid != 2:
             exe = (quiet.link(f"proc/{pid}/exe") or "").removesuffix(" (deleted)") or None if whole else None
             if len(name) >= _CUT or name.startswith(("qemu", "kvm")):
-                arguments = _arguments(quiet.raw(f"proc/{pid}/cmdline"))
+                arguments = _arguments(quiet.raw(f"proc/{pid}/cmdline", _without_secrets))
                 if name.startswith(("qemu", "kvm")):
                     if arguments == []:
                         # Its memory is gone and it will be: what it still has open makes no machine.
@@ -99,6 +99,16 @@ def ask(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
         )
     root.last["processes"] = {} if whole else now
     return tuple([process for _, process in now.values()])
+
+
+def _without_secrets(data: bytes) -> bytes:
+    """Of a command line the program, and the values of -uuid and -name. A recording holds no more, either."""
+    arguments = data.split(b"\0")[:-1]
+    kept = arguments[:1]
+    for option, value in pairwise(arguments):
+        if option == b"-name" or (option == b"-uuid" and _UUID.fullmatch(value.decode("ascii", "replace"))):
+            kept += (option, value)
+    return b"".join(argument + b"\0" for argument in kept)
 
 
 def _arguments(data: bytes | None) -> list[str] | None:

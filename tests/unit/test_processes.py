@@ -13,6 +13,7 @@ import pytest
 from collectors import processes
 from collectors.processes import Process, vm_identity
 from collectors.root import SysRoot, Unavailable
+from collectors.root.recorder import Recorder
 from collectors.text import Stat
 from tests.unit.tree import grow, recorded
 
@@ -59,9 +60,13 @@ def test_no_secret_of_a_command_line_leaves(tmp_path: Path) -> None:
             machine.stdout.readline()
             before = time.time()
             table = processes.ask(SysRoot("/"))
+            assert processes.ask(Recorder("/", tmp_path / "recording", before, "0"))
         finally:
             machine.kill()
     assert "hunter2" not in str(table)
+    kept = (tmp_path / "recording" / "proc" / str(machine.pid) / "cmdline").read_bytes().split(b"\0")
+    assert kept == [os.fsencode(program), *map(os.fsencode, identity), b""]
+    assert not [path for path in (tmp_path / "recording").rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
     (mine,) = [process for process in table if process.pid == machine.pid]
     assert (mine.parent_pid, mine.name, mine.threads, mine.vm_uuid, mine.vm_name) == (os.getpid(), "qemu-unit-test", 1, UUID, "db")
     assert mine.exe == os.path.realpath(sys.executable)
