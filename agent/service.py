@@ -57,7 +57,7 @@ def snapshot(window: Window, taken_at: float) -> Snapshot:
 
 
 def once(root: SysRoot, config: Config) -> Snapshot:
-    """One document. Where workloads run on a live host, a second pass after the interval turns counters into rates."""
+    """One document. Where workloads run, a second pass turns counters into rates: after the interval, or as it was recorded."""
     window, taken_at = watch(root, config)
     return snapshot(window, taken_at)
 
@@ -65,18 +65,31 @@ def once(root: SysRoot, config: Config) -> Snapshot:
 def watch(root: SysRoot, config: Config) -> tuple[Window, float]:
     """The window that one document is about, and when its end was read (Unix seconds)."""
     queries = BackgroundQueries()
-    taken_at = time.time()
+    taken_at = _taken_at(root)
     before = take(root, config, queries, PATIENCE_SECONDS)
     host, given = _with_parameters(normalise(before), config)
-    if root.mark is not None:
-        return Window(after=host, given=given), root.mark.taken_at
-    if not host.workloads or config.interval_seconds <= 0:
+    later = _later(root, host, config)
+    if later is None:
         return Window(after=host, given=given), taken_at
-    time.sleep(config.interval_seconds)
-    taken_at = time.time()
-    after = take(root, config, queries, PATIENCE_SECONDS, before.statics, seen=before.seen)
+    taken_at = _taken_at(later)
+    after = take(later, config, queries, PATIENCE_SECONDS, before.statics, seen=before.seen)
     end, given = _with_parameters(normalise(after), config)
     return Window.between(end, after.read_at, host, before.read_at, given), taken_at
+
+
+def _taken_at(root: SysRoot) -> float:
+    """When a pass that begins now sees its host, in Unix seconds: of a recording, when it was made."""
+    return time.time() if root.mark is None else root.mark.taken_at
+
+
+def _later(root: SysRoot, host: Host, config: Config) -> SysRoot | None:
+    """The tree of the second pass: of a live host the same one, after the interval. None where there is one pass only."""
+    if root.mark is not None:
+        return root.later()
+    if not host.workloads or config.interval_seconds <= 0:
+        return None
+    time.sleep(config.interval_seconds)
+    return root
 
 
 def _with_parameters(host: Host, config: Config) -> tuple[Host, Parameters]:

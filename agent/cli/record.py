@@ -1,4 +1,4 @@
-"""agent record: what one pass reads, copied into a directory that --root can read."""
+"""agent record: what the passes of a snapshot read, copied into a directory that --root can read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from agent.cli.output import fail
 
 if TYPE_CHECKING:
     from agent.cli.arguments import Verbs
+    from agent.collect.sample import BackgroundQueries, Sample
+    from agent.config import Config
 
 DESCRIPTION = """\
-Copies every file that one pass reads, and what libvirt and the engines answer,
-into a directory. Other verbs replay it with --root: attach it to a bug report,
-or make a test of it. Names of processes, containers and VMs are in it."""
+Copies every file that a snapshot reads, and what libvirt and the engines
+answer, into a directory; where workloads run, a second pass goes into
+DIR/later. Other verbs replay it with --root: attach it to a bug report, or make
+a test of it. Names of processes, containers and VMs are in it."""
 
 EXAMPLES = """\
   agent record /tmp/host
@@ -26,30 +29,57 @@ EXAMPLES = """\
 
 def add(verbs: Verbs) -> None:
     parser = arguments.add_verb(
-        verbs, "record", run, summary="save what one pass reads, to replay it with --root", description=DESCRIPTION, examples=EXAMPLES
+        verbs, "record", run, summary="save what a snapshot reads, to replay it with --root", description=DESCRIPTION, examples=EXAMPLES
     )
     parser.add_argument("directory", metavar="DIR", help="where to save it: a directory that is empty or does not exist")
+    arguments.add_interval(parser)
     arguments.add_sources(parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    import time
-
-    from agent.collect.sample import BackgroundQueries, take
     from collectors.root import Unavailable
-    from collectors.root.recorder import Recorder
 
-    config = arguments.config(parsed)
     try:
         os.makedirs(parsed.directory, mode=0o700, exist_ok=True)
         if os.listdir(parsed.directory):
             fail(2, f"{parsed.directory}: not empty; record into a directory of its own")
-        recorder = Recorder(config.root, parsed.directory, time.time(), __version__)
-        sample = take(recorder, config, BackgroundQueries())
-        recorder.close()
+        gaps = _record(arguments.config(parsed), parsed.directory)
     except Unavailable as error:
         fail(2, error.detail)
     except OSError as error:
         fail(1, f"{error.filename or parsed.directory}: {error.strerror}")
-    print(f"recorded into {parsed.directory} with {len(sample.gaps)} gaps; read it with --root {parsed.directory}", file=sys.stderr)
+    print(f"recorded into {parsed.directory} with {gaps} gaps; read it with --root {parsed.directory}", file=sys.stderr)
     return 0
+
+
+def _record(config: Config, directory: str) -> int:
+    """The passes that a snapshot of this host would take; how many gaps the last one had."""
+    import time
+
+    from agent.collect.sample import BackgroundQueries
+    from agent.normalise import normalise
+    from collectors.root import LATER, SysRoot
+
+    queries = BackgroundQueries()
+    sample = _record_pass(config, config.root, directory, queries)
+    root = SysRoot(config.root)
+    later = root.later()
+    if later is None and not (root.live and config.interval_seconds > 0 and normalise(sample).workloads):
+        return len(sample.gaps)
+    if later is None:
+        time.sleep(config.interval_seconds)
+    os.mkdir(os.path.join(directory, LATER), 0o700)
+    return len(_record_pass(config, later.path if later else config.root, os.path.join(directory, LATER), queries).gaps)
+
+
+def _record_pass(config: Config, root: str, directory: str, queries: BackgroundQueries) -> Sample:
+    """One whole pass: what an earlier one has read is read again."""
+    import time
+
+    from agent.collect.sample import take
+    from collectors.root.recorder import Recorder
+
+    recorder = Recorder(root, directory, time.time(), __version__)
+    sample = take(recorder, config, queries)
+    recorder.close()
+    return sample

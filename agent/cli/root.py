@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
 
 def open_root(config: Config) -> SysRoot:
-    """The configured root; exit code 2 where it is not there or is no directory."""
+    """The configured root; exit code 2 where it is not there, or is a recording that cannot be read."""
     from collectors.root import SysRoot, Unavailable
 
     try:
-        return SysRoot(config.root)
+        root = SysRoot(config.root)
+        # Whether the second pass of a recording can be read is known before the first one is.
+        root.later()
+        return root
     except Unavailable as error:
         fail(2, error.detail)

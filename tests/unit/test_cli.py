@@ -17,7 +17,8 @@ import pytest
 
 from agent.cli import build_parser
 from agent.collect.sample import MACHINE
-from tests.unit.tree import recorded
+from collectors.root import LATER, MARK
+from tests.unit.tree import grow, recorded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -160,6 +161,28 @@ def test_a_word_that_may_mean_several_names_them(tmp_path: Path) -> None:
     assert "\x1b" not in one.stdout
     asked = agent("what-if", "abc1", "--cpus", "0.5", "--pin", "0", "--root", tmp_path)
     assert (asked.returncode, asked.stdout, asked.stderr) == (2, "", "agent: what-if: CPUs 0: not online here\n")
+
+
+def test_a_recording_has_a_second_pass_where_workloads_run(tmp_path: Path) -> None:
+    """A recording is recorded with both of its passes, and without waiting."""
+    scope = f"sys/fs/cgroup/system.slice/docker-{'0c' * 32}.scope"
+    files = {"sys/fs/cgroup/cgroup.controllers": "cpu\n", f"{scope}/cgroup.procs": "7\n", f"{scope}/cpu.weight": "100\n"}
+    live = tmp_path / "live"
+    grow(live, files)
+    for arguments in (("--interval", "0"), ("--interval", "0.1"), ("--interval", "0.1", "--only", "proc_stat")):
+        assert agent("record", tmp_path / arguments[1] / str(len(arguments)), "--root", live, *arguments).returncode == 0
+    once, twice, idle = (tmp_path / name for name in ("0/2", "0.1/2", "0.1/4"))
+    assert [(directory / LATER).exists() for directory in (once, twice, idle)] == [False, True, False]
+    assert {path.relative_to(twice) for path in twice.rglob("*")} > {Path(LATER, path.relative_to(once)) for path in once.rglob("*")}
+    again = tmp_path / "again"
+    assert agent("record", again, "--root", twice, "--interval", "3000").returncode == 0
+    for part in (".", LATER):
+        names = {path.relative_to(twice / part) for path in (twice / part).rglob("*")}
+        assert names == {path.relative_to(again / part) for path in (again / part).rglob("*")}
+    (twice / LATER / MARK).unlink()
+    done = agent("snapshot", "--root", twice)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"agent: {twice}/{LATER}: no {MARK} in it\n"
 
 
 def test_one_source_only() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from agent.config import Config
 from agent.model.snapshot import Snapshot
 from agent.model.values import STAT, UPTIME
 from agent.overhead.window import Window
-from collectors.root import MARK, SysRoot
+from collectors.root import LATER, MARK, SysRoot
 from tests.unit.tree import A_MARK, grow
 
 ID = "0c" * 32
@@ -85,3 +86,26 @@ def test_a_calibration_that_was_asked_for_and_is_not_there_is_a_gap(tmp_path: Pa
 
     assert ("calibration", "absent") in gaps(Config(root=root, only=("proc_stat",), calibration=path))
     assert ("calibration", "absent") not in gaps(Config(root=root, only=("proc_stat",)))
+
+
+def test_a_recording_of_two_passes_is_the_window_between_them(tmp_path: Path) -> None:
+    group = f"/system.slice/docker-{ID}.scope"
+    for directory, made_at, seconds, usage in ((tmp_path, 1700000000, 100.0, 1_000_000), (tmp_path / LATER, 1700000009, 104.0, 3_000_000)):
+        mark = {"format": 2, "taken_at": made_at, "version": "0", "page_bytes": 4096, "inodes": {f"sys/fs/cgroup{group}": 5}}
+        grow(
+            directory,
+            {
+                MARK: json.dumps(mark | {"read_times": {UPTIME: seconds, group: seconds + 0.5}}),
+                "sys/fs/cgroup/cgroup.controllers": "cpu\n",
+                f"sys/fs/cgroup{group}/cgroup.procs": "7\n",
+                f"sys/fs/cgroup{group}/cpu.stat": f"usage_usec {usage}\n",
+                "proc/uptime": f"{seconds} {seconds}\n",
+            },
+        )
+    config = Config(root=str(tmp_path), only=("cgroup", "proc_sys"))
+    window, taken_at = service.watch(SysRoot(tmp_path), config)
+    assert (taken_at, window.seconds) == (1700000009, 4.0)
+    (workload,) = window.after.workloads
+    activity = window.activity(workload)
+    assert activity is not None
+    assert (activity.since_start, activity.group_seconds, activity.usage_seconds) == (False, 4.0, 2.0)
