@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from agent import __version__
-from agent.collect.sample import BackgroundQueries, Statics, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config, calibration_file
 from agent.model.host import Host
 from agent.model.snapshot import Agent, Snapshot
@@ -27,7 +28,6 @@ from agent.overhead.window import Window
 from collectors import hotplug, own_cost
 from collectors.root import SysRoot
 from collectors.uevents import Watch
-from collectors.wasm_maps import Seen
 from exporters.metrics import prometheus
 
 FRESH_SECONDS = 1.0
@@ -64,15 +64,15 @@ def once(root: SysRoot, config: Config) -> Snapshot:
 
 def watch(root: SysRoot, config: Config) -> tuple[Window, float]:
     """The window that one document is about, and when its end was read (Unix seconds)."""
-    queries = BackgroundQueries()
+    caches = Caches()
     taken_at = _taken_at(root)
-    before = take(root, config, queries, PATIENCE_SECONDS)
+    before = take(root, config, caches, PATIENCE_SECONDS)
     host, given = _with_parameters(normalise(before), config)
     later = _later(root, host, config)
     if later is None:
         return Window(after=host, given=given), taken_at
     taken_at = _taken_at(later)
-    after = take(later, config, queries, PATIENCE_SECONDS, before.statics, seen=before.seen)
+    after = take(later, config, caches, PATIENCE_SECONDS)
     end, given = _with_parameters(normalise(after), config)
     return Window.between(end, after.read_at, host, before.read_at, given), taken_at
 
@@ -119,11 +119,8 @@ class Service:
     def __init__(self, root: SysRoot, config: Config) -> None:
         self._root = root
         self._config = config
-        self._errands = BackgroundQueries()
+        self._caches = Caches(uevents=Watch())
         self._lock = threading.Lock()
-        self._watch = Watch()
-        self._statics: Statics | None = None
-        self._seen: dict[int, Seen] = {}
         self._known: Known = {}
         self._host: Host | None = None
         self._snapshot: Snapshot | None = None
@@ -148,15 +145,14 @@ class Service:
 
     def _replugged(self) -> bool:
         """Whether the last pass shows a machine that is no more, or came while it changed: it is not shared then, however fresh it is."""
-        if self._statics is None or self._statics.plugged is None:
-            return self._statics is not None and any(gap.reason == "late" for gap in self._statics.gaps)
-        return self._statics.plugged != hotplug.read(self._root)
+        statics = self._caches.statics
+        if statics is None or statics.plugged is None:
+            return statics is not None and any(gap.reason == "late" for gap in statics.gaps)
+        return statics.plugged != hotplug.read(self._root)
 
     def _take(self, patience_seconds: float) -> None:
         taken_at, began = time.time(), time.monotonic()
-        sample = take(self._root, self._config, self._errands, patience_seconds, self._statics, self._watch, whole=False, seen=self._seen)
-        self._seen = sample.seen
-        self._statics = sample.statics
+        sample = take(self._root, self._config, self._caches, patience_seconds, whole=False)
         host, given = _with_parameters(normalise(sample, self._known), self._config)
         if self._host and self._host.physical.cpus.online != host.physical.cpus.online:
             log.info("CPUs online: %s, were %s", host.physical.cpus.online, self._host.physical.cpus.online)

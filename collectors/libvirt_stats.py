@@ -48,15 +48,14 @@ class Answer(Fact, frozen=True):
 class Questions:
     """Those that are out, and the last answers, from pass to pass."""
 
-    def __init__(self, connections: Connections) -> None:
-        self.connections = connections
-        self.by_uri: dict[str, _Asked] = {}
+    def __init__(self) -> None:
+        self.by_uri: dict[str, Asked] = {}
 
-    def of(self, uri: str) -> _Asked:
-        return self.by_uri.setdefault(uri, _Asked(uri, self.connections))
+    def of(self, uri: str, connections: Connections) -> Asked:
+        return self.by_uri.setdefault(uri, Asked(uri, connections))
 
 
-class _Asked:
+class Asked:
     """The domains of one URI. All of it is behind `changed`."""
 
     def __init__(self, uri: str, connections: Connections) -> None:
@@ -189,13 +188,13 @@ class _Asked:
         return found, gaps
 
 
-def begin(root: SysRoot, chosen: tuple[str, ...], questions: Questions) -> tuple[_Asked, ...]:
+def begin(root: SysRoot, chosen: tuple[str, ...], questions: Questions, connections: Connections) -> tuple[Asked, ...]:
     """Sends the questions of one pass."""
     if not root.live:
         return ()
     try:
         # The test driver invents, LXC has nothing to say of KVM.
-        asked = tuple(questions.of(uri) for uri in uris(root, chosen) if not uri.startswith(("test", "lxc")))
+        asked = tuple(questions.of(uri, connections) for uri in uris(root, chosen) if not uri.startswith(("test", "lxc")))
     except Unavailable:
         return ()
     for one in asked:
@@ -203,11 +202,11 @@ def begin(root: SysRoot, chosen: tuple[str, ...], questions: Questions) -> tuple
     return asked
 
 
-def read(root: SysRoot, asked: tuple[_Asked, ...], deadline: float, stopped: Set[str]) -> Answer:
+def read(root: SysRoot, asked: tuple[Asked, ...], deadline: float, stopped: Set[str]) -> Answer:
     return root.reply("libvirt_stats", Answer, lambda: collect(asked, deadline, stopped))
 
 
-def collect(asked: tuple[_Asked, ...], deadline: float, stopped: Set[str]) -> Answer:
+def collect(asked: tuple[Asked, ...], deadline: float, stopped: Set[str]) -> Answer:
     """`stopped`: the UUIDs of those whose process is known not to run."""
     deadline = min(deadline, time.monotonic() + WAIT_SECONDS)
     found: list[DomainStats] = []

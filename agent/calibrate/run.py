@@ -18,7 +18,9 @@ from agent.calibrate.chunks import NoTime
 from agent.calibrate.conditions import between, counters
 from agent.calibrate.machine import machine_of
 from agent.calibrate.room import room_bytes
-from agent.collect.sample import MACHINE, BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.sources import MACHINE
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.calibration import Calibration, Figure, Skipped
 from agent.model.host import Host
@@ -39,7 +41,7 @@ class Unable(Exception):
 
 def host_of(root: SysRoot) -> Host:
     """The machine alone."""
-    return normalise(take(root, Config(only=MACHINE), BackgroundQueries()))
+    return normalise(take(root, Config(only=MACHINE), Caches()))
 
 
 def measured(seconds: float = SECONDS, with_exits: bool = False, say: Say = lambda step, share: None) -> Calibration:

@@ -157,7 +157,7 @@ def quota(text: str) -> Limit:
 
 
 def source(text: str) -> str:
-    from agent.collect.sample import SOURCES
+    from agent.collect.sources import SOURCES
 
     if text not in SOURCES:
         raise argparse.ArgumentTypeError(f"{text}: no such source; there are {', '.join(SOURCES)}")

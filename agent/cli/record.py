@@ -13,7 +13,7 @@ from agent.cli.output import fail
 
 if TYPE_CHECKING:
     from agent.cli.arguments import Verbs
-    from agent.collect.sample import BackgroundQueries, Sample
+    from agent.collect.sample import Sample
     from agent.config import Config
 
 DESCRIPTION = """\
@@ -56,12 +56,10 @@ def _record(config: Config, directory: str) -> int:
     """The passes that a snapshot of this host would take; how many gaps the last one had."""
     import time
 
-    from agent.collect.sample import BackgroundQueries
     from agent.normalise import normalise
     from collectors.root import LATER, SysRoot
 
-    queries = BackgroundQueries()
-    sample = _record_pass(config, config.root, directory, queries)
+    sample = _record_pass(config, config.root, directory)
     root = SysRoot(config.root)
     later = root.later()
     if later is None and not (root.live and config.interval_seconds > 0 and normalise(sample).workloads):
@@ -69,17 +67,18 @@ def _record(config: Config, directory: str) -> int:
     if later is None:
         time.sleep(config.interval_seconds)
     os.mkdir(os.path.join(directory, LATER), 0o700)
-    return len(_record_pass(config, later.path if later else config.root, os.path.join(directory, LATER), queries).gaps)
+    return len(_record_pass(config, later.path if later else config.root, os.path.join(directory, LATER)).gaps)
 
 
-def _record_pass(config: Config, root: str, directory: str, queries: BackgroundQueries) -> Sample:
+def _record_pass(config: Config, root: str, directory: str) -> Sample:
     """One whole pass: what an earlier one has read is read again."""
     import time
 
-    from agent.collect.sample import take
+    from agent.collect.caches import Caches
+    from agent.collect.take import take
     from collectors.root.recorder import Recorder
 
     recorder = Recorder(root, directory, time.time(), __version__)
-    sample = take(recorder, config, queries)
+    sample = take(recorder, config, Caches())
     recorder.close()
     return sample

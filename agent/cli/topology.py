@@ -51,7 +51,7 @@ def add(verbs: Verbs) -> None:
 def run(parsed: argparse.Namespace) -> int:
     from msgspec.structs import replace
 
-    from agent.collect.sample import MACHINE
+    from agent.collect.sources import MACHINE
 
     config = arguments.config(parsed)
     if not config.only and (parsed.format != "text" or parsed.no_workloads):
@@ -88,9 +88,10 @@ def _read(config: Config) -> tuple[Host, float]:
     """The host from one pass, and when it was read (Unix seconds; of a recording, when it was made)."""
     import time
 
-    from agent.collect.sample import BackgroundQueries, take
+    from agent.collect.caches import Caches
+    from agent.collect.take import take
     from agent.normalise import normalise
 
     root = open_root(config)
     taken_at = root.mark.taken_at if root.mark else time.time()
-    return normalise(take(root, config, BackgroundQueries())), taken_at
+    return normalise(take(root, config, Caches())), taken_at

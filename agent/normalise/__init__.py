@@ -46,9 +46,9 @@ def _all_workloads(sample: Sample, found: tuple[Workload, ...]) -> bool:
     """Whether every source of workloads answered, and every process with linear memories could be told from its successor."""
     # No libvirt is no machines, no OCI runtime no containers of one; no cgroups or no process table is no answer.
     silent = {gap.source for gap in sample.gaps if gap.reason != "absent" or gap.source not in ("libvirt_domains", "oci")}
-    if "oci" in silent and not _all_named(sample.cgroups):
+    if "oci" in silent and not _all_named(sample.workloads.cgroups):
         return False
-    runtimes = [process for process in sample.sandboxes or () if process.memories]
+    runtimes = [process for process in sample.workloads.sandboxes or () if process.memories]
     return not silent & {"cgroup", "libvirt_domains", "proc_fd", "processes", "wasm_maps"} and len(runtimes) == sum(
         1 for workload in found if workload.paradigm == "sandbox"
     )
@@ -61,13 +61,13 @@ def _all_named(cgroups: cgroup.Cgroups | None) -> bool:
 
 
 def _identity(sample: Sample) -> Identity:
-    kernel, firmware, cgroups = sample.kernel, sample.firmware, sample.cgroups
+    kernel, firmware, cgroups = sample.host.kernel, sample.statics.dmi, sample.workloads.cgroups
     return Identity(
         hostname=kernel.hostname if kernel else None,
         kernel=kernel.release if kernel else None,
         architecture=kernel.architecture if kernel else None,
         boot_id=kernel.boot_id if kernel else None,
-        boot_time=sample.stat.boot_time if sample.stat else None,
+        boot_time=sample.host.stat.boot_time if sample.host.stat else None,
         uptime_seconds=kernel.uptime_seconds if kernel else None,
         virtualization=virtualization(sample),
         smbios=None if firmware is None else Smbios(**{name: getattr(firmware, name) for name in firmware.__struct_fields__}),
@@ -81,11 +81,11 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
     workloads = tuple(workload for workload in workloads if not (workload.guest and workload.guest.elsewhere))
     vcpus = [vcpu for workload in workloads for vcpu in workload.vcpus]
     guests = [workload.memory.allotted_bytes for workload in workloads if workload.paradigm == "virtualization"]
-    memories = [memory for process in sample.sandboxes or () for memory in process.memories]
-    threads = {group.pid: len(group.tasks) for group in sample.tasks or ()}
-    runtimes = [process.pid for process in sample.sandboxes or () if process.memories]
-    machines_known = sample.hypervisors is not None and not silent & {"libvirt_domains", "proc_fd"}
-    sandboxes_known = sample.sandboxes is not None and "wasm_maps" not in silent
+    memories = [memory for process in sample.workloads.sandboxes or () for memory in process.memories]
+    threads = {group.pid: len(group.tasks) for group in sample.workloads.tasks or ()}
+    runtimes = [process.pid for process in sample.workloads.sandboxes or () if process.memories]
+    machines_known = sample.workloads.hypervisors is not None and not silent & {"libvirt_domains", "proc_fd"}
+    sandboxes_known = sample.workloads.sandboxes is not None and "wasm_maps" not in silent
     return Devices(
         CpuDevices(
             packages=len(hardware.packages) or None,
@@ -112,8 +112,8 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
 def _runtimes(sample: Sample) -> tuple[Runtime, ...]:
     """Where memories lie on the heap, how many processes use them is not known."""
     found = []
-    for name, visible in sorted({(process.runtime, process.visible) for process in sample.sandboxes or ()}):
-        processes = [process for process in sample.sandboxes or () if (process.runtime, process.visible) == (name, visible)]
-        held = None if sample.unread_maps else len(processes)
+    for name, visible in sorted({(process.runtime, process.visible) for process in sample.workloads.sandboxes or ()}):
+        processes = [process for process in sample.workloads.sandboxes or () if (process.runtime, process.visible) == (name, visible)]
+        held = None if sample.workloads.unread_maps else len(processes)
         found.append(Runtime(name, held, sum(1 for process in processes if process.memories) if visible else None, visible))
     return tuple(found)

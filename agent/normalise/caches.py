@@ -9,7 +9,7 @@ from agent.model.values import CpuSet
 
 def caches(sample: Sample, online: CpuSet, cores: tuple[Core, ...]) -> tuple[Cache, ...]:
     core_of = {cpu: core.cpus for core in cores for cpu in core.cpus}
-    seen = [cache for cache in (sample.cpus.caches if sample.cpus else ()) if cache.cpu in online]
+    seen = [cache for cache in (sample.statics.cpus.caches if sample.statics.cpus else ()) if cache.cpu in online]
     # Where the kernel names no CPU for any cache of a kind (ia64, old virtual machines), a core's own is the least that is true.
     named = {(cache.level, cache.type) for cache in seen if cache.shared}
     found: dict[tuple[int, str, CpuSet], Cache] = {}

@@ -51,7 +51,7 @@ def _pci(sample: Sample, online: CpuSet) -> tuple[PciDevice, ...]:
             link=_link(device.link_gts, device.link_lanes),
             max_link=_link(device.max_link_gts, device.max_link_lanes),
         )
-        for device in sample.pci or ()
+        for device in sample.host.pci_devices or ()
     )
 
 

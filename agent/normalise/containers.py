@@ -71,7 +71,7 @@ def containers(sample: Sample, known: Known | None = None) -> tuple[Workload, ..
     A desktop has two hundred services: one that nothing bounds but its count of tasks is the host's own business. `known` is of the last
     pass and will be of this one: most containers of a crowd sleep.
     """
-    if sample.cgroups is None:
+    if sample.workloads.cgroups is None:
         return ()
     tree = tree_of(sample)
     found: Known = {}
@@ -86,11 +86,11 @@ def containers(sample: Sample, known: Known | None = None) -> tuple[Workload, ..
 
 
 def _told(sample: Sample, tree: Tree) -> Iterator[Told]:
-    engines = {container.id: (engine.name, container) for engine in sample.engines or () for container in engine.containers}
-    bundles = {bundle.id: bundle for bundle in sample.bundles or ()}
-    tasks = {group.pid: group for group in sample.tasks or ()}
-    kept = {process.pid: process for process in sample.isolation or ()}
-    accounts = {account.pid: account for account in sample.accounts or ()}
+    engines = {container.id: (engine.name, container) for engine in sample.workloads.engines or () for container in engine.containers}
+    bundles = {bundle.id: bundle for bundle in sample.workloads.bundles or ()}
+    tasks = {group.pid: group for group in sample.workloads.tasks or ()}
+    kept = {process.pid: process for process in sample.workloads.isolation or ()}
+    accounts = {account.pid: account for account in sample.workloads.accounts or ()}
     members: dict[cgroup.Owner, list[tuple[int, ...] | None]] = {}
     for group in tree.groups.values():
         # libvirt tells of its own machines.

@@ -32,7 +32,7 @@ def known(number: int | None) -> int | None:
 
 
 def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -> tuple[Package, ...]:
-    processors = {processor.cpu: processor for processor in sample.cpuinfo.processors} if sample.cpuinfo else {}
+    processors = {processor.cpu: processor for processor in sample.statics.cpuinfo.processors} if sample.statics.cpuinfo else {}
 
     def mates(cpu: int) -> CpuSet | None:
         entry, processor = topology.get(cpu), processors.get(cpu)
@@ -53,7 +53,7 @@ def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -
         first = next(iter(group))
         entry = next((topology[cpu] for cpu in group if cpu in topology and topology[cpu].package_id is not None), None)
         processor = processors.get(first)
-        instruction = sample.instruction if processor is None or processor.model_name is None else None
+        instruction = sample.statics.cpuid if processor is None or processor.model_name is None else None
         found.append(
             Package(
                 cpus=group,
@@ -74,7 +74,7 @@ def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -
 def cores(
     sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, packages: tuple[Package, ...], package_of: dict[int, int]
 ) -> tuple[Core, ...]:
-    first = sample.cpuinfo.processors[0] if sample.cpuinfo and sample.cpuinfo.processors else None
+    first = sample.statics.cpuinfo.processors[0] if sample.statics.cpuinfo and sample.statics.cpuinfo.processors else None
     # AMD's families 15h and 16h name the two cores of a module as siblings, with a core_id each.
     modules = first is not None and first.vendor == "AuthenticAMD" and first.family in ("21", "22")
     stated = _stated_cores(sample) if not topology else {}
@@ -106,7 +106,7 @@ def _stated_cores(sample: Sample) -> dict[int, CpuSet]:
     """Cores by cpuinfo alone, where its core ids are as many as the cores that it counts: some kernels begin anew in each die."""
     cores: dict[int, dict[int, list[int]]] = {}
     counts: dict[int, set[int | None]] = {}
-    for processor in sample.cpuinfo.processors if sample.cpuinfo else ():
+    for processor in sample.statics.cpuinfo.processors if sample.statics.cpuinfo else ():
         if processor.package_id is not None and processor.core_id is not None:
             cores.setdefault(processor.package_id, {}).setdefault(processor.core_id, []).append(processor.cpu)
             counts.setdefault(processor.package_id, set()).add(processor.package_cores)
@@ -119,10 +119,10 @@ def kinds(sample: Sample, online: CpuSet) -> tuple[CpuKind, ...]:
 
     Fastest first. Maximum frequencies name nothing: on one kind of core they differ by what the silicon was found to bear.
     """
-    if sample.cpus is None:
+    if sample.statics.cpus is None:
         return ()
-    speeds = {speed.cpu: speed for speed in sample.cpus.speeds if speed.cpu in online}
-    types = {cpu: name for name, cpus in sample.cpus.kinds.items() for cpu in cpus & online}
+    speeds = {speed.cpu: speed for speed in sample.statics.cpus.speeds if speed.cpu in online}
+    types = {cpu: name for name, cpus in sample.statics.cpus.kinds.items() for cpu in cpus & online}
     names: tuple[dict[int, int | str | None], ...] = (
         {cpu: speed.midr for cpu, speed in speeds.items() if speed.midr is not None},
         dict(types),

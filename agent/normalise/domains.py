@@ -34,14 +34,14 @@ def scheduling_domains(
     sample: Sample, online: CpuSet, nodes: tuple[Node, ...], balanced: tuple[CpuSet, ...] | None
 ) -> tuple[SchedulingDomain, ...]:
     """`balanced`: sets of CPUs that are balanced apart from each other; None where that is not known."""
-    if sample.schedstat is None or sample.schedstat.version is None:
+    if sample.host.schedstat is None or sample.host.schedstat.version is None:
         derived = derive(sample, online, nodes, balanced)
         return _ordered(
             SchedulingDomain(cpus=domain.cpus, name=domain.name, members=CpuSet((cpu,)), origin="inferred")
             for cpu, chain in derived.items()
             for domain in chain
         )
-    stated = [_named(sample, chain) for chain in sample.schedstat.chains]
+    stated = [_named(sample, chain) for chain in sample.host.schedstat.chains]
     if any(domain.name is None for chain in stated for domain in chain):
         derived = derive(sample, online, nodes, balanced)
         stated = [[_guessed(domain, derived) for domain in chain] for chain in stated]
@@ -51,7 +51,7 @@ def scheduling_domains(
 def _named(sample: Sample, chain: Chain) -> list[SchedulingDomain]:
     """Before version 17 the list has sets and no names: debugfs has them, for one CPU of each chain."""
     head = next(iter(chain.cpus))
-    debug = [entry for entry in (sample.sched_debug.domains if sample.sched_debug else ()) if entry.cpu == head]
+    debug = [entry for entry in (sample.host.sched_debug.domains if sample.host.sched_debug else ()) if entry.cpu == head]
     if len(debug) != len(chain.domains):
         return [SchedulingDomain(cpus=domain.cpus, name=domain.name, members=chain.cpus) for domain in chain.domains]
     return [
@@ -81,7 +81,7 @@ def _ordered(found: Iterable[SchedulingDomain]) -> tuple[SchedulingDomain, ...]:
 
 def derive(sample: Sample, online: CpuSet, nodes: tuple[Node, ...], balanced: tuple[CpuSet, ...] | None) -> dict[int, tuple[Domain, ...]]:
     """Each CPU's domains, from the smallest up; nothing where they cannot be known."""
-    topology = {entry.cpu: entry for entry in (sample.cpus.topology if sample.cpus else ()) if entry.cpu in online}
+    topology = {entry.cpu: entry for entry in (sample.statics.cpus.topology if sample.statics.cpus else ()) if entry.cpu in online}
     by_node = _node_groups(online, nodes)
     if balanced is None or by_node is None or len(topology) != len(online):
         return {}
@@ -121,8 +121,8 @@ def _partition(groups: Groups, online: CpuSet) -> bool:
 
 def _levels(sample: Sample, online: CpuSet, topology: Mapping[int, CpuTopology], by_node: Groups) -> list[tuple[str, Groups]] | None:
     """SMT, CLS, MC and PKG (DIE before Linux 6.7), those that the kernel was built with."""
-    architecture = sample.kernel.architecture if sample.kernel else None
-    if architecture is None and sample.cpuinfo and "lm" in sample.cpuinfo.flags:
+    architecture = sample.host.kernel.architecture if sample.host.kernel else None
+    if architecture is None and sample.statics.cpuinfo and "lm" in sample.statics.cpuinfo.flags:
         architecture = _X86
     cores = {cpu: entry.core_cpus & online for cpu, entry in topology.items() if entry.core_cpus}
     packages = {cpu: entry.package_cpus & online for cpu, entry in topology.items() if entry.package_cpus}
@@ -141,7 +141,7 @@ def _levels(sample: Sample, online: CpuSet, topology: Mapping[int, CpuTopology],
         whole = True
     else:
         return None
-    options = sample.config.options if sample.config else None
+    options = sample.statics.kernel_config.options if sample.statics.kernel_config else None
     levels: list[tuple[str, Groups, str]] = [
         ("SMT", cores, "CONFIG_SCHED_SMT"),
         ("CLS", clusters, "CONFIG_SCHED_CLUSTER"),
@@ -163,7 +163,7 @@ def _smallest(node: CpuSet, package: CpuSet, cache: CpuSet | None, cluster: CpuS
 def _last_caches(sample: Sample, online: CpuSet) -> dict[int, CpuSet]:
     """Who shares each CPU's last-level cache: the third level's, or whatever is the highest below it."""
     found: dict[int, tuple[int, CpuSet]] = {}
-    for cache in sample.cpus.caches if sample.cpus else ():
+    for cache in sample.statics.cpus.caches if sample.statics.cpus else ():
         if cache.shared is not None and cache.level <= 3 and cache.type != "Instruction":
             cpus = cache.shared & online
             for cpu in cpus:

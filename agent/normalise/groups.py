@@ -24,9 +24,9 @@ class Tree(NamedTuple):
 
 
 def tree_of(sample: Sample) -> Tree:
-    if sample.cgroups is None:
+    if sample.workloads.cgroups is None:
         return Tree({}, {}, {})
-    return Tree({group.path: group for group in sample.cgroups.groups}, sample.cgroups.controllers, {})
+    return Tree({group.path: group for group in sample.workloads.cgroups.groups}, sample.workloads.cgroups.controllers, {})
 
 
 def tightest(tree: Tree, home: cgroup.Group | None, controller: str) -> tuple[Limit | None, str | None]:

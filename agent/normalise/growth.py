@@ -64,7 +64,7 @@ def _group(tree: Tree, around: Memory) -> Iterator[Bound]:
 
 
 def _process(sample: Sample, live: proc_task.TaskGroup) -> Iterator[Bound]:
-    limits = (sample.limits or {}).get(live.pid)
+    limits = (sample.workloads.limits or {}).get(live.pid)
     if limits is None:
         return
     if limits.data is not None:

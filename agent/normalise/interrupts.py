@@ -9,11 +9,11 @@ from agent.model.values import CpuSet
 
 def irq_routes(sample: Sample) -> tuple[IrqRoute, ...]:
     """One for each interrupt with a number, in the kernel's order."""
-    lines = sample.interrupts
+    lines = sample.host.interrupts
     if lines is None:
         return ()
-    affinities = {affinity.irq: affinity for affinity in sample.affinities or ()}
-    devices = {irq: device.address for device in sample.pci or () for irq in device.irqs}
+    affinities = {affinity.irq: affinity for affinity in sample.host.irq_affinities or ()}
+    devices = {irq: device.address for device in sample.host.pci_devices or () for irq in device.irqs}
     cpus = tuple(lines.cpus)
     routes = []
     for line in lines.lines:

@@ -42,7 +42,7 @@ _VENDORS = {
 
 
 def logical(sample: Sample, hardware: Physical) -> Logical:
-    kvm, pressures = sample.kvm, sample.pressures
+    kvm, pressures = sample.host.kvm, sample.host.pressures
     return Logical(
         cpu=_cpu(sample, hardware),
         memory=memory(sample),
@@ -50,13 +50,13 @@ def logical(sample: Sample, hardware: Physical) -> Logical:
         if pressures is None
         else Pressures(_pressure(pressures.cpu), _pressure(pressures.memory), _pressure(pressures.io), _pressure(pressures.irq)),
         kvm=None if kvm is None else Kvm(kvm.vendor_module, kvm.nested_paging, kvm.nested, kvm.halt_poll_ns),
-        cgroup_controllers=sample.cgroups.controllers if sample.cgroups else {},
+        cgroup_controllers=sample.workloads.cgroups.controllers if sample.workloads.cgroups else {},
     )
 
 
 def _cpu(sample: Sample, hardware: Physical) -> Cpu:
-    stat, kernel, lines, cpuinfo = sample.stat, sample.kernel, sample.interrupts, sample.cpuinfo
-    queues = sample.schedstat.queues if sample.schedstat else ()
+    stat, kernel, lines, cpuinfo = sample.host.stat, sample.host.kernel, sample.host.interrupts, sample.statics.cpuinfo
+    queues = sample.host.schedstat.queues if sample.host.schedstat else ()
     tick, tick_origin = tick_hz(sample)
     online = hardware.cpus.online
     domains = scheduling_domains(sample, online, hardware.nodes, balanced(sample, online))
@@ -70,7 +70,7 @@ def _cpu(sample: Sample, hardware: Physical) -> Cpu:
         forks=stat.forks if stat else None,
         tick_hz=tick,
         tick_hz_origin=tick_origin,
-        smt_active=sample.cpus.smt_active if sample.cpus else None,
+        smt_active=sample.statics.cpus.smt_active if sample.statics.cpus else None,
         interrupt_cpus=lines.cpus if lines else None,
         interrupts=tuple(Interrupt(line.name, line.description, line.counts) for line in lines.lines) if lines else (),
         irq_routes=irq_routes(sample),
@@ -80,8 +80,8 @@ def _cpu(sample: Sample, hardware: Physical) -> Cpu:
         huge_page_bytes=tuple(size for flag, size in _HUGE_PAGES.items() if flag in cpuinfo.flags) if cpuinfo else (),
         physical_address_bits=_address_bits(cpuinfo, "physical"),
         virtual_address_bits=_address_bits(cpuinfo, "virtual"),
-        softirq_cpus=sample.softirqs.cpus if sample.softirqs else None,
-        softirqs=tuple(Softirq(line.name, line.counts) for line in sample.softirqs.lines) if sample.softirqs else (),
+        softirq_cpus=sample.host.softirqs.cpus if sample.host.softirqs else None,
+        softirqs=tuple(Softirq(line.name, line.counts) for line in sample.host.softirqs.lines) if sample.host.softirqs else (),
         scheduler=scheduler(sample),
         domains=domains,
         partitions=partitions(sample),
@@ -106,10 +106,10 @@ def _address_bits(cpuinfo: proc_cpuinfo.Cpuinfo | None, kind: str) -> int | None
 
 def _levels(sample: Sample) -> int | None:
     """Levels of page tables: five on x86-64 with la57, a flag that the kernel clears where it does not use it; else four."""
-    architecture = sample.kernel.architecture if sample.kernel else None
-    if architecture != "x86_64" or sample.cpuinfo is None or not sample.cpuinfo.flags:
+    architecture = sample.host.kernel.architecture if sample.host.kernel else None
+    if architecture != "x86_64" or sample.statics.cpuinfo is None or not sample.statics.cpuinfo.flags:
         return None
-    return 5 if "la57" in sample.cpuinfo.flags else 4
+    return 5 if "la57" in sample.statics.cpuinfo.flags else 4
 
 
 def _pressure(pressure: proc_pressure.Pressure | None) -> Pressure | None:
@@ -118,8 +118,8 @@ def _pressure(pressure: proc_pressure.Pressure | None) -> Pressure | None:
 
 def virtualization(sample: Sample) -> Virtualization | None:
     """Is this host a guest? Evidence in order of strength: a paravirtual clock, the CPU's hypervisor bit, the firmware's maker."""
-    kernel, firmware = sample.kernel, sample.firmware
-    flags = sample.cpuinfo.flags if sample.cpuinfo else ()
+    kernel, firmware = sample.host.kernel, sample.statics.dmi
+    flags = sample.statics.cpuinfo.flags if sample.statics.cpuinfo else ()
     for clock in kernel.clocksources if kernel else ():
         if clock in _CLOCKS:
             return Virtualization("guest", _CLOCKS[clock], f"available clock source {clock}")

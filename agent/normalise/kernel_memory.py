@@ -22,7 +22,7 @@ _OVERCOMMIT: dict[int, Literal["heuristic", "always", "never"]] = {0: "heuristic
 
 
 def memory(sample: Sample) -> Memory:
-    files, pools, mm, vm = sample.memory, sample.pools or (), sample.policy, sample.vm
+    files, pools, mm, vm = sample.host.memory, sample.host.huge_page_pools or (), sample.host.memory_policy, sample.host.vm_sysctls
     meminfo = files.meminfo_bytes if files else {}
     zswap: dict[str, Any] = _fields(mm.zswap) if mm else {}
     zswap |= {name: meminfo[key] for name, key in (("pool_bytes", "Zswap"), ("stored_bytes", "Zswapped")) if key in meminfo}
@@ -48,15 +48,15 @@ def memory(sample: Sample) -> Memory:
         thp=_known(Thp(**_fields(mm.thp))) if mm else None,
         ksm=_known(Ksm(**_fields(mm.ksm))) if mm else None,
         zswap=_known(Zswap(**zswap)),
-        swaps=None if sample.swaps is None else tuple(Swap(**_fields(swap)) for swap in sample.swaps),
-        zram=None if sample.zram is None else tuple(Zram(**_fields(device)) for device in sample.zram),
+        swaps=None if sample.host.swaps is None else tuple(Swap(**_fields(swap)) for swap in sample.host.swaps),
+        zram=None if sample.host.zram is None else tuple(Zram(**_fields(device)) for device in sample.host.zram),
     )
 
 
 def _zones(sample: Sample) -> tuple[Zone, ...]:
-    if sample.memory is None:
+    if sample.host.memory is None:
         return ()
-    blocks = {(buddy.node, buddy.zone): buddy.blocks for buddy in sample.memory.buddies}
+    blocks = {(buddy.node, buddy.zone): buddy.blocks for buddy in sample.host.memory.buddies}
     return tuple(
         Zone(
             node=zone.node,
@@ -70,7 +70,7 @@ def _zones(sample: Sample) -> tuple[Zone, ...]:
             free_blocks=blocks.get((zone.node, zone.name), ()),
             unusable_ratio=unusable(blocks.get((zone.node, zone.name), ())),
         )
-        for zone in sample.memory.zones
+        for zone in sample.host.memory.zones
     )
 
 
@@ -86,7 +86,7 @@ def unusable(blocks: Sequence[int]) -> tuple[float, ...]:
 
 def _overcommit(sample: Sample, meminfo: dict[str, int]) -> Overcommit:
     limit, committed = meminfo.get("CommitLimit"), meminfo.get("Committed_AS")
-    mode = sample.vm.overcommit_memory if sample.vm else None
+    mode = sample.host.vm_sysctls.overcommit_memory if sample.host.vm_sysctls else None
     return Overcommit(
         _OVERCOMMIT.get(mode) if mode is not None else None,
         limit,

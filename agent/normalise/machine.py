@@ -21,7 +21,7 @@ from agent.normalise.memory_devices import memory_devices
 def physical(sample: Sample) -> Physical:
     cpus = _cpus(sample)
     online = cpus.online
-    topology = {entry.cpu: entry for entry in (sample.cpus.topology if sample.cpus else ()) if entry.cpu in online}
+    topology = {entry.cpu: entry for entry in (sample.statics.cpus.topology if sample.statics.cpus else ()) if entry.cpu in online}
     packages = cores.packages(sample, topology, online)
     where = {cpu: index for index, package in enumerate(packages) for cpu in package.cpus}
     inside = cores.cores(sample, topology, online, packages, where)
@@ -43,10 +43,14 @@ def physical(sample: Sample) -> Physical:
         caches=cached,
         nodes=memories,
         cpu_kinds=cores.kinds(sample, online),
-        dax=tuple(DaxDevice(**{name: getattr(device, name) for name in device.__struct_fields__}) for device in sample.dax or ()),
+        dax=tuple(
+            DaxDevice(**{name: getattr(device, name) for name in device.__struct_fields__}) for device in sample.host.dax_devices or ()
+        ),
         pmem=_persistent(sample),
         contradictions=contradictions(topology, cpus, cached, memories),
-        restrictions=None if sample.own is None else Restrictions(sample.own.cpus, sample.own.nodes),
+        restrictions=None
+        if sample.host.agent_allowed is None
+        else Restrictions(sample.host.agent_allowed.cpus, sample.host.agent_allowed.nodes),
         channels=channels(sample, online, memories, packages),
     )
 
@@ -60,12 +64,12 @@ def _architecture(online: CpuSet, memory: Memory) -> Literal["uniprocessor", "sm
 
 
 def _cpus(sample: Sample) -> Cpus:
-    seen = sample.cpus
+    seen = sample.statics.cpus
     online = seen.online if seen and seen.online is not None else None
     if not online:
         # No sysfs: the CPUs that have a block in cpuinfo, or a line in stat, are online.
-        online = CpuSet(processor.cpu for processor in sample.cpuinfo.processors) if sample.cpuinfo else CpuSet()
-        online = online or (CpuSet(time.cpu for time in sample.stat.cpus) if sample.stat else CpuSet())
+        online = CpuSet(processor.cpu for processor in sample.statics.cpuinfo.processors) if sample.statics.cpuinfo else CpuSet()
+        online = online or (CpuSet(time.cpu for time in sample.host.stat.cpus) if sample.host.stat else CpuSet())
     if seen is None:
         return Cpus(online=online)
     return Cpus(
@@ -88,5 +92,5 @@ def _persistent(sample: Sample) -> tuple[PmemRegion, ...]:
             modules=region.modules,
             namespaces=tuple(PmemNamespace(part.name, part.size_bytes, part.mode, part.block) for part in region.namespaces),
         )
-        for region in sample.persistent or ()
+        for region in sample.host.persistent_regions or ()
     )

@@ -39,7 +39,7 @@ class Wiring(NamedTuple):
 
 
 def memory_devices(sample: Sample, memory: Memory, nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> Memory:
-    firmware = sample.smbios
+    firmware = sample.statics.smbios
     others = {array.handle for array in firmware.arrays if not array.system_memory} if firmware else set()
     devices = {slot: device for slot, device in enumerate(firmware.devices) if device.array not in others} if firmware else {}
     controllers = _controllers(sample, devices)
@@ -122,7 +122,7 @@ def _controllers(sample: Sample, devices: dict[int, MemoryDevice]) -> tuple[Memo
                 for dimm in controller.dimms
             ),
         )
-        for controller in sample.edac or ()
+        for controller in sample.host.memory_controllers or ()
     )
 
 
@@ -206,7 +206,7 @@ def _spans(sample: Sample, nodes: tuple[Node, ...]) -> list[tuple[int, int, int]
 
     A device's addresses may touch two nodes' spans, which may overlap: then they decide nothing.
     """
-    memory = sample.memory
+    memory = sample.host.memory
     spans = []
     for zone in memory.zones if memory else ():
         if zone.spanned_pages == 0:

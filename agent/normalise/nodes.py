@@ -20,10 +20,10 @@ _ZEN = 0x17
 
 
 def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
-    meminfo = sample.memory.meminfo_bytes if sample.memory else {}
-    if sample.nodes is None:
+    meminfo = sample.host.memory.meminfo_bytes if sample.host.memory else {}
+    if sample.host.nodes is None:
         return ()
-    if not sample.nodes.nodes:
+    if not sample.host.nodes.nodes:
         if (not online and not meminfo) or _has_nodes(sample):
             return ()
         # A kernel without NUMA shows no node: all its memory is one.
@@ -40,18 +40,20 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
             ),
         )
     pools: dict[int | None, list[HugePages]] = {}
-    for pool in sample.pools or ():
+    for pool in sample.host.huge_page_pools or ():
         pools.setdefault(pool.node, []).append(
             HugePages(page_bytes=pool.page_bytes, total_pages=pool.total, free_pages=pool.free, surplus_pages=pool.surplus)
         )
-    columns = _columns(sample.nodes)
-    tiers = {node: tier for tier, its in (sample.tiers or {}).items() for node in its}
-    own = {node.os_index: node.cpus & online for node in sample.nodes.nodes if node.cpus is not None}
+    columns = _columns(sample.host.nodes)
+    tiers = {node: tier for tier, its in (sample.host.memory_tiers or {}).items() for node in its}
+    own = {node.os_index: node.cpus & online for node in sample.host.nodes.nodes if node.cpus is not None}
     distances = {
-        node.os_index: dict(zip(columns, node.distances, strict=True)) for node in sample.nodes.nodes if len(columns) == len(node.distances)
+        node.os_index: dict(zip(columns, node.distances, strict=True))
+        for node in sample.host.nodes.nodes
+        if len(columns) == len(node.distances)
     }
-    addresses = {device.address: device.cpus & online for device in sample.pci or () if device.cpus is not None}
-    beside = {number: addresses.get(gpu) for number, gpu in (sample.gpu_nodes or {}).items()}
+    addresses = {device.address: device.cpus & online for device in sample.host.pci_devices or () if device.cpus is not None}
+    beside = {number: addresses.get(gpu) for number, gpu in (sample.host.gpu_nodes or {}).items()}
     fastest = _fastest(sample)
     return tuple(
         Node(
@@ -68,13 +70,13 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
             hugepages=tuple(pools.get(node.os_index, ())),
             numastat=node.numastat,
         )
-        for node in sample.nodes.nodes
+        for node in sample.host.nodes.nodes
     )
 
 
 def _has_nodes(sample: Sample) -> bool:
     """A kernel with NUMA counts by node (mm/vmstat.c), and names nodes in zoneinfo: without sysfs, how many there are is not known."""
-    memory = sample.memory
+    memory = sample.host.memory
     return memory is not None and ("numa_hit" in memory.vmstat or any(zone.node > 0 for zone in memory.zones))
 
 
@@ -132,10 +134,10 @@ def _kind(sample: Sample, node: sys_node.Node, fastest: int | None) -> dict[str,
         return {}
     if not node.memory_bytes:
         return {"kind": "unknown"}
-    if sample.gpu_nodes and node.os_index in sample.gpu_nodes:
-        return {"kind": "gpu", "kind_evidence": f"numa_status of GPU {sample.gpu_nodes[node.os_index]}"}
+    if sample.host.gpu_nodes and node.os_index in sample.host.gpu_nodes:
+        return {"kind": "gpu", "kind_evidence": f"numa_status of GPU {sample.host.gpu_nodes[node.os_index]}"}
     devices = _devices(sample, node)
-    if (sample.dax is None and not node.cpus) or any(device.size_bytes is None for device in devices):
+    if (sample.host.dax_devices is None and not node.cpus) or any(device.size_bytes is None for device in devices):
         return {}
     brought = _brought(sample, node)
     backing = {device.backing for device in brought}
@@ -150,7 +152,7 @@ def _kind(sample: Sample, node: sys_node.Node, fastest: int | None) -> dict[str,
 
 
 def _devices(sample: Sample, node: sys_node.Node) -> list[sys_dax.DaxDevice]:
-    return [device for device in sample.dax or () if device.target_node == node.os_index and device.driver == "kmem"]
+    return [device for device in sample.host.dax_devices or () if device.target_node == node.os_index and device.driver == "kmem"]
 
 
 def _brought(sample: Sample, node: sys_node.Node) -> list[sys_dax.DaxDevice]:
@@ -167,13 +169,13 @@ def _bandwidth(node: sys_node.Node) -> int | None:
 
 def _fastest(sample: Sample) -> int | None:
     """The bandwidth of the fastest memory that CPUs have beside them and no driver brought."""
-    seen = sample.nodes.nodes if sample.nodes else ()
+    seen = sample.host.nodes.nodes if sample.host.nodes else ()
     stated = [_bandwidth(node) for node in seen if node.cpus and not _brought(sample, node)]
     return max((bandwidth for bandwidth in stated if bandwidth is not None), default=None)
 
 
 def memory(sample: Sample, found: tuple[Node, ...]) -> Memory:
-    meminfo = sample.memory.meminfo_bytes if sample.memory else {}
+    meminfo = sample.host.memory.meminfo_bytes if sample.host.memory else {}
     # Nodes whose memory is not stated count: a tree without their meminfo has them all the same.
     with_memory = [node for node in found if node.memory_bytes != 0]
     return Memory(
@@ -192,7 +194,7 @@ def _alike(found: tuple[Node, ...]) -> bool | None:
 
 def clustered(sample: Sample, packages: tuple[Package, ...], found: tuple[Node, ...], caches: tuple[Cache, ...]) -> tuple[Package, ...]:
     """Packages whose firmware divides their memory. A virtual machine's nodes are what somebody wrote down."""
-    if sample.cpuinfo is None or "hypervisor" in sample.cpuinfo.flags:
+    if sample.statics.cpuinfo is None or "hypervisor" in sample.statics.cpuinfo.flags:
         return packages
     named = ((package, _clustering(package, found, caches)) for package in packages)
     return tuple(

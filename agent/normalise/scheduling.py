@@ -31,10 +31,10 @@ _BUILT = (
 
 
 def scheduler(sample: Sample) -> Scheduler | None:
-    sched = sample.sched or proc_sys_sched.Sched()
-    debug = sample.sched_debug or sys_debug_sched.SchedDebug()
+    sched = sample.host.sched_sysctls or proc_sys_sched.Sched()
+    debug = sample.host.sched_debug or sys_debug_sched.SchedDebug()
     fair_class, class_origin, evidence = _fair_class(sample, sched, debug)
-    slice_ns = sample.task_slice.slice_ns if sample.task_slice else None
+    slice_ns = sample.host.task_slice.slice_ns if sample.host.task_slice else None
     preemption, preemption_origin = _preemption(sample, debug)
     found = Scheduler(
         fair_class=fair_class,
@@ -85,19 +85,19 @@ def _fair_class(
         return "cfs", None, "a wakeup granularity to tune"
     if features & _CFS_FEATURES:
         return "cfs", None, "feature " + min(features & _CFS_FEATURES).removeprefix("NO_")
-    if sample.task_slice is not None and sample.task_slice.slice_ns is not None:
+    if sample.host.task_slice is not None and sample.host.task_slice.slice_ns is not None:
         return "eevdf", "inferred", "tasks have a slice in /proc/1/sched"
-    if sample.schedstat is not None and (sample.schedstat.version or 0) >= 16:
-        return "eevdf", "inferred", f"version {sample.schedstat.version} of /proc/schedstat came after EEVDF"
+    if sample.host.schedstat is not None and (sample.host.schedstat.version or 0) >= 16:
+        return "eevdf", "inferred", f"version {sample.host.schedstat.version} of /proc/schedstat came after EEVDF"
     return None, None, None
 
 
 def tick_hz(sample: Sample) -> tuple[int | None, Origin | None]:
     """CONFIG_HZ, or how far jiffies came since boot, where that is near a number that kernels are built with."""
-    if sample.config is not None and sample.config.hz is not None:
-        return sample.config.hz, None
-    jiffies = sample.schedstat.jiffies if sample.schedstat else None
-    uptime = sample.kernel.uptime_seconds if sample.kernel else None
+    if sample.statics.kernel_config is not None and sample.statics.kernel_config.hz is not None:
+        return sample.statics.kernel_config.hz, None
+    jiffies = sample.host.schedstat.jiffies if sample.host.schedstat else None
+    uptime = sample.host.kernel.uptime_seconds if sample.host.kernel else None
     # Near 300 s since boot the two are too small to divide: they are read at different moments.
     if jiffies is None or uptime is None or abs(uptime - _BEHIND_SECONDS) < 30:
         return None, None
@@ -110,22 +110,22 @@ def _preemption(sample: Sample, debug: sys_debug_sched.SchedDebug) -> tuple[str 
     """debugfs says what is in force; else what the kernel was built with, and told where that can be changed at boot."""
     if debug.preempt is not None:
         return debug.preempt, None
-    options = sample.config.options if sample.config else None
-    match = _PREEMPT.search(sample.kernel.version or "") if sample.kernel else None
+    options = sample.statics.kernel_config.options if sample.statics.kernel_config else None
+    match = _PREEMPT.search(sample.host.kernel.version or "") if sample.host.kernel else None
     words = {*(match[1] or match[2] or "full").split(",")} if match else set()
     if "RT" in words or (options is not None and "CONFIG_PREEMPT_RT" in options):
         return "rt", "configured"
     built = next((model for option, model in _BUILT if options is not None and option in options), None)
     if "DYNAMIC" in words or (options is not None and "CONFIG_PREEMPT_DYNAMIC" in options):
-        told = sample.command_line.preempt if sample.command_line else None
-        model = told if told in _MODELS else built if sample.command_line else None
+        told = sample.statics.command_line.preempt if sample.statics.command_line else None
+        model = told if told in _MODELS else built if sample.statics.command_line else None
     else:
         model = "lazy" if "LAZY" in words else "full" if "full" in words else built
     return (model, "configured") if model else (None, None)
 
 
 def isolation(sample: Sample) -> Isolation | None:
-    line = sample.command_line
+    line = sample.statics.command_line
     if line is None:
         return None
     return Isolation(
@@ -139,7 +139,7 @@ def isolation(sample: Sample) -> Isolation | None:
 
 def load_balance(sample: Sample) -> bool | None:
     """Of the root cpuset, on v1: v2 has none."""
-    for group in sample.cgroups.groups if sample.cgroups else ():
+    for group in sample.workloads.cgroups.groups if sample.workloads.cgroups else ():
         if group.path == "/":
             return group.cpuset.load_balance if group.cpuset else None
     return None
@@ -147,7 +147,7 @@ def load_balance(sample: Sample) -> bool | None:
 
 def partitions(sample: Sample) -> tuple[Partition, ...]:
     found = []
-    for group in sample.cgroups.groups if sample.cgroups else ():
+    for group in sample.workloads.cgroups.groups if sample.workloads.cgroups else ():
         cpuset = group.cpuset
         kind, _, invalid = (cpuset.partition or "").partition(" ") if cpuset else ("", "", "")
         if cpuset is not None and group.path != "/" and (cpuset.load_balance or kind in ("root", "isolated")):
@@ -159,12 +159,12 @@ def partitions(sample: Sample) -> tuple[Partition, ...]:
 
 def balanced(sample: Sample, online: CpuSet) -> tuple[CpuSet, ...] | None:
     """The sets that domains are built in (kernel/cgroup/cpuset.c, generate_sched_domains()); None where a file of it is missing."""
-    apart = sample.cpus.isolated if sample.cpus else None
+    apart = sample.statics.cpus.isolated if sample.statics.cpus else None
     if apart is None:
         return None
     left = online - apart
-    version = sample.cgroups.controllers.get("cpuset") if sample.cgroups else None
-    if sample.cgroups is None or version is None:
+    version = sample.workloads.cgroups.controllers.get("cpuset") if sample.workloads.cgroups else None
+    if sample.workloads.cgroups is None or version is None:
         return (left,)
     parts = partitions(sample)
     if version == "v1":
@@ -172,7 +172,10 @@ def balanced(sample: Sample, online: CpuSet) -> tuple[CpuSet, ...] | None:
         if flag is None or (not flag and any(part.cpus is None for part in parts)):
             return None
         return (left,) if flag else _merged([part.cpus & left for part in parts if part.cpus])
-    if any(_untold(group.path, group.controllers, group.cpuset.partition if group.cpuset else None) for group in sample.cgroups.groups):
+    if any(
+        _untold(group.path, group.controllers, group.cpuset.partition if group.cpuset else None)
+        for group in sample.workloads.cgroups.groups
+    ):
         return None
     own = []
     for part in parts:

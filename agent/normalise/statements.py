@@ -22,10 +22,10 @@ class Stated(NamedTuple):
 
 def stated(sample: Sample, process: proc_task.TaskGroup, memories: tuple[LinearMemory, ...]) -> Stated:
     """The memories of a process with what its embedder says of each."""
-    table = next((table for table in sample.published or () if table.pid == process.pid), None)
+    table = next((table for table in sample.workloads.statements or () if table.pid == process.pid), None)
     if table is None:
         return Stated(memories, None)
-    read_at = sample.kernel.uptime_seconds if sample.kernel else None
+    read_at = sample.host.kernel.uptime_seconds if sample.host.kernel else None
     tids = {task.inner_tid: task.tid for task in process.tasks if task.inner_tid is not None}
     sizes = {int(memory.base, 16): memory.size_bytes for memory in memories}
     by_base: dict[int, list[Statement]] = {}

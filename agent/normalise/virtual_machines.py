@@ -38,13 +38,13 @@ def machines(sample: Sample) -> tuple[Workload, ...]:
 
 
 def _domains(sample: Sample) -> Iterator[Workload]:
-    monitors = {process.vm_uuid: process.pid for process in sample.table or () if process.vm_uuid}
-    tasks = {group.pid: group for group in sample.tasks or ()}
-    kernel_thread_groups = kernel_threads(sample.table or (), tasks)
-    stats = {(domain.uuid, domain.id): domain for domain in sample.machine_stats or ()}
+    monitors = {process.vm_uuid: process.pid for process in sample.workloads.processes or () if process.vm_uuid}
+    tasks = {group.pid: group for group in sample.workloads.tasks or ()}
+    kernel_thread_groups = kernel_threads(sample.workloads.processes or (), tasks)
+    stats = {(domain.uuid, domain.id): domain for domain in sample.workloads.domain_stats or ()}
     tree = tree_of(sample)
-    online = sample.cpus.online if sample.cpus else None
-    for hypervisor in sample.hypervisors or ():
+    online = sample.statics.cpus.online if sample.statics.cpus else None
+    for hypervisor in sample.workloads.hypervisors or ():
         for domain in hypervisor.domains:
             pid = monitors.get(domain.uuid) if hypervisor.here else None
             process = tasks.get(pid) if pid is not None else None
@@ -89,13 +89,13 @@ def _domains(sample: Sample) -> Iterator[Workload]:
 
 def _unnamed(sample: Sample) -> Iterator[Workload]:
     """Machines that only the kernel knows: nobody says which thread is whose but the threads' names."""
-    table = {process.pid: process for process in sample.table or ()}
-    tasks = {group.pid: group for group in sample.tasks or ()}
-    kernel_thread_groups = kernel_threads(sample.table or (), tasks)
+    table = {process.pid: process for process in sample.workloads.processes or ()}
+    tasks = {group.pid: group for group in sample.workloads.tasks or ()}
+    kernel_thread_groups = kernel_threads(sample.workloads.processes or (), tasks)
     tree = tree_of(sample)
-    online = sample.cpus.online if sample.cpus else None
-    counted = {machine.pid: machine.counters for machine in sample.monitor_counters or ()}
-    for machine in sample.monitors or ():
+    online = sample.statics.cpus.online if sample.statics.cpus else None
+    counted = {machine.pid: machine.counters for machine in sample.workloads.monitor_counters or ()}
+    for machine in sample.workloads.monitors or ():
         process, monitor = tasks.get(machine.pid), table.get(machine.pid)
         if process is None or monitor is None:
             continue
@@ -196,7 +196,7 @@ def _placement(
 ) -> Placement:
     if not here:
         return Placement()
-    backing = next((guest for guest in sample.guests or () if process and guest.pid == process.pid), None)
+    backing = next((guest for guest in sample.workloads.guests or () if process and guest.pid == process.pid), None)
     return Placement(
         allowed_cpus=union_of([vcpu.affinity for vcpu in vcpus]),
         allowed_nodes=_nodes_of(process) if process else None,
@@ -272,7 +272,7 @@ def _guest_memory(
     home: cgroup.Group | None,
     process: proc_task.TaskGroup | None,
 ) -> Memory:
-    backing = next((guest for guest in sample.guests or () if process and guest.pid == process.pid), None)
+    backing = next((guest for guest in sample.workloads.guests or () if process and guest.pid == process.pid), None)
     return replace(
         memory_of(tree, home, [process] if process else []),
         allotted_bytes=domain.memory_bytes,

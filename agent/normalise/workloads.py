@@ -24,14 +24,16 @@ NO_STACK = Stack((), ())
 
 def sandboxed(sample: Sample) -> tuple[Workload, ...]:
     """One workload for each process that holds linear memories."""
-    tasks = {group.pid: group for group in sample.tasks or ()}
-    names = {process.pid: process.name for process in sample.table or ()}
-    parents = {process.pid: process.parent_pid for process in sample.table or ()}
-    held = {process.pid: frozenset((memory.base, memory.layout) for memory in process.memories) for process in sample.sandboxes or ()}
-    accounts = {account.pid: account for account in sample.accounts or ()}
+    tasks = {group.pid: group for group in sample.workloads.tasks or ()}
+    names = {process.pid: process.name for process in sample.workloads.processes or ()}
+    parents = {process.pid: process.parent_pid for process in sample.workloads.processes or ()}
+    held = {
+        process.pid: frozenset((memory.base, memory.layout) for memory in process.memories) for process in sample.workloads.sandboxes or ()
+    }
+    accounts = {account.pid: account for account in sample.workloads.accounts or ()}
     tree = tree_of(sample)
     found = []
-    for process in sample.sandboxes or ():
+    for process in sample.workloads.sandboxes or ():
         live = tasks.get(process.pid)
         if live is None or not process.memories:
             continue
@@ -44,7 +46,7 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
             continue
         memories, published = stated(sample, live, _linear(process, held.get(parents.get(process.pid, 0), frozenset())))
         guests = {one.tid for one in statements(memories, published)}
-        threads = with_roles(process, threads, guests, sample.stack_pointers or {})
+        threads = with_roles(process, threads, guests, sample.workloads.stack_pointers or {})
         around = memory_of(tree, home, [live], own_group=False)
         by_node: dict[int, int] = {}
         for memory in memories:

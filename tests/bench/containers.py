@@ -18,7 +18,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.collect.sample import BackgroundQueries, Sample, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.snapshot import Agent, Snapshot
 from agent.normalise import normalise
@@ -95,9 +96,9 @@ class Listing(SysRoot):
         return data
 
 
-def scrape(root: SysRoot, only: tuple[str, ...], before: Sample, made: Known) -> tuple[bytes, Sample]:
-    """One scrape without predictions, and what the next one knows, with what was `made` of it."""
-    sample = take(root, Config(only=only), BackgroundQueries(), known=before.statics, whole=False, seen=before.seen)
+def scrape(root: SysRoot, only: tuple[str, ...], caches: Caches, made: Known) -> bytes:
+    """One scrape without predictions; what the next one knows is in its caches, and in what was `made` of it."""
+    sample = take(root, Config(only=only), caches, whole=False)
     host = normalise(sample, made)
     document = Snapshot(
         schema="stratascope/1",
@@ -113,15 +114,16 @@ def scrape(root: SysRoot, only: tuple[str, ...], before: Sample, made: Known) ->
         claims=(),
         gaps=host.gaps,
     )
-    return prometheus.render(document, prometheus.Run(seconds=sample.seconds)), sample
+    return prometheus.render(document, prometheus.Run(seconds=sample.seconds))
 
 
 def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds: int) -> tuple[float, list[str]]:
     """Prints the line of a table; the agent's median, and which files there are at least `count` times."""
     root, listing = SysRoot("/"), Listing()
-    _, known = scrape(listing, only, Sample(), {})
+    caches = Caches()
+    scrape(listing, only, caches, {})
     listing.asked.clear()
-    scrape(listing, only, known, {})
+    scrape(listing, only, caches, {})
     made: Known = {}
     paths = program.with_suffix(".paths")
     paths.write_text("".join(f"/{path}\n" for path in listing.asked))
@@ -132,7 +134,7 @@ def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds
         assert peer.stdout
         for number in range(rounds + 2):
             began = time.process_time()
-            text, known = scrape(root, only, known, made)
+            text = scrape(root, only, caches, made)
             mine = (time.process_time() - began) * 1e3
             series = text.count(b"\n")
             peer.stdin.write("\n")

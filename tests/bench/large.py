@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.collect.sample import BackgroundQueries, Statics, take
+from agent.collect.caches import Caches
+from agent.collect.sample import Statics
+from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise
 from agent.overhead.window import Window
@@ -40,11 +42,11 @@ def milliseconds(work: Callable[[], object], runs: int) -> float:
 
 def passes(tree: Path, runs: int) -> None:
     """What a scrape costs the service: a pass over all sources, the model, the text."""
-    root, config, queries = SysRoot(tree), Config(root=str(tree)), BackgroundQueries()
-    statics = take(root, config, queries).statics
+    root, config = SysRoot(tree), Config(root=str(tree))
+    statics = take(root, config, Caches()).statics
 
     def scrape(known: Statics | None) -> bytes:
-        sample = take(root, config, queries, 1.0, known)
+        sample = take(root, config, Caches(statics=known))
         return prometheus.render(snapshot(Window(after=normalise(sample)), 0.0), prometheus.Run(seconds=sample.seconds))
 
     cold, warm = milliseconds(lambda: scrape(None), runs), milliseconds(lambda: scrape(statics), runs)

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent.collect.sample import WORKLOADS, BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.sources import WORKLOADS
+from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise
 from collectors import libvirt_domains
@@ -50,7 +52,7 @@ def measure(daemon: host.Libvirt, connection: Any, count: int) -> float:
     config, root, queries, connections = (
         Config(libvirt=(daemon.uri,), only=tuple(sorted(WORKLOADS))),
         SysRoot(),
-        BackgroundQueries(),
+        Caches(),
         Connections(),
     )
     calls, reader, scrape = least(

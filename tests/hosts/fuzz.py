@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import combinations
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.physical import Physical
 from agent.model.snapshot import Snapshot
@@ -204,7 +205,7 @@ def broken(seed: int) -> tuple[str, list[str], Files]:
 def look(files: Files) -> Snapshot:
     """One pass, as far as the exporters."""
     root = MemoryRoot(files)
-    sample = take(root, Config(root=root.path, only=MACHINE), BackgroundQueries())
+    sample = take(root, Config(root=root.path, only=MACHINE), Caches())
     found = snapshot(Window(after=normalise(sample)), 0.0)
     json.loads(document.render(found))
     text = prometheus.render(found, prometheus.Run(seconds=sample.seconds)).decode().splitlines()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.logical import Cpu
 from agent.normalise import normalise
@@ -23,8 +24,8 @@ def chains(cpu: Cpu) -> dict[int, list[Set]]:
 
 def derived(tree: Path) -> Cpu:
     """With all taken away that the kernel says of its domains itself."""
-    sample = take(SysRoot(tree), Config(root=str(tree)), BackgroundQueries())
-    return normalise(replace(sample, schedstat=None, sched_debug=None)).logical.cpu
+    sample = take(SysRoot(tree), Config(root=str(tree)), Caches())
+    return normalise(replace(sample, host=replace(sample.host, schedstat=None, sched_debug=None))).logical.cpu
 
 
 def named(tree: Path, cpu: int) -> list[str]:
@@ -37,7 +38,7 @@ def compare(tree: Path) -> str:
     """Fails where our domains are not the kernel's, derived or read; else a line for people."""
     kernel = oracles.schedstat((tree / "proc/schedstat").read_text())
     guessed = derived(tree)
-    stated = normalise(take(SysRoot(tree), Config(root=str(tree)), BackgroundQueries())).logical.cpu
+    stated = normalise(take(SysRoot(tree), Config(root=str(tree)), Caches())).logical.cpu
     assert chains(guessed) == kernel
     assert chains(stated) == kernel
     assert {domain.origin for domain in guessed.domains} <= {"inferred"}

@@ -7,7 +7,8 @@ import tracemalloc
 
 import pytest
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.values import CpuSet
 from agent.normalise import normalise
@@ -25,7 +26,7 @@ def files() -> Files:
 def test_five_thousand_cpus_and_a_thousand_nodes(files: Files) -> None:
     root = MemoryRoot(files)
     began = time.process_time()
-    physical = normalise(take(root, Config(only=MACHINE), BackgroundQueries())).physical
+    physical = normalise(take(root, Config(only=MACHINE), Caches())).physical
     took = time.process_time() - began
     assert [len(things) for things in (physical.packages, physical.dies, physical.cores, physical.nodes)] == [25, 100, 2500, 1024]
     assert len(physical.cpus.online) == 5000
@@ -41,7 +42,7 @@ def test_possible_cpus_cost_nothing() -> None:
     files = Machine(packages=1, dies=1, cores=1, nodes=1, possible=5120).files()
     tracemalloc.start()
     try:
-        physical = normalise(take(MemoryRoot(files), Config(only=MACHINE), BackgroundQueries())).physical
+        physical = normalise(take(MemoryRoot(files), Config(only=MACHINE), Caches())).physical
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -64,7 +65,7 @@ def test_possible_cpus_cost_nothing() -> None:
 )
 def test_hostile_sizes(files: Files) -> None:
     began = time.process_time()
-    physical = normalise(take(MemoryRoot(files), Config(only=MACHINE), BackgroundQueries())).physical
+    physical = normalise(take(MemoryRoot(files), Config(only=MACHINE), Caches())).physical
     took = time.process_time() - began
     print(f"{len(physical.cpus.online)} CPUs in {took:.2f} s")
     assert took < 2

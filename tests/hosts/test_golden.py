@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.collect.sample import SOURCES
+from agent.collect.sources import SOURCES
 from agent.config import Config
 from agent.service import once
 from collectors.root import SysRoot

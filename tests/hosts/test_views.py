@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.collect.sample import MACHINE, BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.sources import MACHINE
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.host import Host
 from agent.normalise import normalise
@@ -36,7 +38,7 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def host(root: str | Path) -> Host:
-    return normalise(take(SysRoot(root), Config(root=str(root), only=MACHINE), BackgroundQueries()))
+    return normalise(take(SysRoot(root), Config(root=str(root), only=MACHINE), Caches()))
 
 
 def lstopo(*arguments: str, **environment: str) -> tuple[str, str]:
@@ -78,7 +80,7 @@ def test_hwloc_finds_the_same_on_this_host() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_golden_text(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     tree = unpack(name, tmp_path)
-    found = normalise(take(SysRoot(tree), Config(root=str(tree)), BackgroundQueries()))
+    found = normalise(take(SysRoot(tree), Config(root=str(tree)), Caches()))
     text = console.render(found, width=100, terminal=False, encoding="utf-8", whole=False, workloads=True).decode()
     golden = TREES / f"{name}.txt"
     if request.config.getoption("--update-golden"):

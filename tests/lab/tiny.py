@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import __version__
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from collectors.root.recorder import Recorder
 from tests.lab.guest import Guest, GuestFailed, run
@@ -92,7 +93,7 @@ def record(truth: Truth, into: Path) -> None:
     into.mkdir()
     with contextlib.chdir(truth.directory):  # what is refused goes by its path, which shall be the same anywhere
         recorder = Recorder("tree", into.absolute(), float(truth.text("date")), __version__)
-        take(recorder, Config(root="tree"), BackgroundQueries())
+        take(recorder, Config(root="tree"), Caches())
     recorder.close()
 
 

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.collect.sample import BackgroundQueries, Sample, Statics, take
+from agent.collect.caches import Caches
+from agent.collect.sample import Sample
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.host import Host
 from agent.model.snapshot import Snapshot
@@ -52,15 +54,13 @@ class Scraper:
 
     def __init__(self, *uris: str) -> None:
         self.config = Config(libvirt=uris)
-        self.queries = BackgroundQueries()
+        self.caches = Caches()
         self.root = SysRoot()
-        self.statics: Statics | None = None
         self.before: tuple[Host, Sample] | None = None
 
     def scrape(self) -> Pass:
         began = time.monotonic()
-        sample = take(self.root, self.config, self.queries, PATIENCE_SECONDS, self.statics, whole=False)
-        self.statics = sample.statics
+        sample = take(self.root, self.config, self.caches, PATIENCE_SECONDS, whole=False)
         found = normalise(sample)
         old, then = self.before or (None, None)
         document = snapshot(Window.between(found, sample.read_at, old, then.read_at if then else {}), time.time())

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise
 from agent.overhead.window import Window
@@ -35,7 +36,7 @@ def record(into: Path, config: Config) -> dict[str, Any]:
     """Record this host; the snapshot of the very pass that was recorded."""
     taken_at = time.time()
     recorder = Recorder("/", into, taken_at, "test")
-    host = normalise(take(recorder, config, BackgroundQueries()))
+    host = normalise(take(recorder, config, Caches()))
     recorder.close()
     found: dict[str, Any] = json.loads(render(snapshot(Window(after=host), taken_at)))
     return found

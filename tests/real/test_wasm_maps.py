@@ -13,7 +13,8 @@ from mmap import PAGESIZE
 
 import pytest
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise
 from collectors import wasm_maps
@@ -320,7 +321,7 @@ def test_the_kernel_lets_memories_grow_as_far_as_the_agent_says() -> None:
 
 def _data_room(pid: int) -> float:
     only = ("processes", "wasm_maps", "proc_task", "proc_limits")
-    host = normalise(take(SysRoot(), Config(only=only), BackgroundQueries()))
+    host = normalise(take(SysRoot(), Config(only=only), Caches()))
     (its,) = (workload for workload in host.workloads if workload.pid == pid)
     assert its.growth
     (room,) = (bound.room_bytes for bound in its.growth.bounds if bound.name == "process_data" and bound.room_bytes is not None)

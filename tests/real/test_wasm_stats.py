@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.finding import Finding
 from agent.model.workload import Workload
@@ -49,7 +50,7 @@ class Embedder:
 
     def look(self) -> tuple[Workload, list[Finding]]:
         """As the agent sees it."""
-        host = normalise(take(SysRoot(), Config(only=SOURCES), BackgroundQueries()))
+        host = normalise(take(SysRoot(), Config(only=SOURCES), Caches()))
         assert [gap for gap in host.gaps if gap.source in ("wasm_maps", "wasm_stats") and str(self.pid) in gap.detail] == []
         (its,) = (workload for workload in host.workloads if workload.pid == self.pid)
         return its, [finding for finding in host.findings if finding.workload == its.id]

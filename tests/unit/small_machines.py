@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.physical import Physical
 from agent.model.values import CpuSet
@@ -23,7 +24,7 @@ def look(path: Path, files: Mapping[str, str], links: Mapping[str, str] | None =
     root = recorded(path, files)
     assert root.mark is not None
     root.mark.links.update(links or {})
-    sample = take(root, Config(root=str(path), only=SOURCES), BackgroundQueries())
+    sample = take(root, Config(root=str(path), only=SOURCES), Caches())
     assert {gap.reason for gap in sample.gaps} <= {"absent"}
     return physical(sample)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.channels import Channels, Interconnect, Link, SocketLink
 from agent.model.values import CpuSet
@@ -23,7 +24,7 @@ INTEL, AMD = "GenuineIntel", "AuthenticAMD"
 
 
 def look(path: Path, files: dict[str, str]) -> Channels | None:
-    sample = take(recorded(path, files), Config(root=str(path), only=SOURCES), BackgroundQueries())
+    sample = take(recorded(path, files), Config(root=str(path), only=SOURCES), Caches())
     assert {gap.reason for gap in sample.gaps} <= {"absent"}
     return physical(sample).channels
 

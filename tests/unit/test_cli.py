@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 
 from agent.cli import build_parser
-from agent.collect.sample import MACHINE
+from agent.collect.sources import MACHINE
 from collectors.root import LATER, MARK
 from tests.unit.tree import grow, recorded
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from collectors import docker_engine
 from collectors.docker_engine import Container, Engine
@@ -130,12 +131,12 @@ def test_an_engine_that_drips_is_late() -> None:
         thread.start()
         try:
             began = time.monotonic()
-            sample = take(SysRoot(place), Config(root=place, only=("docker_engine",)), BackgroundQueries(), patience_seconds=1.0)
+            sample = take(SysRoot(place), Config(root=place, only=("docker_engine",)), Caches(), patience_seconds=1.0)
             assert time.monotonic() - began < 2
         finally:
             ends.set()
             thread.join(2)
-    assert sample.engines is None
+    assert sample.workloads.engines is None
     assert [gap.reason for gap in sample.gaps if gap.source == "docker_engine"] == ["late"]
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from agent.collect.sample import Sample
+from agent.collect.sample import HostFacts, Sample, Statics
 from agent.model.logical import SchedulingDomain
 from agent.model.physical import Node
 from agent.model.values import CpuSet
@@ -28,7 +27,14 @@ def of(sets: Sequence[CpuSet], cpu: int) -> CpuSet:
 
 
 def machine(
-    count: int, core: int, cache: int, package: int, cluster: int | None = None, architecture: str = "x86_64", **more: Any
+    count: int,
+    core: int,
+    cache: int,
+    package: int,
+    cluster: int | None = None,
+    architecture: str = "x86_64",
+    config: kernel_config.KernelConfig | None = None,
+    schedstat: proc_schedstat.Schedstat | None = None,
 ) -> Sample:
     """Groups of so many CPUs each, in the order of their numbers."""
     cores, caches, packages = groups(core, count), groups(cache, count), groups(package, count)
@@ -41,7 +47,10 @@ def machine(
     )
     shared = tuple(sys_cpu.CpuCache(cpu=next(iter(cpus)), level=3, type="Unified", shared=cpus) for cpus in caches)
     cpus = sys_cpu.Cpus(numbers=CpuSet(range(count)), topology=topology, caches=shared)
-    return Sample(cpus=cpus, kernel=proc_sys.Kernel(architecture=architecture), **more)
+    return Sample(
+        statics=Statics(cpus=cpus, kernel_config=config),
+        host=HostFacts(kernel=proc_sys.Kernel(architecture=architecture), schedstat=schedstat),
+    )
 
 
 def nodes(size: int, *rows: tuple[int, ...]) -> tuple[Node, ...]:
@@ -111,15 +120,15 @@ def test_arm() -> None:
     assert shown(machine(8, 1, 8, 8, 4, "aarch64"), 8, UMA)[0] == "CLS:0-3 MC:0-7"
     assert shown(machine(8, 1, 2, 8, 4, "aarch64"), 8, UMA)[0] == "MC:0-3 PKG:0-7"
     bare = machine(8, 1, 8, 8, architecture="riscv64")
-    assert bare.cpus is not None
-    assert shown(replace(bare, cpus=replace(bare.cpus, caches=())), 8, UMA)[0] == "MC:0-7"
+    assert bare.statics.cpus is not None
+    assert shown(replace(bare, statics=Statics(cpus=replace(bare.statics.cpus, caches=()))), 8, UMA)[0] == "MC:0-7"
 
 
 def without(field: str) -> Sample:
     whole = machine(8, 2, 4, 8, 2)
-    assert whole.cpus is not None
-    topology = tuple(replace(entry, **{field: None}) if entry.cpu == 3 else entry for entry in whole.cpus.topology)
-    return replace(whole, cpus=replace(whole.cpus, topology=topology))
+    assert whole.statics.cpus is not None
+    topology = tuple(replace(entry, **{field: None}) if entry.cpu == 3 else entry for entry in whole.statics.cpus.topology)
+    return replace(whole, statics=Statics(cpus=replace(whole.statics.cpus, topology=topology)))
 
 
 @pytest.mark.parametrize("field", ["core_cpus", "package_cpus", "cluster_cpus"])
@@ -129,20 +138,29 @@ def test_nothing_is_guessed_where_a_fact_is_missing(field: str) -> None:
 
 def test_nor_where_the_rest_is() -> None:
     whole = machine(8, 2, 4, 8)
-    assert whole.cpus is not None
-    bad = whole.cpus.topology[0]
+    assert whole.statics.cpus is not None
+    bad = whole.statics.cpus.topology[0]
     for sample, its, balanced in (
         (whole, (), None),
         (whole, nodes(4, (10,)), None),
         (whole, (*UMA, Node(os_index=1, cpus=CpuSet((0,)))), None),
         (whole, (TWO[0], replace(TWO[1], distances={1: 10})), None),
         (whole, (TWO[0], replace(TWO[1], cpus=None)), None),
-        (replace(whole, cpus=replace(whole.cpus, caches=whole.cpus.caches[:1])), UMA, None),
-        (replace(whole, cpus=replace(whole.cpus, topology=whole.cpus.topology[:7])), UMA, None),
-        (replace(whole, kernel=None), UMA, None),
+        (replace(whole, statics=Statics(cpus=replace(whole.statics.cpus, caches=whole.statics.cpus.caches[:1]))), UMA, None),
+        (replace(whole, statics=Statics(cpus=replace(whole.statics.cpus, topology=whole.statics.cpus.topology[:7]))), UMA, None),
+        (replace(whole, host=HostFacts()), UMA, None),
         (machine(8, 2, 4, 8, architecture="s390x"), UMA, None),
         # Threads that say different things of one another: the kernel gives up, too.
-        (replace(whole, cpus=replace(whole.cpus, topology=(replace(bad, core_cpus=CpuSet((0, 2))), *whole.cpus.topology[1:]))), UMA, None),
+        (
+            replace(
+                whole,
+                statics=Statics(
+                    cpus=replace(whole.statics.cpus, topology=(replace(bad, core_cpus=CpuSet((0, 2))), *whole.statics.cpus.topology[1:]))
+                ),
+            ),
+            UMA,
+            None,
+        ),
     ):
         assert shown(sample, 8, its, balanced) == {}
     assert derive(whole, CpuSet(range(8)), UMA, None) == {}
@@ -189,7 +207,7 @@ def test_the_kernels_own_list_is_before_ours() -> None:
     debug = sys_debug_sched.SchedDebug(
         domains=tuple(sys_debug_sched.Domain(cpu, name, ("SD_X",)) for cpu in (0, 2, 4, 6) for name in ("SMT", "DIE"))
     )
-    named = scheduling_domains(replace(sample, sched_debug=debug), CpuSet(range(8)), UMA, None)
+    named = scheduling_domains(replace(sample, host=replace(sample.host, sched_debug=debug)), CpuSet(range(8)), UMA, None)
     assert named[-1] == SchedulingDomain(cpus=CpuSet(range(8)), name="DIE", flags=("SD_X",))
     unnamed = scheduling_domains(sample, CpuSet(range(8)), UMA, None)
     assert unnamed[-1] == SchedulingDomain(cpus=CpuSet(range(8)))

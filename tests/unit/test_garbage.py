@@ -20,7 +20,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import collectors
-from agent.collect.sample import SOURCES, BackgroundQueries, Sample, take
+from agent.collect.caches import Caches
+from agent.collect.sample import Sample
+from agent.collect.sources import SOURCES
+from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise
 from agent.overhead.window import Window
@@ -144,7 +147,7 @@ def paths() -> list[str]:
 
 def look(root: SysRoot, path: str, only: tuple[str, ...] = ()) -> Sample:
     """One pass, as far as the exporters: nothing may raise."""
-    sample = take(root, Config(root=path, only=only), BackgroundQueries())
+    sample = take(root, Config(root=path, only=only), Caches())
     host = normalise(sample)
     found = snapshot(Window(after=host, before=host, seconds=1.0), 0.0)
     json.loads(document.render(found))
@@ -215,7 +218,8 @@ def test_directories_everywhere(tmp_path: Path, paths: list[str]) -> None:
 def test_nothing_anywhere(tmp_path: Path) -> None:
     sample = look(SysRoot(tmp_path), str(tmp_path))
     assert {gap.reason for gap in sample.gaps} == {"absent"}
-    assert [name for name in ("stat", "memory", "cgroups", "interrupts", "pressures") if getattr(sample, name) is not None] == []
+    host = sample.host
+    assert (host.stat, host.memory, sample.workloads.cgroups, host.interrupts, host.pressures) == (None, None, None, None, None)
 
 
 def test_a_deep_tree_of_groups(tmp_path: Path) -> None:
@@ -231,8 +235,8 @@ def test_a_deep_tree_of_groups(tmp_path: Path) -> None:
     try:
         began = time.process_time()
         sample = look(SysRoot(tmp_path), str(tmp_path), only=("cgroup",))
-        assert sample.cgroups is not None
-        assert len(sample.cgroups.groups) == 1001
+        assert sample.workloads.cgroups is not None
+        assert len(sample.workloads.cgroups.groups) == 1001
         assert time.process_time() - began < 6
     finally:
         # Deeper than Python recurses.

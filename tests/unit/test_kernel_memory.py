@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.collect.sample import Sample
+from agent.collect.sample import HostFacts, Sample
 from agent.model.logical import Ksm, Memory, MemoryPolicy, Overcommit, Swap, Thp, Zswap
 from agent.model.physical import HugePages
 from agent.normalise.kernel_memory import memory, unusable
@@ -30,8 +30,13 @@ def test_zones_meet_their_free_blocks() -> None:
     zones = (proc_vm.Zone(node=0, name="Normal", free_pages=6), proc_vm.Zone(node=1, name="Normal"))
     found = memory(
         Sample(
-            memory=proc_vm.Memory(
-                meminfo_bytes={}, zones=zones, buddies=(proc_vm.Buddy(0, "Normal", (2, 2)),), vmstat={"pgscan_kswapd": 1, "nr_x": 2, "y": 3}
+            host=HostFacts(
+                memory=proc_vm.Memory(
+                    meminfo_bytes={},
+                    zones=zones,
+                    buddies=(proc_vm.Buddy(0, "Normal", (2, 2)),),
+                    vmstat={"pgscan_kswapd": 1, "nr_x": 2, "y": 3},
+                )
             )
         )
     )
@@ -41,20 +46,22 @@ def test_zones_meet_their_free_blocks() -> None:
 
 def test_choices_and_what_came_of_them() -> None:
     sample = Sample(
-        memory=proc_vm.Memory(meminfo_bytes={"CommitLimit": 1000, "Committed_AS": 2500, "Zswap": 10, "Zswapped": 30}),
-        vm=proc_sys_vm.VmSysctls(overcommit_memory=2, swappiness=60),
-        policy=sys_mm.MemoryPolicy(
-            thp=sys_mm.Thp(enabled="always"),
-            ksm=sys_mm.Ksm(run=1),
-            zswap=sys_mm.Zswap(enabled=True),
-            demotion_enabled=False,
-            interleave_weights={0: 3},
-        ),
-        swaps=(proc_swaps.Swap(name="/swap", type="file", size_bytes=4096, used_bytes=0, priority=-2),),
-        pools=(
-            hugepages.HugePagePool(page_bytes=4096, node=None, total=4, free=3, surplus=2, overcommit=1, reserved=0),
-            hugepages.HugePagePool(page_bytes=4096, node=0, total=4, free=3, surplus=2),
-        ),
+        host=HostFacts(
+            memory=proc_vm.Memory(meminfo_bytes={"CommitLimit": 1000, "Committed_AS": 2500, "Zswap": 10, "Zswapped": 30}),
+            vm_sysctls=proc_sys_vm.VmSysctls(overcommit_memory=2, swappiness=60),
+            memory_policy=sys_mm.MemoryPolicy(
+                thp=sys_mm.Thp(enabled="always"),
+                ksm=sys_mm.Ksm(run=1),
+                zswap=sys_mm.Zswap(enabled=True),
+                demotion_enabled=False,
+                interleave_weights={0: 3},
+            ),
+            swaps=(proc_swaps.Swap(name="/swap", type="file", size_bytes=4096, used_bytes=0, priority=-2),),
+            huge_page_pools=(
+                hugepages.HugePagePool(page_bytes=4096, node=None, total=4, free=3, surplus=2, overcommit=1, reserved=0),
+                hugepages.HugePagePool(page_bytes=4096, node=0, total=4, free=3, surplus=2),
+            ),
+        )
     )
     found = memory(sample)
     assert found.policy == MemoryPolicy(overcommit_memory=2, swappiness=60, demotion_enabled=False, interleave_weights={0: 3})
@@ -69,5 +76,9 @@ def test_choices_and_what_came_of_them() -> None:
 def test_nothing() -> None:
     assert memory(Sample()) == Memory()
     assert memory(
-        Sample(policy=sys_mm.MemoryPolicy(), swaps=(), memory=proc_vm.Memory(meminfo_bytes={"CommitLimit": 0, "Committed_AS": 1}))
+        Sample(
+            host=HostFacts(
+                memory_policy=sys_mm.MemoryPolicy(), swaps=(), memory=proc_vm.Memory(meminfo_bytes={"CommitLimit": 0, "Committed_AS": 1})
+            )
+        )
     ) == Memory(meminfo_bytes={"CommitLimit": 0, "Committed_AS": 1}, swaps=(), overcommit=Overcommit(None, 0, 1))

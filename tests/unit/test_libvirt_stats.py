@@ -11,7 +11,7 @@ import pytest
 
 from collectors import libvirt_stats
 from collectors.libvirt_connection import Connections
-from collectors.libvirt_stats import MAX_ASKERS, DomainStats, _Asked, collect, parse_stats
+from collectors.libvirt_stats import MAX_ASKERS, Asked, DomainStats, collect, parse_stats
 
 
 def test_counters_by_vcpu_and_machine() -> None:
@@ -90,18 +90,18 @@ def rhythm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libvirt_stats, "HANGING_SECONDS", 0.05)
 
 
-def asked(library: Libvirt) -> _Asked:
-    return _Asked("qemu:///system", library)
+def asked(library: Libvirt) -> Asked:
+    return Asked("qemu:///system", library)
 
 
-def one_pass(questions: _Asked, *stopped: str) -> tuple[set[str], list[str]]:
+def one_pass(questions: Asked, *stopped: str) -> tuple[set[str], list[str]]:
     """Those that told something, and the gaps."""
     questions.begin()
     answer = collect((questions,), time.monotonic() + 5, {f"{name}-uuid" for name in stopped})
     return {stats.uuid.removesuffix("-uuid") for stats in answer.domains}, [gap.detail for gap in answer.gaps]
 
 
-def settled(questions: _Asked, passes: int = 50) -> tuple[set[str], list[str]]:
+def settled(questions: Asked, passes: int = 50) -> tuple[set[str], list[str]]:
     for _ in range(passes):
         told = one_pass(questions)
         if not told[1]:

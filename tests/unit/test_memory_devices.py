@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.physical import Memory
 from agent.normalise.machine import physical
@@ -26,7 +27,7 @@ NODE = "sys/devices/system/node"
 
 def look(path: Path, files: Mapping[str, str | bytes]) -> Memory:
     root = recorded(path, files)
-    sample = take(root, Config(root=str(path), only=SOURCES), BackgroundQueries())
+    sample = take(root, Config(root=str(path), only=SOURCES), Caches())
     assert {gap.reason for gap in sample.gaps} <= {"absent"}
     return physical(sample).memory
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.values import Limit
 from agent.model.workload import Pod
@@ -232,9 +233,7 @@ CTR1 = {
 def test_a_group_is_whose_its_bundle_says(tmp_path: Path) -> None:
     """Also what is nested in it, units are its own; a container by its name is a container in it."""
     files = CTR1 | {f"{TASKS}/lab/ctr1/config.json": json.dumps(CTR), f"{TASKS}/lab/ctr1/shim-binary-path": "/containerd-shim-runsc-v1"}
-    found = {
-        one.id: one for one in normalise(take(grow(tmp_path, files), Config(labels=("com.example.team",)), BackgroundQueries())).workloads
-    }
+    found = {one.id: one for one in normalise(take(grow(tmp_path, files), Config(labels=("com.example.team",)), Caches())).workloads}
     assert found.keys() == {"ctr1", ID}
     ours = found["ctr1"]
     assert (ours.runtime, ours.name, ours.isolation) == ("containerd", "ctr1", "application kernel")
@@ -272,7 +271,7 @@ def test_neighbours_are_not_counted_where_a_container_may_be_in_hiding(hidden: b
     files[MARK] = msgspec.json.encode(
         Mark(taken_at=0.0, version="0", page_bytes=4096, refusals={TASKS: Refusal(TASKS, "denied", "Permission denied")})
     )
-    found = normalise(take(MemoryRoot(files), Config(only=("cgroup", "oci", "sys_cpu")), BackgroundQueries()))
+    found = normalise(take(MemoryRoot(files), Config(only=("cgroup", "oci", "sys_cpu")), Caches()))
     assert {gap.source: gap.reason for gap in found.gaps} == {"oci": "denied"}
     assert [one.placement.sharing_workloads for one in found.workloads] == [count, count]
 
@@ -286,7 +285,7 @@ def test_a_pod_s_names_and_a_label_are_metrics(tmp_path: Path) -> None:
         f"sys/fs/cgroup/{slice_}/cri-containerd-{ID}.scope/cgroup.procs": "7\n",
         f"{TASKS}/k8s.io/{ID}/config.json": json.dumps(labelled),
     }
-    host = normalise(take(grow(tmp_path, files), Config(labels=("team",)), BackgroundQueries()))
+    host = normalise(take(grow(tmp_path, files), Config(labels=("team",)), Caches()))
     (web,) = host.workloads
     assert (web.runtime, web.name, web.image, web.cgroup) == ("containerd", "web", "nginx:1", f"/{slice_}/cri-containerd-{ID}.scope")
     assert web.pod == Pod(POD, "burstable", "web-7d9", "shop")

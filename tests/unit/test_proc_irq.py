@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.channels import IrqRoute
 from agent.model.values import CpuSet
@@ -38,7 +39,7 @@ def test_routes(tmp_path: Path) -> None:
         f"{DEVICES}/0000:00:02.0/msi_irqs/24": "msi\n",
     }
     root = recorded(tmp_path, files)
-    sample = take(root, Config(root=str(tmp_path), only=("proc_interrupts", "proc_irq", "sys_pci")), BackgroundQueries())
+    sample = take(root, Config(root=str(tmp_path), only=("proc_interrupts", "proc_irq", "sys_pci")), Caches())
     assert irq_routes(sample) == (
         IrqRoute(irq=9, taken_by=CpuSet(), count=0),
         IrqRoute(
@@ -51,6 +52,6 @@ def test_without_interrupts_there_are_no_routes(tmp_path: Path) -> None:
     sample = take(
         recorded(tmp_path, {"proc/irq/24/smp_affinity_list": "0\n"}),
         Config(root=str(tmp_path), only=("proc_interrupts",)),
-        BackgroundQueries(),
+        Caches(),
     )
     assert irq_routes(sample) == ()

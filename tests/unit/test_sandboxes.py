@@ -12,7 +12,8 @@ import pytest
 from msgspec.json import encode
 from msgspec.structs import replace
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.device import Runtime
 from agent.model.finding import Finding
@@ -62,7 +63,7 @@ def host(root: Path, **files: str | None) -> Host:
         tree |= {f"proc/{pid}/statm": f"{2 << 20} 1 1 1 0 1 0\n", f"proc/{pid}/maps": maps[pid], f"proc/{pid}/numa_maps": "1000 default\n"}
         tree |= {f"proc/{pid}/smaps_rollup": "1000-2000 ---p 0 0 0 [rollup]\nRss: 4 kB\nAnonHugePages: 0 kB\nSwap: 0 kB\n"}
     drawn = {path: text for path, text in (tree | files).items() if text is not None}
-    return normalise(take(recorded(root, drawn), Config(root=str(root)), BackgroundQueries()))
+    return normalise(take(recorded(root, drawn), Config(root=str(root)), Caches()))
 
 
 def test_whose_memories_they_are(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.collect.sample import Sample
+from agent.collect.sample import HostFacts, Sample, Statics, WorkloadFacts
 from agent.model.logical import Isolation, LogicalCpu, Partition, Scheduler, SchedulingDomain
 from agent.model.physical import Core, Cpus, Memory, Node, Package, Physical
 from agent.model.values import CpuSet
@@ -19,17 +19,17 @@ EIGHT = CpuSet(range(8))
 @pytest.mark.parametrize(
     ("sample", "fair_class", "origin"),
     [
-        (Sample(sched_debug=sys_debug_sched.SchedDebug(base_slice_ns=3000000)), "eevdf", None),
-        (Sample(sched_debug=sys_debug_sched.SchedDebug(features=("NO_PLACE_LAG",))), "eevdf", None),
-        (Sample(sched_debug=sys_debug_sched.SchedDebug(latency_ns=6000000)), "cfs", None),
-        (Sample(sched_debug=sys_debug_sched.SchedDebug(features=("START_DEBIT",))), "cfs", None),
-        (Sample(sched=proc_sys_sched.Sched(wakeup_granularity_ns=1)), "cfs", None),
-        (Sample(task_slice=proc_sched.TaskSlice(2800000)), "eevdf", "inferred"),
-        (Sample(schedstat=proc_schedstat.Schedstat((), version=17)), "eevdf", "inferred"),
+        (Sample(host=HostFacts(sched_debug=sys_debug_sched.SchedDebug(base_slice_ns=3000000))), "eevdf", None),
+        (Sample(host=HostFacts(sched_debug=sys_debug_sched.SchedDebug(features=("NO_PLACE_LAG",)))), "eevdf", None),
+        (Sample(host=HostFacts(sched_debug=sys_debug_sched.SchedDebug(latency_ns=6000000))), "cfs", None),
+        (Sample(host=HostFacts(sched_debug=sys_debug_sched.SchedDebug(features=("START_DEBIT",)))), "cfs", None),
+        (Sample(host=HostFacts(sched_sysctls=proc_sys_sched.Sched(wakeup_granularity_ns=1))), "cfs", None),
+        (Sample(host=HostFacts(task_slice=proc_sched.TaskSlice(2800000))), "eevdf", "inferred"),
+        (Sample(host=HostFacts(schedstat=proc_schedstat.Schedstat((), version=17))), "eevdf", "inferred"),
         # Neither says which: both have run under version 15, and a task without a slice is no proof.
-        (Sample(schedstat=proc_schedstat.Schedstat((), version=15)), None, None),
-        (Sample(task_slice=proc_sched.TaskSlice()), None, None),
-        (Sample(kernel=proc_sys.Kernel(release="6.18.0")), None, None),
+        (Sample(host=HostFacts(schedstat=proc_schedstat.Schedstat((), version=15))), None, None),
+        (Sample(host=HostFacts(task_slice=proc_sched.TaskSlice())), None, None),
+        (Sample(host=HostFacts(kernel=proc_sys.Kernel(release="6.18.0"))), None, None),
     ],
 )
 def test_the_fair_class_by_evidence(sample: Sample, fair_class: str | None, origin: str | None) -> None:
@@ -39,10 +39,10 @@ def test_the_fair_class_by_evidence(sample: Sample, fair_class: str | None, orig
 
 def test_a_slice_is_a_guess_where_debugfs_is_closed() -> None:
     task = proc_sched.TaskSlice(2800000)
-    found = scheduler(Sample(task_slice=task))
+    found = scheduler(Sample(host=HostFacts(task_slice=task)))
     assert found is not None
     assert (found.base_slice_ns, found.base_slice_origin) == (2800000, "inferred")
-    found = scheduler(Sample(task_slice=task, sched_debug=sys_debug_sched.SchedDebug(base_slice_ns=3000000)))
+    found = scheduler(Sample(host=HostFacts(task_slice=task, sched_debug=sys_debug_sched.SchedDebug(base_slice_ns=3000000))))
     assert found is not None
     assert (found.base_slice_ns, found.base_slice_origin) == (3000000, None)
 
@@ -65,12 +65,12 @@ def test_nothing_is_known_of_a_scheduler() -> None:
     ],
 )
 def test_ticks_by_how_far_they_came(jiffies: int | None, uptime: float | None, hz: int | None) -> None:
-    sample = Sample(schedstat=proc_schedstat.Schedstat((), jiffies=jiffies), kernel=proc_sys.Kernel(uptime_seconds=uptime))
+    sample = Sample(host=HostFacts(schedstat=proc_schedstat.Schedstat((), jiffies=jiffies), kernel=proc_sys.Kernel(uptime_seconds=uptime)))
     assert tick_hz(sample) == (hz, "inferred" if hz else None)
 
 
 def test_ticks_by_configuration() -> None:
-    assert tick_hz(Sample(config=kernel_config.KernelConfig({}, 300))) == (300, None)
+    assert tick_hz(Sample(statics=Statics(kernel_config=kernel_config.KernelConfig({}, 300)))) == (300, None)
     assert tick_hz(Sample()) == (None, None)
 
 
@@ -98,16 +98,20 @@ NONE = {"CONFIG_PREEMPT_NONE": "y", "CONFIG_PREEMPT_DYNAMIC": "y"}
 )
 def test_preemption(version: str, options: dict[str, str] | None, told: str | None, model: str | None) -> None:
     sample = Sample(
-        kernel=proc_sys.Kernel(version=version),
-        config=None if options is None else kernel_config.KernelConfig(options),
-        command_line=None if told is None else proc_cmdline.parse(told),
+        host=HostFacts(kernel=proc_sys.Kernel(version=version)),
+        statics=Statics(
+            kernel_config=None if options is None else kernel_config.KernelConfig(options),
+            command_line=None if told is None else proc_cmdline.parse(told),
+        ),
     )
     found = scheduler(sample) or Scheduler()
     assert (found.preemption, found.preemption_origin) == (model, "configured" if model else None)
 
 
 def test_debugfs_says_what_is_in_force() -> None:
-    found = scheduler(Sample(kernel=proc_sys.Kernel(version="PREEMPT"), sched_debug=sys_debug_sched.SchedDebug(preempt="voluntary")))
+    found = scheduler(
+        Sample(host=HostFacts(kernel=proc_sys.Kernel(version="PREEMPT"), sched_debug=sys_debug_sched.SchedDebug(preempt="voluntary")))
+    )
     assert found is not None
     assert (found.preemption, found.preemption_origin) == ("voluntary", None)
 
@@ -115,7 +119,7 @@ def test_debugfs_says_what_is_in_force() -> None:
 def test_isolation() -> None:
     line = proc_cmdline.parse("isolcpus=domain,2-3 rcu_nocbs=2-3 nosmt")
     two = CpuSet((2, 3))
-    assert isolation(Sample(command_line=line)) == Isolation(
+    assert isolation(Sample(statics=Statics(command_line=line))) == Isolation(
         parameters=("isolcpus=domain,2-3", "rcu_nocbs=2-3", "nosmt"), isolcpus=two, isolcpus_flags=("domain",), rcu_nocbs=two
     )
     assert isolation(Sample()) is None
@@ -128,7 +132,8 @@ def cgroups(version: str, *groups: tuple[str, dict[str, Any]], controllers: tupl
     )
     versions: dict[str, str] = {"cpuset": version}
     return Sample(
-        cpus=sys_cpu.Cpus(numbers=EIGHT, isolated=CpuSet()), cgroups=cgroup.Cgroups("v1" if version == "v1" else "v2", versions, made)
+        statics=Statics(cpus=sys_cpu.Cpus(numbers=EIGHT, isolated=CpuSet())),
+        workloads=WorkloadFacts(cgroups=cgroup.Cgroups("v1" if version == "v1" else "v2", versions, made)),
     )
 
 
@@ -183,8 +188,8 @@ def test_v1() -> None:
 
 
 def test_isolated_cpus_are_balanced_with_nobody() -> None:
-    assert shown(Sample(cpus=sys_cpu.Cpus(numbers=EIGHT, isolated=CpuSet((2, 3))))) == ["0-1,4-7"]
-    assert shown(Sample(cpus=sys_cpu.Cpus(numbers=EIGHT))) is None
+    assert shown(Sample(statics=Statics(cpus=sys_cpu.Cpus(numbers=EIGHT, isolated=CpuSet((2, 3)))))) == ["0-1,4-7"]
+    assert shown(Sample(statics=Statics(cpus=sys_cpu.Cpus(numbers=EIGHT)))) is None
     assert shown(Sample()) is None
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent import service
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.snapshot import Snapshot
 from agent.model.values import STAT, UPTIME
@@ -33,7 +34,7 @@ def test_a_window_is_as_long_as_the_counters_ran(monkeypatch: pytest.MonkeyPatch
         windows.append(window.seconds)
         return whole(window, taken_at)
 
-    monkeypatch.setattr("agent.collect.sample.processes.read", late)
+    monkeypatch.setattr("agent.collect.take.processes.read", late)
     monkeypatch.setattr(service, "snapshot", noted)
     monkeypatch.setattr(service, "FRESH_SECONDS", 0.0)
     served = service.Service(SysRoot(str(tmp_path)), Config(root=str(tmp_path)))
@@ -51,7 +52,7 @@ def test_a_reading_is_dated_where_it_is_made(tmp_path: Path) -> None:
     files |= {"sys/fs/cgroup/cgroup.controllers": "cpu\n", "proc/uptime": "10.0 10.0\n", "proc/stat": "cpu0 1 2 3 4\n"}
     files |= {MARK: A_MARK, "proc/7/status": "Name:\tx\n", "proc/7/task/7/schedstat": "1 2 3\n", "replies/processes.json": "[]"}
     root, began = grow(tmp_path, files), time.monotonic()
-    sample = take(root, Config(root=str(tmp_path), only=("cgroup", "proc_task", "proc_sys", "proc_stat", "processes")), BackgroundQueries())
+    sample = take(root, Config(root=str(tmp_path), only=("cgroup", "proc_task", "proc_sys", "proc_stat", "processes")), Caches())
     order = [began, *(sample.read_at[key] for key in (f"/system.slice/docker-{ID}.scope", UPTIME, 7, STAT)), time.monotonic()]
     assert order == sorted(order)
 
@@ -67,7 +68,7 @@ def test_a_fresh_pass_is_not_shared_once_a_cpu_has_gone(tmp_path: Path) -> None:
 
 
 def test_a_pass_that_could_not_tell_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.collect.sample._SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr("agent.collect.statics._SETTLED_SECONDS", 0.0)
     cpu = "sys/devices/system/cpu"
     moving = {f"{cpu}/cpu0/hotplug/state": "100\n", f"{cpu}/cpu0/hotplug/target": "236\n", f"{cpu}/hotplug/states": "236: online\n"}
     grow(tmp_path, {f"{cpu}/online": "0\n", **moving})

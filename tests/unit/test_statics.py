@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.collect import sample
-from agent.collect.sample import BackgroundQueries, Sample, Statics, take
+from agent.collect import statics
+from agent.collect.caches import Caches
+from agent.collect.sample import Sample, Statics
+from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise
 from collectors.root import SysRoot
@@ -67,7 +69,7 @@ class Heard(Watch):
 
 def look(root: Notebook, known: Statics | None = None, watch: Watch | None = None) -> Sample:
     root.asked.clear()
-    return take(root, Config(only=ONLY), BackgroundQueries(), 1.0, known, watch)
+    return take(root, Config(only=ONLY), Caches(statics=known, uevents=watch))
 
 
 def test_a_second_pass_reads_what_changes_and_no_more(root: Notebook, tmp_path: Path) -> None:
@@ -80,11 +82,11 @@ def test_a_second_pass_reads_what_changes_and_no_more(root: Notebook, tmp_path: 
     assert {path.rpartition("/")[2] for path in root.asked} == {
         *("online", "present", "isolated", "has_memory", "version", "cpuinfo_max_freq", "meminfo", "numastat")
     }
-    assert (second.cpus, second.firmware, second.gaps) == (first.cpus, first.firmware, first.gaps)
+    assert (second.statics, second.gaps) == (first.statics, first.gaps)
     assert second.seconds.keys() == first.seconds.keys()
-    assert second.nodes is not None
-    assert (second.nodes.nodes[0].free_bytes, second.nodes.nodes[0].numastat) == (256 << 10, {"numa_hit": 8})
-    assert second.nodes.nodes[0].distances == (10,)
+    assert second.host.nodes is not None
+    assert (second.host.nodes.nodes[0].free_bytes, second.host.nodes.nodes[0].numastat) == (256 << 10, {"numa_hit": 8})
+    assert second.host.nodes.nodes[0].distances == (10,)
 
 
 @pytest.mark.parametrize(
@@ -146,10 +148,10 @@ def test_without_a_list_nothing_is_kept(root: Notebook, tmp_path: Path) -> None:
 def test_what_broke_is_read_again(root: Notebook, tmp_path: Path) -> None:
     grow(tmp_path, {SIBLINGS: "x\n"})
     first = look(root)
-    assert first.cpus is None
+    assert first.statics.cpus is None
     grow(tmp_path, TREE)
     second = look(root, first.statics)
-    assert second.cpus is not None
+    assert second.statics.cpus is not None
     assert [gap for gap in second.gaps if gap.source == "sys_cpu"] == []
 
 
@@ -183,8 +185,8 @@ def test_a_cpu_that_goes_and_comes_back_while_it_is_read(root: Notebook, tmp_pat
     root.happens = flap
     found = look(root)
     assert root.asked.count(SIBLINGS) == 2
-    assert found.cpus is not None
-    assert len(found.cpus.topology) == 2
+    assert found.statics.cpus is not None
+    assert len(found.statics.cpus.topology) == 2
 
 
 def test_a_cpu_whose_caches_are_not_there_yet(root: Notebook, tmp_path: Path) -> None:
@@ -204,26 +206,26 @@ def test_a_cpu_whose_caches_are_not_there_yet(root: Notebook, tmp_path: Path) ->
 
 def test_one_reading_that_takes_too_long_is_not_the_last(root: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a slow host the time is up after one: what changed within it is read again, and again."""
-    monkeypatch.setattr(sample, "_SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(statics, "_SETTLED_SECONDS", 0.0)
     grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "190\n"})
     looks = iter(range(100))
 
     def arrive(path: str) -> None:
-        if path == f"{CPU}/cpu1/hotplug/state" and next(looks) == 2 * (sample._SETTLED_READINGS - 1):
+        if path == f"{CPU}/cpu1/hotplug/state" and next(looks) == 2 * (statics._SETTLED_READINGS - 1):
             grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "236\n"})
 
     root.happens = arrive
     found = look(root)
-    assert next(looks) == 2 * sample._SETTLED_READINGS
-    assert found.cpus is not None
+    assert next(looks) == 2 * statics._SETTLED_READINGS
+    assert found.statics.cpus is not None
     assert found.statics.plugged is not None
 
 
 def test_sets_that_never_settle_are_not_told(root: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample, "_SETTLED_SECONDS", 0.05)
+    monkeypatch.setattr(statics, "_SETTLED_SECONDS", 0.05)
     grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "190\n"})
     found = look(root)
-    assert (found.cpus, found.nodes, found.statics.plugged) == (None, None, None)
+    assert (found.statics.cpus, found.host.nodes, found.statics.plugged) == (None, None, None)
     assert {(gap.source, gap.reason) for gap in found.gaps} >= {("sys_cpu", "late"), ("sys_node", "late")}
     grow(tmp_path, TREE)
-    assert look(root, found.statics).cpus is not None
+    assert look(root, found.statics).statics.cpus is not None

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.host import Host
 from agent.model.values import CpuSet, Limit
@@ -26,7 +27,7 @@ SCOPE = "/machine.slice/machine-qemu\\x2d3\\x2ddb.scope"
 
 def host(root: Path, files: dict[str, str], links: dict[str, str] | None = None) -> Host:
     mark = {"taken_at": 1700000000, "version": "0", "page_bytes": 4096, "links": links or {}}
-    return normalise(take(grow(root, HOST | files | {MARK: json.dumps(mark)}), Config(root=str(root)), BackgroundQueries()))
+    return normalise(take(grow(root, HOST | files | {MARK: json.dumps(mark)}), Config(root=str(root)), Caches()))
 
 
 def machines(found: Host) -> dict[str, Workload]:
@@ -167,7 +168,7 @@ def test_descriptors_that_are_not_to_be_seen(tmp_path: Path) -> None:
     }
     refusals = {f"proc/{pid}/fd": {"path": f"proc/{pid}/fd", "reason": "denied", "detail": "Permission denied"} for pid in (30, 31, 32)}
     mark = {"taken_at": 1700000000, "version": "0", "page_bytes": 4096, "refusals": refusals}
-    found = normalise(take(grow(tmp_path, HOST | files | {MARK: json.dumps(mark)}), Config(root=str(tmp_path)), BackgroundQueries()))
+    found = normalise(take(grow(tmp_path, HOST | files | {MARK: json.dumps(mark)}), Config(root=str(tmp_path)), Caches()))
     assert [(vm.id, vm.runtime, [vcpu.number for vcpu in vm.vcpus]) for vm in found.workloads] == [("kvm/30/1030", "crosvm", [0])]
     assert [gap.reason for gap in found.gaps if gap.source == "proc_fd"] == ["denied"]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from agent.collect.sample import BackgroundQueries, take
+from agent.collect.caches import Caches
+from agent.collect.take import take
 from agent.config import Config
 from agent.model.values import UNLIMITED, CpuSet, Limit
 from agent.model.workload import Confinement, IdRange, Pids, Pod, Workload
@@ -59,7 +60,7 @@ def workloads(root: Path, *trees: dict[str, str]) -> dict[str, Workload]:
     for tree in trees:
         files |= tree
     tree_root = grow(root, files) if MARK in files else recorded(root, files)
-    found = normalise(take(tree_root, Config(root=str(root)), BackgroundQueries())).workloads
+    found = normalise(take(tree_root, Config(root=str(root)), Caches())).workloads
     return {workload.id: workload for workload in found}
 
 
@@ -72,7 +73,7 @@ def test_what_is_told_again_makes_the_same_workload_again(tmp_path: Path) -> Non
 
     def look() -> tuple[list[Workload], list[Workload]]:
         """The same pass twice: with what is known, and without."""
-        sample = take(root, Config(root=str(tmp_path)), BackgroundQueries())
+        sample = take(root, Config(root=str(tmp_path)), Caches())
         assert normalise(sample, known) == normalise(sample)
         return [workload for _, workload in known.values()], list(containers(sample))
 
@@ -276,7 +277,7 @@ def test_a_guest_of_unknown_memory_is_no_guest_without_memory(tmp_path: Path) ->
     for domains, expected in (([known], 48 << 20), ([known, unknown], None)):
         files["replies/libvirt_domains.json"] = json.dumps({"hypervisors": [hypervisor | {"domains": domains}]})
         root = recorded(tmp_path, HOST | files)
-        assert normalise(take(root, Config(root=str(tmp_path)), BackgroundQueries())).devices.memory.virtual_bytes == expected
+        assert normalise(take(root, Config(root=str(tmp_path)), Caches())).devices.memory.virtual_bytes == expected
 
 
 def test_a_unit_that_something_bounds_is_a_workload(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""One question to one source: its answer, its gaps, how long it took, and when its counters were read."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from agent.collect.sources import SOURCES, remedy
+from agent.model.values import Gap, ReadTimes
+from collectors.root import SysRoot, Unavailable
+from collectors.text import Malformed
+
+T = TypeVar("T")
+
+_REPORT = "report it with a recording (agent record DIR)"
+
+
+class Answer(NamedTuple, Generic[T]):
+    """What one source said, None where it said nothing, and in how many seconds. `gaps` are in the order in which they are shown."""
+
+    value: T | None
+    gaps: tuple[Gap, ...]
+    seconds: float
+    read_at: ReadTimes
+
+
+def ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> Answer[T]:
+    """Call one reader. One that breaks costs its own source and no other: whatever it raises becomes a gap."""
+    view = root.watch()
+    value, gaps = None, []
+    started = time.perf_counter()
+    try:
+        value = read(view)
+    except Unavailable as error:
+        gaps.append(Gap(source, error.reason, error.detail, error.remedy or remedy(source, error.reason)))
+    except Malformed as error:
+        gaps.append(Gap(source, "failed", str(error), _REPORT))
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
+        gaps.append(Gap(source, "failed", f"{type(error).__name__}: {error} ({place})", _REPORT))
+    # Of the paths that were refused for one reason the first stands for all.
+    for reason in sorted({refusal.reason for refusal in view.refusals}):
+        first, *others = (refusal for refusal in view.refusals if refusal.reason == reason)
+        more = f" and {len(others)} more" if others else ""
+        gaps.append(Gap(source, reason, f"{first.path}: {first.detail}{more}", remedy(source, reason)))
+    return Answer(value, tuple(gaps), time.perf_counter() - started, view.read_times)
+
+
+class Pass:
+    """The questions of one pass over the sources. Adds up their gaps, their seconds and their read times."""
+
+    def __init__(self, root: SysRoot, only: tuple[str, ...], whole: bool = True) -> None:
+        self.root = root
+        self.only = only
+        self.whole = whole
+        self.gaps: list[Gap] = []
+        self.seconds: dict[str, float] = {}
+        self.read_at: ReadTimes = {}
+
+    def wants(self, source: str) -> bool:
+        """Whether this pass asks a source at all: `only` names some, and some are for documents."""
+        return (not self.only or source in self.only) and (self.whole or SOURCES[source].asked != "for documents")
+
+    def ask(self, source: str, read: Callable[[SysRoot], T]) -> T | None:
+        """What the source says; None where it says nothing, or is not asked."""
+        return self.add(source, ask(self.root, source, read)) if self.wants(source) else None
+
+    def add(self, source: str, answer: Answer[T]) -> T | None:
+        """Take in an answer from wherever it was asked."""
+        self.gaps += answer.gaps
+        self.seconds[source] = answer.seconds
+        self.read_at |= answer.read_at
+        return answer.value

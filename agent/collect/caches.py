@@ -1,0 +1,31 @@
+"""What collecting keeps from one pass to the next. The session holds it; a pass reads it and changes it in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agent.collect.background import BackgroundQueries
+from agent.collect.sample import Statics
+from collectors.libvirt_connection import Connections
+from collectors.libvirt_stats import Questions
+from collectors.oci import Bundle
+from collectors.qemu import Walks
+from collectors.uevents import Watch
+from collectors.wasm_maps import Seen
+
+
+@dataclass(kw_only=True)
+class Caches:
+    """One field a reader that remembers, what stays until something is plugged, and the questions that are still out.
+
+    Without a `uevents` watch, nothing that the kernel announces is listened to: a single document has no use for it.
+    """
+
+    statics: Statics | None = None
+    uevents: Watch | None = None
+    background: BackgroundQueries = field(default_factory=BackgroundQueries)
+    connections: Connections = field(default_factory=Connections)
+    domain_stats: Questions = field(default_factory=Questions)
+    walks: Walks = field(default_factory=Walks)
+    wasm: dict[int, Seen] = field(default_factory=dict)
+    bundles: tuple[Bundle, ...] = ()

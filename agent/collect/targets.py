@@ -1,0 +1,127 @@
+"""Whom to ask about: pure functions from what a pass has read so far to the processes, machines and CPUs that the next readers take."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from agent.model.values import CpuSet
+from collectors import (
+    cgroup,
+    libvirt_domains,
+    oci,
+    proc_fd,
+    proc_interrupts,
+    proc_schedstat,
+    proc_task,
+    processes,
+    qemu,
+    wasm_maps,
+)
+from collectors.text import Stat
+
+_KTHREADD = 2
+"""The pid of the parent of all kernel threads."""
+
+
+def user_processes(table: Iterable[processes.Process]) -> dict[int, float]:
+    """Start times by pid, without kernel threads: those have no memory map."""
+    return {process.pid: process.started_at for process in table if _KTHREADD not in (process.pid, process.parent_pid)}
+
+
+def first_threads(table: Iterable[processes.Process]) -> dict[int, Stat]:
+    """What the process table said of each process's first thread."""
+    return {process.pid: process.stat for process in table if process.stat}
+
+
+def machine_pids(table: Iterable[processes.Process]) -> dict[str, int]:
+    """The pid of each QEMU process by the UUID of its machine."""
+    return {process.vm_uuid: process.pid for process in table if process.vm_uuid}
+
+
+def monitors(table: Iterable[processes.Process]) -> dict[int, str | None]:
+    """The UUIDs of processes that may run a machine, by pid; None where the command line names none."""
+    return {process.pid: process.vm_uuid for process in table if proc_fd.is_monitor(process.name)}
+
+
+def kernel_threads(table: Iterable[processes.Process]) -> set[int]:
+    """Kernel threads that work for one process."""
+    return {process.pid for process in table if processes.served(process)}
+
+
+def members(groups: Iterable[cgroup.Group]) -> set[int]:
+    """Every process of the groups that somebody owns."""
+    return {pid for group in groups for pid in group.processes or ()}
+
+
+def container_members(groups: Iterable[cgroup.Group]) -> set[int]:
+    """Every process of a container."""
+    return {pid for group in groups if group.owner and group.owner.kind == "container" for pid in group.processes or ()}
+
+
+def leaders(groups: Iterable[cgroup.Group]) -> set[int]:
+    """The oldest process of each group by its pid: the one that was confined first."""
+    return {min(group.processes) for group in groups if group.processes}
+
+
+def owners_by_group(bundles: Iterable[oci.Bundle]) -> dict[str, tuple[str, str]]:
+    """Engine and container id by the path of the control group, as the OCI runtimes keep them."""
+    return {bundle.cgroup: (bundle.engine, bundle.id) for bundle in bundles if bundle.cgroup}
+
+
+def runtimes(sandboxes: Iterable[wasm_maps.WasmProcess]) -> list[wasm_maps.WasmProcess]:
+    """The processes that hold linear memories."""
+    return [process for process in sandboxes if process.memories]
+
+
+def statement_tables(hosts: Iterable[wasm_maps.WasmProcess]) -> dict[int, str]:
+    """Where each of these processes has mapped the table of its embedder, by pid."""
+    return {process.pid: process.table for process in hosts if process.table}
+
+
+def stack_threads(hosts: Iterable[wasm_maps.WasmProcess], tasks: Iterable[proc_task.TaskGroup]) -> dict[int, list[int]]:
+    """The threads, by pid, of those of these processes whose stacks are known."""
+    with_stacks = {process.pid for process in hosts if process.stacks}
+    return {group.pid: [task.tid for task in group.tasks] for group in tasks if group.pid in with_stacks}
+
+
+def stopped_machines(machines: Mapping[str, int], tasks: Iterable[proc_task.TaskGroup]) -> set[str]:
+    """UUIDs of machines whose process does not run, whoever waits for its answer: a signal or a debugger holds it."""
+    stopped = {group.pid for group in tasks for task in group.tasks if task.tid == group.pid and task.state in ("T", "t")}
+    return {uuid for uuid, pid in machines.items() if pid in stopped}
+
+
+def unmanaged_monitors(
+    candidates: Mapping[int, str | None], hypervisors: Iterable[libvirt_domains.Hypervisor], libvirt_failed: bool
+) -> list[int]:
+    """Processes among the candidates that run a machine unknown to libvirt. Where it did not answer, those with a UUID may be its."""
+    managed = {domain.uuid for hypervisor in hypervisors for domain in hypervisor.domains}
+    return [pid for pid, uuid in candidates.items() if uuid is None or not (libvirt_failed or uuid in managed)]
+
+
+def guests(
+    hypervisors: Iterable[libvirt_domains.Hypervisor], machines: Mapping[str, int], tasks: Collection[proc_task.TaskGroup]
+) -> list[qemu.Machine]:
+    """The processes of libvirt's domains, with what is known of the memory of each."""
+    resident = {group.pid: group.resident_bytes for group in tasks}
+    started = {group.pid: task.start_ticks for group in tasks for task in group.tasks if task.tid == group.pid}
+    return [
+        qemu.Machine(pid, started.get(pid), _memory_sizes(domain) or (domain.max_memory_bytes,), resident_bytes)
+        for hypervisor in hypervisors
+        for domain in hypervisor.domains
+        if (pid := machines.get(domain.uuid)) is not None and domain.max_memory_bytes and (resident_bytes := resident.get(pid))
+    ]
+
+
+def _memory_sizes(domain: libvirt_domains.Domain) -> tuple[int, ...]:
+    """One size a cell: QEMU maps the memory of each by itself."""
+    return tuple(cell.memory_bytes for cell in domain.definition.cells if cell.memory_bytes)
+
+
+def interrupt_numbers(lines: Sequence[proc_interrupts.Interrupt]) -> list[int]:
+    """The numbered interrupts among the lines of /proc/interrupts; others are the CPUs' own."""
+    return [int(line.name) for line in lines if line.is_irq]
+
+
+def domain_representatives(chains: Iterable[proc_schedstat.Chain]) -> CpuSet:
+    """One CPU of each set of CPUs that have all scheduling domains in common."""
+    return CpuSet(next(iter(chain.cpus)) for chain in chains if chain.domains)
