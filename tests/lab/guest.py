@@ -29,7 +29,7 @@ class GuestFailed(Exception):
     """A guest that did not come to its end: why, and the tail of its console."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Guest:
     """QEMU with `arguments`, its console in `into`/console.log. What it leaves comes to `into`; `failed` says why nothing did."""
 

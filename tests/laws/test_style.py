@@ -7,30 +7,13 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests.laws.source import TOPS, dotted, files, modules
 from tests.need import PACKAGES, TOP, need, which
 
-OURS = ("agent", "collectors", "exporters")
-TOPS = {
-    *(
-        ".ci",
-        ".gitignore",
-        "LICENSE",
-        "Makefile",
-        "README.md",
-        "build.lock",
-        "deploy",
-        "pyproject.toml",
-        "runtime.lock",
-        "test.lock",
-        "tests",
-    ),
-    *OURS,
-}
 DOOR = "collectors/root/"
 # Who else may open a file, and why.
 OPENS = {
@@ -45,22 +28,6 @@ RUNS = {"subprocess", "pty", "multiprocessing", "popen2"}
 # Who may make a second process of this same program, and why.
 FORKS = {"agent/calibrate/child.py": "somebody to switch to; a run beside the daemon"}
 RUNNERS = re.compile(r"os\.(system|popen|fork|forkpty|posix_spawnp?|exec[lv]p?e?|spawn[lv]p?e?|startfile)")
-
-
-@cache
-def files() -> tuple[str, ...]:
-    """What is in the tree, in git's words where it is a checkout."""
-    if (TOP / ".git").exists():
-        need("git")
-        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        listed = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True, timeout=60).stdout
-        return tuple(sorted({name for name in listed.split("\0") if name and (TOP / name).exists()}))
-    return tuple(sorted(str(path.relative_to(TOP)) for top in TOPS for path in (TOP / top, *(TOP / top).rglob("*")) if path.is_file()))
-
-
-@cache
-def modules() -> dict[str, ast.Module]:
-    return {name: ast.parse((TOP / name).read_text(), name) for name in files() if name.startswith(OURS) and name.endswith(".py")}
 
 
 @pytest.mark.parametrize(
@@ -136,12 +103,6 @@ def test_make_installs_what_tests_need() -> None:
     listed = re.search(r"^PACKAGES := ((?:.*\\\n)*.*)$", (TOP / "Makefile").read_text(), re.MULTILINE)
     assert listed
     assert set(PACKAGES.values()) <= set(listed[1].split())
-
-
-def dotted(node: ast.AST) -> str:
-    if isinstance(node, ast.Attribute):
-        return f"{dotted(node.value)}.{node.attr}"
-    return node.id if isinstance(node, ast.Name) else "?"
 
 
 def reads(tree: ast.Module) -> Iterator[str]:

@@ -1,0 +1,61 @@
+"""Modules and functions that can be read at a sitting."""
+
+from __future__ import annotations
+
+import ast
+
+from tests.laws.source import PRODUCT, FunctionNode, modules
+from tests.laws.still import check
+from tests.need import TOP
+
+MOST_LINES = 350
+MOST_FUNCTION_LINES = 60
+TABLES = ("_table.py", "/matrices.py")
+STILL_MODULES = {
+    "agent/collect/sample.py",
+    "agent/model/logical.py",
+    "agent/model/workload.py",
+    "agent/overhead/parameters.py",
+    "agent/overhead/what_if.py",
+    "collectors/root/__init__.py",
+    "collectors/wasm_maps/detection.py",
+    "exporters/metrics/prometheus.py",
+    "exporters/views/evidence.py",
+    "tests/guests/test_containers.py",
+    "tests/guests/test_full.py",
+    "tests/lab/full.py",
+    "tests/lab/host.py",
+    "tests/real/test_machines.py",
+    "tests/real/test_wasm_truth.py",
+    "tests/unit/test_cgroup_files.py",
+    "tests/unit/test_overhead_compose.py",
+    "tests/unit/test_root.py",
+    "tests/unit/test_wasm_maps.py",
+    "tests/unit/test_workloads.py",
+    "tests/validation/cases.py",
+}
+STILL_FUNCTIONS = {
+    "agent/calibrate/run.py measure",
+    "agent/collect/sample.py take",
+    "agent/normalise/workloads.py sandboxed",
+    "agent/overhead/claims.py _of_model",
+    "exporters/metrics/prometheus.py _workloads",
+}
+
+
+def test_no_module_is_long() -> None:
+    """Tables may be: a row for each thing, whatever there is of them."""
+    lengths = {path: len((TOP / path).read_text().splitlines()) for path in modules(*PRODUCT, "tests")}
+    check({path for path, lines in lengths.items() if lines > MOST_LINES and not path.endswith(TABLES)}, STILL_MODULES)
+
+
+def test_no_function_is_long() -> None:
+    check(
+        {
+            f"{path} {node.name}"
+            for path, tree in modules(*PRODUCT, "tests").items()
+            for node in ast.walk(tree)
+            if isinstance(node, FunctionNode) and (node.end_lineno or 0) - node.lineno >= MOST_FUNCTION_LINES
+        },
+        STILL_FUNCTIONS,
+    )

@@ -1,0 +1,178 @@
+"""What outlives a pass has one home, agent/session.py: no reader, door or join remembers by itself.
+
+In the rooms that read and join, nothing is memoised but what INTERNED lists; elsewhere memos are bounded, and of functions of a module, or
+they end with the object that has them. Nowhere does a function change a name of a module, or the object that such a name stands for; no
+class but a record holds a container that its instances share.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from tests.laws.source import PRODUCT, FunctionNode, Names, dotted, imports, module_name, modules, records
+from tests.laws.still import check
+
+READERS = ("collectors/", "agent/collect/", "agent/normalise/", "agent/cli/", "agent/service.py")
+MEMOS = {"functools.cache", "functools.lru_cache", "functools.cached_property"}
+# Bounded memos of pure functions of texts and numbers: they say nothing of a host, and would be as right on another.
+INTERNED = {
+    "agent/normalise/workloads.py _set_of": "a CpuSet by its numbers",
+    "collectors/cgroup/owner.py _owner": "whose a group is by its own name and its parent's",
+    "collectors/root/__init__.py _openat2": "a function of the C library",
+    "collectors/text.py cpu_list": "a CpuSet by its text",
+}
+STILL_MEMOISED = {
+    "collectors/domain_xml.py _kept",
+    "exporters/views/evidence.py cost",
+}
+# State of a process, not of a reader, and why.
+OWN_PROCESS = {"collectors/wasm_stats/embedder.py _made": "the library of an embedder: its memfd is one a process, whoever publishes in it"}
+CONTAINERS = {
+    *("Counter", "OrderedDict", "WeakKeyDictionary", "WeakSet", "WeakValueDictionary", "bytearray", "defaultdict", "deque"),
+    *("dict", "list", "set"),
+}
+WRITERS = {
+    *("add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "move_to_end", "pop", "popitem", "popleft"),
+    *("remove", "setdefault", "sort", "update", "__setitem__", "__delitem__", "__setattr__"),
+}
+
+
+def test_nothing_is_memoised() -> None:
+    found = [(path, function, bounded) for path, tree in modules().items() for function, bounded in memos(path, tree)]
+    kept = {f"{path} {function}" for path, function, bounded in found if path.startswith(READERS) or not bounded}
+    check(kept, INTERNED.keys() | STILL_MEMOISED)
+
+
+def test_nothing_of_a_module_changes() -> None:
+    check({f"{path} {name}" for path, tree in modules().items() for name in changed(tree)}, OWN_PROCESS)
+
+
+def test_no_class_holds_a_container_that_its_instances_share() -> None:
+    names = Names(modules())
+    values = records(names)
+    plain = {full: node for full, (_, node) in names.classes.items() if full not in values}
+    fields = [(full, field) for full, node in plain.items() for field in node.body if isinstance(field, ast.Assign | ast.AnnAssign)]
+    check({f"{full} {ast.unparse(field)}" for full, field in fields if is_container(field.value) and "__slots__" not in ast.unparse(field)})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "x = {}\ndef f(): x['a'] = 1",
+        "x = {}\ndef f(): x.setdefault('a', []).append(1)",
+        "x = []\ndef f():\n def g(): x.append(1)\n return g",
+        "x = []\nclass C:\n def f(self): x.append(self)",
+        "x = 0\ndef f():\n global x\n x += 1",
+        "def f(): f.cache = 1",
+        "from agent import session\ndef f(): session.answers['a'] = 1",
+        "class C: pass\ndef f(): C.known = 1",
+        "class C:\n def f(self): type(self).known = 1",
+        "class C:\n def f(self): self.__class__.known.append(1)",
+        "x = {}\ndef f(y): del x[y]",
+    ],
+)
+def test_a_change_is_found(source: str) -> None:
+    assert list(changed(ast.parse(source)))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "x = {}\nx['a'] = 1",
+        "x = {}\ndef f(x): x['a'] = 1",
+        "x = {}\ndef f():\n x = []\n x.append(1)",
+        "import os\ndef f(): os.remove('x')",
+        "class C:\n def f(self): self.x = 1",
+        "x = {}\ndef f(): return x.get('a')",
+    ],
+)
+def test_what_changes_no_module_is_not(source: str) -> None:
+    assert list(changed(ast.parse(source))) == []
+
+
+def memos(path: str, tree: ast.Module) -> Iterator[tuple[str, bool]]:
+    """What is memoised, by the name of the function, else by the line; whether it is bounded or ends with its object."""
+    names, module = Names({path: tree}), module_name(path)
+    decorated = {}
+    for node in (node for node in ast.walk(tree) if isinstance(node, FunctionNode)):
+        for decorator in node.decorator_list:
+            call = decorator if isinstance(decorator, ast.Call) else ast.Call(decorator, [], [])
+            sizes = [ast.unparse(size) for size in (*call.args, *(option.value for option in call.keywords))]
+            of_object = names.resolve(dotted(call.func), module) == "functools.cached_property"
+            decorated[id(call.func)] = node.name, of_object or (node in tree.body and len(sizes) == 1 and sizes != ["None"])
+    for part in ast.walk(tree):
+        if isinstance(part, ast.Name | ast.Attribute) and names.resolve(dotted(part), module) in MEMOS:
+            yield decorated.get(id(part), (f"line {part.lineno}", False))
+
+
+def changed(tree: ast.Module) -> Iterator[str]:
+    """Where functions change what a name of the module stands for, or the name itself."""
+    own = {name for statement in tree.body for name in bound(statement)}
+    foreign = {name for name, full in imports("x.py", tree).items() if not full.startswith(PRODUCT)}
+    waiting: list[tuple[frozenset[str] | None, ast.AST]] = [(None, tree)]
+    while waiting:
+        local, node = waiting.pop()
+        if isinstance(node, FunctionNode | ast.Lambda):
+            local = (local or frozenset()) | locals_of(node)
+        waiting += [(local, child) for child in ast.iter_child_nodes(node)]
+        if local is None:
+            continue
+        if isinstance(node, ast.Global):
+            yield ", ".join(node.names)
+        for target in written(node):
+            name = root_of(target)
+            if name == "type(self)" or (name in own and name not in local and name not in foreign):
+                yield ast.unparse(target)
+
+
+def written(node: ast.AST) -> Iterator[ast.expr]:
+    """What an assignment, a deletion or a call of a changing method writes into: `a.b` of `a.b["c"] = 1` and of `a.b.append(1)`."""
+    if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+        yield node.value
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in WRITERS:
+        yield node.func.value
+
+
+def root_of(node: ast.expr) -> str:
+    """The name that a chain of attributes, subscripts and calls begins with."""
+    while not isinstance(node, ast.Name):
+        if ast.unparse(node) in ("type(self)", "self.__class__"):
+            return "type(self)"
+        match node:
+            case ast.Attribute(value=value) | ast.Subscript(value=value):
+                node = value
+            case ast.Call(func=ast.Attribute(value=value, attr="setdefault" | "get")):
+                node = value
+            case _:
+                return "?"
+    return node.id
+
+
+def bound(node: ast.AST) -> Iterator[str]:
+    """The names that a statement binds where it stands."""
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, FunctionNode | ast.ClassDef):
+            yield part.name
+        elif isinstance(part, ast.Import | ast.ImportFrom):
+            yield from (alias.asname or alias.name.partition(".")[0] for alias in part.names)
+        elif isinstance(part, ast.Name):
+            if isinstance(part.ctx, ast.Store):
+                yield part.id
+        elif not isinstance(part, ast.Lambda):
+            waiting += ast.iter_child_nodes(part)
+
+
+def locals_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> set[str]:
+    names = {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+    return names if isinstance(node, ast.Lambda) else names | {name for statement in node.body for name in bound(statement)}
+
+
+def is_container(value: ast.expr | None) -> bool:
+    if isinstance(value, ast.Call):
+        return dotted(value.func).rpartition(".")[2] in CONTAINERS
+    return isinstance(value, ast.Dict | ast.List | ast.Set | ast.DictComp | ast.ListComp | ast.SetComp)
