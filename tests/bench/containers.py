@@ -26,7 +26,7 @@ from agent.normalise import normalise
 from agent.normalise.containers import Known
 from agent.service import collect_rarely
 from collectors import own_cost
-from collectors.root import SysRoot
+from collectors.root import SysRoot, Tree
 from exporters.metrics import prometheus
 from tests.lab.crowd import crowd, hierarchies
 from tests.need import which
@@ -81,18 +81,16 @@ int main(int argc, char **argv) {
 """
 
 
-class Listing(SysRoot):
-    """A root that notes what it is asked for."""
-
-    holds = False
+class Listing(Tree):
+    """This host's files, with a list of those that were read."""
 
     def __init__(self) -> None:
-        super().__init__("/")
-        self.asked: list[str] = []
+        super().__init__()
+        self.paths: list[str] = []
 
-    def _read(self, path: str) -> bytes:
-        data = super()._read(path)
-        self.asked.append(path)
+    def read(self, path: str) -> bytes:
+        data = super().read(path)
+        self.paths.append(path)
         return data
 
 
@@ -120,13 +118,15 @@ def scrape(root: SysRoot, only: tuple[str, ...], caches: Caches, made: Known) ->
 def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds: int) -> tuple[float, list[str]]:
     """Prints the line of a table; the agent's median, and which files there are at least `count` times."""
     root, listing = SysRoot("/"), Listing()
+    listed = SysRoot("/", listing)
+    listed.holds = False
     caches = Caches()
-    scrape(listing, only, caches, {})
-    listing.asked.clear()
-    scrape(listing, only, caches, {})
+    scrape(listed, only, caches, {})
+    listing.paths.clear()
+    scrape(listed, only, caches, {})
     made: Known = {}
     paths = program.with_suffix(".paths")
-    paths.write_text("".join(f"/{path}\n" for path in listing.asked))
+    paths.write_text("".join(f"/{path}\n" for path in listing.paths))
     series = 0
     ours, floor = [], []
     with subprocess.Popen([program, paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
@@ -150,7 +150,7 @@ def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds
     resident = own_cost.read().resident_bytes or 0
     read_mb, resident_mb = int(read) / 1e6, resident / 1e6
     print(f"{count:6} {title:26} {files:>7} {read_mb:8.2f} {series:8} {mine:9.1f} {least:9.1f} {ratio:7.2f} {resident_mb:8.1f}")
-    names = Counter(name(path) for path in listing.asked)
+    names = Counter(name(path) for path in listing.paths)
     return mine, [file for file, times in sorted(names.items()) if times >= count]
 
 

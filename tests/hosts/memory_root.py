@@ -7,9 +7,8 @@ import os
 import tarfile
 from pathlib import Path
 
-import msgspec
-
-from collectors.root import MARK, Mark, SysRoot
+from collectors.root import MARK, SysRoot, Tree
+from collectors.root.recording import read_mark
 from tests.lab.tiny import TREES
 
 Content = bytes | OSError
@@ -21,27 +20,18 @@ MACHINE = (
     *("cpuid", "dmi", "hotplug", "hugepages", "proc_cpuinfo", "proc_driver_nvidia", "proc_stat", "proc_vm"),
     *("sys_cpu", "sys_dax", "sys_memory_tiering", "sys_nd", "sys_node"),
 )
+_MARK = b'{"taken_at": 1700000000, "version": "0", "page_bytes": 4096}'
 _PARTS = ("sys/", "proc/cpuinfo", "proc/driver/", "proc/meminfo", "proc/stat")
 
 
-class MemoryRoot(SysRoot):
+class MemoryTree(Tree):
     """Files by path; an OSError in a file's place is what its reader gets. A name that ends in "/" is an empty directory."""
 
     def __init__(self, files: Files) -> None:
-        self.path = "memory"
-        self.refusals = []
-        self.read_times = {}
-        self.held = {}
-        self.opened = set()
-        self.last = {}
-        self._fd = -1
-        mark = files.get(MARK)
-        self.mark = (
-            msgspec.json.decode(mark, type=Mark) if isinstance(mark, bytes) else Mark(taken_at=1700000000.0, version="0", page_bytes=4096)
-        )
-        self.files = files
+        self.files: Files = {MARK: _MARK, **files}
         self.below: dict[str, dict[str, bool]] = {}
-        for path in (*files, *self.mark.links):
+        mark = read_mark(self, "memory")
+        for path in (*files, *(mark.links if mark else ())):
             name, is_directory = path.removesuffix("/"), path.endswith("/")
             while name:
                 parent, _, last = name.rpartition("/")
@@ -52,7 +42,11 @@ class MemoryRoot(SysRoot):
                     break
                 name, is_directory = parent, True
 
-    def _read(self, path: str) -> bytes:
+    @property
+    def is_host(self) -> bool:
+        return False
+
+    def read(self, path: str) -> bytes:
         content = self.files.get(path)
         if isinstance(content, OSError):
             raise content
@@ -60,12 +54,18 @@ class MemoryRoot(SysRoot):
             raise _error(errno.EISDIR if path in self.below else errno.ENOENT)
         return content
 
-    def _entries(self, path: str) -> list[tuple[str, bool]]:
-        found = self.below.get(path)
-        if found is None:
-            self._refuse(path, _error(errno.ENOTDIR if path in self.files else errno.ENOENT))
-            return []
-        return list(found.items())
+    def entries(self, path: str) -> list[tuple[str, bool, int | None]]:
+        names = self.below.get(path)
+        if names is None:
+            raise _error(errno.ENOTDIR if path in self.files else errno.ENOENT)
+        return [(name, is_directory, None) for name, is_directory in names.items()]
+
+
+class MemoryRoot(SysRoot):
+    """A recording in memory."""
+
+    def __init__(self, files: Files) -> None:
+        super().__init__("memory", MemoryTree(files))
 
 
 def _error(number: int) -> OSError:

@@ -18,7 +18,7 @@ from collectors.cgroup.memory import parse_numa_stat
 from collectors.cgroup.others import parse_procs, parse_stall
 from collectors.root import MARK, SysRoot
 from collectors.text import Malformed, printable
-from tests.hosts.memory_root import Files, MemoryRoot
+from tests.hosts.memory_root import Files, MemoryRoot, MemoryTree
 from tests.unit.tree import A_MARK, grow, recorded
 
 TOP = "sys/fs/cgroup"
@@ -367,19 +367,19 @@ def values(fact: object, path: str = "") -> dict[str, object]:
     return {place: value for name, inner in fields.items() for place, value in values(inner, f"{path}.{name}").items()}
 
 
-class Vanishing(MemoryRoot):
+class Vanishing(MemoryTree):
     """A tree whose group goes with all that is in it, after so many reads."""
 
     def __init__(self, files: Files, group: str, reads: int, error: int) -> None:
-        super().__init__(files)
         self.group, self.left, self.error = group, reads, error
+        super().__init__(files)
 
-    def _read(self, path: str) -> bytes:
+    def read(self, path: str) -> bytes:
         if path.startswith(self.group):
             self.left -= 1
             if self.left < 0:
                 raise OSError(self.error, os.strerror(self.error))
-        return super()._read(path)
+        return super().read(path)
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.ENODEV], ids=["not to be opened", "not to be read"])
@@ -391,13 +391,14 @@ def test_a_group_may_vanish_between_any_two_reads(number: int) -> None:
     whole = {group.path: group for group in cgroup.read(MemoryRoot(files)).groups}
     gone = f"/{HERE}"
     for reads in range(1000):
-        root = Vanishing(files, f"{TOP}/{HERE}/", reads, number)
+        tree = Vanishing(files, f"{TOP}/{HERE}/", reads, number)
+        root = SysRoot("memory", tree)
         found = {group.path: group for group in cgroup.read(root).groups}
         assert root.refusals == []
         assert {path: group for path, group in found.items() if path != gone} == {path: one for path, one in whole.items() if path != gone}
         if gone in found:
             assert values(found[gone]).items() <= values(whole[gone]).items()
-        if root.left >= 0:
+        if tree.left >= 0:
             assert found == whole
             break
     assert reads > len(FILES)

@@ -29,7 +29,7 @@ from agent.normalise import normalise
 from agent.overhead.window import Window
 from agent.service import snapshot
 from collectors import libvirt_stats, proc_cpuinfo, proc_stat, qemu, smbios, sys_mm, taskstats
-from collectors.root import MARK, SysRoot, Unavailable
+from collectors.root import MARK, SysRoot, Tree, Unavailable
 from collectors.text import Malformed
 from collectors.wasm_stats import statements
 from exporters.metrics import prometheus
@@ -108,29 +108,32 @@ def test_every_parser_is_here() -> None:
     assert {name.partition(".")[0] for name in PARSERS} <= {*SOURCES, "domain_xml"}
 
 
-class Listing(SysRoot):
-    """A root that notes what it is asked for."""
+class Listing(Tree):
+    """A tree that notes which files are read."""
 
-    holds = False
-    asked: set[str] = set()
+    def __init__(self) -> None:
+        super().__init__()
+        self.paths: set[str] = set()
 
-    def _read(self, path: str) -> bytes:
-        self.asked.add(path)
-        return super()._read(path)
+    def read(self, path: str) -> bytes:
+        self.paths.add(path)
+        return super().read(path)
 
 
 @pytest.fixture(scope="module")
 def paths() -> list[str]:
     """The files that a pass over this host asks for, and those that only other machines have."""
-    Listing.asked = set()
-    look(Listing("/"), "/", only=tuple(source for source in SOURCES if source not in ("docker_engine", "libvirt_domains", "libvirt_stats")))
-    process = {path.replace(path.split("/")[1], "1", 1) for path in Listing.asked if path.split("/")[1].isdecimal()}
+    listing = Listing()
+    root = SysRoot("/", listing)
+    root.holds = False
+    look(root, "/", only=tuple(source for source in SOURCES if source not in ("docker_engine", "libvirt_domains", "libvirt_stats")))
+    process = {path.replace(path.split("/")[1], "1", 1) for path in listing.paths if path.split("/")[1].isdecimal()}
     # Not one for each process and group that happen to be here.
-    others = (path for path in Listing.asked if not path.split("/")[1].isdecimal())
+    others = (path for path in listing.paths if not path.split("/")[1].isdecimal())
     found = {path for path in others if not path.startswith(("proc/", "sys/fs/cgroup/")) or path.count("/") < 4}
     found |= {path for path in process if path.count("/") < 3}
     found |= {f"proc/1/task/1/{name}" for name in ("stat", "status", "schedstat")}
-    files = {path.rpartition("/")[2] for path in Listing.asked if path.startswith("sys/fs/cgroup/")}
+    files = {path.rpartition("/")[2] for path in listing.paths if path.startswith("sys/fs/cgroup/")}
     v2 = ["cpu.max", "cpu.stat", "cpu.weight", "cpu.pressure", "memory.max", "memory.stat", "memory.events", "cgroup.procs", "pids.max"]
     v2 += ["memory.numa_stat", "cpu.uclamp.max", "cpuset.cpus.partition", "irq.pressure", "pids.events", "cgroup.type", "hugetlb.2MB.max"]
     found |= {f"sys/fs/cgroup/system.slice/docker-{'0a' * 32}.scope/{name}" for name in {*v2, *files}}

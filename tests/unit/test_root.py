@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model.values import CpuSet, Fact
-from collectors.root import FORMAT, LATER, MARK, MAX_FILE_BYTES, SysRoot, Unavailable
+from collectors.root import FORMAT, LATER, MARK, MAX_FILE_BYTES, SysRoot, Unavailable, decode
 from collectors.root.recorder import Recorder
 from collectors.text import Malformed, integer
 from tests.unit.tree import A_MARK, grow, recorded
@@ -208,10 +208,8 @@ def test_bytes(tmp_path: Path, data: bytes, text: str) -> None:
 
 @given(st.binary())
 def test_any_bytes_are_text_that_can_be_encoded(data: bytes) -> None:
-    from collectors.root import _decode
-
-    assert "\0" not in _decode(data)
-    _decode(data).encode()
+    assert "\0" not in decode(data)
+    decode(data).encode()
 
 
 def test_large_files(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from agent.collect.sample import Sample, Statics
 from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise
-from collectors.root import SysRoot
+from collectors.root import SysRoot, Tree
 from collectors.uevents import Uevent, Uevents, Watch
 from tests.unit.tree import grow
 
@@ -38,24 +38,35 @@ TREE = {
 ONLY = ("hotplug", "proc_cpuinfo", "cpuid", "sys_cpu", "sys_node", "dmi", "uevents")
 
 
-class Notebook(SysRoot):
-    """A root that notes what is read, and lets things happen before it."""
+class NotedTree(Tree):
+    """A tree that notes which files are read, and lets things happen before it."""
 
-    asked: list[str] = []
-    happens: Callable[[str], None] = staticmethod(lambda _path: None)
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self.asked: list[str] = []
+        self.happens: Callable[[str], None] = lambda _path: None
 
-    def _read(self, path: str) -> bytes:
+    def read(self, path: str) -> bytes:
         self.asked.append(path)
         self.happens(path)
-        return super()._read(path)
+        return super().read(path)
+
+
+class Notebook(SysRoot):
+    """A root of such a tree."""
+
+    tree: NotedTree
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, NotedTree.at(path))
+        self.asked = self.tree.asked
+        self.asked.clear()
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Notebook:
     grow(tmp_path, TREE)
-    root = Notebook(tmp_path)
-    root.asked = []
-    return root
+    return Notebook(tmp_path)
 
 
 class Heard(Watch):
@@ -161,9 +172,9 @@ def test_a_cpu_that_goes_while_it_is_read(root: Notebook, tmp_path: Path) -> Non
     def leave(path: str) -> None:
         if path == SIBLINGS:
             grow(tmp_path, {f"{CPU}/online": "0\n", SIBLINGS: "0\n", f"{CPU}/cpu0/cache/index0/shared_cpu_list": "0\n"})
-            root.happens = lambda _path: None
+            root.tree.happens = lambda _path: None
 
-    root.happens = leave
+    root.tree.happens = leave
     found = look(root)
     assert root.asked.count(SIBLINGS) == 2
     assert found.statics.plugged is not None
@@ -182,7 +193,7 @@ def test_a_cpu_that_goes_and_comes_back_while_it_is_read(root: Notebook, tmp_pat
         if path == "sys/class/dmi/id/product_name" and not topology.exists():
             grow(tmp_path, TREE)
 
-    root.happens = flap
+    root.tree.happens = flap
     found = look(root)
     assert root.asked.count(SIBLINGS) == 2
     assert found.statics.cpus is not None
@@ -198,7 +209,7 @@ def test_a_cpu_whose_caches_are_not_there_yet(root: Notebook, tmp_path: Path) ->
         if path == f"{CPU}/cpu1/hotplug/state" and next(looks) == 2:
             grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "236\n", f"{CPU}/cpu0/cache/index0/shared_cpu_list": "0-1\n"})
 
-    root.happens = arrive
+    root.tree.happens = arrive
     found = look(root)
     assert [str(cache.cpus) for cache in normalise(found).physical.caches] == ["0-1"]
     assert found.statics.plugged is not None
@@ -214,7 +225,7 @@ def test_one_reading_that_takes_too_long_is_not_the_last(root: Notebook, tmp_pat
         if path == f"{CPU}/cpu1/hotplug/state" and next(looks) == 2 * (statics._SETTLED_READINGS - 1):
             grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "236\n"})
 
-    root.happens = arrive
+    root.tree.happens = arrive
     found = look(root)
     assert next(looks) == 2 * statics._SETTLED_READINGS
     assert found.statics.cpus is not None

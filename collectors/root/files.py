@@ -1,0 +1,176 @@
+"""Whole files of a tree as bytes: what is read, up to which size, how bytes become text. Errors are the kernel's OSError."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import weakref
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from collectors.root.opening import HOST, open_below, open_kernel_link
+from collectors.root.reasons import Unavailable
+
+MAX_FILE_BYTES = 32 << 20
+
+# What str.strip() takes for blank, of ASCII, and the NUL bytes that `decode` drops.
+BLANK = b"\0\t\n\v\f\r\x1c\x1d\x1e\x1f "
+
+# Of a program, in MiB: the largest runtimes have a hundred.
+_MAX_PIECES = 512
+
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """Which of some words a file holds. `identity` (device, inode, bytes, modified ns) is the file's, and changes with it."""
+
+    identity: tuple[int, ...]
+    words: frozenset[bytes]
+
+
+class Tree:
+    """The files below one directory: of this host where `fd` is `HOST`. The descriptor is closed with the tree."""
+
+    def __init__(self, fd: int = HOST) -> None:
+        self.fd = fd
+        if fd != HOST:
+            weakref.finalize(self, os.close, fd)
+
+    @classmethod
+    def at(cls, path: str | Path) -> Self:
+        """The tree below an existing directory; `Unavailable` where it cannot be opened."""
+        if os.path.realpath(path) == "/":
+            return cls(HOST)
+        if not os.path.isdir(path):
+            raise Unavailable("absent", f"{path}: no such directory", "name an existing directory with --root")
+        try:
+            return cls(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        except OSError as error:
+            raise Unavailable("denied", f"{path}: {error.strerror}") from None
+
+    @property
+    def is_host(self) -> bool:
+        return self.fd == HOST
+
+    def open(self, path: str, flags: int) -> int:
+        return open_below(self.fd, path, flags)
+
+    def read(self, path: str) -> bytes:
+        """The whole of a file."""
+        fd = self.open(path, os.O_RDONLY)
+        try:
+            if self.fd != HOST:
+                check_regular(fd)
+            # procfs and kernfs hand out long files in pieces: only an empty read is the end.
+            data = os.read(fd, 1 << 16)
+            return read_rest(fd, data) if data else data
+        finally:
+            os.close(fd)
+
+    def read_sealed(self, path: str, max_bytes: int) -> bytes:
+        """The whole of a memfd that can neither shrink nor grow, through a link of the kernel's; EINVAL for any other file."""
+        fd, status = open_kernel_link(self.fd, path)
+        try:
+            try:
+                seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+            except OSError:
+                seals = 0
+            if seals & _SEALS != _SEALS:
+                raise OSError(errno.EINVAL, "not sealed")
+            if status.st_size > max_bytes:
+                raise OSError(errno.EFBIG, f"larger than {max_bytes} bytes")
+            return os.pread(fd, status.st_size, 0)
+        finally:
+            os.close(fd)
+
+    def words(self, path: str, words: Collection[bytes], known: Mapping[tuple[int, ...], Contents]) -> Contents:
+        """Which of these words a program holds, through a link of the kernel's. A file that is `known` is not read again."""
+        fd, status = open_kernel_link(self.fd, path)
+        try:
+            identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            return known.get(identity) or Contents(identity, _words_in(fd, words))
+        finally:
+            os.close(fd)
+
+    def entries(self, path: str) -> list[tuple[str, bool, int | None]]:
+        """What a directory lists: name, whether it is a directory itself (a link to one is not), inode."""
+        fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with os.scandir(fd) as entries:
+                return [(entry.name, entry.is_dir(follow_symlinks=False), entry.inode()) for entry in entries]
+        finally:
+            os.close(fd)
+
+    def status(self, path: str) -> os.stat_result:
+        fd = self.open(path, os.O_PATH)
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    def link(self, path: str) -> str | None:
+        """Where a symbolic link leads, as it is written; None where the path is another kind of file."""
+        fd = self.open(path, os.O_PATH | os.O_NOFOLLOW)
+        try:
+            # Of what leads to another user's process only the reading is refused.
+            return os.readlink("", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else None
+        finally:
+            os.close(fd)
+
+
+def check_regular(fd: int) -> None:
+    """EISDIR where an open file is not a regular one: a foreign tree may hold devices that never end."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise OSError(errno.EISDIR, "not a regular file")
+
+
+def read_rest(fd: int, data: bytes) -> bytes:
+    """The whole of a file of which `data` was read already. EFBIG above `MAX_FILE_BYTES`."""
+    more = os.read(fd, 1 << 16)
+    if not more:
+        return data
+    pieces = [data]
+    total = len(data)
+    while more:
+        pieces.append(more)
+        total += len(more)
+        if total > MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        more = os.read(fd, 1 << 20)
+    return b"".join(pieces)
+
+
+def pread_rest(fd: int, data: bytes) -> bytes:
+    """`read_rest` by offset, of a file that stays open and is read from its beginning each time."""
+    while more := os.pread(fd, 1 << 16, len(data)):
+        data += more
+        if len(data) > MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES >> 20} MiB")
+    return data
+
+
+def decode(data: bytes) -> str:
+    """UTF-8, with bytes that are not as \\xNN, without NUL bytes: stored trees have them behind the text, live sysfs never does."""
+    text = data.decode("utf-8", "backslashreplace")
+    return text.replace("\0", "") if "\0" in text else text
+
+
+def _words_in(fd: int, words: Collection[bytes]) -> frozenset[bytes]:
+    present: set[bytes] = set()
+    longest = max(map(len, words))
+    end = b""
+    for _ in range(_MAX_PIECES):
+        piece = os.read(fd, 1 << 20)
+        if not piece or len(present) == len(words):
+            break
+        # A word may lie across two pieces.
+        piece = end + piece
+        present.update(word for word in words if word not in present and word in piece)
+        end = piece[1 - longest :]
+    return frozenset(present)
