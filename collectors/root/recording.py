@@ -102,8 +102,24 @@ def replay(tree: Tree, mark: Mark, name: str, kind: type[T]) -> T:
             raise Unavailable(refusal.reason, refusal.detail, refusal.remedy) from None
         detail = f"{path}: {reason_of(error)[1]}"
         raise Unavailable("unsupported", detail, "this recording was made without it: record again") from None
+    # Not `decode`: a backslash that it puts for a bad byte would not be JSON.
+    text = answer.decode("utf-8", "replace")
     try:
-        # Not `decode`: a backslash that it puts for a bad byte would not be JSON.
-        return msgspec.json.decode(answer.decode("utf-8", "replace"), type=kind, dec_hook=decode_value)
+        if mark.format < 2 and name == "processes":
+            text = _with_named_stat(text)
+        return msgspec.json.decode(text, type=kind, dec_hook=decode_value)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Malformed(str(error), path=path) from None
+
+
+_STAT = ("name", "state", "parent_pid", "threads", "start_ticks", "last_cpu")
+
+
+def _with_named_stat(text: str) -> str:
+    """The table of processes, in whose `stat` format 1 has the values without their names."""
+    rows = msgspec.json.decode(text, type=list[dict[str, msgspec.Raw]])
+    for row in rows:
+        if "stat" in row and bytes(row["stat"]).startswith(b"["):
+            values = msgspec.json.decode(row["stat"], type=list[msgspec.Raw])
+            row["stat"] = msgspec.Raw(msgspec.json.encode(dict(zip(_STAT, values, strict=False))))
+    return msgspec.json.encode(rows).decode()
