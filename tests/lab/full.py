@@ -23,7 +23,6 @@ import sys
 import tarfile
 import tempfile
 import termios
-import textwrap
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -94,7 +93,7 @@ busybox ip link set eth0 up
 mkdir /etc/systemd/system/stratascope.service.d
 printf '[Service]\\nExecStart=\\nExecStart=/opt/stratascope/bin/agent serve --web.listen-address 0.0.0.0:19150\\n' \\
 	>/etc/systemd/system/stratascope.service.d/lab.conf
-# As README installs it, but for pip, which is slow where it is emulated.
+# As docs/service.md installs it, but for pip, which is slow where it is emulated.
 mkdir -p /opt/stratascope/bin
 mv site /opt/stratascope/site
 cat >/opt/stratascope/bin/agent <<-END
@@ -252,13 +251,19 @@ def image() -> Path:
     return place
 
 
+def install_commands() -> tuple[str, str]:
+    """What docs/service.md says to run where the agent is installed: to start the service, and to give it the engines' groups."""
+    text = (TOP / "docs" / "service.md").read_text().partition("## Install\n")[2].partition("\n## ")[0]
+    _, service, engines = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return service, engines
+
+
 def release(into: Path) -> dict[str, Path]:
-    """The project as an operator has it, built below `into`: its wheels, its units, and as `service` and `engines` README's commands.
+    """The project as an operator has it, built below `into`: its wheels, its units, and as `service` and `engines` the documented commands.
 
     `compiled`: what pip compiles while it installs. That takes a minute where it is emulated, and lies there already when pip comes.
     """
-    text = (TOP / "README.md").read_text().partition("## As a service\n")[2].partition("\n## ")[0]
-    _, service, engines = (textwrap.dedent(block) for block in re.findall(r"(?:^    .+\n)+", text, re.MULTILINE))
+    service, engines = install_commands()
     (into / "service").write_text(f"mkdir -p {_SITE}\ncp -r compiled/. {_SITE}\nexport PIP_QUIET=1 PIP_NO_COMPILE=1\n{service}")
     (into / "engines").write_text(engines)
     built = wheels(into)

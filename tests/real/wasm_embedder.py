@@ -1,4 +1,4 @@
-"""Runs as a program of its own: an embedder with a thread for each store, which publishes as README shows, as fast as it can.
+"""Runs as a program of its own: an embedder with a thread for each store, which publishes as docs/webassembly.md shows, as fast as it can.
 
 Fuel and ticks are made of the rest, so that a reader sees whether all of a statement is of one moment. A line on stdin is a command:
 "stop" ends the threads at the end of their calls, "lie" states what is not so.
