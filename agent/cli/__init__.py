@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"stratascope {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"stratascope {__version__}", help="print the version and exit")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     for verb in (snapshot, topology, explain, what_if, compare, record, serve, calibrate):
         verb.add(verbs)
