@@ -28,7 +28,9 @@ from agent.overhead.window import Window
 from collectors import hotplug, own_cost
 from collectors.root import SysRoot
 from collectors.uevents import Watch
-from exporters.metrics import prometheus
+from exporters.metrics.catalogue import exposition
+from exporters.metrics.of_agent import Run
+from exporters.metrics.text import TextCache
 
 FRESH_SECONDS = 1.0
 PATIENCE_SECONDS = 1.0
@@ -124,7 +126,8 @@ class Service:
         self._known: Known = {}
         self._host: Host | None = None
         self._snapshot: Snapshot | None = None
-        self._run = prometheus.Run()
+        self._run = Run()
+        self._texts = TextCache()
         self._began = 0.0
         self._read_at: ReadTimes = {}
         self._said: frozenset[Gap] = frozenset()
@@ -141,7 +144,7 @@ class Service:
             found, run = self._snapshot, self._run
         if found is None:
             raise RuntimeError("a pass leaves a snapshot")
-        return prometheus.render(found, run, openmetrics)
+        return exposition(found, run, self._texts, openmetrics)
 
     def _replugged(self) -> bool:
         """Whether the last pass shows a machine that is no more, or came while it changed: it is not shared then, however fresh it is."""
@@ -162,7 +165,7 @@ class Service:
         self._snapshot = replace(found, predictions=predictions, findings=(*found.findings, *misses(predictions, self._residuals)))
         self._host, self._began, self._read_at = host, began, sample.read_at
         cost = own_cost.read()
-        self._run = prometheus.Run(
+        self._run = Run(
             seconds=sample.seconds,
             cpu_seconds=cost.cpu_seconds,
             resident_bytes=cost.resident_bytes,

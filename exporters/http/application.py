@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from exporters.metrics.prometheus import OPENMETRICS, TEXT
+from exporters.metrics.text import OPENMETRICS, TEXT
 
 # What Prometheus allows itself when it does not say (scrape_timeout), less what the way back takes.
 SCRAPE_SECONDS = 10.0

@@ -1,124 +1,211 @@
-"""Families of what sits on the machine's channels: memory devices and their errors, PCI devices, routes of interrupts.
+"""Metrics of what sits on the machine's channels: memory devices and their errors, PCI devices, routes of interrupts.
 
 `slot` is a memory device's position in the SMBIOS table; `dimm` is what a controller's driver calls it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from agent.model.channels import IrqRoute, PciDevice
+from agent.model.channels import Dimm, EdacDimm, IrqRoute, Link, MemoryController
 from agent.model.physical import Memory, Physical
-from exporters.metrics.family import Family
+from exporters.metrics.family import (
+    Column,
+    Family,
+    LabelValues,
+    Row,
+    Sample,
+    counter,
+    declared,
+    from_columns,
+    from_rows,
+    gauge,
+    info,
+    labelled,
+)
 
 
 def device_families(physical: Physical, routes: tuple[IrqRoute, ...]) -> Iterator[Family]:
-    yield from _dimms(physical.memory)
-    yield from _errors(physical.memory)
-    yield from _pci(physical.channels.pci if physical.channels else ())
-    places = [
-        (
-            (
-                ("irq", route.irq),
-                ("device", route.device),
-                ("affinity", route.affinity),
-                ("effective_affinity", route.effective_affinity),
-            ),
-            1,
-        )
-        for route in routes
+    memory = physical.memory
+    yield from from_rows(_MEMORY, memory)
+    yield from from_columns(_BY_SLOT, [(dimm.slot,) for dimm in memory.dimms], memory.dimms)
+    placed = [(controller.os_index, dimm) for controller in memory.controllers for dimm in controller.dimms]
+    yield from from_columns(_BY_EDAC_DIMM, [(number, dimm.name) for number, dimm in placed], [dimm for _, dimm in placed])
+    yield from from_columns(_BY_CONTROLLER, [(controller.os_index,) for controller in memory.controllers], memory.controllers)
+    yield from from_rows(_PCI, physical)
+    links = list(_links(physical))
+    yield from from_columns(_BY_LINK, [labels for labels, _ in links], [link for _, link in links])
+    yield from from_rows(_IRQ, routes)
+
+
+def _slots(memory: Memory) -> Iterable[Sample]:
+    return [((d.slot, d.locator, d.bank, d.type, d.form, d.manufacturer, d.part_number, d.channel, d.node), 1) for d in memory.dimms]
+
+
+def _edac_dimms(memory: Memory) -> Iterable[Sample]:
+    return [
+        ((controller.os_index, dimm.name, dimm.label, dimm.location, dimm.mem_type, dimm.edac_mode, dimm.slot), 1)
+        for controller in memory.controllers
+        for dimm in controller.dimms
     ]
-    yield Family("strata_irq_route_info", "info", "CPUs that an interrupt may go to, and goes to.", places)
-    counts = [((("irq", route.irq),), route.count) for route in routes]
-    yield Family("strata_irq_interrupts_total", "counter", "Interrupts taken, on all CPUs.", counts)
 
 
-def _dimms(memory: Memory) -> Iterator[Family]:
-    infos = [
-        (
-            (
-                ("slot", dimm.slot),
-                ("locator", dimm.locator),
-                ("bank", dimm.bank),
-                ("type", dimm.type),
-                ("form", dimm.form),
-                ("manufacturer", dimm.manufacturer),
-                ("part_number", dimm.part_number),
-                ("channel", dimm.channel),
-                ("node", dimm.node),
-            ),
-            1,
-        )
-        for dimm in memory.dimms
-    ]
-    yield Family("strata_dimm_info", "info", "The places for memory devices, as firmware lists them.", infos)
-    sizes = [((("slot", dimm.slot),), dimm.size_bytes) for dimm in memory.dimms]
-    yield Family("strata_dimm_size_bytes", "gauge", "Size of a memory device; 0 is an empty place.", sizes)
-    rates = [((("slot", dimm.slot),), None if dimm.configured_mts is None else dimm.configured_mts * 1_000_000) for dimm in memory.dimms]
-    yield Family("strata_dimm_configured_transfers_per_second", "gauge", "Rate at which a memory device runs.", rates)
-    bandwidths = [((("channel", channel.name),), channel.bandwidth_bytes_per_second) for channel in memory.channels]
-    yield Family(
-        "strata_memory_channel_theoretical_bandwidth_bytes_per_second", "gauge", "Width x rate of a channel. Not measured.", bandwidths
-    )
-    whole = [((), memory.theoretical_bandwidth_bytes_per_second)]
-    yield Family("strata_memory_theoretical_bandwidth_bytes_per_second", "gauge", "Channels x width x rate. Not measured.", whole)
+def _pci_devices(physical: Physical) -> Iterable[Sample]:
+    devices = physical.channels.pci if physical.channels else ()
+    return [((d.address, d.kind, d.class_code, d.vendor, d.device, d.driver, d.node, d.cpus), 1) for d in devices]
 
 
-def _errors(memory: Memory) -> Iterator[Family]:
-    dimms = [((("controller", mc.os_index), ("dimm", dimm.name)), dimm) for mc in memory.controllers for dimm in mc.dimms]
-    infos = [
-        (
-            (
-                *labels,
-                ("label", dimm.label),
-                ("location", dimm.location),
-                ("type", dimm.mem_type),
-                ("mode", dimm.edac_mode),
-                ("slot", dimm.slot),
-            ),
-            1,
-        )
-        for labels, dimm in dimms
-    ]
-    yield Family("strata_edac_dimm_info", "info", "DIMMs or ranks as the driver of their controller shows them.", infos)
-    correctable = [(labels, dimm.correctable_errors) for labels, dimm in dimms]
-    yield Family("strata_edac_correctable_errors_total", "counter", "Errors of a DIMM that were corrected.", correctable)
-    uncorrectable = [(labels, dimm.uncorrectable_errors) for labels, dimm in dimms]
-    yield Family("strata_edac_uncorrectable_errors_total", "counter", "Errors of a DIMM that were not.", uncorrectable)
-    whole = [((("controller", mc.os_index),), mc) for mc in memory.controllers]
-    corrected = [(labels, mc.correctable_errors) for labels, mc in whole]
-    yield Family(
-        "strata_edac_controller_correctable_errors_total", "counter", "Corrected errors of a controller, unplaced ones, too.", corrected
-    )
-    lost = [(labels, mc.uncorrectable_errors) for labels, mc in whole]
-    yield Family("strata_edac_controller_uncorrectable_errors_total", "counter", "Uncorrected errors, unplaced ones, too.", lost)
+def _links(physical: Physical) -> Iterator[tuple[LabelValues, Link]]:
+    for device in physical.channels.pci if physical.channels else ():
+        for bound, link in (("current", device.link), ("max", device.max_link)):
+            if link is not None:
+                yield (device.address, bound), link
 
 
-def _pci(devices: tuple[PciDevice, ...]) -> Iterator[Family]:
-    infos = [
-        (
-            (
-                ("address", device.address),
-                ("kind", device.kind),
-                ("class", device.class_code),
-                ("vendor", device.vendor),
-                ("device", device.device),
-                ("driver", device.driver),
-                ("node", device.node),
-                ("cpus", device.cpus),
-            ),
-            1,
-        )
-        for device in devices
-    ]
-    yield Family("strata_pci_device_info", "info", "Network, storage, display and accelerator devices, and where they sit.", infos)
-    links = [
-        ((("address", device.address), ("bound", bound)), link)
-        for device in devices
-        for bound, link in (("current", device.link), ("max", device.max_link))
-        if link is not None
-    ]
-    lanes = [(labels, link.lanes) for labels, link in links]
-    yield Family("strata_pci_link_lanes", "gauge", "Lanes of a device's link.", lanes)
-    rates = [(labels, None if link.gigatransfers_per_second is None else link.gigatransfers_per_second * 1e9) for labels, link in links]
-    yield Family("strata_pci_link_transfers_per_second", "gauge", "Transfers a second on each lane of a device's link.", rates)
+def _routes(routes: tuple[IrqRoute, ...]) -> Iterable[Sample]:
+    return [((route.irq, route.device, route.affinity, route.effective_affinity), 1) for route in routes]
+
+
+_MEMORY: tuple[Row[Memory], ...] = (
+    info(
+        "strata_dimm_info",
+        "The places for memory devices, empty ones, too, as firmware lists them",
+        "SMBIOS type 17, /sys/firmware/dmi/tables/DMI",
+        _slots,
+        labels=("slot", "locator", "bank", "type", "form", "manufacturer", "part_number", "channel", "node"),
+        level="full",
+    ),
+    gauge(
+        "strata_memory_channel_theoretical_bandwidth_bytes_per_second",
+        "What the wires of a memory channel could carry: width times configured rate, not measured",
+        "bytes per second",
+        "SMBIOS type 17, /sys/firmware/dmi/tables/DMI",
+        lambda memory: [((channel.name,), channel.bandwidth_bytes_per_second) for channel in memory.channels],
+        labels=("channel",),
+        level="full",
+    ),
+    gauge(
+        "strata_memory_theoretical_bandwidth_bytes_per_second",
+        "What all memory channels could carry: channels times width times configured rate, not measured",
+        "bytes per second",
+        "SMBIOS type 17, /sys/firmware/dmi/tables/DMI",
+        lambda memory: [((), memory.theoretical_bandwidth_bytes_per_second)],
+    ),
+    info(
+        "strata_edac_dimm_info",
+        "DIMMs or ranks as the driver of their memory controller shows them",
+        "/sys/devices/system/edac/mc/mcN/{dimm,rank,csrow}N",
+        _edac_dimms,
+        labels=("controller", "dimm", "label", "location", "type", "mode", "slot"),
+        level="full",
+    ),
+)
+
+_BY_SLOT: tuple[Column[Dimm], ...] = labelled(
+    ("slot",),
+    gauge(
+        "strata_dimm_size_bytes",
+        "Size of a memory device; 0 is an empty place",
+        "bytes",
+        "SMBIOS type 17, /sys/firmware/dmi/tables/DMI",
+        lambda dimm: dimm.size_bytes,
+        level="full",
+    ),
+    gauge(
+        "strata_dimm_configured_transfers_per_second",
+        "Rate at which a memory device runs",
+        "transfers per second",
+        "SMBIOS type 17, /sys/firmware/dmi/tables/DMI",
+        lambda dimm: None if dimm.configured_mts is None else dimm.configured_mts * 1_000_000,
+        level="full",
+    ),
+)
+
+_BY_EDAC_DIMM: tuple[Column[EdacDimm], ...] = labelled(
+    ("controller", "dimm"),
+    counter(
+        "strata_edac_correctable_errors_total",
+        "Memory errors of a DIMM that were corrected, since the driver's start or a reset",
+        "errors",
+        "/sys/devices/system/edac/mc/mcN/dimmN/dimm_ce_count",
+        lambda dimm: dimm.correctable_errors,
+    ),
+    counter(
+        "strata_edac_uncorrectable_errors_total",
+        "Memory errors of a DIMM that could not be corrected, since the driver's start or a reset",
+        "errors",
+        "/sys/devices/system/edac/mc/mcN/dimmN/dimm_ue_count",
+        lambda dimm: dimm.uncorrectable_errors,
+    ),
+)
+
+_BY_CONTROLLER: tuple[Column[MemoryController], ...] = labelled(
+    ("controller",),
+    counter(
+        "strata_edac_controller_correctable_errors_total",
+        "Corrected memory errors of a controller, those of no known DIMM, too",
+        "errors",
+        "/sys/devices/system/edac/mc/mcN/ce_count",
+        lambda controller: controller.correctable_errors,
+    ),
+    counter(
+        "strata_edac_controller_uncorrectable_errors_total",
+        "Memory errors of a controller that could not be corrected, those of no known DIMM, too",
+        "errors",
+        "/sys/devices/system/edac/mc/mcN/ue_count",
+        lambda controller: controller.uncorrectable_errors,
+    ),
+)
+
+_PCI: tuple[Row[Physical], ...] = (
+    info(
+        "strata_pci_device_info",
+        "Storage, network, display and accelerator devices, and the CPUs and node near them",
+        "/sys/bus/pci/devices/ADDRESS",
+        _pci_devices,
+        labels=("address", "kind", "class", "vendor", "device", "driver", "node", "cpus"),
+        level="full",
+    ),
+)
+
+_BY_LINK: tuple[Column[Link], ...] = labelled(
+    ("address", "bound"),
+    gauge(
+        "strata_pci_link_lanes",
+        "Lanes of a PCI Express link, as it runs and at most",
+        "lanes",
+        "/sys/bus/pci/devices/ADDRESS/current_link_width and max_link_width",
+        lambda link: link.lanes,
+        level="full",
+    ),
+    gauge(
+        "strata_pci_link_transfers_per_second",
+        "Transfers on each lane of a PCI Express link, as it runs and at most",
+        "transfers per second",
+        "/sys/bus/pci/devices/ADDRESS/current_link_speed and max_link_speed",
+        lambda link: None if link.gigatransfers_per_second is None else link.gigatransfers_per_second * 1e9,
+        level="full",
+    ),
+)
+
+_IRQ: tuple[Row[tuple[IrqRoute, ...]], ...] = (
+    info(
+        "strata_irq_route_info",
+        "CPUs that an interrupt may go to, and goes to now",
+        "/proc/irq/N/smp_affinity_list and effective_affinity_list",
+        _routes,
+        labels=("irq", "device", "affinity", "effective_affinity"),
+        level="full",
+    ),
+    counter(
+        "strata_irq_interrupts_total",
+        "Interrupts taken since boot, all CPUs together",
+        "interrupts",
+        "/proc/interrupts",
+        lambda routes: [((route.irq,), route.count) for route in routes],
+        labels=("irq",),
+        level="full",
+    ),
+)
+
+DEVICE_METRICS = declared(_MEMORY, _BY_SLOT, _BY_EDAC_DIMM, _BY_CONTROLLER, _PCI, _BY_LINK, _IRQ)

@@ -1,41 +1,84 @@
-"""Families of sandboxes: linear memories, the addresses that they reserve, and how what embedders state compares.
+"""Metrics of sandboxes: linear memories, the addresses that they reserve, and how what embedders state compares.
 
 The names that embedders give stay in the document: they are anybody's to choose, and as many as there are instances.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import get_args
 
 from agent.model.sandbox import MemoryState, Mismatch, statements
 from agent.model.workload import Workload
-from exporters.metrics.family import Family
+from exporters.metrics.family import Column, Family, Row, Sample, counter, declared, from_columns, from_rows, gauge, labelled
 
 
 def sandbox_families(workloads: tuple[Workload, ...]) -> Iterator[Family]:
-    sandboxes = [((("workload", w.id),), w) for w in workloads if w.paradigm == "sandbox"]
-    memories = [
-        ((*labels, ("state", state)), sum(1 for memory in w.memories if memory.state == state))
-        for labels, w in sandboxes
-        for state in get_args(MemoryState)
-    ]
-    yield Family("strata_workload_linear_memories", "gauge", "Linear memories of a sandbox process.", memories)
-    swapped = [(labels, w.memory.backing_swapped_bytes) for labels, w in sandboxes]
-    yield Family("strata_workload_memory_swapped_bytes", "gauge", "What of a sandbox's linear memories is in swap.", swapped)
-    reserved = [(labels, w.memory.reserved_bytes) for labels, w in sandboxes]
-    yield Family("strata_workload_address_space_reserved_bytes", "gauge", "Addresses that linear memories reserve: no memory.", reserved)
-    guards = [(labels, w.memory.guard_bytes) for labels, w in sandboxes]
-    yield Family("strata_workload_address_space_guard_bytes", "gauge", "What of the reserved addresses is never opened.", guards)
-    stated = [
-        (
-            (*labels, ("verdict", verdict or "uncontradicted")),
-            sum(1 for one in statements(w.memories, w.published) if one.mismatch == verdict),
-        )
-        for labels, w in sandboxes
-        if w.published
-        for verdict in (None, *get_args(Mismatch))
-    ]
-    yield Family("strata_workload_statements", "gauge", "Memories as an embedder states them, by what the kernel shows.", stated)
-    dropped = [(labels, w.published.dropped if w.published else None) for labels, w in sandboxes]
-    yield Family("strata_workload_statements_dropped_total", "counter", "Memories that found their embedder's table full.", dropped)
+    sandboxes = tuple([workload for workload in workloads if workload.paradigm == "sandbox"])
+    yield from from_rows(_SANDBOXES, sandboxes)
+    yield from from_columns(_BY_SANDBOX, [(workload.id,) for workload in sandboxes], sandboxes)
+
+
+def _memories(sandboxes: tuple[Workload, ...]) -> Iterator[Sample]:
+    for workload in sandboxes:
+        counts = Counter(memory.state for memory in workload.memories)
+        for state in get_args(MemoryState):
+            yield (workload.id, state), counts[state]
+
+
+def _statements(sandboxes: tuple[Workload, ...]) -> Iterator[Sample]:
+    for workload in sandboxes:
+        if workload.published:
+            counts = Counter(statement.mismatch for statement in statements(workload.memories, workload.published))
+            for mismatch in (None, *get_args(Mismatch)):
+                yield (workload.id, mismatch or "uncontradicted"), counts[mismatch]
+
+
+_SANDBOXES: tuple[Row[tuple[Workload, ...]], ...] = (
+    gauge(
+        "strata_workload_linear_memories",
+        "Linear memories of a sandbox process by state: accessible ones are pool slots that may be free, inherited ones copies of fork()",
+        "linear memories",
+        "/proc/PID/maps",
+        _memories,
+        labels=("workload", "state"),
+    ),
+    gauge(
+        "strata_workload_statements",
+        "Memories as an embedder publishes them, by how the kernel's map contradicts that",
+        "linear memories",
+        "the table of the embedder (collectors/wasm_stats) and /proc/PID/maps",
+        _statements,
+        labels=("workload", "verdict"),
+    ),
+)
+
+_BY_SANDBOX: tuple[Column[Workload], ...] = labelled(
+    ("workload",),
+    gauge(
+        "strata_workload_address_space_reserved_bytes",
+        "Addresses that linear memories reserve: not memory",
+        "bytes",
+        "/proc/PID/maps",
+        lambda workload: workload.memory.reserved_bytes,
+    ),
+    gauge(
+        "strata_workload_address_space_guard_bytes",
+        "What of the reserved addresses is never opened: not memory",
+        "bytes",
+        "/proc/PID/maps",
+        lambda workload: workload.memory.guard_bytes,
+        level="full",
+    ),
+    counter(
+        "strata_workload_statements_dropped_total",
+        "Memories that found the table of their embedder full",
+        "linear memories",
+        "the table of the embedder (collectors/wasm_stats)",
+        lambda workload: workload.published.dropped if workload.published else None,
+        level="full",
+    ),
+)
+
+SANDBOX_METRICS = declared(_SANDBOXES, _BY_SANDBOX)

@@ -27,7 +27,9 @@ from agent.normalise.containers import Known
 from agent.service import collect_rarely
 from collectors import own_cost
 from collectors.root import SysRoot, Tree
-from exporters.metrics import prometheus
+from exporters.metrics.catalogue import exposition
+from exporters.metrics.of_agent import Run
+from exporters.metrics.text import TextCache
 from tests.lab.crowd import crowd, hierarchies
 from tests.need import which
 
@@ -94,7 +96,7 @@ class Listing(Tree):
         return data
 
 
-def scrape(root: SysRoot, only: tuple[str, ...], caches: Caches, made: Known) -> bytes:
+def scrape(root: SysRoot, only: tuple[str, ...], caches: Caches, made: Known, texts: TextCache) -> bytes:
     """One scrape without predictions; what the next one knows is in its caches, and in what was `made` of it."""
     sample = take(root, Config(only=only), caches, whole=False)
     host = normalise(sample, made)
@@ -112,7 +114,7 @@ def scrape(root: SysRoot, only: tuple[str, ...], caches: Caches, made: Known) ->
         claims=(),
         gaps=host.gaps,
     )
-    return prometheus.render(document, prometheus.Run(seconds=sample.seconds))
+    return exposition(document, Run(seconds=sample.seconds), texts)
 
 
 def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds: int) -> tuple[float, list[str]]:
@@ -121,10 +123,11 @@ def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds
     listed = SysRoot("/", listing)
     listed.holds = False
     caches = Caches()
-    scrape(listed, only, caches, {})
+    scrape(listed, only, caches, {}, TextCache())
     listing.paths.clear()
-    scrape(listed, only, caches, {})
+    scrape(listed, only, caches, {}, TextCache())
     made: Known = {}
+    texts = TextCache()
     paths = program.with_suffix(".paths")
     paths.write_text("".join(f"/{path}\n" for path in listing.paths))
     series = 0
@@ -134,7 +137,7 @@ def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds
         assert peer.stdout
         for number in range(rounds + 2):
             began = time.process_time()
-            text = scrape(root, only, caches, made)
+            text = scrape(root, only, caches, made, texts)
             mine = (time.process_time() - began) * 1e3
             series = text.count(b"\n")
             peer.stdin.write("\n")

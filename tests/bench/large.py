@@ -17,7 +17,9 @@ from agent.normalise import normalise
 from agent.overhead.window import Window
 from agent.service import snapshot
 from collectors.root import SysRoot
-from exporters.metrics import prometheus
+from exporters.metrics.catalogue import exposition
+from exporters.metrics.of_agent import Run
+from exporters.metrics.text import TextCache
 from tests.bench.processes import compare
 from tests.hosts.machine import Machine
 
@@ -47,7 +49,7 @@ def passes(tree: Path, runs: int) -> None:
 
     def scrape(known: Statics | None) -> bytes:
         sample = take(root, config, Caches(statics=known))
-        return prometheus.render(snapshot(Window(after=normalise(sample)), 0.0), prometheus.Run(seconds=sample.seconds))
+        return exposition(snapshot(Window(after=normalise(sample)), 0.0), Run(seconds=sample.seconds), TextCache())
 
     cold, warm = milliseconds(lambda: scrape(None), runs), milliseconds(lambda: scrape(statics), runs)
     print(f"\n{f'a scrape of 256 CPUs, {runs} of each':34} {'median ms':>13}")

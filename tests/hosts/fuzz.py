@@ -28,7 +28,9 @@ from agent.normalise import normalise
 from agent.overhead.window import Window
 from agent.service import snapshot
 from collectors.root import MARK
-from exporters.metrics import prometheus
+from exporters.metrics.catalogue import exposition
+from exporters.metrics.of_agent import Run
+from exporters.metrics.text import TextCache
 from exporters.views import json as document
 from tests.hosts.memory_root import CPU, MACHINE, NODE, Content, Files, MemoryRoot, names, recorded
 
@@ -208,7 +210,7 @@ def look(files: Files) -> Snapshot:
     sample = take(root, Config(root=root.path, only=MACHINE), Caches())
     found = snapshot(Window(after=normalise(sample)), 0.0)
     json.loads(document.render(found))
-    text = prometheus.render(found, prometheus.Run(seconds=sample.seconds)).decode().splitlines()
+    text = exposition(found, Run(seconds=sample.seconds), TextCache()).decode().splitlines()
     series = [line.rpartition(" ")[0] for line in text if line[0] != "#"]
     if len(set(series)) != len(series):
         raise AssertionError(f"twice: {[one for one, count in Counter(series).items() if count > 1][:3]}")

@@ -21,7 +21,9 @@ from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet
 from agent.service import once
 from collectors.root import SysRoot
-from exporters.metrics import prometheus
+from exporters.metrics.catalogue import exposition
+from exporters.metrics.of_agent import Run
+from exporters.metrics.text import TextCache
 from exporters.views import json as json_exporter
 from tests.lab.objects import Objects, differences, hwlocs, ours, pci
 from tests.met import meet
@@ -126,7 +128,7 @@ def test_a_real_tree_is_rendered(name: str, snapshots: dict[str, Snapshot]) -> N
     snapshot = snapshots[name]
     assert not [gap for gap in snapshot.gaps if gap.reason == "failed"]
     json.loads(json_exporter.render(snapshot))
-    assert prometheus.render(snapshot, prometheus.Run())
+    assert exposition(snapshot, Run(), TextCache())
 
 
 @pytest.mark.parametrize("name", TREES)

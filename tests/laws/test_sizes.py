@@ -19,7 +19,6 @@ STILL_MODULES = {
     "agent/overhead/what_if.py",
     "collectors/root/__init__.py",
     "collectors/wasm_maps/detection.py",
-    "exporters/metrics/prometheus.py",
     "exporters/views/evidence.py",
     "tests/guests/test_containers.py",
     "tests/guests/test_full.py",
@@ -39,7 +38,6 @@ STILL_FUNCTIONS = {
     "agent/collect/sample.py take",
     "agent/normalise/workloads.py sandboxed",
     "agent/overhead/claims.py _of_model",
-    "exporters/metrics/prometheus.py _workloads",
 }
 
 

@@ -20,7 +20,9 @@ from agent.normalise import normalise
 from agent.overhead.window import Window
 from agent.service import PATIENCE_SECONDS, snapshot
 from collectors.root import SysRoot
-from exporters.metrics import prometheus
+from exporters.metrics.catalogue import exposition
+from exporters.metrics.of_agent import Run
+from exporters.metrics.text import TextCache
 from tests.lab import host
 
 IN_TIME_SECONDS = 1.0
@@ -64,7 +66,7 @@ class Scraper:
         found = normalise(sample)
         old, then = self.before or (None, None)
         document = snapshot(Window.between(found, sample.read_at, old, then.read_at if then else {}), time.time())
-        assert prometheus.render(document, prometheus.Run(seconds=sample.seconds))
+        assert exposition(document, Run(seconds=sample.seconds), TextCache())
         self.before = found, sample
         return Pass(time.monotonic() - began, sample.read_at[UPTIME], found, document)
 

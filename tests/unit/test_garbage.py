@@ -32,7 +32,9 @@ from collectors import libvirt_stats, proc_cpuinfo, proc_stat, qemu, smbios, sys
 from collectors.root import MARK, SysRoot, Tree, Unavailable
 from collectors.text import Malformed
 from collectors.wasm_stats import statements
-from exporters.metrics import prometheus
+from exporters.metrics.catalogue import exposition
+from exporters.metrics.of_agent import Run
+from exporters.metrics.text import TextCache
 from exporters.views import json as document
 from tests.unit.tree import A_MARK, grow, plant
 
@@ -155,7 +157,7 @@ def look(root: SysRoot, path: str, only: tuple[str, ...] = ()) -> Sample:
     found = snapshot(Window(after=host, before=host, seconds=1.0), 0.0)
     json.loads(document.render(found))
     for openmetrics in (False, True):
-        assert prometheus.render(found, prometheus.Run(seconds=sample.seconds), openmetrics).decode().isprintable() is False
+        assert exposition(found, Run(seconds=sample.seconds), TextCache(), openmetrics).decode().isprintable() is False
     return sample
 
 

@@ -14,7 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from agent.config import Config
 from agent.model.snapshot import Snapshot
 from agent.service import once
-from exporters.metrics import prometheus
+from exporters.metrics.catalogue import exposition
+from exporters.metrics.of_agent import Run
+from exporters.metrics.text import TextCache
 from exporters.views.json import render, schema
 from tests.unit.tree import recorded
 
@@ -65,13 +67,13 @@ def test_a_hostile_name_is_only_a_name(tmp_path: Path, written: bytes, shown: st
     assert workloads[ID]["memory"]["max_bytes"] == "max"
     assert workloads['\\xff"\n{}']["runtime"] == "lxc"
 
-    text = prometheus.render(found, prometheus.Run()).decode("utf-8", "strict")
+    text = exposition(found, Run(), TextCache()).decode("utf-8", "strict")
     families = {family.name: family for family in parse_text(text)}
     assert "fake" not in families
     names = {sample.labels["workload"]: sample.labels["name"] for sample in families["strata_workload_info"].samples}
     # The text format has no escape for a carriage return, and needs none.
     assert names[ID] == (shown or ID[:12])
-    modern = prometheus.render(found, prometheus.Run(), openmetrics=True).decode("utf-8", "strict")
+    modern = exposition(found, Run(), TextCache(), openmetrics=True).decode("utf-8", "strict")
     assert {family.name for family in parse_openmetrics(modern)} >= {"strata_workload"}  # type: ignore[no-untyped-call]
     limits = {sample.labels["workload"]: sample.value for sample in families["strata_workload_memory_limit_bytes"].samples}
     assert limits[ID] == float("inf")

@@ -22,7 +22,9 @@ from collectors.oci import Bundle, parse_config, parse_state, parse_status
 from collectors.root import MARK, Mark, Refusal, SysRoot, Unavailable
 from collectors.root.recorder import Recorder
 from collectors.text import Malformed
-from exporters.metrics import prometheus
+from exporters.metrics.catalogue import exposition
+from exporters.metrics.of_agent import Run
+from exporters.metrics.text import TextCache
 from tests.hosts.memory_root import Files, MemoryRoot
 from tests.unit.tree import A_MARK, grow, recorded
 
@@ -289,6 +291,6 @@ def test_a_pod_s_names_and_a_label_are_metrics(tmp_path: Path) -> None:
     (web,) = host.workloads
     assert (web.runtime, web.name, web.image, web.cgroup) == ("containerd", "web", "nginx:1", f"/{slice_}/cri-containerd-{ID}.scope")
     assert web.pod == Pod(POD, "burstable", "web-7d9", "shop")
-    lines = prometheus.render(snapshot(Window(after=host), 0.0), prometheus.Run()).decode().splitlines()
+    lines = exposition(snapshot(Window(after=host), 0.0), Run(), TextCache()).decode().splitlines()
     assert f'strata_workload_pod_info{{workload="{ID}",pod="web-7d9",namespace="shop",uid="{POD}",qos="burstable"}} 1' in lines
     assert f'strata_workload_label_info{{workload="{ID}",label="team",value="red\\"\\n}}"}} 1' in lines

@@ -34,7 +34,9 @@ from agent.service import snapshot, watch
 from collectors.root import MARK, SysRoot
 from collectors.wasm_maps.layouts import GIB, MIB
 from collectors.wasm_stats import table
-from exporters.metrics import prometheus
+from exporters.metrics.catalogue import exposition
+from exporters.metrics.of_agent import Run
+from exporters.metrics.text import TextCache
 from exporters.views import explain
 from exporters.views.json import render, schema
 from tests.unit.test_wasm_maps import ORIGIN, PAGE, Space, running, slab
@@ -203,7 +205,7 @@ def test_numbers_that_no_embedder_has(tmp_path: Path, base: int, number: int) ->
     everything = snapshot(Window(after=watch(SysRoot(tmp_path), Config(root=str(tmp_path)))[0].after), 0.0)
     document = json.loads(render(everything))
     jsonschema.Draft202012Validator(json.loads(schema())).validate(document)
-    assert b"strata_workload_statements{" in prometheus.render(everything, prometheus.Run())
+    assert b"strata_workload_statements{" in exposition(everything, Run(), TextCache())
 
 
 def test_without_the_uptime_nothing_is_compared(tmp_path: Path) -> None:
@@ -225,7 +227,7 @@ def test_a_hostile_name_is_only_a_name(tmp_path: Path) -> None:
     assert finding.evidence.isprintable()
     window, _ = watch(SysRoot(tmp_path), Config(root=str(tmp_path)))
     for openmetrics in (False, True):
-        assert b"TYPE x" not in prometheus.render(snapshot(Window(after=window.after), 0.0), prometheus.Run(), openmetrics)
+        assert b"TYPE x" not in exposition(snapshot(Window(after=window.after), 0.0), Run(), TextCache(), openmetrics)
     its = next(workload for workload in window.after.workloads if workload.id == publishes.id)
     shown = explain.render(explained(window, its, ()), width=100, terminal=False, encoding="utf-8")
     assert b"\x1b" not in shown
