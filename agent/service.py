@@ -155,7 +155,7 @@ class Service:
 
     def _take(self, patience_seconds: float) -> None:
         taken_at, began = time.time(), time.monotonic()
-        sample = take(self._root, self._config, self._caches, patience_seconds, whole=False)
+        sample = take(self._root, self._config, self._caches, patience_seconds, detail="metrics")
         host, given = _with_parameters(normalise(sample, self._known), self._config)
         if self._host and self._host.physical.cpus.online != host.physical.cpus.online:
             log.info("CPUs online: %s, were %s", host.physical.cpus.online, self._host.physical.cpus.online)

@@ -2,19 +2,20 @@
 
 Sources: the OCI runtime specification (config.md, config-linux.md), containerd's bundles (core/runtime/v2: config.json, `shim-binary-path`,
 and `runtime`, where runc's shim notes the program it was told to run), runc's state.json, crun's status; the annotations of containerd's
-CRI, CRI-O and Podman. Written once and by root: what is `known` of a bundle stands as long as its directory is the same one. They hold
+CRI, CRI-O and Podman. Written once and by root: what was read of a bundle stands as long as its directory is the same one. They hold
 command lines and environments: no more of them is kept, by a recording either, than is said here. All of it is hostile text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
 
 from agent.model.values import Fact
-from collectors.root import HeldDirectory, SysRoot, Unavailable
+from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed, printable
 
 BUNDLES = ("run/containerd/io.containerd.runtime.v2.task", "run/docker/containerd/daemon/io.containerd.runtime.v2.task")
@@ -39,7 +40,7 @@ _ENGINES = {"moby": "docker", "libpod": "podman", "cri-o": "cri-o"}
 class Bundle(Fact, frozen=True, kw_only=True):
     """One container. `cgroup` is its group's path, `runtime` the program that runs it: "runc", "runsc" (gVisor), "kata".
 
-    `labels` are the annotations that were asked for. `place` and `inode` tell its directory from the next one of its name.
+    `labels` are the annotations that were asked for.
     """
 
     id: str
@@ -51,8 +52,6 @@ class Bundle(Fact, frozen=True, kw_only=True):
     pod_name: str | None = None
     pod_namespace: str | None = None
     labels: dict[str, str] = {}
-    place: str = ""
-    inode: int | None = None
 
 
 class _Linux(msgspec.Struct, omit_defaults=True):
@@ -68,20 +67,31 @@ class _File(msgspec.Struct, omit_defaults=True):
     cgroup_path: str | None = msgspec.field(default=None, name="cgroup-path")
 
 
-def read(root: SysRoot, known: tuple[Bundle, ...] = (), labels: tuple[str, ...] = ()) -> tuple[Bundle, ...]:
-    """Every container that is kept, once: its bundle, or else its runtime's state."""
-    before = {bundle.place: bundle for bundle in known if bundle.inode is not None}
-    found: dict[str, Bundle] = {}
-    for count, (engine, place) in enumerate(_places(root), 1):
+@dataclass(slots=True)
+class BundleCache:
+    """What was read of each container's directory, by its path, with the inode that tells it from the next one of that name."""
+
+    bundles: dict[str, tuple[int, Bundle]] = field(default_factory=dict)
+
+
+def read(root: SysRoot, cache: BundleCache, labels: tuple[str, ...] = ()) -> tuple[Bundle, ...]:
+    """Every container that is kept, once: its bundle, or else its runtime's state. Of annotations only `labels` are kept."""
+    bundles: dict[str, Bundle] = {}
+    current: dict[str, tuple[int, Bundle]] = {}
+    for count, (engine, directory, inode) in enumerate(_directories(root), 1):
         if count > MAX_CONTAINERS:
-            raise Unavailable("unsupported", f"{place.path}: more than {MAX_CONTAINERS} containers")
-        same = before.get(place.path)
-        bundle = same if same and same.inode == place.inode else _bundle(root, engine, place, labels)
+            raise Unavailable("unsupported", f"{directory}: more than {MAX_CONTAINERS} containers")
+        cached_inode, bundle = cache.bundles.get(directory, (None, None))
+        if bundle is None or inode is None or inode != cached_inode:
+            bundle = _bundle(root, engine, directory, labels)
         if bundle is not None:
-            found.setdefault(bundle.id, bundle)
-    if not (found or root.refusals or any(root.inode(top) is not None for top in TOPS)):
+            bundles.setdefault(bundle.id, bundle)
+            if inode is not None:
+                current[directory] = inode, bundle
+    cache.bundles = current
+    if not (bundles or root.refusals or any(root.inode(top) is not None for top in TOPS)):
         raise Unavailable("absent", f"no {', no '.join(TOPS)}", "nothing to do where no such runtime is")
-    return tuple(found.values())
+    return tuple(bundles.values())
 
 
 def parse_config(text: str) -> tuple[str | None, dict[str, str]]:
@@ -105,53 +115,55 @@ def parse_status(text: str) -> str | None:
     return _group(_decoded(text).cgroup_path)
 
 
-def _places(root: SysRoot) -> Iterator[tuple[str, HeldDirectory]]:
-    """Every directory of a container, and whose it is."""
+def _directories(root: SysRoot) -> Iterator[tuple[str, str, int | None]]:
+    """Every container's directory: whose it is, its path, and its inode where that is known."""
     for top in BUNDLES:
         for namespace, _ in _listed(root, top):
             for name, inode in _listed(root, f"{top}/{namespace}"):
-                yield _ENGINES.get(namespace, "containerd"), HeldDirectory(f"{top}/{namespace}/{name}", inode)
+                yield _ENGINES.get(namespace, "containerd"), f"{top}/{namespace}/{name}", inode
     for name, inode in _listed(root, USERDATA):
-        yield "", HeldDirectory(f"{USERDATA}/{name}", inode)
+        yield "", f"{USERDATA}/{name}", inode
     for engine, (top, _) in STATES.items():
         for name, inode in _listed(root, top):
-            yield engine, HeldDirectory(f"{top}/{name}", inode)
+            yield engine, f"{top}/{name}", inode
 
 
 def _listed(root: SysRoot, path: str) -> list[tuple[str, int | None]]:
-    place = root.enter(path)
-    return sorted(root.directories_in(place)) if place else []
+    directory = root.enter(path)
+    return sorted(root.directories_in(directory)) if directory else []
 
 
-def _bundle(root: SysRoot, engine: str, place: HeldDirectory, labels: tuple[str, ...]) -> Bundle | None:
+def _bundle(root: SysRoot, engine: str, directory: str, labels: tuple[str, ...]) -> Bundle | None:
     """None where nothing is written yet, or what is written is no container's."""
-    here, id_ = place.path, printable(place.path.rpartition("/")[2])
+    id_ = printable(directory.rpartition("/")[2])
     try:
         if engine in STATES:
-            text = _kept(root, f"{here}/{STATES[engine][1]}", ())
+            text = _kept(root, f"{directory}/{STATES[engine][1]}", ())
             group = None if text is None else (parse_state if engine == "runc" else parse_status)(text)
-            return None if group is None else Bundle(id=id_, engine=engine, cgroup=group, runtime=engine, place=here, inode=place.inode)
-        text = _kept(root, f"{here}/config.json" if engine else f"{here}/userdata/config.json", labels)
+            return None if group is None else Bundle(id=id_, engine=engine, cgroup=group, runtime=engine)
+        text = _kept(root, f"{directory}/config.json" if engine else f"{directory}/userdata/config.json", labels)
         if text is None:
             return None
-        group, notes = parse_config(text)
+        group, annotations = parse_config(text)
     except Malformed as error:
-        root.note(here, "failed", error.detail)
+        root.note(directory, "failed", error.detail)
         return None
-    runtime = _program(root.text(f"{here}/runtime")) or _program(root.text(f"{here}/shim-binary-path")) if engine else None
     return Bundle(
         id=id_,
-        engine=engine or _ENGINES.get(notes.get(_MANAGER, ""), "podman"),
+        engine=engine or _ENGINES.get(annotations.get(_MANAGER, ""), "podman"),
         cgroup=group,
-        runtime=runtime,
-        name=_first(notes, _NAME),
-        image=_first(notes, _IMAGE),
-        pod_name=_first(notes, _POD_NAME),
-        pod_namespace=_first(notes, _POD_NAMESPACE),
-        labels={name: printable(notes[name]) for name in labels if name in notes},
-        place=here,
-        inode=place.inode,
+        runtime=_runtime(root, directory) if engine else None,
+        name=_first(annotations, _NAME),
+        image=_first(annotations, _IMAGE),
+        pod_name=_first(annotations, _POD_NAME),
+        pod_namespace=_first(annotations, _POD_NAMESPACE),
+        labels={name: printable(annotations[name]) for name in labels if name in annotations},
     )
+
+
+def _runtime(root: SysRoot, directory: str) -> str | None:
+    """The program that containerd's shim was told to run, else the shim's own name."""
+    return _program(root.text(f"{directory}/runtime")) or _program(root.text(f"{directory}/shim-binary-path"))
 
 
 def _kept(root: SysRoot, path: str, labels: tuple[str, ...]) -> str | None:
@@ -202,5 +214,5 @@ def _program(text: str | None) -> str | None:
     return printable(stem if stem and version.isdecimal() else name)[:64] or None
 
 
-def _first(notes: dict[str, str], names: tuple[str, ...]) -> str | None:
-    return next((printable(notes[name]) for name in names if notes.get(name)), None)
+def _first(annotations: dict[str, str], names: tuple[str, ...]) -> str | None:
+    return next((printable(annotations[name]) for name in names if annotations.get(name)), None)

@@ -6,8 +6,9 @@ Sources: Documentation/filesystems/proc.rst (tables 1-2 and 1-4), Documentation/
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from agent.model.values import CpuSet, Fact
 from collectors.root import SysRoot
@@ -51,37 +52,59 @@ class TaskGroup(Fact, frozen=True, kw_only=True):
     data_bytes: int | None = None
 
 
-def read(root: SysRoot, pids: Iterable[int], known: Mapping[int, Stat] = NOTHING, accounted: Collection[int] = ()) -> tuple[TaskGroup, ...]:
-    """`known`: what the table of processes told of their first threads, which is not asked for again.
+class CachedTask(NamedTuple):
+    """What was read of a process with one thread that is accounted for by its group: the bytes of status, and what they came to."""
+
+    status: bytes
+    first: Stat
+    group: TaskGroup
+
+
+@dataclass(slots=True)
+class TaskCache:
+    """Processes by pid, as the last pass read them."""
+
+    processes: dict[int, CachedTask] = field(default_factory=dict)
+
+
+def read(
+    root: SysRoot, cache: TaskCache, pids: Iterable[int], first_threads: Mapping[int, Stat] = NOTHING, accounted: Collection[int] = ()
+) -> tuple[TaskGroup, ...]:
+    """The threads of `pids`. `first_threads`: what the process table said of each process's first thread, which is not read again.
 
     Of those that are `accounted` for by their group neither huge pages nor groups: smaps_rollup walks all that a process has mapped, while
     the process waits to map more, and is most of what is read here.
     """
-    before, now = cast("dict[int, Kept]", root.last.get("proc_task", {})), dict[int, Kept]()
+    groups: list[TaskGroup] = []
+    current: dict[int, CachedTask] = {}
     for pid in sorted(set(pids)):
-        if (kept := _process(root, pid, known.get(pid), pid not in accounted, before.get(pid))) is not None:
-            now[pid] = kept
-    root.last["proc_task"] = {pid: kept for pid, kept in now.items() if kept.said}
-    return tuple([kept.group for kept in now.values()])
+        status, first = root.raw(f"proc/{pid}/status") or b"", first_threads.get(pid)
+        root.date(pid)
+        cached = cache.processes.get(pid) if pid in accounted else None
+        if cached is None or not _sleeps(root, pid, status, first, cached):
+            group, cached = _process(root, pid, status, first, pid in accounted)
+            if group is None:
+                continue
+            groups.append(group)
+        else:
+            groups.append(cached.group)
+        if cached is not None:
+            current[pid] = cached
+    cache.processes = current
+    return tuple(groups)
 
 
-class Kept(NamedTuple):
-    """What status `said` of a process of which, and of its one thread, nothing else is asked but how long it ran; with what it means."""
+def _sleeps(root: SysRoot, pid: int, status: bytes, first: Stat | None, cached: CachedTask) -> bool:
+    """Whether the only thread of a process has not run since the last pass, as most have not from one scrape to the next."""
+    if (status, first) != (cached.status, cached.first):
+        return False
+    (task,) = cached.group.tasks
+    return root.parse(f"proc/{pid}/task/{pid}/schedstat", parse_schedstat) == (task.run_ns, task.delay_ns, task.timeslices)
 
-    said: bytes
-    first: Stat | None
-    group: TaskGroup
 
-
-def _process(root: SysRoot, pid: int, first: Stat | None, alone: bool, before: Kept | None) -> Kept | None:
-    said = root.raw(f"proc/{pid}/status") or b""
-    root.date(pid)
-    if before is not None and not alone and (said, first) == (before.said, before.first):
-        # Most processes sleep from one scrape to the next.
-        (own,) = before.group.tasks
-        if root.parse(f"proc/{pid}/task/{pid}/schedstat", parse_schedstat) == (own.run_ns, own.delay_ns, own.timeslices):
-            return before
-    status = root.parse_bytes(f"proc/{pid}/status", said, parse_status)
+def _process(root: SysRoot, pid: int, data: bytes, first: Stat | None, accounted: bool) -> tuple[TaskGroup | None, CachedTask | None]:
+    """A process by its status, None where it is gone; and what the next pass may take from the cache."""
+    status = root.parse_bytes(f"proc/{pid}/status", data, parse_status)
     # The one thread of a process is called as the process is, which most have.
     single = status.get("Threads") == "1"
     tids = [pid] if single else sorted(int(tid) for tid in root.names(f"proc/{pid}/task") if tid.isdecimal())
@@ -89,7 +112,7 @@ def _process(root: SysRoot, pid: int, first: Stat | None, alone: bool, before: K
     leader = status, first if status else None
     tasks = tuple([task for tid in tids if (task := _task(root, pid, tid, *(leader if tid == pid else (None, None)))) is not None])
     if not tasks:
-        return None
+        return None, None
     group = TaskGroup(
         pid=pid,
         tasks=tasks,
@@ -98,10 +121,10 @@ def _process(root: SysRoot, pid: int, first: Stat | None, alone: bool, before: K
         virtual_bytes=_bytes(status, "VmSize"),
         data_bytes=_bytes(status, "VmData"),
         swapped_bytes=_bytes(status, "VmSwap"),
-        anon_huge_bytes=root.parse(f"proc/{pid}/smaps_rollup", parse_anon_huge) if alone else None,
-        cgroups=root.parse(f"proc/{pid}/cgroup", parse_cgroup) or {} if alone else {},
+        anon_huge_bytes=None if accounted else root.parse(f"proc/{pid}/smaps_rollup", parse_anon_huge),
+        cgroups={} if accounted else root.parse(f"proc/{pid}/cgroup", parse_cgroup) or {},
     )
-    return Kept(said if single and first and not alone else b"", first, group)
+    return group, CachedTask(data, first, group) if single and first and accounted else None
 
 
 def _task(root: SysRoot, pid: int, tid: int, status: dict[str, str] | None, stat: Stat | None) -> Task | None:

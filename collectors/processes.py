@@ -8,10 +8,10 @@ Command lines hold secrets: of them only a virtual machine's uuid and name leave
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import cast
 
-from agent.model.values import USER_HZ, Fact
+from agent.model.values import USER_HZ, Detail, Fact
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed, Stat, printable, process_stat
 
@@ -40,65 +40,76 @@ class Process(Fact, frozen=True, kw_only=True):
     """As the kernel wrote it, with the name that it cut."""
 
 
-def read(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
-    """The table; `whole` with what only documents show of it: executables, and counts of threads."""
-    return root.reply("processes", tuple[Process, ...], lambda: ask(root, whole))
+@dataclass(slots=True)
+class ProcessCache:
+    """The last table that was read for metrics: by pid, stat as the kernel wrote it, and the record that was made of it."""
+
+    processes: dict[str, tuple[bytes, Process]] = field(default_factory=dict)
 
 
-def ask(root: SysRoot, whole: bool = True) -> tuple[Process, ...]:
+def read(root: SysRoot, cache: ProcessCache, detail: Detail = "document") -> tuple[Process, ...]:
+    """The process table. Executables and counts of threads are in it for documents only."""
+    return root.reply("processes", tuple[Process, ...], lambda: ask(root, cache, detail))
+
+
+def ask(root: SysRoot, cache: ProcessCache, detail: Detail = "document") -> tuple[Process, ...]:
+    """The table of a live root. For metrics, a process whose stat did not change since the last pass is the same record."""
     # The root of procfs is inode 1: a tree without it has no table, whatever files it has of one.
     if root.inode("proc") != 1:
         raise Unavailable("absent", f"{root.path}: proc is no process file system", "mount the host's /proc there")
-    booted = re.search(r"^btime (\d{1,15})$", root.require("proc/stat"), re.MULTILINE)
-    if booted is None:
+    boot_time = re.search(r"^btime (\d{1,15})$", root.require("proc/stat"), re.MULTILINE)
+    if boot_time is None:
         raise Unavailable("unsupported", "proc/stat: no btime", None)
     # Processes end while they are read, and other users' refuse: that is no gap of the table.
     quiet = root.watch()
-    before, now = cast("dict[str, tuple[bytes, Process]]", root.last.get("processes", {})), dict[str, tuple[bytes, Process]]()
-    for number in quiet.names("proc"):
-        data = quiet.raw(f"proc/{number}/stat") if number.isdecimal() else None
+    previous, current = cache.processes if detail == "metrics" else {}, dict[str, tuple[bytes, Process]]()
+    for pid in quiet.names("proc"):
+        data = quiet.raw(f"proc/{pid}/stat") if pid.isdecimal() else None
         if not data:
             continue
-        if not whole and number in before and before[number][0] == data:
-            # It has not run since, and is what it was.
-            now[number] = before[number]
+        cached = previous.get(pid)
+        if cached is not None and cached[0] == data:
+            current[pid] = cached
             continue
         try:
-            told = quiet.parse_bytes(f"proc/{number}/stat", data, process_stat)
+            stat = quiet.parse_bytes(f"proc/{pid}/stat", data, process_stat)
         except Malformed as error:
-            root.note(f"proc/{number}/stat", "failed", error.detail)
+            root.note(f"proc/{pid}/stat", "failed", error.detail)
             continue
-        pid, name, parent = int(number), told.name, told.parent_pid
-        uuid = vm_name = exe = None
-        # Kernel threads are children of kthreadd, pid 2, and have no executable.
-        if parent != 2 and pid != 2:
-            exe = (quiet.link(f"proc/{pid}/exe") or "").removesuffix(" (deleted)") or None if whole else None
-            if len(name) >= _CUT or name.startswith(("qemu", "kvm")):
-                arguments = _arguments(quiet.raw(f"proc/{pid}/cmdline", _without_secrets))
-                if name.startswith(("qemu", "kvm")):
-                    if arguments == []:
-                        # Its memory is gone and it will be: what it still has open makes no machine.
-                        continue
-                    uuid, vm_name = vm_identity(arguments or [])
-                program = arguments[0].rpartition("/")[2] if arguments else ""
-                name = printable(program) if len(name) >= _CUT and program.startswith(name) else name
-        threads, started_at = told.threads if whole else None, int(booted[1]) + told.start_ticks / USER_HZ
-        now[number] = (
-            data,
-            Process(
-                pid=pid,
-                parent_pid=parent,
-                name=name,
-                started_at=started_at,
-                threads=threads,
-                exe=exe,
-                vm_uuid=uuid,
-                vm_name=vm_name,
-                stat=told,
-            ),
-        )
-    root.last["processes"] = {} if whole else now
-    return tuple([process for _, process in now.values()])
+        process = _process(quiet, int(pid), stat, int(boot_time[1]), detail)
+        if process is not None:
+            current[pid] = data, process
+    cache.processes = current if detail == "metrics" else {}
+    return tuple([process for _, process in current.values()])
+
+
+def _process(root: SysRoot, pid: int, stat: Stat, boot_time: int, detail: Detail) -> Process | None:
+    """None of a QEMU that has given its memory back and will end: what it still has open makes no machine."""
+    name, uuid, vm_name, exe = stat.name, None, None, None
+    # Kernel threads are children of kthreadd, pid 2, and have no executable.
+    if stat.parent_pid != 2 and pid != 2:
+        if detail == "document":
+            exe = (root.link(f"proc/{pid}/exe") or "").removesuffix(" (deleted)") or None
+        is_qemu = name.startswith(("qemu", "kvm"))
+        if is_qemu or len(name) >= _CUT:
+            arguments = _arguments(root.raw(f"proc/{pid}/cmdline", _without_secrets))
+            if is_qemu and arguments == []:
+                return None
+            if is_qemu:
+                uuid, vm_name = vm_identity(arguments or [])
+            program = arguments[0].rpartition("/")[2] if arguments else ""
+            name = printable(program) if len(name) >= _CUT and program.startswith(name) else name
+    return Process(
+        pid=pid,
+        parent_pid=stat.parent_pid,
+        name=name,
+        started_at=boot_time + stat.start_ticks / USER_HZ,
+        threads=stat.threads if detail == "document" else None,
+        exe=exe,
+        vm_uuid=uuid,
+        vm_name=vm_name,
+        stat=stat,
+    )
 
 
 def _without_secrets(data: bytes) -> bytes:

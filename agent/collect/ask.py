@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from agent.collect.sources import SOURCES, remedy
-from agent.model.values import Gap, ReadTimes
+from agent.model.values import Detail, Gap, ReadTimes
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 
@@ -52,17 +52,17 @@ def ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> Answer[T]:
 class Pass:
     """The questions of one pass over the sources. Adds up their gaps, their seconds and their read times."""
 
-    def __init__(self, root: SysRoot, only: tuple[str, ...], whole: bool = True) -> None:
+    def __init__(self, root: SysRoot, only: tuple[str, ...], detail: Detail = "document") -> None:
         self.root = root
         self.only = only
-        self.whole = whole
+        self.detail = detail
         self.gaps: list[Gap] = []
         self.seconds: dict[str, float] = {}
         self.read_at: ReadTimes = {}
 
     def wants(self, source: str) -> bool:
         """Whether this pass asks a source at all: `only` names some, and some are for documents."""
-        return (not self.only or source in self.only) and (self.whole or SOURCES[source].asked != "for documents")
+        return (not self.only or source in self.only) and (self.detail == "document" or SOURCES[source].asked != "for documents")
 
     def ask(self, source: str, read: Callable[[SysRoot], T]) -> T | None:
         """What the source says; None where it says nothing, or is not asked."""

@@ -8,7 +8,9 @@ from agent.collect.background import BackgroundQueries
 from agent.collect.sample import Statics
 from collectors.libvirt_connection import Connections
 from collectors.libvirt_stats import Questions
-from collectors.oci import Bundle
+from collectors.oci import BundleCache
+from collectors.proc_task import TaskCache
+from collectors.processes import ProcessCache
 from collectors.qemu import Walks
 from collectors.uevents import Watch
 from collectors.wasm_maps import Seen
@@ -26,6 +28,8 @@ class Caches:
     background: BackgroundQueries = field(default_factory=BackgroundQueries)
     connections: Connections = field(default_factory=Connections)
     domain_stats: Questions = field(default_factory=Questions)
+    processes: ProcessCache = field(default_factory=ProcessCache)
+    tasks: TaskCache = field(default_factory=TaskCache)
     walks: Walks = field(default_factory=Walks)
     wasm: dict[int, Seen] = field(default_factory=dict)
-    bundles: tuple[Bundle, ...] = ()
+    bundles: BundleCache = field(default_factory=BundleCache)

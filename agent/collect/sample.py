@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.model.values import CpuSet, Fact, Gap, ReadTimes
+from agent.model.values import CpuSet, Detail, Fact, Gap, ReadTimes
 from collectors import (
     cgroup,
     cpuid,
@@ -132,7 +132,7 @@ class Sample(Fact, frozen=True, kw_only=True):
     """All that one pass brought, and what is missing of it.
 
     `seconds` is how long each source took. `read_at` is when counters were read: by the path of their group, by the pid of their process,
-    and by file. `whole`: all was read that a document shows, not only what metrics do.
+    and by file.
     """
 
     host: HostFacts = HostFacts()
@@ -141,4 +141,4 @@ class Sample(Fact, frozen=True, kw_only=True):
     gaps: tuple[Gap, ...] = ()
     seconds: dict[str, float] = {}
     read_at: ReadTimes = {}
-    whole: bool = True
+    detail: Detail = "document"

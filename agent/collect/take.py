@@ -13,6 +13,7 @@ from agent.collect.ask import Pass
 from agent.collect.caches import Caches
 from agent.collect.sample import HostFacts, Sample, WorkloadFacts
 from agent.config import Config
+from agent.model.values import Detail
 from collectors import (
     cgroup,
     docker_engine,
@@ -59,12 +60,12 @@ from collectors.root import SysRoot
 from collectors.wasm_stats import statements
 
 
-def take(root: SysRoot, config: Config, caches: Caches, patience_seconds: float = 1.0, whole: bool = True) -> Sample:
-    """Ask every source once: for a document (`whole`), or for metrics.
+def take(root: SysRoot, config: Config, caches: Caches, patience_seconds: float = 1.0, detail: Detail = "document") -> Sample:
+    """Ask every source once, for a document or for metrics.
 
     Files are read at once. Other programs get `patience_seconds` together; one that has not answered by then leaves a gap, "late".
     """
-    asking = Pass(root, config.only, whole)
+    asking = Pass(root, config.only, detail)
     slow = _begin_slow_questions(asking, config, caches, patience_seconds)
     static, nodes = statics.current(asking, caches, patience_seconds)
     inventory = _inventory(asking, config, caches)
@@ -82,7 +83,7 @@ def take(root: SysRoot, config: Config, caches: Caches, patience_seconds: float 
         gaps=(*static.gaps, *(gap for gap in asking.gaps if (gap.source, gap.reason) not in known)),
         seconds=static.seconds | asking.seconds,
         read_at=asking.read_at,
-        whole=whole,
+        detail=detail,
     )
 
 
@@ -122,11 +123,10 @@ class _Inventory(NamedTuple):
 
 
 def _inventory(asking: Pass, config: Config, caches: Caches) -> _Inventory:
-    table = asking.ask("processes", lambda r: processes.read(r, asking.whole))
+    table = asking.ask("processes", lambda r: processes.read(r, caches.processes, asking.detail))
     bundles = asking.ask("oci", lambda r: oci.read(r, caches.bundles, config.labels))
-    caches.bundles = bundles or ()
     owners = targets.owners_by_group(bundles or ())
-    return _Inventory(table, bundles, asking.ask("cgroup", lambda r: cgroup.read(r, asking.whole, owners)))
+    return _Inventory(table, bundles, asking.ask("cgroup", lambda r: cgroup.read(r, asking.detail == "document", owners)))
 
 
 def _workload_facts(asking: Pass, inventory: _Inventory, caches: Caches) -> WorkloadFacts:
@@ -142,9 +142,9 @@ def _workload_facts(asking: Pass, inventory: _Inventory, caches: Caches) -> Work
     machine_pids = {*targets.machine_pids(table).values()} | targets.monitors(table).keys()
     pids = targets.members(groups) | machine_pids | runtime_pids | targets.kernel_threads(table)
     # A container's group counts huge pages, too: of its processes metrics need not ask for them.
-    in_containers = set[int]() if asking.whole else targets.container_members(groups) - machine_pids - runtime_pids
+    in_containers = set[int]() if asking.detail == "document" else targets.container_members(groups) - machine_pids - runtime_pids
     first_threads = targets.first_threads(table)
-    tasks = asking.ask("proc_task", lambda r: proc_task.read(r, pids, first_threads, in_containers)) if pids else None
+    tasks = asking.ask("proc_task", lambda r: proc_task.read(r, caches.tasks, pids, first_threads, in_containers)) if pids else None
     # Asked after the threads, so that of what these have had nothing is missing in what their process has had.
     accounts = asking.ask("taskstats", lambda r: taskstats.read(r, pids)) if pids else None
     threads = targets.stack_threads(runtimes, tasks or ())
@@ -225,7 +225,7 @@ def _late_answers(asking: Pass, slow: _SlowQuestions, workloads: WorkloadFacts, 
     monitors = asking.ask("proc_fd", lambda r: proc_fd.read(r, candidates)) if candidates else None
     pids = [machine.pid for machine in monitors or ()]
     guests = targets.guests(hypervisors, machines, tasks) if hypervisors and machines else None
-    walks = None if asking.whole else caches.walks
+    walks = None if asking.detail == "document" else caches.walks
     leaders = targets.leaders(groups) if asking.wants("proc_isolation") else set()
     return replace(
         workloads,

@@ -18,6 +18,9 @@ Origin = Literal["measured", "configured", "inferred", "synthesised"]
 
 Reason = Literal["absent", "denied", "unsupported", "late", "failed"]
 
+Detail = Literal["metrics", "document"]
+"""How much of a source a pass reads: what metrics show, or all that a document does."""
+
 ReadTimes = dict[str | int, float]
 """When counters were read (time.monotonic, seconds): by the path of their group, by the pid of their process, or by the file.
 

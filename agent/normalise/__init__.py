@@ -27,7 +27,7 @@ def normalise(sample: Sample, known: Known | None = None) -> Host:
     kernel = logical(sample, hardware)
     found = (*containers(sample, known), *machines(sample), *sandboxed(sample))
     workloads = placed(found, hardware, kernel, _all_workloads(sample, found), not any(gap.source == "sys_cpu" for gap in sample.gaps))
-    if sample.whole:
+    if sample.detail == "document":
         workloads = stacked(workloads, hardware, kernel)
     identity = _identity(sample)
     found_out = findings(workloads, hardware, kernel, identity)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from agent.collect.sample import Sample
-from agent.model.values import CpuSet, Fact, Limit
+from agent.model.values import CpuSet, Detail, Fact, Limit
 from agent.model.workload import Confinement, IdRange, Paradigm, Placement, Pod, VCpu, Workload
 from agent.normalise.groups import (
     Tree,
@@ -57,7 +57,7 @@ class Told(Fact, frozen=True, kw_only=True):
     outer: cgroup.Owner | None
     sets: tuple[CpuSet | None, CpuSet | None]
     bounds: tuple[tuple[Limit | None, str | None], ...]
-    whole: bool
+    detail: Detail
 
 
 Known = dict[cgroup.Owner, tuple[Told, Workload]]
@@ -126,7 +126,7 @@ def _told(sample: Sample, tree: Tree) -> Iterator[Told]:
             outer=None if owner.kind == "unit" else container_around(tree, owner.path.rpartition("/")[0]),
             sets=cpuset_of(tree, home),
             bounds=(tightest(tree, home, "cpu"), tightest(tree, home, "memory"), tightest(tree, home, "pids")),
-            whole=sample.whole,
+            detail=sample.detail,
         )
 
 
@@ -177,7 +177,7 @@ def _workload(tree: Tree, told: Told) -> Workload:
         pod=Pod(pod.uid, pod.qos, bundle.pod_name, bundle.pod_namespace) if pod else None,
         labels=bundle.labels | (container.labels if container else {}),
         confinement=_confinement(told.first, told.host),
-        controls=tuple(controls_of(home, tree.controllers)) if told.whole else (),
+        controls=tuple(controls_of(home, tree.controllers)) if told.detail == "document" else (),
         vcpus=tuple(VCpu(number=number, last_cpu=runners[number].last_cpu, thread=runners[number]) for number in sorted(runners)),
         threads=tuple(thread for thread in threads if thread not in working) if is_machine else threads,
     )

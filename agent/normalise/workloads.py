@@ -83,7 +83,7 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
                 started_seconds=started(threads),
                 threads=threads,
                 memories=memories,
-                growth=growth(sample, tree, process, live, memories, around) if sample.whole else None,
+                growth=growth(sample, tree, process, live, memories, around) if sample.detail == "document" else None,
                 published=published,
             )
         )

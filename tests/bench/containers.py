@@ -98,7 +98,7 @@ class Listing(Tree):
 
 def scrape(root: SysRoot, only: tuple[str, ...], caches: Caches, made: Known, texts: TextCache) -> bytes:
     """One scrape without predictions; what the next one knows is in its caches, and in what was `made` of it."""
-    sample = take(root, Config(only=only), caches, whole=False)
+    sample = take(root, Config(only=only), caches, detail="metrics")
     host = normalise(sample, made)
     document = Snapshot(
         schema="stratascope/1",

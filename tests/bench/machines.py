@@ -58,7 +58,7 @@ def measure(daemon: host.Libvirt, connection: Any, count: int) -> float:
     calls, reader, scrape = least(
         lambda: bare(connection),
         lambda: libvirt_domains.ask((daemon.uri,), connections, 10.0),
-        lambda: normalise(take(root, config, queries, 10.0, whole=False)),
+        lambda: normalise(take(root, config, queries, 10.0, detail="metrics")),
     )
     print(
         f"{count} domains: bare calls {calls[0]:.1f} ms, reader {reader[0]:.1f} ms ({reader[0] / calls[0]:.2f} times),"

@@ -62,7 +62,7 @@ class Scraper:
 
     def scrape(self) -> Pass:
         began = time.monotonic()
-        sample = take(self.root, self.config, self.caches, PATIENCE_SECONDS, whole=False)
+        sample = take(self.root, self.config, self.caches, PATIENCE_SECONDS, detail="metrics")
         found = normalise(sample)
         old, then = self.before or (None, None)
         document = snapshot(Window.between(found, sample.read_at, old, then.read_at if then else {}), time.time())

@@ -18,7 +18,7 @@ from agent.normalise import normalise
 from agent.overhead.window import Window
 from agent.service import snapshot
 from collectors import cgroup, oci
-from collectors.oci import Bundle, parse_config, parse_state, parse_status
+from collectors.oci import Bundle, BundleCache, parse_config, parse_state, parse_status
 from collectors.root import MARK, Mark, Refusal, SysRoot, Unavailable
 from collectors.root.recorder import Recorder
 from collectors.text import Malformed
@@ -61,12 +61,12 @@ CRIO = {
 
 def test_no_runtime(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
-        oci.read(SysRoot(tmp_path))
+        oci.read(SysRoot(tmp_path), BundleCache())
     assert caught.value.reason == "absent"
 
 
 def test_a_runtime_without_containers(tmp_path: Path) -> None:
-    assert oci.read(grow(tmp_path, {f"{TASKS}/": ""})) == ()
+    assert oci.read(grow(tmp_path, {f"{TASKS}/": ""}), BundleCache()) == ()
 
 
 def test_containerd_s_bundle(tmp_path: Path) -> None:
@@ -75,15 +75,13 @@ def test_containerd_s_bundle(tmp_path: Path) -> None:
         f"{TASKS}/lab/ctr1/shim-binary-path": "/usr/bin/containerd-shim-runc-v2",
         f"{TASKS}/lab/ctr1/rootfs/etc/passwd": "",
     }
-    (bundle,) = oci.read(recorded(tmp_path, files), labels=("com.example.team", "com.example.none"))
+    (bundle,) = oci.read(recorded(tmp_path, files), BundleCache(), labels=("com.example.team", "com.example.none"))
     assert bundle == Bundle(
         id="ctr1",
         engine="containerd",
         cgroup="/lab/ctr1",
         runtime="runc",
         labels={"com.example.team": "blue"},
-        place=f"{TASKS}/lab/ctr1",
-        inode=bundle.inode,
     )
 
 
@@ -103,7 +101,7 @@ def test_the_program_that_runs_it(tmp_path: Path, shim: str, told: str | None, r
     files = {f"{TASKS}/moby/{ID}/config.json": "{}", f"{TASKS}/moby/{ID}/shim-binary-path": shim}
     if told is not None:
         files[f"{TASKS}/moby/{ID}/runtime"] = told
-    (bundle,) = oci.read(recorded(tmp_path, files))
+    (bundle,) = oci.read(recorded(tmp_path, files), BundleCache())
     assert (bundle.engine, bundle.runtime) == ("docker", runtime)
 
 
@@ -117,7 +115,7 @@ def test_the_program_that_runs_it(tmp_path: Path, shim: str, told: str | None, r
     ids=["containerd", "cri-o", "podman"],
 )
 def test_names_of_kubernetes(tmp_path: Path, place: str, config: object, names: tuple[str | None, ...]) -> None:
-    (bundle,) = oci.read(recorded(tmp_path, {place: json.dumps(config)}))
+    (bundle,) = oci.read(recorded(tmp_path, {place: json.dumps(config)}), BundleCache())
     assert (bundle.engine, bundle.name, bundle.image, bundle.pod_name, bundle.pod_namespace) == names
 
 
@@ -128,7 +126,7 @@ def test_a_state_of_a_bundle_s_container_is_not_another(tmp_path: Path) -> None:
         "run/runc/alone/state.json": json.dumps({"cgroup_paths": {"": "/sys/fs/cgroup/user/alone"}}),
         "run/crun/mine/status": json.dumps({"pid": 7, "cgroup-path": "/system.slice/crun-mine.scope"}),
     }
-    found = {bundle.id: (bundle.engine, bundle.cgroup) for bundle in oci.read(recorded(tmp_path, files))}
+    found = {bundle.id: (bundle.engine, bundle.cgroup) for bundle in oci.read(recorded(tmp_path, files), BundleCache())}
     assert found == {
         "ctr1": ("containerd", "/lab/ctr1"),
         "alone": ("runc", "/user/alone"),
@@ -182,7 +180,7 @@ def test_one_that_is_broken_costs_no_other(tmp_path: Path) -> None:
         f"{TASKS}/lab/whole/config.json": "{}",
     }
     root = recorded(tmp_path, files)
-    assert [bundle.id for bundle in oci.read(root)] == ["whole"]
+    assert [bundle.id for bundle in oci.read(root, BundleCache())] == ["whole"]
     assert [(refusal.path.rpartition("/")[2], refusal.reason) for refusal in root.refusals] == [("broken", "failed"), ("large", "failed")]
     assert "hunter2" not in str(root.refusals)
 
@@ -190,33 +188,35 @@ def test_one_that_is_broken_costs_no_other(tmp_path: Path) -> None:
 def test_a_bundle_is_read_once(tmp_path: Path) -> None:
     config = tmp_path / TASKS / "lab/ctr1/config.json"
     root = grow(tmp_path, {f"{TASKS}/lab/ctr1/config.json": json.dumps(CTR)})
-    first = oci.read(root)
+    cache = BundleCache()
+    first = oci.read(root, cache)
     config.write_text("{}")
-    assert oci.read(root, first) == first
+    assert oci.read(root, cache) == first
     config.parent.rename(tmp_path / "gone")
     grow(tmp_path, {f"{TASKS}/lab/ctr1/config.json": "{}"})
-    (again,) = oci.read(root, first)
+    (again,) = oci.read(root, cache)
     assert again.cgroup is None
 
 
 def test_a_thousand_cost_a_listing(tmp_path: Path) -> None:
     root = grow(tmp_path, {f"{TASKS}/lab/c{number}/config.json": json.dumps(CTR) for number in range(1000)})
-    known = oci.read(root)
+    cache = BundleCache()
+    oci.read(root, cache)
 
     class Listed(SysRoot):
         def raw(self, path: str, keep: Callable[[bytes], bytes] | None = None) -> bytes | None:
             raise AssertionError(f"{path} is read again")
 
-    assert len(oci.read(Listed(tmp_path), known)) == 1000
+    assert len(oci.read(Listed(tmp_path), cache)) == 1000
 
 
 def test_secrets_do_not_reach_a_recording(tmp_path: Path) -> None:
     grow(tmp_path / "host", {f"{TASKS}/lab/ctr1/config.json": json.dumps(CTR)})
     recorder = Recorder(tmp_path / "host", tmp_path / "made", 1.0, "0")
-    found = oci.read(recorder, labels=("com.example.team",))
+    found = oci.read(recorder, BundleCache(), labels=("com.example.team",))
     recorder.close()
     assert "hunter2" not in (tmp_path / f"made/{TASKS}/lab/ctr1/config.json").read_text()
-    assert oci.read(SysRoot(tmp_path / "made"), labels=("com.example.team",)) == found
+    assert oci.read(SysRoot(tmp_path / "made"), BundleCache(), labels=("com.example.team",)) == found
 
 
 CTR1 = {

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent.model.values import CpuSet
 from collectors.proc_task import (
     Task,
+    TaskCache,
     TaskGroup,
     parse_anon_huge,
     parse_cgroup,
@@ -126,7 +127,7 @@ def test_a_process(tmp_path: Path) -> None:
         voluntary_switches=5,
         involuntary_switches=6,
     )
-    assert read(root, [9, 9, 11, 12]) == (
+    assert read(root, TaskCache(), [9, 9, 11, 12]) == (
         TaskGroup(
             pid=9,
             tasks=(first, Task(tid=10, name="b", state="R", start_ticks=4242, last_cpu=7)),
@@ -165,11 +166,11 @@ def test_what_is_told_is_not_asked_for_again(tmp_path: Path) -> None:
         voluntary_switches=5,
         involuntary_switches=6,
     )
-    root = grow(tmp_path, files)
-    assert read(root, [8, 9], told, accounted={9}) == (
+    root, cache = grow(tmp_path, files), TaskCache()
+    assert read(root, cache, [8, 9], told, accounted={9}) == (
         TaskGroup(pid=9, tasks=(first,), resident_bytes=100 << 10, page_table_bytes=8 << 10, swapped_bytes=0),
     )
-    assert read(root, [8, 9], told) == (
+    assert read(root, cache, [8, 9], told) == (
         TaskGroup(
             pid=9,
             tasks=(first,),
@@ -185,39 +186,40 @@ def test_what_is_told_is_not_asked_for_again(tmp_path: Path) -> None:
 
 def test_who_slept_is_the_same_record(tmp_path: Path) -> None:
     files = {"proc/9/status": STATUS + "Threads:\t1\n" + TASK_STATUS, "proc/9/task/9/schedstat": "1 2 3\n"}
-    told, root = {9: Stat(name="a", state="S", parent_pid=1, threads=1, start_ticks=4242, last_cpu=3)}, grow(tmp_path, files)
-    (first,), (second,) = (read(root.watch(), [9], told, {9}) for _ in range(2))
+    cache, root = TaskCache(), grow(tmp_path, files)
+    told = {9: Stat(name="a", state="S", parent_pid=1, threads=1, start_ticks=4242, last_cpu=3)}
+    (first,), (second,) = (read(root.watch(), cache, [9], told, {9}) for _ in range(2))
     assert second is first
     for path, text in (("proc/9/task/9/schedstat", "2 2 4\n"), ("proc/9/status", STATUS + "Threads:\t1\n")):
         (tmp_path / path).write_text(text)
-        (now,) = read(root, [9], told, {9})
-        assert (now,) == read(SysRoot(tmp_path), [9], told, {9})
+        (now,) = read(root, cache, [9], told, {9})
+        assert (now,) == read(SysRoot(tmp_path), TaskCache(), [9], told, {9})
         assert now != second
         second = now
-    (ran,) = read(root, [9], {9: Stat(name="a", state="R", parent_pid=1, threads=1, start_ticks=4242, last_cpu=2)}, {9})
+    (ran,) = read(root, cache, [9], {9: Stat(name="a", state="R", parent_pid=1, threads=1, start_ticks=4242, last_cpu=2)}, {9})
     assert (ran.tasks[0].state, ran.tasks[0].last_cpu) == ("R", 2)
     # Of whom the table told nothing, state and CPU are asked for each time.
     for cpu in (5, 6):
         (tmp_path / "proc/9/task/9/stat").write_text(f"9 (a) S {REST}".replace(" 7 ", f" {cpu} "))
-        (stranger,) = read(root, [9], {}, {9})
+        (stranger,) = read(root, cache, [9], {}, {9})
         assert stranger.tasks[0].last_cpu == cpu
     # Of whom more is asked, more is told.
     (tmp_path / "proc/9/cgroup").write_text("0::/x\n")
-    (alone,) = read(root, [9], told)
+    (alone,) = read(root, cache, [9], told)
     assert alone.cgroups == {"": "/x"}
-    assert read(root, [], told) == ()
-    assert root.last["proc_task"] == {}
+    assert read(root, cache, [], told) == ()
+    assert cache.processes == {}
 
 
 def test_a_zombie_has_no_memory(tmp_path: Path) -> None:
     root = grow(tmp_path, {"proc/9/task/9/stat": f"9 (a) Z {REST}", "proc/9/status": "Name:\ta\n"})
-    assert read(root, [9]) == (TaskGroup(pid=9, tasks=(Task(tid=9, name="a", state="Z", start_ticks=4242, last_cpu=7),)),)
+    assert read(root, TaskCache(), [9]) == (TaskGroup(pid=9, tasks=(Task(tid=9, name="a", state="Z", start_ticks=4242, last_cpu=7),)),)
 
 
 def test_this_process() -> None:
     import os
 
-    (own,) = read(SysRoot("/"), [os.getpid()])
+    (own,) = read(SysRoot("/"), TaskCache(), [os.getpid()])
     (main,) = [task for task in own.tasks if task.tid == os.getpid()]
     assert main.allowed_cpus == CpuSet(os.sched_getaffinity(0))
     assert (own.resident_bytes or 0) > 1 << 20
@@ -225,5 +227,5 @@ def test_this_process() -> None:
 
 def test_its_number_in_its_own_namespace(tmp_path: Path) -> None:
     root = grow(tmp_path, {"proc/9/task/9/stat": f"9 (a) S {REST}", "proc/9/status": "NSpid:\t9\t40\t1\nVmSize:\t 20 kB\nVmData:\t 8 kB\n"})
-    (group,) = read(root, [9])
+    (group,) = read(root, TaskCache(), [9])
     assert ([task.inner_tid for task in group.tasks], group.virtual_bytes, group.data_bytes) == ([1], 20 << 10, 8 << 10)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.values import Detail
 from collectors import processes
-from collectors.processes import Process, vm_identity
+from collectors.processes import Process, ProcessCache, vm_identity
 from collectors.root import SysRoot, Unavailable
 from collectors.root.recorder import Recorder
 from collectors.text import Malformed, Stat
@@ -59,8 +60,8 @@ def test_no_secret_of_a_command_line_leaves(tmp_path: Path) -> None:
             assert machine.stdout is not None
             machine.stdout.readline()
             before = time.time()
-            table = processes.ask(SysRoot("/"))
-            assert processes.ask(Recorder("/", tmp_path / "recording", before, "0"))
+            table = processes.ask(SysRoot("/"), ProcessCache())
+            assert processes.ask(Recorder("/", tmp_path / "recording", before, "0"), ProcessCache())
         finally:
             machine.kill()
     assert "hunter2" not in str(table)
@@ -74,27 +75,27 @@ def test_no_secret_of_a_command_line_leaves(tmp_path: Path) -> None:
 
 
 def test_the_table_of_this_host() -> None:
-    (own,) = [process for process in processes.ask(SysRoot("/")) if process.pid == os.getpid()]
+    (own,) = [process for process in processes.ask(SysRoot("/"), ProcessCache()) if process.pid == os.getpid()]
     assert (own.parent_pid, own.vm_uuid, own.vm_name) == (os.getppid(), None, None)
     assert own.threads is not None
     assert own.threads >= 1
 
 
 def test_who_has_not_run_is_the_same_record() -> None:
-    root = SysRoot("/")
+    root, cache = SysRoot("/"), ProcessCache()
     with subprocess.Popen(
         [sys.executable, "-c", "input(); print(flush=True); input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
 
-        def look(whole: bool = False) -> Process:
-            return next(process for process in processes.ask(root, whole) if process.pid == child.pid)
+        def look(detail: Detail = "metrics") -> Process:
+            return next(process for process in processes.ask(root, cache, detail) if process.pid == child.pid)
 
         try:
             assert child.stdin is not None
             assert child.stdout is not None
             while (first := look()) is not look() or first.stat is None or first.stat.state != "S":
                 time.sleep(0.01)
-            again, whole = look(), look(whole=True)
+            again, whole = look(), look("document")
             assert again is first
             assert whole.exe == os.path.realpath(sys.executable)
             assert (look().exe, look().threads) == (None, None)
@@ -118,7 +119,7 @@ def test_one_that_cannot_be_understood_costs_the_others_nothing(tmp_path: Path) 
     grow(tmp_path, files | {"proc/9/stat": line.format(9, "qemu-system-x86"), "proc/9/cmdline": "", "proc/self/stat": "x"})
     root = Proc(tmp_path)
     # The ninth gave its memory back.
-    (one,) = processes.ask(root)
+    (one,) = processes.ask(root, ProcessCache())
     assert one == Process(
         pid=7,
         parent_pid=1,
@@ -132,7 +133,7 @@ def test_one_that_cannot_be_understood_costs_the_others_nothing(tmp_path: Path) 
 
 def test_a_recording_of_format_1_has_a_stat_without_names(tmp_path: Path) -> None:
     rows = '[{"pid": 7, "parent_pid": 1, "name": "x", "started_at": 1.5, "threads": 2, "stat": ["x", "S", 1, 2, 250, null]}]'
-    (process,) = processes.read(recorded(tmp_path, {"replies/processes.json": rows}))
+    (process,) = processes.read(recorded(tmp_path, {"replies/processes.json": rows}), ProcessCache())
     assert process.stat == Stat(name="x", state="S", parent_pid=1, threads=2, start_ticks=250, last_cpu=None)
 
 
@@ -140,11 +141,11 @@ def test_a_recording_of_format_1_has_a_stat_without_names(tmp_path: Path) -> Non
 def test_a_bad_stat_in_a_recording_is_malformed(tmp_path: Path, stat: str) -> None:
     rows = f'[{{"pid": 7, "parent_pid": 1, "name": "x", "started_at": 1.5, "threads": 2, "stat": {stat}}}]'
     with pytest.raises(Malformed, match=r"replies/processes\.json"):
-        processes.read(recorded(tmp_path, {"replies/processes.json": rows}))
+        processes.read(recorded(tmp_path, {"replies/processes.json": rows}), ProcessCache())
 
 
 def test_another_root_has_its_own_table(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="no process file system"):
-        processes.read(SysRoot(tmp_path))
+        processes.read(SysRoot(tmp_path), ProcessCache())
     root = recorded(tmp_path, {"replies/processes.json": '[{"pid": 7, "parent_pid": 1, "name": "x", "started_at": 1.5, "threads": 2}]'})
-    assert processes.read(root) == (Process(pid=7, parent_pid=1, name="x", started_at=1.5, threads=2),)
+    assert processes.read(root, ProcessCache()) == (Process(pid=7, parent_pid=1, name="x", started_at=1.5, threads=2),)
