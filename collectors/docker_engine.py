@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
+from agent.model.runtimes import DOCKER, engine_of
 from agent.model.values import Fact
 from collectors.root import SysRoot, Unavailable
 from collectors.text import printable
@@ -93,7 +94,7 @@ def _bounded(pieces: Iterable[bytes], url: str) -> Iterator[bytes]:
 def _server(head: str) -> tuple[str, str | None]:
     """Name and version: "Docker/20.10.24 (linux)", "Libpod/4.3.1 (linux)"."""
     product, _, version = head.partition(" ")[0].partition("/")
-    return "podman" if product == "Libpod" else "docker", printable(version) or None
+    return (engine_of(product.lower()) or DOCKER).name, printable(version) or None
 
 
 def _container(row: dict[str, object], labels: tuple[str, ...]) -> Container:

@@ -14,6 +14,7 @@ from functools import partial
 
 import msgspec
 
+from agent.model.runtimes import CONTAINERD, PODMAN, engine_of
 from agent.model.values import Fact
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed, printable
@@ -33,8 +34,6 @@ _POD_NAME = ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name")
 _POD_NAMESPACE = ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace")
 _MANAGER = "io.container.manager"
 _WANTED = (*_NAME, *_IMAGE, *_POD_NAME, *_POD_NAMESPACE, _MANAGER)
-
-_ENGINES = {"moby": "docker", "libpod": "podman", "cri-o": "cri-o"}
 
 
 class Bundle(Fact, frozen=True, kw_only=True):
@@ -120,7 +119,7 @@ def _directories(root: SysRoot) -> Iterator[tuple[str, str, int | None]]:
     for top in BUNDLES:
         for namespace, _ in _listed(root, top):
             for name, inode in _listed(root, f"{top}/{namespace}"):
-                yield _ENGINES.get(namespace, "containerd"), f"{top}/{namespace}/{name}", inode
+                yield (engine_of(namespace) or CONTAINERD).name, f"{top}/{namespace}/{name}", inode
     for name, inode in _listed(root, USERDATA):
         yield "", f"{USERDATA}/{name}", inode
     for engine, (top, _) in STATES.items():
@@ -150,7 +149,7 @@ def _bundle(root: SysRoot, engine: str, directory: str, labels: tuple[str, ...])
         return None
     return Bundle(
         id=id_,
-        engine=engine or _ENGINES.get(annotations.get(_MANAGER, ""), "podman"),
+        engine=engine or (engine_of(annotations.get(_MANAGER, "")) or PODMAN).name,
         cgroup=group,
         runtime=_runtime(root, directory) if engine else None,
         name=_first(annotations, _NAME),

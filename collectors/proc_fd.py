@@ -14,8 +14,6 @@ from collectors.root import SysRoot
 MAX_DESCRIPTORS = 4096
 """Of one process: a monitor with so many devices that its vCPUs come later is not counted."""
 
-# Programs that run machines, as the kernel cuts their names: QEMU, Firecracker, Cloud Hypervisor, crosvm, kvmtool.
-_MONITORS = re.compile(r"qemu-.*|qemu|kvm|firecracker|cloud-hyperviso.*|crosvm.*|lkvm|kvmtool|stratovirt|dragonball")
 _VCPU = re.compile(r"anon_inode:kvm-vcpu:(\d{1,5})")
 
 
@@ -24,11 +22,6 @@ class Machine(Fact, frozen=True):
 
     pid: int
     vcpus: tuple[int, ...] | None = ()
-
-
-def is_monitor(name: str) -> bool:
-    """Whether a process of this name may run machines: descriptors of all others are not looked at."""
-    return _MONITORS.fullmatch(name) is not None
 
 
 def read(root: SysRoot, pids: Iterable[int]) -> tuple[Machine, ...]:

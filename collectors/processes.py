@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from agent.model.runtimes import states_identity
 from agent.model.values import USER_HZ, Detail, Fact
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed, Stat, printable, process_stat
@@ -84,18 +85,18 @@ def ask(root: SysRoot, cache: ProcessCache, detail: Detail = "document") -> tupl
 
 
 def _process(root: SysRoot, pid: int, stat: Stat, boot_time: int, detail: Detail) -> Process | None:
-    """None of a QEMU that has given its memory back and will end: what it still has open makes no machine."""
+    """None of a monitor that has given its memory back and will end: what it still has open makes no machine."""
     name, uuid, vm_name, exe = stat.name, None, None, None
     # Kernel threads are children of kthreadd, pid 2, and have no executable.
     if stat.parent_pid != 2 and pid != 2:
         if detail == "document":
             exe = (root.link(f"proc/{pid}/exe") or "").removesuffix(" (deleted)") or None
-        is_qemu = name.startswith(("qemu", "kvm"))
-        if is_qemu or len(name) >= _CUT:
+        is_machine = states_identity(name)
+        if is_machine or len(name) >= _CUT:
             arguments = _arguments(root.raw(f"proc/{pid}/cmdline", _without_secrets))
-            if is_qemu and arguments == []:
+            if is_machine and arguments == []:
                 return None
-            if is_qemu:
+            if is_machine:
                 uuid, vm_name = vm_identity(arguments or [])
             program = arguments[0].rpartition("/")[2] if arguments else ""
             name = printable(program) if len(name) >= _CUT and program.startswith(name) else name

@@ -11,7 +11,7 @@ from agent.cli.workload import window_and_workload
 
 if TYPE_CHECKING:
     from agent.cli.arguments import Verbs
-    from agent.model.workload import Paradigm
+    from agent.model.runtimes import Paradigm
 
 PARADIGMS: dict[str, Paradigm] = {"container": "containerization", "vm": "virtualization", "sandbox": "sandbox"}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from agent.model.runtimes import is_monitor
 from agent.model.values import CpuSet
 from collectors import (
     cgroup,
     libvirt_domains,
     oci,
-    proc_fd,
     proc_interrupts,
     proc_schedstat,
     proc_task,
@@ -40,7 +40,7 @@ def machine_pids(table: Iterable[processes.Process]) -> dict[str, int]:
 
 def monitors(table: Iterable[processes.Process]) -> dict[int, str | None]:
     """The UUIDs of processes that may run a machine, by pid; None where the command line names none."""
-    return {process.pid: process.vm_uuid for process in table if proc_fd.is_monitor(process.name)}
+    return {process.pid: process.vm_uuid for process in table if is_monitor(process.name)}
 
 
 def kernel_threads(table: Iterable[processes.Process]) -> set[int]:
@@ -55,7 +55,7 @@ def members(groups: Iterable[cgroup.Group]) -> set[int]:
 
 def container_members(groups: Iterable[cgroup.Group]) -> set[int]:
     """Every process of a container."""
-    return {pid for group in groups if group.owner and group.owner.kind == "container" for pid in group.processes or ()}
+    return {pid for group in groups if group.owner and group.owner.paradigm == "containerization" for pid in group.processes or ()}
 
 
 def leaders(groups: Iterable[cgroup.Group]) -> set[int]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from agent.model.components import Unit
 from agent.model.finding import Finding
+from agent.model.runtimes import Paradigm
 from agent.model.snapshot import Prediction
 from agent.model.values import CpuSet, Fact, Limit
-from agent.model.workload import Element, LayerName, Paradigm
+from agent.model.workload import Element, LayerName
 
 
 class Change(Fact, frozen=True, kw_only=True):

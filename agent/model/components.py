@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from agent.model.runtimes import Paradigm
 from agent.model.values import Fact
-from agent.model.workload import LayerName, Paradigm
+from agent.model.workload import LayerName
 
 Unit = Literal["ratio", "seconds/second", "bytes", "references/walk", "seconds", "seconds/walk", "CPUs", "1/second", "times"]
 Kind = Literal["intrinsic", "contention"]

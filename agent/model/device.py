@@ -44,7 +44,7 @@ class CpuDevices(Fact, frozen=True, kw_only=True):
     overcommit: tuple[Overcommit, ...] = ()
 
 
-class Runtime(Fact, frozen=True):
+class RuntimeProcesses(Fact, frozen=True):
     """A Wasm runtime: the processes that hold it, and those of them with memories. It may be `visible`, or keep them on the heap.
 
     How many hold it is not known where the map of any process, however small, could not be read.
@@ -64,7 +64,7 @@ class MemoryDevices(Fact, frozen=True, kw_only=True):
     virtual_bytes: int | None = None
     logical_bytes: int | None = None
     logical_memories: int | None = None
-    runtimes: tuple[Runtime, ...] = ()
+    runtimes: tuple[RuntimeProcesses, ...] = ()
     overcommit: tuple[MemoryOvercommit, ...] = ()
 
 

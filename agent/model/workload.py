@@ -6,13 +6,10 @@ from collections.abc import Iterable
 from typing import Literal
 
 from agent.model.guest import Guest as Guest
+from agent.model.runtimes import ExecutionMode, MemoryMode, Paradigm, Role
 from agent.model.sandbox import Growth, Published
 from agent.model.sandbox import LinearMemory as LinearMemory
 from agent.model.values import CpuSet, Fact, Limit, Origin
-
-Paradigm = Literal["virtualization", "containerization", "sandbox", "process"]
-ExecutionMode = Literal["two-level", "single-level", "application-level"]
-MemoryMode = Literal["independent-physical", "shared-kernel", "linear"]
 
 
 class Element(Fact, frozen=True):
@@ -40,14 +37,10 @@ class Stack(Fact, frozen=True):
     memory: tuple[Layer, ...]
 
 
-Role = Literal["vcpu", "iothread", "emulator", "vhost", "kvm", "guest", "executor", "compiler", "collector"]
-
-
 class Thread(Fact, frozen=True, kw_only=True):
     """A host thread. Counters since it began; `start_ticks` (1/100 s since boot) with the tid is its identity.
 
-    `role` is what it does. For a virtual machine: "vhost" and "kvm" are the kernel's. For a Wasm runtime: "guest" runs guest code, as
-    its embedder states; "executor" runs tasks, guests perhaps among them; "compiler", "collector". Whether it waits is its `state`.
+    `role` is what it does; "guest" is one that its embedder states. Whether it waits is its `state`.
     """
 
     tid: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.collect.sample import Sample
-from agent.model.device import CpuDevices, Devices, MemoryDevices, Runtime
+from agent.model.device import CpuDevices, Devices, MemoryDevices, RuntimeProcesses
 from agent.model.host import CgroupVersion, Host, Identity, Smbios
 from agent.model.physical import Physical
 from agent.model.workload import Workload
@@ -109,11 +109,11 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
     )
 
 
-def _runtimes(sample: Sample) -> tuple[Runtime, ...]:
+def _runtimes(sample: Sample) -> tuple[RuntimeProcesses, ...]:
     """Where memories lie on the heap, how many processes use them is not known."""
     found = []
     for name, visible in sorted({(process.runtime, process.visible) for process in sample.workloads.sandboxes or ()}):
         processes = [process for process in sample.workloads.sandboxes or () if (process.runtime, process.visible) == (name, visible)]
         held = None if sample.workloads.unread_maps else len(processes)
-        found.append(Runtime(name, held, sum(1 for process in processes if process.memories) if visible else None, visible))
+        found.append(RuntimeProcesses(name, held, sum(1 for process in processes if process.memories) if visible else None, visible))
     return tuple(found)

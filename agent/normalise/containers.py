@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from agent.collect.sample import Sample
+from agent.model.runtimes import LIBVIRT, MODES, isolation, limits_group
 from agent.model.values import CpuSet, Detail, Fact, Limit
-from agent.model.workload import Confinement, IdRange, Paradigm, Placement, Pod, VCpu, Workload
+from agent.model.workload import Confinement, IdRange, Placement, Pod, VCpu, Workload
 from agent.normalise.groups import (
     Tree,
     container_around,
@@ -21,17 +22,9 @@ from agent.normalise.groups import (
     tightest,
     tree_of,
 )
+from agent.normalise.machine_threads import vcpu_threads
 from agent.normalise.workloads import NO_STACK, cpus_of, started, threads_of
 from collectors import cgroup, docker_engine, oci, proc_isolation, proc_task, taskstats
-
-# What a runtime isolates with, where it is more than the kernel's own means.
-_ISOLATION = {"kata": "virtual machine", "runsc": "application kernel", "firecracker": "hardware virtualization", "systemd": "cgroup"}
-
-_PARADIGM: dict[str, Paradigm] = {"container": "containerization", "machine": "virtualization", "unit": "process"}
-
-# How Firecracker names the threads of its vCPUs (src/vmm/src/vstate/vcpu.rs).
-_VCPU_THREAD = re.compile(r"fc_vcpu (\d{1,4})")
-
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -94,7 +87,7 @@ def _told(sample: Sample, tree: Tree) -> Iterator[Told]:
     members: dict[cgroup.Owner, list[tuple[int, ...] | None]] = {}
     for group in tree.groups.values():
         # libvirt tells of its own machines.
-        if group.owner is not None and group.owner.runtime != "libvirt":
+        if group.owner is not None and group.owner.runtime != LIBVIRT.name:
             members.setdefault(group.owner, []).append(group.processes)
     for owner in sorted(members):
         lists = members[owner]
@@ -103,9 +96,9 @@ def _told(sample: Sample, tree: Tree) -> Iterator[Told]:
         top = tree.groups.get(owner.path)
         if known_empty or top is None:
             continue
-        # Podman on v2 sets its limits on a "container" group inside the scope.
-        home = tree.groups.get(f"{owner.path}/container", top) if owner.runtime == "podman" else top
-        if owner.kind == "unit" and not _bounded(tree, home):
+        inner = limits_group(owner.runtime)
+        home = tree.groups.get(f"{owner.path}/{inner}", top) if inner else top
+        if owner.paradigm == "process" and not _bounded(tree, home):
             continue
         count = len(pids) if None not in lists else None
         # Sums over a part of them would be other numbers.
@@ -123,7 +116,7 @@ def _told(sample: Sample, tree: Tree) -> Iterator[Told]:
             bundle=bundles.get(owner.id),
             first=kept.get(pids[0]) if pids else None,
             host=kept.get(1),
-            outer=None if owner.kind == "unit" else container_around(tree, owner.path.rpartition("/")[0]),
+            outer=None if owner.paradigm == "process" else container_around(tree, owner.path.rpartition("/")[0]),
             sets=cpuset_of(tree, home),
             bounds=(tightest(tree, home, "cpu"), tightest(tree, home, "memory"), tightest(tree, home, "pids")),
             detail=sample.detail,
@@ -133,13 +126,11 @@ def _told(sample: Sample, tree: Tree) -> Iterator[Told]:
 def _workload(tree: Tree, told: Told) -> Workload:
     owner, home, live, container, outer = told.owner, told.home, told.live, told.container, told.outer
     threads = threads_of(live)
-    is_unit, is_machine = owner.kind == "unit", owner.kind == "machine"
-    runners = {int(match[1]): thread for thread in threads if is_machine and (match := _VCPU_THREAD.fullmatch(thread.name or ""))}
+    is_unit, is_machine = owner.paradigm == "process", owner.paradigm == "virtualization"
+    runners = vcpu_threads(threads) if is_machine else {}
     # What a machine runs and waits is what its vCPUs do.
     working = tuple(runners[number] for number in sorted(runners)) if is_machine else threads
     engine = told.engine or owner.runtime
-    # What runs it isolates it, whoever asked for it.
-    program = told.bundle.runtime if told.bundle else None
     bundle = told.bundle or oci.Bundle(id=owner.id, engine=engine)
     pod = cgroup.pod_of(owner.path)
     cpus, nodes = told.sets
@@ -147,12 +138,12 @@ def _workload(tree: Tree, told: Told) -> Workload:
     return Workload(
         id=owner.path if is_unit else owner.id,
         identity=f"{owner.path}:{told.top.inode}",
-        paradigm=_PARADIGM[owner.kind],
+        paradigm=owner.paradigm,
         runtime=engine,
         name=(container.name if container else None) or bundle.name or (owner.id[:12] if _HEX.fullmatch(owner.id) else owner.id),
-        execution_mode="two-level" if is_machine else "single-level",
-        memory_mode="independent-physical" if is_machine else "shared-kernel",
-        isolation=_ISOLATION.get(program or "") or _ISOLATION.get(engine, "namespaces and cgroup"),
+        execution_mode=MODES[owner.paradigm].execution,
+        memory_mode=MODES[owner.paradigm].memory,
+        isolation=isolation(told.bundle.runtime if told.bundle else None, engine),
         stack=NO_STACK,
         cpu=cpu_of(tree, home, working, () if is_machine else told.accounts),
         memory=memory_of(tree, home, live),

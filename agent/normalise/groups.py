@@ -246,9 +246,9 @@ def group_of(home: cgroup.Group) -> Group | None:
 def container_around(tree: Tree, path: str) -> cgroup.Owner | None:
     """The deepest container that a group is in."""
     owner = _owner(tree, path)
-    while owner is not None and owner.kind == "machine":
+    while owner is not None and owner.paradigm == "virtualization":
         owner = _owner(tree, owner.path.rpartition("/")[0])
-    return owner if owner is not None and owner.kind == "container" else None
+    return owner if owner is not None and owner.paradigm == "containerization" else None
 
 
 def _owner(tree: Tree, path: str) -> cgroup.Owner | None:

@@ -19,6 +19,7 @@ from agent.model.logical import (
     Softirq,
 )
 from agent.model.physical import Physical
+from agent.model.runtimes import HYPERVISORS
 from agent.normalise.domains import scheduling_domains
 from agent.normalise.interrupts import irq_routes
 from agent.normalise.kernel_memory import memory
@@ -31,14 +32,8 @@ _IPIS = {"Rescheduling interrupts": "reschedule", "Function call interrupts": "f
 # x86-64: 2 MiB by a page directory's entry, which long mode always has, 1 GiB by the level above.
 _HUGE_PAGES = {"lm": 2 << 20, "pdpe1gb": 1 << 30}
 
-_CLOCKS = {"kvm-clock": "kvm", "hyperv_clocksource_tsc_page": "hyperv", "hyperv_clocksource_msr": "hyperv", "xen": "xen"}
-_VENDORS = {
-    "QEMU": "qemu",  # it runs machines under KVM, and without
-    "VMware, Inc.": "vmware",
-    "innotek GmbH": "virtualbox",
-    "Xen": "xen",
-    "Parallels International GmbH.": "parallels",
-}
+_CLOCKS = {clock: hypervisor.name for hypervisor in HYPERVISORS for clock in hypervisor.clocksources}
+_VENDORS = {hypervisor.smbios_vendor: hypervisor.name for hypervisor in HYPERVISORS if hypervisor.smbios_vendor}
 
 
 def logical(sample: Sample, hardware: Physical) -> Logical:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from agent.model.workload import Role, Thread
+from agent.model.runtimes import Role, is_iothread, vcpu_number
+from agent.model.workload import Thread
 from agent.normalise.workloads import threads_of
 from collectors import proc_task, processes
 
-# QEMU (-name debug-threads=on, which libvirt sets), Cloud Hypervisor, Firecracker, crosvm.
-_VCPU_THREAD = re.compile(r"(?:CPU (\d{1,4})/(?:KVM|TCG)|(?:crosvm_)?vcpu(\d{1,4})|fc_vcpu (\d{1,4}))")
 # The kernel's own: threads of the process since Linux 6.4 (vhost) and 6.14 (kvm), kernel threads before.
 _KERNEL: tuple[tuple[str, Role], ...] = (("vhost-", "vhost"), ("kvm-", "kvm"))
 
@@ -25,10 +23,9 @@ def _role(name: str | None) -> Role | None:
     """What a thread of a monitor does, by its name; one without a name may be any."""
     if name is None:
         return None
-    if _VCPU_THREAD.fullmatch(name):
+    if vcpu_number(name) is not None:
         return "vcpu"
-    # The one that QEMU's monitor has for itself moves no disk's data.
-    if name.startswith("IO ") and name != "IO mon_iothread":
+    if is_iothread(name):
         return "iothread"
     return next((role for start, role in _KERNEL if name.startswith(start)), "emulator")
 
@@ -46,5 +43,4 @@ def kernel_threads(table: Iterable[processes.Process], tasks: dict[int, proc_tas
 
 def vcpu_threads(threads: Sequence[Thread]) -> dict[int, Thread]:
     """The threads of vCPUs by number."""
-    matches = ((_VCPU_THREAD.fullmatch(thread.name or ""), thread) for thread in threads)
-    return {int(next(filter(None, match.groups()))): thread for match, thread in matches if match}
+    return {number: thread for thread in threads if (number := vcpu_number(thread.name)) is not None}

@@ -5,30 +5,24 @@ Guest code runs on the thread that calls it, which has no mark of its own: of a 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
+from agent.model.runtimes import RUNTIMES, Role, thread_role
 from agent.model.values import Origin
-from agent.model.workload import Role, Thread
+from agent.model.workload import Thread
 from collectors.wasm_maps import WasmProcess
-
-# As the kernel cuts them. V8's workers compile and help to collect; Bun's are JavaScriptCore's.
-_NAMES: tuple[tuple[re.Pattern[str], Role], ...] = (
-    (re.compile(r"tokio-r(untime|t)-w.*|TokioTaskManag.*|wasmer-sdk-unif.*"), "executor"),
-    (re.compile(r"V8 DefaultWorke.*|V8 ?Worker.*|JITWorker|JSCWarmUp"), "compiler"),
-    (re.compile(r"HeapHelper"), "collector"),
-)
-# Embedders that link the runtime as a library through its C interface are not written in Rust; what the library starts is.
-_LIBRARY = re.compile(r".*/_?libwasmtime\.(so|so\..*)")
 
 
 def with_roles(
     process: WasmProcess, threads: tuple[Thread, ...], guests: Collection[int | None], pointers: Mapping[int, int]
 ) -> tuple[Thread, ...]:
     """`guests`: the threads that the embedder states to run guest code. `pointers`: the stack pointers of those that wait."""
-    compiles = _LIBRARY.fullmatch(process.evidence.removesuffix(" (deleted)")) is not None
+    runtime = RUNTIMES.get(process.runtime)
+    library = runtime.library if runtime else None
+    # Embedders that link the runtime through its C interface are not written in Rust; the threads that the library starts are.
+    compiles = library is not None and library.fullmatch(process.evidence.removesuffix(" (deleted)")) is not None
     found = []
     for thread in threads:
         role, origin = _role(thread, guests)
@@ -43,4 +37,5 @@ def with_roles(
 def _role(thread: Thread, guests: Collection[int | None]) -> tuple[Role | None, Origin | None]:
     if thread.tid in guests:
         return "guest", "configured"
-    return next(((role, "inferred") for name, role in _NAMES if name.fullmatch(thread.name or "")), (None, None))
+    role = thread_role(thread.name)
+    return role, "inferred" if role else None

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from agent.collect.sample import Sample
 from agent.model.guest import Backing, CellMemory, Guest, GuestCell, Tuning
+from agent.model.runtimes import EMULATION, HARDWARE, MODES, RUNTIMES, Paradigm, monitor
 from agent.model.values import CpuSet, Limit
 from agent.model.workload import Memory, Placement, Thread, VCpu, Workload
 from agent.normalise.groups import Tree, container_around, controls_of, cpu_of, memory_of, tree_of
@@ -18,16 +19,6 @@ from agent.normalise.workloads import NO_STACK, cpus_of, path_of, started, threa
 from collectors import cgroup, libvirt_domains, libvirt_stats, proc_task
 
 T = TypeVar("T")
-
-_RUNTIMES = (
-    ("qemu", "qemu"),
-    ("kvm", "qemu"),
-    ("firecracker", "firecracker"),
-    ("cloud-hyperviso", "cloud-hypervisor"),
-    ("crosvm", "crosvm"),
-)
-# Types of domains (formatdomain) whose guests run on the CPU itself.
-_BY_HARDWARE = ("bhyve", "hvf", "hyperv", "kvm", "vmware", "xen")
 
 
 def machines(sample: Sample) -> tuple[Workload, ...]:
@@ -59,16 +50,18 @@ def _domains(sample: Sample) -> Iterator[Workload]:
             # One vCPU's thread not known: what the others did is not what the machine did.
             whole = running if len(running) == len(vcpus) else ()
             owner = container_around(tree, home.path) if home else None
-            contained = domain.definition.type == "lxc"
+            kind = domain.definition.type
+            domain_type = RUNTIMES.get(kind or "")
+            paradigm: Paradigm = domain_type.paradigm if domain_type and domain_type.domain_isolation else "virtualization"
             yield Workload(
                 id=domain.uuid,
                 identity=f"{domain.uuid}:{domain.id}",
-                paradigm="containerization" if contained else "virtualization",
-                runtime=domain.definition.type or hypervisor.uri.partition(":")[0],
+                paradigm=paradigm,
+                runtime=kind or hypervisor.uri.partition(":")[0],
                 name=domain.name,
-                execution_mode="single-level" if contained else "two-level",
-                memory_mode="shared-kernel" if contained else "independent-physical",
-                isolation=_isolation(domain.definition.type),
+                execution_mode=MODES[paradigm].execution,
+                memory_mode=MODES[paradigm].memory,
+                isolation=(domain_type and domain_type.domain_isolation) or EMULATION,
                 stack=NO_STACK,
                 # A machine's run time and delay are its vCPUs': what its emulator threads wait is not the guest's.
                 cpu=cpu_of(tree, home, whole, []),
@@ -96,10 +89,10 @@ def _unnamed(sample: Sample) -> Iterator[Workload]:
     online = sample.statics.cpus.online if sample.statics.cpus else None
     counted = {machine.pid: machine.counters for machine in sample.workloads.monitor_counters or ()}
     for machine in sample.workloads.monitors or ():
-        process, monitor = tasks.get(machine.pid), table.get(machine.pid)
-        if process is None or monitor is None:
+        group, process = tasks.get(machine.pid), table.get(machine.pid)
+        if group is None or process is None:
             continue
-        own = with_roles(threads_of([process]))
+        own = with_roles(threads_of([group]))
         began = next((thread.start_ticks for thread in own if thread.tid == machine.pid), None)
         if began is None:
             # Without its start a process cannot be told from the next one of its number.
@@ -112,24 +105,25 @@ def _unnamed(sample: Sample) -> Iterator[Workload]:
         vcpus = tuple(_bare_vcpu(number, runners.get(number), online) for number in numbers)
         running = tuple(vcpu.thread for vcpu in vcpus if vcpu.thread)
         whole = running if len(running) == len(vcpus) else ()
-        home = tree.groups.get(path_of(tree, process) or "")
+        home = tree.groups.get(path_of(tree, group) or "")
         owner = container_around(tree, home.path) if home else None
+        hypervisor = monitor(process.name)
         yield Workload(
             id=f"kvm/{machine.pid}/{began}",
             identity=f"{machine.pid}:{began}",
             paradigm="virtualization",
-            runtime=next((runtime for start, runtime in _RUNTIMES if monitor.name.startswith(start)), monitor.name),
-            name=monitor.vm_name or monitor.name,
-            execution_mode="two-level",
-            memory_mode="independent-physical",
-            isolation="hardware virtualization",
+            runtime=hypervisor.name if hypervisor else process.name,
+            name=process.vm_name or process.name,
+            execution_mode=MODES["virtualization"].execution,
+            memory_mode=MODES["virtualization"].memory,
+            isolation=HARDWARE,
             stack=NO_STACK,
             cpu=cpu_of(tree, home, whole, [], own_group=False),
-            memory=memory_of(tree, home, [process], own_group=False),
+            memory=memory_of(tree, home, [group], own_group=False),
             # Where no thread says that it is a vCPU's, any may be: all of them together hold every vCPU's CPUs.
             placement=Placement(
                 allowed_cpus=union_of([thread.allowed_cpus for thread in whole or own]),
-                allowed_nodes=_nodes_of(process),
+                allowed_nodes=_nodes_of(group),
                 last_cpus=cpus_of(whole),
             ),
             parent=owner.id if owner else None,
@@ -147,12 +141,6 @@ def _beside(threads: Sequence[Thread], running: Sequence[Thread]) -> tuple[Threa
     """Those that run no vCPU; one without a name may."""
     taken = {thread.tid for thread in running}
     return tuple(thread for thread in threads if thread.tid not in taken and thread.name is not None)
-
-
-def _isolation(kind: str | None) -> str:
-    if kind == "lxc":
-        return "namespaces and cgroup"
-    return "hardware virtualization" if kind in _BY_HARDWARE else "emulation"
 
 
 def _vcpu(

@@ -8,6 +8,7 @@ from functools import lru_cache, reduce
 from msgspec.structs import replace
 
 from agent.collect.sample import Sample
+from agent.model.runtimes import LINEAR, MODES
 from agent.model.sandbox import statements
 from agent.model.values import USER_HZ, CpuSet
 from agent.model.workload import LinearMemory, Placement, Stack, Thread, VCpu, Workload
@@ -59,9 +60,9 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
                 paradigm="sandbox",
                 runtime=process.runtime,
                 name=names.get(process.pid, str(process.pid)),
-                execution_mode="application-level",
-                memory_mode="linear",
-                isolation="bounds-checked linear memory",
+                execution_mode=MODES["sandbox"].execution,
+                memory_mode=MODES["sandbox"].memory,
+                isolation=LINEAR,
                 stack=NO_STACK,
                 cpu=cpu_of(tree, home, threads, [accounts.get(process.pid)], own_group=False),
                 memory=replace(

@@ -12,8 +12,9 @@ from functools import lru_cache
 from itertools import pairwise
 
 from agent.model.components import MEMORY_OVERHEAD, RUN_QUEUE_DELAY, Component
+from agent.model.runtimes import Paradigm
 from agent.model.snapshot import Claim, Prediction, Verdict
-from agent.model.workload import Paradigm, Workload
+from agent.model.workload import Workload
 from agent.overhead import memory, parameters, translation, two_level, wasm
 from agent.overhead.lost import measured_lost
 from agent.overhead.parameters import DEFAULTS, Param, Parameters, bounds

@@ -8,9 +8,10 @@ from typing import Literal
 
 from agent.model.change import Answer, Change, Cost, Explanation, Level, Lost
 from agent.model.components import COMPONENTS
+from agent.model.runtimes import Paradigm
 from agent.model.snapshot import Prediction
 from agent.model.values import UNLIMITED, CpuSet
-from agent.model.workload import Layer, LayerName, Paradigm, Workload
+from agent.model.workload import Layer, LayerName, Workload
 from agent.overhead.lost import lost, measured_lost, total
 from agent.overhead.what_if import what_if
 from agent.overhead.window import Window, scheduled

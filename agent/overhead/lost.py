@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from agent.model.change import Lost
 from agent.model.components import COMPONENTS, EXECUTION, RUN_QUEUE_DELAY
+from agent.model.runtimes import Paradigm
 from agent.model.snapshot import Prediction
-from agent.model.workload import Paradigm
 
 
 def lost(prediction: Prediction) -> Lost | None:

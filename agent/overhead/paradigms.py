@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from agent.model.workload import ExecutionMode, Guest, LinearMemory, Memory, MemoryMode, Paradigm, VCpu, Workload
+from agent.model.runtimes import MODES, Paradigm
+from agent.model.workload import Guest, LinearMemory, Memory, VCpu, Workload
 from agent.overhead.translation import PAGE_BYTES, PER_TABLE
 from agent.overhead.window import scheduled
 
-_MODES: dict[Paradigm, tuple[ExecutionMode, MemoryMode]] = {
-    "virtualization": ("two-level", "independent-physical"),
-    "containerization": ("single-level", "shared-kernel"),
-    "sandbox": ("application-level", "linear"),
-    "process": ("single-level", "shared-kernel"),
-}
 _GUARDED_BYTES = 4 << 30
 
 
@@ -21,12 +16,11 @@ def become(workload: Workload, paradigm: Paradigm) -> tuple[Workload, list[str]]
     """The workload, and what was assumed of it. What it used is not known on every host, and then neither is what follows from it."""
     used, huge = used_memory(workload)
     threads = scheduled(workload)
-    execution, memory_mode = _MODES[paradigm]
     same = replace(
         workload,
         paradigm=paradigm,
-        execution_mode=execution,
-        memory_mode=memory_mode,
+        execution_mode=MODES[paradigm].execution,
+        memory_mode=MODES[paradigm].memory,
         guest=None,
         vcpus=(),
         memories=(),

@@ -249,13 +249,13 @@ def _read(root: SysRoot, path: str, places: dict[str, HeldDirectory], hierarchie
 def _named(path: str, id_: str) -> bool:
     """Whether a group's name says whose it is. crun tells of the group that Podman makes within the container's own."""
     owner = whose(path)
-    return owner is not None and owner.kind != "unit" and (owner.path == path or owner.id == id_)
+    return owner is not None and owner.paradigm != "process" and (owner.path == path or owner.id == id_)
 
 
 def _owner(path: str, told: Told) -> Owner | None:
     """Whose a group is by its name, or by what was told of a group around it that is deeper."""
     owner = whose(path)
-    above = owner.path if owner and owner.kind != "unit" else ""
+    above = owner.path if owner and owner.paradigm != "process" else ""
     while told and len(path) > len(above):
         if path in told:
             return Owner(*told[path], path)

@@ -1,4 +1,4 @@
-"""Whose a group is, by its path: the names that engines and systemd give to what they start.
+"""Whose a group is, by its path: the names that engines and systemd give to what they start (`agent.model.runtimes`).
 
 Names of the engines' sources: runc and crun scopes (`PREFIX-ID.scope`, or `ID` below the engine's parent with cgroupfs), containerd's
 and CRI-O's CRI, the kubelet's QoS groups (pkg/kubelet/cm), lxc's `lxc.payload.NAME`, systemd.unit(5) and systemd-nspawn(1),
@@ -11,36 +11,20 @@ import re
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-Kind = Literal["container", "machine", "unit"]
+from agent.model.runtimes import ENGINES, POD_UID, SYSTEMD, Paradigm, Runtime
+
 Qos = Literal["guaranteed", "burstable", "besteffort"]
 
-_HEX = r"[0-9a-f]{64}"
-_POD_UID = r"[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32}"
-
-# The name of a group, or "/PARENT/NAME"; the first that matches says whose it is.
-_OWNERS: tuple[tuple[str, Kind, re.Pattern[str]], ...] = (
-    ("docker", "container", re.compile(rf"docker-({_HEX})\.scope|/docker/({_HEX})")),
-    ("podman", "container", re.compile(rf"libpod-({_HEX})(?:\.scope)?")),
-    ("containerd", "container", re.compile(rf"(?:cri-containerd|nerdctl)-({_HEX})\.scope")),
-    ("cri-o", "container", re.compile(rf"crio-({_HEX})(?:\.scope)?")),
-    ("kubernetes", "container", re.compile(rf"/pod(?:{_POD_UID})/({_HEX})")),
-    ("kata", "container", re.compile(rf"kata_({_HEX})|/kata_overhead/({_HEX})")),
-    ("firecracker", "machine", re.compile(r"/firecracker/([0-9A-Za-z-]{1,64})")),
-    ("lxc", "container", re.compile(r"lxc\.payload\.(.+)|/lxc/([^/]+)", re.DOTALL)),
-    ("libvirt", "machine", re.compile(r"(machine-qemu\\x2d.+)\.scope|(qemu-\d+-.+)\.libvirt-qemu", re.DOTALL)),
-    ("libvirt-lxc", "container", re.compile(r"machine-lxc\\x2d\d+\\x2d(.+)\.scope|lxc-\d+-(.+)\.libvirt-lxc", re.DOTALL)),
-    ("nspawn", "container", re.compile(r"systemd-nspawn@(.+)\.service|machine-(?!qemu)(?!lxc)(.+)\.scope", re.DOTALL)),
-)
-_POD = re.compile(rf"(?:kubepods(?:-(?:burstable|besteffort))?-)?pod({_POD_UID})(?:\.slice)?")
+_POD = re.compile(rf"(?:kubepods(?:-(?:burstable|besteffort))?-)?pod({POD_UID})(?:\.slice)?")
 
 
 class Owner(NamedTuple):
-    """Who started the group at `path`, under which id, and what kind of thing it is."""
+    """Who started the group at `path`, under which id, and which paradigm it is of; a unit of systemd's is a "process"."""
 
     runtime: str
     id: str
     path: str
-    kind: Kind = "container"
+    paradigm: Paradigm = "containerization"
 
 
 class Pod(NamedTuple):
@@ -60,10 +44,10 @@ def whose(path: str) -> Owner | None:
     for depth in range(len(parts), 0, -1):
         found = _owner(parts[depth - 2] if depth > 1 else "", parts[depth - 1])
         if found is not None:
-            return Owner(found[0], found[1], "/" + "/".join(parts[:depth]), found[2])
+            return Owner(found[0].name, found[1], "/" + "/".join(parts[:depth]), found[0].paradigm)
     for depth in range(len(parts), 0, -1):
         if parts[depth - 1].endswith((".service", ".scope")):
-            return Owner("systemd", parts[depth - 1], "/" + "/".join(parts[:depth]), "unit")
+            return Owner(SYSTEMD.name, parts[depth - 1], "/" + "/".join(parts[:depth]), SYSTEMD.paradigm)
     return None
 
 
@@ -83,13 +67,15 @@ def pod_of(path: str) -> Pod | None:
 
 
 @lru_cache(maxsize=1 << 14)
-def _owner(parent: str, leaf: str) -> tuple[str, str, Kind] | None:
-    """Engine, id and kind by the names of a group and its parent: no other ancestor's counts.
+def _owner(parent: str, leaf: str) -> tuple[Runtime, str] | None:
+    """Engine and id by the names of a group and its parent: no other ancestor's counts.
 
     Users may nest groups two thousand deep, and each group asks for all its ancestors.
     """
-    for engine, kind, pattern in _OWNERS:
-        match = pattern.fullmatch(leaf) or (pattern.fullmatch(f"/{parent}/{leaf}") if parent else None)
+    for engine in ENGINES:
+        if engine.groups is None:
+            continue
+        match = engine.groups.fullmatch(leaf) or (engine.groups.fullmatch(f"/{parent}/{leaf}") if parent else None)
         if match is not None:
-            return engine, next(group for group in match.groups() if group), kind
+            return engine, next(group for group in match.groups() if group)
     return None

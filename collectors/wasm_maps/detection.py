@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from agent.model.runtimes import Runtime
 from agent.model.values import Fact
 from collectors.wasm_maps.files import Vma
-from collectors.wasm_maps.layouts import Elastic, Layout
+from collectors.wasm_maps.layouts import Elastic, Layout, layouts_of
 from collectors.wasm_maps.learning import learn
 from collectors.wasm_maps.runs import ARENA_BYTES, GUARD_BYTES, STACK_GUARD_BYTES, WASM_PAGE_BYTES, Part, runs_of
-from collectors.wasm_maps.runtimes import Runtime
 
 # 47 bits of address space hold no more of the smallest reservation; beyond it somebody plays with PROT_NONE.
 MAX_MEMORIES = 1 << 15
@@ -78,9 +78,8 @@ def detect(vmas: Iterable[Vma], runtimes: Iterable[Runtime]) -> list[LinearMemor
     be told from a free slot and is left out. `reserved_bytes` of a slot in a slab is the slot.
     """
     runtimes = tuple(runtimes)
-    rules = Rules(
-        tuple(layout for runtime in runtimes for layout in runtime.layouts), tuple(one for runtime in runtimes for one in runtime.elastic)
-    )
+    shapes = [layouts_of(runtime.name) for runtime in runtimes]
+    rules = Rules(tuple(layout for shape in shapes for layout in shape.fixed), tuple(one for shape in shapes for one in shape.elastic))
     if not rules.layouts:
         return []
     reader = _Reader(rules)

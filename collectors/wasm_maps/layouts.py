@@ -46,26 +46,46 @@ class Elastic(NamedTuple):
     growth: int
 
 
-# A slab goes first: its first slot alone looks like the default layout.
-WASMTIME = (
-    Layout(name="wasmtime-pooling", pre=32 * MIB, reserve=4 * GIB, guard=32 * MIB, slots=1000),
-    Layout(name="wasmtime-28", pre=32 * MIB, reserve=4 * GIB, guard=32 * MIB),
-    Layout(name="wasmtime-27", pre=2 * GIB, reserve=4 * GIB, guard=2 * GIB),
-    # memory_guard_size=0, and Pulley, which checks each access itself.
-    Layout(name="wasmtime-unguarded", pre=0, reserve=4 * GIB, guard=0, weak=True),
-)
-# Also what a 64-bit memory becomes when it grows beyond its reservation. Until version 26 the guard was 64 KiB.
-WASMTIME_ELASTIC = (
-    Elastic("wasmtime-growing", 32 * MIB, 2 * GIB),
-    Elastic("wasmtime-growing", 64 * KIB, 2 * GIB),
-    Elastic("wasmtime-growing", 2 * GIB, 2 * GIB),
-)
+class Layouts(Fact, frozen=True):
+    """What a runtime's memories may look like, the likelier first."""
+
+    fixed: tuple[Layout, ...] = ()
+    elastic: tuple[Elastic, ...] = ()
+
+
 # V8 with its trap handler (src/objects/backing-store.cc).
-V8 = (Layout(name="v8", pre=2 * GIB, reserve=4 * GIB, guard=4 * GIB),)
-WASMER = (
-    Layout(name="wasmer", pre=0, reserve=4 * GIB, guard=4 * GIB + 64 * KIB),
-    Layout(name="wasmer-1", pre=0, reserve=4 * GIB, guard=2 * GIB),
-)
-WASMEDGE = (Layout(name="wasmedge", pre=4 * GIB, reserve=4 * GIB, guard=4 * GIB, weak=True),)
-WAMR = (Layout(name="wamr", pre=0, reserve=4 * GIB, guard=4 * GIB, weak=True),)
-SPIDERMONKEY = (Layout(name="spidermonkey", pre=0, reserve=4 * GIB + 4 * KIB, guard=2 * GIB + 64 * KIB, header=4 * KIB),)
+_V8 = Layouts((Layout(name="v8", pre=2 * GIB, reserve=4 * GIB, guard=4 * GIB),))
+_BY_RUNTIME = {
+    "wasmtime": Layouts(
+        (
+            # A slab goes first: its first slot alone looks like the default layout.
+            Layout(name="wasmtime-pooling", pre=32 * MIB, reserve=4 * GIB, guard=32 * MIB, slots=1000),
+            Layout(name="wasmtime-28", pre=32 * MIB, reserve=4 * GIB, guard=32 * MIB),
+            Layout(name="wasmtime-27", pre=2 * GIB, reserve=4 * GIB, guard=2 * GIB),
+            # memory_guard_size=0, and Pulley, which checks each access itself.
+            Layout(name="wasmtime-unguarded", pre=0, reserve=4 * GIB, guard=0, weak=True),
+        ),
+        # Also what a 64-bit memory becomes when it grows beyond its reservation. Until version 26 the guard was 64 KiB.
+        (
+            Elastic("wasmtime-growing", 32 * MIB, 2 * GIB),
+            Elastic("wasmtime-growing", 64 * KIB, 2 * GIB),
+            Elastic("wasmtime-growing", 2 * GIB, 2 * GIB),
+        ),
+    ),
+    "node": _V8,
+    "v8": _V8,
+    "wasmer": Layouts(
+        (
+            Layout(name="wasmer", pre=0, reserve=4 * GIB, guard=4 * GIB + 64 * KIB),
+            Layout(name="wasmer-1", pre=0, reserve=4 * GIB, guard=2 * GIB),
+        )
+    ),
+    "wasmedge": Layouts((Layout(name="wasmedge", pre=4 * GIB, reserve=4 * GIB, guard=4 * GIB, weak=True),)),
+    "wamr": Layouts((Layout(name="wamr", pre=0, reserve=4 * GIB, guard=4 * GIB, weak=True),)),
+    "spidermonkey": Layouts((Layout(name="spidermonkey", pre=0, reserve=4 * GIB + 4 * KIB, guard=2 * GIB + 64 * KIB, header=4 * KIB),)),
+}
+
+
+def layouts_of(runtime: str) -> Layouts:
+    """Empty for a runtime whose memories cannot be told from other mappings."""
+    return _BY_RUNTIME.get(runtime, Layouts())

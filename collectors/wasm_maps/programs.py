@@ -10,23 +10,13 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from agent.model.runtimes import WASM_RUNTIMES, Runtime
 from collectors.root import Contents, SysRoot
-from collectors.wasm_maps import layouts
 from collectors.wasm_maps.detection import detect
 from collectors.wasm_maps.files import Vma
-from collectors.wasm_maps.runtimes import RUNTIMES, Runtime
 
-# V8 without Node: its memories with the trap handler are Node's.
-_V8 = Runtime(name="v8", file=re.compile(r"(?!)"), layouts=layouts.V8)
-# "wasmtime" alone is in other runtimes, too.
-WORDS = {
-    "wasmtime": (b"wasm-memory-image", b".wasmtime.engine"),
-    "wasmer": (b"wasmer_vm",),
-    "spidermonkey": (b"js::wasm",),
-    "v8": (b"WasmMemoryObject",),
-}
-_MARKED = [*(runtime for runtime in RUNTIMES if runtime.name in WORDS), _V8]
-_ALL_WORDS = tuple(word for words in WORDS.values() for word in words)
+_MARKED = [runtime for runtime in WASM_RUNTIMES if runtime.code_words]
+_ALL_WORDS = tuple(word for runtime in _MARKED for word in runtime.code_words)
 
 
 class Searched(NamedTuple):
@@ -45,7 +35,7 @@ def search(root: SysRoot, pid: int, vmas: list[Vma], known: dict[tuple[int, ...]
     contents = root.words(f"proc/{pid}/exe", _ALL_WORDS, known)
     if contents is None:
         return None
-    return Searched(contents, next((one for one in alike if contents.words & {*WORDS[one.name]}), None))
+    return Searched(contents, next((one for one in alike if contents.words & {*one.code_words}), None))
 
 
 def _looks_like(vmas: list[Vma], runtime: Runtime) -> bool:

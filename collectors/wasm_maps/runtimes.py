@@ -5,50 +5,18 @@ A runtime that is there need not be used: every Node can run Wasm. Those of `vis
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from agent.model.values import Fact
-from collectors.wasm_maps import layouts
+from agent.model.runtimes import RUNTIMES, WASM_RUNTIMES, WASMTIME, Runtime
 from collectors.wasm_maps.files import Vma
-from collectors.wasm_maps.layouts import Elastic, Layout
 
 IMAGE = "/memfd:wasm-memory-image"
 # What the embedder publishes in (collectors/wasm_stats).
 TABLE = "/memfd:wasmstat.v1"
 
 
-class Runtime(Fact, frozen=True, kw_only=True):
-    """`file` matches the whole name of a program or library. `learns`: its reservation and guard are the embedder's to choose."""
-
-    name: str
-    file: re.Pattern[str]
-    layouts: tuple[Layout, ...] = ()
-    elastic: tuple[Elastic, ...] = ()
-    learns: bool = False
-    visible: bool = True
-
-
-_SO = r"(\.so|\.so\..*|[-.].*\.so)"
-_WASMTIME = rf"_?libwasmtime{_SO}|libextism[-_\w]*\.so|wasmtime|wasmtime-min|spin|containerd-shim-(wasmtime|spin)[-\w]*"
-RUNTIMES = (
-    Runtime(name="wasmtime", file=re.compile(_WASMTIME), layouts=layouts.WASMTIME, elastic=layouts.WASMTIME_ELASTIC, learns=True),
-    Runtime(
-        name="wasmer", file=re.compile(rf"libwasmer[-_\w]*{_SO}|wasmer([-.].*\.so)?|containerd-shim-wasmer[-\w]*"), layouts=layouts.WASMER
-    ),
-    Runtime(name="node", file=re.compile(rf"node|nodejs|libnode{_SO}"), layouts=layouts.V8),
-    Runtime(name="wasmedge", file=re.compile(rf"libwasmedge{_SO}|wasmedge|containerd-shim-wasmedge[-\w]*"), layouts=layouts.WASMEDGE),
-    Runtime(name="wamr", file=re.compile(rf"iwasm[-\w]*|libiwasm{_SO}"), layouts=layouts.WAMR),
-    Runtime(name="spidermonkey", file=re.compile(rf"libmozjs[-\w]*{_SO}|js\d+"), layouts=layouts.SPIDERMONKEY),
-    # Their memories are as large as each module declares, or lie on the heap: not told from other mappings.
-    Runtime(name="deno", file=re.compile(r"deno"), visible=False),
-    Runtime(name="workerd", file=re.compile(r"workerd"), visible=False),
-    Runtime(name="bun", file=re.compile(r"bun"), visible=False),
-    Runtime(name="wasm3", file=re.compile(rf"wasm3([-.].*\.so)?|libwasm3{_SO}"), visible=False),
-)
-_BY_NAME = {runtime.name: runtime for runtime in RUNTIMES}
-# One of these is in the map of every process with a runtime; most processes are dismissed by it.
-_WORDS = (b"wasm", b"extism", b"mozjs", b"/spin", b"/node", b"/libnode", b"/js", b"/deno", b"/workerd", b"/bun", b"shim-spin")
+# Most processes are dismissed by these.
+_WORDS = tuple(dict.fromkeys(word for runtime in WASM_RUNTIMES for word in runtime.map_words))
 
 
 def may_hold_runtime(maps: bytes) -> bool:
@@ -71,9 +39,9 @@ def identify(vmas: Iterable[Vma]) -> list[tuple[Runtime, str]]:
             continue
         seen.add(path)
         name = plain.rpartition("/")[2]
-        for runtime in RUNTIMES:
-            if runtime.name not in found and runtime.file.fullmatch(name):
+        for runtime in WASM_RUNTIMES:
+            if runtime.name not in found and runtime.files and runtime.files.fullmatch(name):
                 found[runtime.name] = path
-    if image and "wasmtime" not in found:
-        found["wasmtime"] = image
-    return [(_BY_NAME[name], path) for name, path in found.items()]
+    if image and WASMTIME.name not in found:
+        found[WASMTIME.name] = image
+    return [(RUNTIMES[name], path) for name, path in found.items()]

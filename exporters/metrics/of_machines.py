@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from agent.model.device import Devices
-from agent.model.workload import Role, VCpu, Workload
+from agent.model.runtimes import Role
+from agent.model.workload import VCpu, Workload
 from exporters.metrics.family import (
     Column,
     Family,

@@ -47,7 +47,6 @@ STILL_TWICE = {
     "Published",
     "Row",
     "RunQueue",
-    "Runtime",
     "Schedule",
     "Seen",
     "SideCache",

@@ -8,9 +8,10 @@ from agent.model.logical import Cpu, CpuTime, Kvm, Logical
 from agent.model.logical import Memory as KernelMemory
 from agent.model.physical import Cache, Core, Cpus, Node, Physical
 from agent.model.physical import Memory as PhysicalMemory
+from agent.model.runtimes import Paradigm
 from agent.model.values import CpuSet, Limit
 from agent.model.workload import Cpu as WorkloadCpu
-from agent.model.workload import Guest, LinearMemory, Memory, Paradigm, Placement, Stack, Thread, VCpu, Workload
+from agent.model.workload import Guest, LinearMemory, Memory, Placement, Stack, Thread, VCpu, Workload
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 BOTH = CpuSet((0, 1))

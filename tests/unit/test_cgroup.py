@@ -75,7 +75,7 @@ DOCKER = f"/system.slice/docker-{A}.scope"
 )  # fmt: skip
 def test_whose(path: str, owner: tuple[str, str, str] | None) -> None:
     found = whose(path)
-    assert (None if found is None or found.kind == "unit" else found[:3]) == owner
+    assert (None if found is None or found.paradigm == "process" else found[:3]) == owner
 
 
 def groups(root: SysRoot) -> dict[str, Group]:

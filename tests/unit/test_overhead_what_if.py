@@ -13,8 +13,9 @@ from agent.model.change import Answer, Change, Effect
 from agent.model.host import Host
 from agent.model.logical import CpuTime
 from agent.model.physical import Core
+from agent.model.runtimes import Paradigm
 from agent.model.values import UNLIMITED, CpuSet, Limit
-from agent.model.workload import Paradigm, Workload
+from agent.model.workload import Workload
 from agent.overhead.what_if import what_if
 from agent.overhead.window import Window
 from tests.unit.overhead_hosts import BOTH, UPTIME, container, cpu, host, machine, sandbox, thread

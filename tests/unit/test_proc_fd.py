@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.runtimes import is_monitor
 from collectors import proc_fd
-from collectors.proc_fd import Machine, is_monitor
+from collectors.proc_fd import Machine
 from collectors.root import SysRoot
 
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from agent.collect.caches import Caches
 from agent.collect.take import take
 from agent.config import Config
-from agent.model.device import Runtime
+from agent.model.device import RuntimeProcesses
 from agent.model.finding import Finding
 from agent.model.host import Host, Identity
 from agent.model.logical import Cpu as LogicalCpu
@@ -76,7 +76,7 @@ def test_whose_memories_they_are(tmp_path: Path) -> None:
         "child": [(2 * PAGE, "inherited"), (PAGE, "memory")],
         "pool": [(PAGE, "accessible")],
     }
-    assert found.devices.memory.runtimes == (Runtime("bun", 1, None, False), Runtime("wasmtime", 4, 3, True))
+    assert found.devices.memory.runtimes == (RuntimeProcesses("bun", 1, None, False), RuntimeProcesses("wasmtime", 4, 3, True))
 
 
 def test_who_holds_a_runtime_is_not_counted_in_part(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_who_holds_a_runtime_is_not_counted_in_part(tmp_path: Path) -> None:
     refusal = {"path": "proc/14/maps", "reason": "denied", "detail": "Permission denied"}
     mark = json.loads(A_MARK) | {"refusals": {"proc/14/maps": refusal}}
     found = host(tmp_path, **{MARK: json.dumps(mark), "proc/14/statm": "1000 1 1 1 0 1 0\n", "proc/14/maps": None})
-    assert found.devices.memory.runtimes == (Runtime("wasmtime", None, 3, True),)
+    assert found.devices.memory.runtimes == (RuntimeProcesses("wasmtime", None, 3, True),)
     assert found.devices.memory.logical_memories == 4
     assert found.gaps == host(tmp_path / "whole").gaps
 

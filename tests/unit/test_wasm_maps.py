@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.model.runtimes import RUNTIMES
 from agent.model.values import Fact
 from collectors import wasm_maps
 from collectors.root import MARK, SysRoot
@@ -21,11 +22,11 @@ from collectors.wasm_maps import detection
 from collectors.wasm_maps.detection import LinearMemory
 from collectors.wasm_maps.files import Vma, parse_maps, parse_numa_maps, parse_smaps
 from collectors.wasm_maps.layouts import GIB, MIB
-from collectors.wasm_maps.runtimes import RUNTIMES, identify, may_hold_runtime
+from collectors.wasm_maps.runtimes import identify, may_hold_runtime
 from tests.unit.tree import A_MARK, grow
 
 KIB = 1 << 10
-WASMTIME = [runtime for runtime in RUNTIMES if runtime.name == "wasmtime"]
+WASMTIME = [RUNTIMES["wasmtime"]]
 
 
 def detect(vmas: list[Vma]) -> list[LinearMemory]:
@@ -261,7 +262,7 @@ def test_a_stack_that_ends_where_an_arena_might_start_is_no_memory() -> None:
 
 
 def test_a_memory_merged_with_a_stack_below_it() -> None:
-    wasmer = [runtime for runtime in RUNTIMES if runtime.name == "wasmer"]
+    wasmer = [RUNTIMES["wasmer"]]
     reach = 8 * GIB + 64 * KIB
     space = (
         Space().closed(4 * KIB).open(2 * MIB + PAGE).closed(reach - PAGE).open(3 * PAGE).closed(reach - 3 * PAGE).align(64 * MIB).arena()

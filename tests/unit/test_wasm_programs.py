@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.runtimes import WASM_RUNTIMES
 from collectors import wasm_maps
 from collectors.root import MARK, SysRoot
 from collectors.root.recorder import Recorder
 from collectors.wasm_maps.detection import detect
 from collectors.wasm_maps.files import Vma, parse_maps
 from collectors.wasm_maps.layouts import GIB, KIB
-from collectors.wasm_maps.programs import WORDS, shape
+from collectors.wasm_maps.programs import shape
 from tests.unit.test_wasm_maps import PAGE, WASMTIME, Space, maps, write
 from tests.unit.tree import A_MARK
 
@@ -77,7 +78,7 @@ def test_a_program_is_read_once_as_long_as_it_runs(tmp_path: Path, monkeypatch: 
             reads.append(fd)
         return real(fd, size)
 
-    monkeypatch.setattr("collectors.root.os.read", read)
+    monkeypatch.setattr("os.read", read)
     starts: dict[int, float | None] = {1: 1.0, 2: 1.0, 3: 1.0}
     first = wasm_maps.sweep(SysRoot(root), starts)
     assert [one.pid for one in first.processes] == [1, 2]
@@ -120,4 +121,4 @@ def test_what_is_learnt_needs_a_name() -> None:
     """A reservation that an embedder chose is found where the runtime is known, and is no reason to search a program."""
     space = Space().memory(PAGE, 64 * KIB, GIB).memory(PAGE, 64 * KIB, GIB)
     assert len(detect(space.vmas, WASMTIME)) == 2
-    assert WORDS.keys() == {"wasmtime", "wasmer", "spidermonkey", "v8"}
+    assert {runtime.name for runtime in WASM_RUNTIMES if runtime.code_words} == {"wasmtime", "wasmer", "spidermonkey", "v8"}
