@@ -10,6 +10,7 @@ from functools import cache
 import pytest
 
 from agent.cli import build_parser
+from exporters.metrics.catalogue import METRICS
 from tests.lab.full import install_commands
 from tests.need import TOP
 
@@ -87,7 +88,7 @@ def test_files_and_what_is_in_them_exist(name: str) -> None:
     """`collectors/cgroup/cpu.py` is a file, `collectors/cgroup/cpu.py:parse` a function, class or constant in it."""
     for span in spans(name):
         path, _, symbol = span.partition(":")
-        if path.partition("/")[0] not in ROOMS or not re.fullmatch(r"[\w./*-]+/[\w./*-]*", path):
+        if "NAME" in path or path.partition("/")[0] not in ROOMS or not re.fullmatch(r"[\w./*-]+/[\w./*-]*", path):
             continue
         files = list(TOP.glob(path.rstrip("/")))
         assert files, span
@@ -96,8 +97,15 @@ def test_files_and_what_is_in_them_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
+def test_metrics_exist(name: str) -> None:
+    families = {metric.name for metric in METRICS}
+    for metric in re.findall(r"strata_\w+\*?", text(name)):
+        assert any(family == metric or (metric.endswith("*") and family.startswith(metric[:-1])) for family in families), metric
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_no_path_of_one_machine(name: str) -> None:
-    assert not re.search(r"/(?:work|home|root|tmp/team)/|localhost:\d|pythonhosted", text(name))
+    assert not re.search(r"(?<!\w)/(?:work|home|root|tmp/team)/|localhost:\d|pythonhosted", text(name))
 
 
 def test_installation_is_commands() -> None:
