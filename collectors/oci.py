@@ -88,7 +88,9 @@ def read(root: SysRoot, cache: BundleCache, labels: tuple[str, ...] = ()) -> tup
             if inode is not None:
                 current[directory] = inode, bundle
     cache.bundles = current
-    if not (bundles or root.refusals or any(root.inode(top) is not None for top in TOPS)):
+    # A recording keeps the inodes that are asked for: of all of them, so that it is the same when files of it are missing.
+    are_there = [root.inode(top) is not None for top in TOPS] if not root.refusals else []
+    if not (bundles or root.refusals or any(are_there)):
         raise Unavailable("absent", f"no {', no '.join(TOPS)}", "nothing to do where no such runtime is")
     return tuple(bundles.values())
 
@@ -117,19 +119,14 @@ def parse_status(text: str) -> str | None:
 def _directories(root: SysRoot) -> Iterator[tuple[str, str, int | None]]:
     """Every container's directory: whose it is, its path, and its inode where that is known."""
     for top in BUNDLES:
-        for namespace, _ in _listed(root, top):
-            for name, inode in _listed(root, f"{top}/{namespace}"):
+        for namespace, _ in root.directory_inodes(top):
+            for name, inode in root.directory_inodes(f"{top}/{namespace}"):
                 yield (engine_of(namespace) or CONTAINERD).name, f"{top}/{namespace}/{name}", inode
-    for name, inode in _listed(root, USERDATA):
+    for name, inode in root.directory_inodes(USERDATA):
         yield "", f"{USERDATA}/{name}", inode
     for engine, (top, _) in STATES.items():
-        for name, inode in _listed(root, top):
+        for name, inode in root.directory_inodes(top):
             yield engine, f"{top}/{name}", inode
-
-
-def _listed(root: SysRoot, path: str) -> list[tuple[str, int | None]]:
-    directory = root.enter(path)
-    return sorted(root.directories_in(directory)) if directory else []
 
 
 def _bundle(root: SysRoot, engine: str, directory: str, labels: tuple[str, ...]) -> Bundle | None:

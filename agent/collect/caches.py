@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from agent.collect.background import BackgroundQueries
 from agent.collect.sample import Statics
+from collectors.cgroup import CgroupCache
 from collectors.libvirt_connection import Connections
 from collectors.libvirt_stats import Questions
 from collectors.oci import BundleCache
@@ -32,4 +33,5 @@ class Caches:
     tasks: TaskCache = field(default_factory=TaskCache)
     walks: Walks = field(default_factory=Walks)
     wasm: dict[int, Seen] = field(default_factory=dict)
+    cgroups: CgroupCache = field(default_factory=CgroupCache)
     bundles: BundleCache = field(default_factory=BundleCache)

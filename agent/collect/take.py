@@ -126,7 +126,7 @@ def _inventory(asking: Pass, config: Config, caches: Caches) -> _Inventory:
     table = asking.ask("processes", lambda r: processes.read(r, caches.processes, asking.detail))
     bundles = asking.ask("oci", lambda r: oci.read(r, caches.bundles, config.labels))
     owners = targets.owners_by_group(bundles or ())
-    return _Inventory(table, bundles, asking.ask("cgroup", lambda r: cgroup.read(r, asking.detail == "document", owners)))
+    return _Inventory(table, bundles, asking.ask("cgroup", lambda r: cgroup.read(r, caches.cgroups, asking.detail, owners)))
 
 
 def _workload_facts(asking: Pass, inventory: _Inventory, caches: Caches) -> WorkloadFacts:

@@ -6,8 +6,8 @@ Documentation/admin-guide/cgroup-v1/cpuacct.rst. Times are microseconds: v1 coun
 
 from __future__ import annotations
 
-from agent.model.values import UNLIMITED, Fact, Limit
-from collectors.root import HeldDirectory, SysRoot
+from agent.model.values import UNLIMITED, Detail, Fact, Limit
+from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.text import Malformed, decimal, flat_keyed, integer, limit
 
 
@@ -40,16 +40,17 @@ class Cpu(Fact, frozen=True, kw_only=True):
     rt_period_usec: int | None = None
 
 
-def read_v2(root: SysRoot, here: HeldDirectory, whole: bool) -> Cpu:
-    quota, period = root.parse_in(here, "cpu.max", parse_max) or (None, None)
-    stat = root.parse_in(here, "cpu.stat", flat_keyed) or {}
-    more = _rarely(root, here) if whole else Cpu()
-    local = root.parse_in(here, "cpu.stat.local", flat_keyed) or {} if whole else {}
+def read_v2(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Cpu:
+    is_document = detail == "document"
+    quota, period = files.parse(directory, "cpu.max", parse_max) or (None, None)
+    stat = files.parse(directory, "cpu.stat", flat_keyed) or {}
+    more = _rarely_set(files, directory) if is_document else Cpu()
+    local = files.parse(directory, "cpu.stat.local", flat_keyed) or {} if is_document else {}
     return Cpu(
         quota_usec=quota,
         period_usec=period,
-        burst_usec=root.parse_in(here, "cpu.max.burst", integer) if whole else None,
-        weight=root.parse_in(here, "cpu.weight", integer),
+        burst_usec=files.parse(directory, "cpu.max.burst", integer) if is_document else None,
+        weight=files.parse(directory, "cpu.weight", integer),
         shares=None,
         usage_usec=stat.get("usage_usec"),
         user_usec=stat.get("user_usec"),
@@ -60,28 +61,29 @@ def read_v2(root: SysRoot, here: HeldDirectory, whole: bool) -> Cpu:
         own_throttled_usec=local.get("throttled_usec"),
         bursts=stat.get("nr_bursts"),
         burst_used_usec=stat.get("burst_usec"),
-        nice=root.parse_in(here, "cpu.weight.nice", integer) if whole else None,
+        nice=files.parse(directory, "cpu.weight.nice", integer) if is_document else None,
         idle=more.idle,
         uclamp_min_percent=more.uclamp_min_percent,
         uclamp_max_percent=more.uclamp_max_percent,
     )
 
 
-def read_v1(root: SysRoot, here: HeldDirectory, account: HeldDirectory | None, whole: bool) -> Cpu:
-    quota = root.parse_in(here, "cpu.cfs_quota_us", integer)
-    stat = root.parse_in(here, "cpu.stat", flat_keyed) or {}
-    more = _rarely(root, here) if whole else Cpu()
-    local = root.parse_in(here, "cpu.stat.local", flat_keyed) or {} if whole else {}
+def read_v1(files: GroupFiles, directory: HeldDirectory, accounting: HeldDirectory | None, detail: Detail) -> Cpu:
+    is_document = detail == "document"
+    quota = files.parse(directory, "cpu.cfs_quota_us", integer)
+    stat = files.parse(directory, "cpu.stat", flat_keyed) or {}
+    more = _rarely_set(files, directory) if is_document else Cpu()
+    local = files.parse(directory, "cpu.stat.local", flat_keyed) or {} if is_document else {}
 
     def accounted(name: str) -> int | None:
-        return _usec(root.parse_in(account, name, integer)) if account else None
+        return _usec(files.parse(accounting, name, integer)) if accounting else None
 
     return Cpu(
         quota_usec=None if quota is None else UNLIMITED if quota < 0 else Limit(quota),
-        period_usec=root.parse_in(here, "cpu.cfs_period_us", integer),
-        burst_usec=root.parse_in(here, "cpu.cfs_burst_us", integer) if whole else None,
+        period_usec=files.parse(directory, "cpu.cfs_period_us", integer),
+        burst_usec=files.parse(directory, "cpu.cfs_burst_us", integer) if is_document else None,
         weight=None,
-        shares=root.parse_in(here, "cpu.shares", integer),
+        shares=files.parse(directory, "cpu.shares", integer),
         usage_usec=accounted("cpuacct.usage"),
         user_usec=accounted("cpuacct.usage_user"),
         system_usec=accounted("cpuacct.usage_sys"),
@@ -95,8 +97,8 @@ def read_v1(root: SysRoot, here: HeldDirectory, account: HeldDirectory | None, w
         idle=more.idle,
         uclamp_min_percent=more.uclamp_min_percent,
         uclamp_max_percent=more.uclamp_max_percent,
-        rt_runtime_usec=root.parse_in(here, "cpu.rt_runtime_us", integer) if whole else None,
-        rt_period_usec=root.parse_in(here, "cpu.rt_period_us", integer) if whole else None,
+        rt_runtime_usec=files.parse(directory, "cpu.rt_runtime_us", integer) if is_document else None,
+        rt_period_usec=files.parse(directory, "cpu.rt_period_us", integer) if is_document else None,
     )
 
 
@@ -113,13 +115,13 @@ def parse_clamp(text: str) -> float:
     return 100.0 if text.strip() == "max" else decimal(text)
 
 
-def _rarely(root: SysRoot, here: HeldDirectory) -> Cpu:
+def _rarely_set(files: GroupFiles, directory: HeldDirectory) -> Cpu:
     """What both versions call alike, and few set."""
-    idle = root.parse_in(here, "cpu.idle", integer)
+    idle = files.parse(directory, "cpu.idle", integer)
     return Cpu(
         idle=None if idle is None else idle != 0,
-        uclamp_min_percent=root.parse_in(here, "cpu.uclamp.min", parse_clamp),
-        uclamp_max_percent=root.parse_in(here, "cpu.uclamp.max", parse_clamp),
+        uclamp_min_percent=files.parse(directory, "cpu.uclamp.min", parse_clamp),
+        uclamp_max_percent=files.parse(directory, "cpu.uclamp.max", parse_clamp),
     )
 
 

@@ -5,8 +5,8 @@ Sources: Documentation/admin-guide/cgroup-v2.rst ("Cpuset"), Documentation/admin
 
 from __future__ import annotations
 
-from agent.model.values import CpuSet, Fact
-from collectors.root import HeldDirectory, SysRoot
+from agent.model.values import CpuSet, Detail, Fact
+from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.text import cpu_list, integer, phrase
 
 BALANCE = "cpuset.sched_load_balance"
@@ -31,33 +31,35 @@ class Cpuset(Fact, frozen=True, kw_only=True):
     cpus_exclusive: CpuSet | None = None
 
 
-def read_v2(root: SysRoot, here: HeldDirectory, whole: bool, top: bool) -> Cpuset:
+def read_v2(files: GroupFiles, directory: HeldDirectory, is_top: bool, detail: Detail) -> Cpuset:
+    is_document = detail == "document"
     # The configured lists are empty where the parent's apply.
     return Cpuset(
-        cpus=root.parse_in(here, "cpuset.cpus", cpu_list) if whole else None,
-        cpus_effective=root.parse_in(here, "cpuset.cpus.effective", cpu_list),
-        mems=root.parse_in(here, "cpuset.mems", cpu_list) if whole else None,
-        mems_effective=root.parse_in(here, "cpuset.mems.effective", cpu_list),
+        cpus=files.parse(directory, "cpuset.cpus", cpu_list) if is_document else None,
+        cpus_effective=files.parse(directory, "cpuset.cpus.effective", cpu_list),
+        mems=files.parse(directory, "cpuset.mems", cpu_list) if is_document else None,
+        mems_effective=files.parse(directory, "cpuset.mems.effective", cpu_list),
         # Since Linux 6.7: what may become a partition's; before, a partition's cpuset.cpus.
-        exclusive_cpus=root.parse_in(here, "cpuset.cpus.exclusive.effective", cpu_list) if whole else None,
-        partition=None if top else root.parse_in(here, "cpuset.cpus.partition", phrase),
-        cpus_exclusive=root.parse_in(here, "cpuset.cpus.exclusive", cpu_list) if whole else None,
+        exclusive_cpus=files.parse(directory, "cpuset.cpus.exclusive.effective", cpu_list) if is_document else None,
+        partition=None if is_top else files.parse(directory, "cpuset.cpus.partition", phrase),
+        cpus_exclusive=files.parse(directory, "cpuset.cpus.exclusive", cpu_list) if is_document else None,
     )
 
 
-def read_v1(root: SysRoot, here: HeldDirectory, whole: bool, top: bool, balanced: int | None) -> Cpuset:
-    """`balanced` is the root's own flag."""
+def read_v1(files: GroupFiles, directory: HeldDirectory, is_top: bool, root_load_balance: int | None, detail: Detail) -> Cpuset:
+    """`root_load_balance` is the root's own flag, which is read once for all groups."""
+    is_document = detail == "document"
     # A v1 cpuset mounted with noprefix (Android, very old tools) has no "cpuset." before its names; nothing else is like it.
-    effective = root.parse_in(here, "cpuset.effective_cpus", cpu_list), root.parse_in(here, "cpuset.effective_mems", cpu_list)
+    effective = files.parse(directory, "cpuset.effective_cpus", cpu_list), files.parse(directory, "cpuset.effective_mems", cpu_list)
     configured: tuple[CpuSet | None, CpuSet | None] = None, None
-    if whole or None in effective:
+    if is_document or None in effective:
         # Kernels before 3.17 have no effective sets: what is configured is in force.
-        configured = root.parse_in(here, "cpuset.cpus", cpu_list), root.parse_in(here, "cpuset.mems", cpu_list)
+        configured = files.parse(directory, "cpuset.cpus", cpu_list), files.parse(directory, "cpuset.mems", cpu_list)
     exclusive = migrates = None
-    if whole:
-        exclusive = root.parse_in(here, "cpuset.cpu_exclusive", integer)
-        migrates = root.parse_in(here, "cpuset.memory_migrate", integer)
-    flag = balanced if top else root.parse_in(here, BALANCE, integer) if balanced == 0 else None
+    if is_document:
+        exclusive = files.parse(directory, "cpuset.cpu_exclusive", integer)
+        migrates = files.parse(directory, "cpuset.memory_migrate", integer)
+    flag = root_load_balance if is_top else files.parse(directory, BALANCE, integer) if root_load_balance == 0 else None
     return Cpuset(
         cpus=configured[0],
         cpus_effective=effective[0],

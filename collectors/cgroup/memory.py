@@ -7,8 +7,8 @@ and swap together (`memsw`), and memory.numa_stat in pages; its plain keys of me
 
 from __future__ import annotations
 
-from agent.model.values import UNLIMITED, Fact, Limit
-from collectors.root import HeldDirectory, SysRoot
+from agent.model.values import UNLIMITED, Detail, Fact, Limit
+from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.text import Malformed, flat_keyed, integer, limit, newline_separated
 
 # A v1 limit that was never set is the largest page-aligned counter (mm/memcontrol-v1.c, PAGE_COUNTER_MAX): whatever the page
@@ -52,58 +52,62 @@ class Memory(Fact, frozen=True, kw_only=True):
     resident_by_node: dict[int, int] = {}
 
 
-def read_v2(root: SysRoot, here: HeldDirectory, whole: bool) -> Memory:
+def read_v2(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Memory:
+    is_document = detail == "document"
+
     def number(name: str) -> int | None:
-        return root.parse_in(here, name, integer)
+        return files.parse(directory, name, integer)
 
     def bound(name: str) -> Limit | None:
-        return root.parse_in(here, name, limit)
+        return files.parse(directory, name, limit)
 
-    stat = root.parse_in(here, "memory.stat", flat_keyed) or {}
-    group = number("memory.oom.group") if whole else None
-    writeback = number("memory.zswap.writeback") if whole else None
-    by_node = root.parse_in(here, "memory.numa_stat", parse_numa_stat) or {}
+    stat = files.parse(directory, "memory.stat", flat_keyed) or {}
+    group = number("memory.oom.group") if is_document else None
+    writeback = number("memory.zswap.writeback") if is_document else None
+    by_node = files.parse(directory, "memory.numa_stat", parse_numa_stat) or {}
     return Memory(
         current_bytes=number("memory.current"),
         peak_bytes=number("memory.peak"),
-        min_bytes=_finite(bound("memory.min")) if whole else None,
-        low_bytes=_finite(bound("memory.low")) if whole else None,
+        min_bytes=_finite(bound("memory.min")) if is_document else None,
+        low_bytes=_finite(bound("memory.low")) if is_document else None,
         high_bytes=bound("memory.high"),
         max_bytes=bound("memory.max"),
         swap_bytes=number("memory.swap.current"),
-        swap_peak_bytes=number("memory.swap.peak") if whole else None,
-        swap_high_bytes=bound("memory.swap.high") if whole else None,
-        swap_max_bytes=bound("memory.swap.max") if whole else None,
-        zswap_bytes=number("memory.zswap.current") if whole else None,
-        zswap_max_bytes=bound("memory.zswap.max") if whole else None,
+        swap_peak_bytes=number("memory.swap.peak") if is_document else None,
+        swap_high_bytes=bound("memory.swap.high") if is_document else None,
+        swap_max_bytes=bound("memory.swap.max") if is_document else None,
+        zswap_bytes=number("memory.zswap.current") if is_document else None,
+        zswap_max_bytes=bound("memory.zswap.max") if is_document else None,
         zswap_writeback=None if writeback is None else writeback != 0,
         kernel_bytes=stat.get("kernel"),
         oom_group=None if group is None else group != 0,
         stat=stat,
-        events=root.parse_in(here, "memory.events", flat_keyed) or {},
-        own_events=root.parse_in(here, "memory.events.local", flat_keyed) or {} if whole else {},
-        swap_events=root.parse_in(here, "memory.swap.events", flat_keyed) or {} if whole else {},
+        events=files.parse(directory, "memory.events", flat_keyed) or {},
+        own_events=files.parse(directory, "memory.events.local", flat_keyed) or {} if is_document else {},
+        swap_events=files.parse(directory, "memory.swap.events", flat_keyed) or {} if is_document else {},
         by_node=by_node,
         # The kinds are exclusive here: anon and file hold what cannot be evicted, too, and file holds shmem.
         resident_by_node=_total(by_node, "anon", "file"),
     )
 
 
-def read_v1(root: SysRoot, here: HeldDirectory, whole: bool) -> Memory:
+def read_v1(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Memory:
+    is_document = detail == "document"
+
     def number(name: str) -> int | None:
-        return root.parse_in(here, name, integer)
+        return files.parse(directory, name, integer)
 
     def bound(name: str) -> Limit | None:
         value = number(name)
         return None if value is None else UNLIMITED if value >= _V1_UNLIMITED else Limit(value)
 
-    oom = root.parse_in(here, "memory.oom_control", flat_keyed) or {}
+    oom = files.parse(directory, "memory.oom_control", flat_keyed) or {}
     current, with_swap = number("memory.usage_in_bytes"), number("memory.memsw.usage_in_bytes")
-    memory_max, memsw_max = bound("memory.limit_in_bytes"), bound("memory.memsw.limit_in_bytes") if whole else None
+    memory_max, memsw_max = bound("memory.limit_in_bytes"), bound("memory.memsw.limit_in_bytes") if is_document else None
     failures = number("memory.failcnt")
-    pages = root.parse_in(here, "memory.numa_stat", parse_numa_stat) or {}
+    pages = files.parse(directory, "memory.numa_stat", parse_numa_stat) or {}
     by_node = {
-        kind.removeprefix("hierarchical_"): {node: count * root.page_bytes for node, count in counts.items()}
+        kind.removeprefix("hierarchical_"): {node: count * files.root.page_bytes for node, count in counts.items()}
         for kind, counts in pages.items()
         if kind.startswith("hierarchical_")
     }
@@ -111,15 +115,15 @@ def read_v1(root: SysRoot, here: HeldDirectory, whole: bool) -> Memory:
         current_bytes=current,
         peak_bytes=number("memory.max_usage_in_bytes"),
         max_bytes=memory_max,
-        soft_limit_bytes=bound("memory.soft_limit_in_bytes") if whole else None,
+        soft_limit_bytes=bound("memory.soft_limit_in_bytes") if is_document else None,
         # v1 bounds memory and swap together; v2 bounds swap alone.
         swap_bytes=None if current is None or with_swap is None else max(0, with_swap - current),
         swap_max_bytes=None if memory_max is None or memsw_max is None else _swap_alone(memory_max, memsw_max),
         kernel_bytes=number("memory.kmem.usage_in_bytes"),
         oom_kill_disable=_flag(oom.get("oom_kill_disable")),
         under_oom=_flag(oom.get("under_oom")),
-        swappiness=number("memory.swappiness") if whole else None,
-        stat=root.parse_in(here, "memory.stat", flat_keyed) or {},
+        swappiness=number("memory.swappiness") if is_document else None,
+        stat=files.parse(directory, "memory.stat", flat_keyed) or {},
         # What v2 calls "max" and "oom_kill" in memory.events.
         events=({} if failures is None else {"max": failures}) | ({"oom_kill": oom["oom_kill"]} if "oom_kill" in oom else {}),
         by_node=by_node,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agent.model.values import UNLIMITED, Fact, Limit
+from agent.model.values import UNLIMITED, Detail, Fact, Limit
+from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.cgroup.memory import parse_numa_stat
-from collectors.root import HeldDirectory, SysRoot
 from collectors.text import Malformed, flat_keyed, integer, limit, nested_keyed, newline_separated, numbers, phrase, size_bytes
 
 RESOURCES = ("cpu", "memory", "io", "irq")
@@ -70,32 +70,33 @@ class State(Fact, frozen=True, kw_only=True):
     max_descendants: Limit | None = None
 
 
-def pressure(root: SysRoot, here: HeldDirectory) -> dict[str, Stall]:
-    stalls = {name: root.parse_in(here, f"{name}.pressure", parse_stall) for name in RESOURCES}
+def pressure(files: GroupFiles, directory: HeldDirectory) -> dict[str, Stall]:
+    stalls = {name: files.parse(directory, f"{name}.pressure", parse_stall) for name in RESOURCES}
     return {name: stall for name, stall in stalls.items() if stall is not None}
 
 
-def pids(root: SysRoot, here: HeldDirectory, whole: bool) -> Pids:
-    events = root.parse_in(here, "pids.events", flat_keyed) or {} if whole else {}
-    own = root.parse_in(here, "pids.events.local", flat_keyed) or {} if whole else {}
+def pids(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Pids:
+    is_document = detail == "document"
+    events = files.parse(directory, "pids.events", flat_keyed) or {} if is_document else {}
+    own = files.parse(directory, "pids.events.local", flat_keyed) or {} if is_document else {}
     return Pids(
-        current=root.parse_in(here, "pids.current", integer),
-        peak=root.parse_in(here, "pids.peak", integer) if whole else None,
-        max=root.parse_in(here, "pids.max", limit),
+        current=files.parse(directory, "pids.current", integer),
+        peak=files.parse(directory, "pids.peak", integer) if is_document else None,
+        max=files.parse(directory, "pids.max", limit),
         max_events=events.get("max"),
         own_max_events=own.get("max"),
     )
 
 
-def huge_page_sizes(root: SysRoot, here: HeldDirectory) -> tuple[str, ...]:
+def huge_page_sizes(names: Iterable[str]) -> tuple[str, ...]:
     """ "2MB", "1GB": the sizes that this kernel keeps account of, by the names of a group's files."""
-    files = (name.split(".") for name in root.names(here.path) if name.startswith("hugetlb."))
-    return tuple(sorted({parts[1] for parts in files if len(parts) > 2}))
+    words = (name.split(".") for name in names if name.startswith("hugetlb."))
+    return tuple(sorted({parts[1] for parts in words if len(parts) > 2}))
 
 
-def huge_pages(root: SysRoot, here: HeldDirectory, sizes: Iterable[str], is_v1: bool) -> tuple[HugePages, ...]:
+def huge_pages(files: GroupFiles, directory: HeldDirectory, sizes: Iterable[str], is_v1: bool) -> tuple[HugePages, ...]:
     def bound(name: str) -> Limit | None:
-        value = root.parse_in(here, name, limit)
+        value = files.parse(directory, name, limit)
         return UNLIMITED if value is not None and value >= _V1_UNLIMITED else value
 
     current, most, events = (".usage_in_bytes", ".limit_in_bytes", ".failcnt") if is_v1 else (".current", ".max", ".events")
@@ -103,46 +104,46 @@ def huge_pages(root: SysRoot, here: HeldDirectory, sizes: Iterable[str], is_v1: 
     total = "hierarchical_total" if is_v1 else "total"
     found = []
     for size in sizes:
-        counted = root.parse_in(here, f"hugetlb.{size}{events}", integer if is_v1 else parse_max_events)
+        counted = files.parse(directory, f"hugetlb.{size}{events}", integer if is_v1 else parse_max_events)
         found.append(
             HugePages(
                 page_bytes=size_bytes(size),
-                current_bytes=root.parse_in(here, f"hugetlb.{size}{current}", integer),
+                current_bytes=files.parse(directory, f"hugetlb.{size}{current}", integer),
                 max_bytes=bound(f"hugetlb.{size}{most}"),
-                reserved_bytes=root.parse_in(here, f"hugetlb.{size}.rsvd{current}", integer),
+                reserved_bytes=files.parse(directory, f"hugetlb.{size}.rsvd{current}", integer),
                 reserved_max_bytes=bound(f"hugetlb.{size}.rsvd{most}"),
                 max_events=counted,
-                own_max_events=None if is_v1 else root.parse_in(here, f"hugetlb.{size}.events.local", parse_max_events),
-                by_node=(root.parse_in(here, f"hugetlb.{size}.numa_stat", parse_numa_stat) or {}).get(total, {}),
+                own_max_events=None if is_v1 else files.parse(directory, f"hugetlb.{size}.events.local", parse_max_events),
+                by_node=(files.parse(directory, f"hugetlb.{size}.numa_stat", parse_numa_stat) or {}).get(total, {}),
             )
         )
     return tuple(found)
 
 
-def state_v2(root: SysRoot, here: HeldDirectory) -> State:
-    events = root.parse_in(here, "cgroup.events", flat_keyed) or {}
-    stat = root.parse_in(here, "cgroup.stat", flat_keyed) or {}
+def state_v2(files: GroupFiles, directory: HeldDirectory) -> State:
+    events = files.parse(directory, "cgroup.events", flat_keyed) or {}
+    stat = files.parse(directory, "cgroup.stat", flat_keyed) or {}
     return State(
-        type=root.parse_in(here, "cgroup.type", phrase),
+        type=files.parse(directory, "cgroup.type", phrase),
         populated=_flag(events.get("populated")),
         frozen=_flag(events.get("frozen")),
-        freeze=_flag(root.parse_in(here, "cgroup.freeze", integer)),
-        threads=root.parse_in(here, "cgroup.threads", parse_count, blank=True),
+        freeze=_flag(files.parse(directory, "cgroup.freeze", integer)),
+        threads=files.parse(directory, "cgroup.threads", parse_count, blank=True),
         descendants=stat.get("nr_descendants"),
         dying_descendants=stat.get("nr_dying_descendants"),
-        max_depth=root.parse_in(here, "cgroup.max.depth", limit),
-        max_descendants=root.parse_in(here, "cgroup.max.descendants", limit),
+        max_depth=files.parse(directory, "cgroup.max.depth", limit),
+        max_descendants=files.parse(directory, "cgroup.max.descendants", limit),
     )
 
 
-def state_v1(root: SysRoot, freezer: HeldDirectory) -> State:
+def state_v1(files: GroupFiles, freezer: HeldDirectory) -> State:
     """A group whose freezer.state is FREEZING is not frozen yet."""
-    word = root.parse_in(freezer, "freezer.state", phrase)
-    asked = root.parse_in(freezer, "freezer.self_freezing", integer)
+    word = files.parse(freezer, "freezer.state", phrase)
+    asked = files.parse(freezer, "freezer.self_freezing", integer)
     return State(
         frozen=None if word is None else word == "FROZEN",
         freeze=_flag(asked),
-        threads=root.parse_in(freezer, "tasks", parse_count, blank=True),
+        threads=files.parse(freezer, "tasks", parse_count, blank=True),
     )
 
 

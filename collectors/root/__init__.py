@@ -4,22 +4,27 @@
 `opening` (confined to the root), `files` (whole files as bytes), `reasons` (why there is nothing).
 """
 
-from collectors.root.door import HeldDirectory, SysRoot
-from collectors.root.files import MAX_FILE_BYTES, Contents, Tree, decode
+from collectors.root.door import SysRoot
+from collectors.root.files import BLANK, MAX_FILE_BYTES, Contents, Tree, check_regular, decode, pread_rest, read_rest
+from collectors.root.opening import open_in
 from collectors.root.reasons import Refusal, Unavailable
 from collectors.root.recording import FORMAT, LATER, MARK, Mark
 
 __all__ = [
+    "BLANK",
     "FORMAT",
     "LATER",
     "MARK",
     "MAX_FILE_BYTES",
     "Contents",
-    "HeldDirectory",
     "Mark",
     "Refusal",
     "SysRoot",
     "Tree",
     "Unavailable",
+    "check_regular",
     "decode",
+    "open_in",
+    "pread_rest",
+    "read_rest",
 ]

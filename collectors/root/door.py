@@ -9,80 +9,29 @@ from __future__ import annotations
 import copy
 import errno
 import os
-import resource
 import stat
 import time
 from collections.abc import Callable, Collection, Mapping
 from mmap import PAGESIZE
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from agent.model.values import ReadTimes, Reason
-from collectors.root.files import BLANK, Contents, Tree, check_regular, decode, pread_rest, read_rest
-from collectors.root.opening import open_in
+from collectors.root.files import BLANK, Contents, Tree, decode
 from collectors.root.reasons import Refusal, Unavailable, reason_of
 from collectors.root.recording import LATER, MARK, Mark, read_mark, recorded_links, recorded_refusals, replay
 from collectors.text import Malformed, printable
 
 T = TypeVar("T")
 
-# Descriptors that are left to sockets, pipes, libraries and the file that is read.
-_SPARE = 256
-
-# Told apart from all that a file may hold by what it is, not by what it says.
-_REFUSED = bytes(bytearray(b"refused"))
-
-# v1 makes such a list when it is first read, and shows the same one to who reads again within a second (kernel/cgroup/cgroup-v1.c,
-# cgroup_pidlist_start()): whoever reads each second would never see another.
-_LISTS = ("cgroup.procs", "tasks")
-
-
-class HeldDirectory:
-    """A directory that was entered. `inode` with the path is its identity; held open, names in it are found without walking its path.
-
-    Of a held one: `files` are held open, too, at most `most`, `opened` those of all places of its root; `parsed` is what its files said
-    last, and what that means; `made` what a reader made of all that they said; `fresh` what they say now, where that was asked already.
-    A file that is not there says None.
-    """
-
-    __slots__ = ("fd", "files", "fresh", "inode", "made", "most", "opened", "parsed", "path")
-
-    def __init__(self, path: str, inode: int | None, fd: int = -1, opened: set[int] | None = None) -> None:
-        self.path = path
-        self.inode = inode
-        self.fd = fd
-        self.opened = set() if opened is None else opened
-        self.files: dict[str, int] = {}
-        self.most = 0
-        self.parsed: dict[str, tuple[bytes | None, object]] = {}
-        self.fresh: dict[str, bytes | None] = {}
-        self.made: object = None
-
-    def hold(self, name: str, fd: int) -> None:
-        self.files[name] = fd
-        self.opened.add(fd)
-
-    def release(self, name: str) -> None:
-        fd = self.files.pop(name)
-        self.opened.discard(fd)
-        os.close(fd)
-
-    def __del__(self) -> None:
-        for name in tuple(self.files):
-            self.release(name)
-        if self.fd >= 0:
-            os.close(self.fd)
-
 
 class SysRoot:
     """One tree of files, and what its host answers.
 
     `path` is where it lies, for messages. `mark` is that of a recording, None of what is live. `refusals` are the paths that were not
-    readable, `read_times` when counters were read.
+    readable, `read_times` when counters were read. `can_hold`: whether a reader may keep files open from one pass to the next, and read
+    them beside this door.
     """
-
-    holds = True
-    """Whether directories are held open from one pass to the next."""
 
     def __init__(self, path: str | Path = "/", tree: Tree | None = None) -> None:
         """`tree`: the files below `path`, where they are open already. `Unavailable` where there is no such directory."""
@@ -91,10 +40,7 @@ class SysRoot:
         self.mark: Mark | None = None if self.tree.is_host else read_mark(self.tree, self.path)
         self.refusals: list[Refusal] = []
         self.read_times: ReadTimes = {}
-        self.held: dict[str, HeldDirectory] = {}
-        self.opened: set[int] = set()
-        self.last: dict[str, object] = {}
-        self.room = max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE)
+        self.can_hold = self.mark is None
 
     @property
     def live(self) -> bool:
@@ -214,11 +160,15 @@ class SysRoot:
 
     def names(self, path: str) -> tuple[str, ...]:
         """The names in a directory, sorted; none when it is absent."""
-        return tuple(sorted(name for name, _ in self._entries(path)))
+        return tuple(sorted(name for name, _, _ in self._entries(path)))
 
     def directories(self, path: str) -> tuple[str, ...]:
         """The names of the directories in a directory (links to directories are not), sorted."""
-        return tuple(sorted(name for name, is_directory in self._entries(path) if is_directory))
+        return tuple(sorted(name for name, is_directory, _ in self._entries(path) if is_directory))
+
+    def directory_inodes(self, path: str) -> list[tuple[str, int | None]]:
+        """`directories` with the inode of each: None in a recording, which keeps none of what is listed, and while one is made."""
+        return sorted((name, inode if self.can_hold else None) for name, is_directory, inode in self._entries(path) if is_directory)
 
     def inode(self, path: str) -> int | None:
         """The inode: with the path, the identity of a cgroup. A recording keeps it in its mark."""
@@ -242,145 +192,13 @@ class SysRoot:
             return None
         return None if target is None else printable(target)
 
-    def enter(self, path: str, inode: int | None = None) -> HeldDirectory | None:
-        """A directory; the held one where `inode`, the number that its parent lists now, is still its own, or, of what no parent lists,
-        where it is still what is found there. None when it is absent.
-        """
-        if not (self.holds and self.live):
-            return HeldDirectory(path, self.inode(path))
-        place = self.held.get(path)
-        if place is not None and place.inode == inode:
-            return place
-        if place is None and len(self.held) + len(self.opened) >= self.room:
-            return HeldDirectory(path, inode or self.inode(path))
+    def open_directory(self, path: str) -> int | None:
+        """The descriptor of an open directory, None when it is absent or refused. It is the caller's to close."""
         try:
-            fd = self.tree.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            return self.tree.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             self.refuse(path, error)
             return None
-        status = os.fstat(fd)
-        if place is not None and inode is None and os.path.samestat(status, os.fstat(place.fd)):
-            os.close(fd)
-            return place
-        place = self.held[path] = HeldDirectory(path, status.st_ino, fd, self.opened)
-        return place
-
-    def keep(self, paths: Collection[str]) -> None:
-        """Let go of the directories that are not among `paths`: they are not there any more."""
-        for path in self.held.keys() - paths:
-            del self.held[path]
-
-    def intern(self, name: str, value: T) -> T:
-        """`value`, or the equal one that came under this name at the last pass, so that the next comparison need only ask which it is."""
-        if self.last.get(name) != value:
-            self.last[name] = value
-        return cast(T, self.last[name])
-
-    def directories_in(self, place: HeldDirectory) -> list[tuple[str, int | None]]:
-        """The directories in a directory, links not counted, with their inodes where the place is held."""
-        if place.fd < 0:
-            return [(name, None) for name in self.directories(place.path)]
-        # "." and the name in its parent: the links of a directory that has none below it (kernfs_refresh_inode() counts so, too).
-        if os.fstat(place.fd).st_nlink == 2:
-            return []
-        try:
-            with os.scandir(place.fd) as entries:
-                return [(entry.name, entry.inode()) for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except OSError as error:
-            self.refuse(place.path, error)
-            return []
-
-    def text_in(self, place: HeldDirectory, name: str) -> str | None:
-        """`text` of a name in a place."""
-        if place.fd < 0:
-            return self.text(f"{place.path}/{name}")
-        data = self._bytes_in(place, name)
-        return None if data is None or data is _REFUSED else decode(data)
-
-    def parse_in(self, place: HeldDirectory, name: str, parser: Callable[[str], T], blank: bool = False) -> T | None:
-        """`parse` of a name in a place; a name has one parser.
-
-        Most files of most groups say what they said before: in a held place their value is known by their bytes.
-        """
-        if place.fd < 0:
-            return self.parse(f"{place.path}/{name}", parser, blank)
-        data = place.fresh.pop(name) if name in place.fresh else self._bytes_in(place, name)
-        known = place.parsed.get(name)
-        if known is not None and known[0] == data and data is not _REFUSED:
-            return cast("T | None", known[1])
-        value = None
-        if data is not None and data is not _REFUSED and (blank or data.strip(BLANK)):
-            try:
-                value = parser(decode(data))
-            except Malformed as error:
-                raise Malformed(error.detail, error.line, f"{place.path}/{name}") from None
-        place.parsed[name] = data, value
-        return value
-
-    def unchanged(self, places: Collection[HeldDirectory]) -> bool:
-        """Whether all files that were read of these held places say what they said. `parse_in` does not read anew what was read here."""
-        changed = [self._changed(place) for place in places]
-        if not any(changed):
-            return True
-        for place, now in zip(places, changed, strict=True):
-            place.fresh = {name: data for name, (data, _) in place.parsed.items()} | now
-        return False
-
-    def _changed(self, place: HeldDirectory) -> dict[str, bytes | None]:
-        """What those files of a held place say that say something else than before, or are refused."""
-        found: dict[str, bytes | None] = {}
-        for name, (data, _) in place.parsed.items():
-            now = self._bytes_in(place, name)
-            # What was refused may have to be said again.
-            if now != data or now is _REFUSED:
-                found[name] = now
-        return found
-
-    def _bytes_in(self, place: HeldDirectory, name: str) -> bytes | None:
-        """None where it is absent, _REFUSED where it is not to be read."""
-        held = place.files.get(name)
-        if held is not None:
-            try:
-                data = os.pread(held, 1 << 13, 0)
-                return data if len(data) < 1 << 11 else pread_rest(held, data)
-            except OSError:
-                # Its controller was switched off, or the group removed; there may be another one of its name.
-                place.release(name)
-        return self._opened_in(place, name)
-
-    def _opened_in(self, place: HeldDirectory, name: str) -> bytes | None:
-        """The same of what is not held.
-
-        What is read again of this host is held open from then on, as far as its place may and there is room: to open and close a file of
-        kernfs costs four times as much as to read a short one.
-        """
-        try:
-            fd = open_in(place.fd, name)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self.refuse(f"{place.path}/{name}", error)
-            return _REFUSED
-        held = False
-        try:
-            data = os.read(fd, 1 << 13)
-            # kernfs fills a page, or all that there is, before it hands out a part: only a long read may have more behind it.
-            if len(data) >= 1 << 11:
-                data = read_rest(fd, data)
-            elif not self.tree.is_host:
-                check_regular(fd)
-            # Files may not take the descriptors of directories, not even of those that come.
-            if len(place.files) < place.most and self.tree.is_host and len(self.opened) + len(self.held) < self.room - self.room // 16:
-                held = name in place.parsed and name not in _LISTS
-            if held:
-                place.hold(name, fd)
-            return data
-        except OSError as error:
-            self.refuse(f"{place.path}/{name}", error)
-            return _REFUSED
-        finally:
-            if not held:
-                os.close(fd)
 
     def socket(self, path: str) -> str | None:
         """The absolute path of a socket below the root, for a client library; None when there is none or nothing live may be asked."""
@@ -418,14 +236,14 @@ class SysRoot:
         path = printable(path)
         return recorded_refusals(self.mark, error).get(path) or Refusal(path, *reason_of(error))
 
-    def _entries(self, path: str) -> list[tuple[str, bool]]:
-        """The names in a directory, and whether each is a directory itself."""
+    def _entries(self, path: str) -> list[tuple[str, bool, int | None]]:
+        """The names in a directory, whether each is a directory itself, and its inode."""
         try:
-            entries = [(name, is_directory) for name, is_directory, _ in self.tree.entries(path)]
+            entries = self.tree.entries(path)
         except OSError as error:
             self.refuse(path, error)
             return []
         if self.mark is None or not self.mark.links:
             return entries
-        links = recorded_links(self.mark, path)
-        return entries + [(name, False) for name in links.difference(name for name, _ in entries)]
+        links = recorded_links(self.mark, path).difference(name for name, _, _ in entries)
+        return entries + [(name, False, None) for name in links]

@@ -23,10 +23,10 @@ T = TypeVar("T")
 class Recorder(SysRoot):
     """A root that copies what is read through it into `into`. `close()` writes the mark, without which the copy is no recording."""
 
-    holds = False
-
     def __init__(self, path: str | Path, into: str | Path, taken_at: float, version: str) -> None:
         super().__init__(path)
+        # Every file has to be read through the door at each pass.
+        self.can_hold = False
         self.into = Path(into)
         self.new_mark = Mark(format=FORMAT, taken_at=taken_at, version=version, page_bytes=PAGESIZE)
 
@@ -93,10 +93,10 @@ class Recorder(SysRoot):
         self._store(path, msgspec.json.format(msgspec.json.encode(answer, enc_hook=encode_value), indent=1))
         return answer
 
-    def _entries(self, path: str) -> list[tuple[str, bool]]:
+    def _entries(self, path: str) -> list[tuple[str, bool, int | None]]:
         with self._refusals_recorded():
             entries = super()._entries(path)
-        for name, is_directory in entries:
+        for name, is_directory, _ in entries:
             if is_directory:
                 self._target(f"{path}/{name}").mkdir(exist_ok=True)
         return entries

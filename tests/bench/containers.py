@@ -121,7 +121,7 @@ def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds
     """Prints the line of a table; the agent's median, and which files there are at least `count` times."""
     root, listing = SysRoot("/"), Listing()
     listed = SysRoot("/", listing)
-    listed.holds = False
+    listed.can_hold = False
     caches = Caches()
     scrape(listed, only, caches, {}, TextCache())
     listing.paths.clear()

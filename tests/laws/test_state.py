@@ -21,7 +21,7 @@ MEMOS = {"functools.cache", "functools.lru_cache", "functools.cached_property"}
 INTERNED = {
     "agent/normalise/workloads.py _set_of": "a CpuSet by its numbers",
     "collectors/cgroup/owner.py _owner": "whose a group is by its own name and its parent's",
-    "collectors/root/__init__.py _openat2": "a function of the C library",
+    "collectors/root/opening.py _openat2": "a function of the C library",
     "collectors/text.py cpu_list": "a CpuSet by its text",
 }
 STILL_MEMOISED = {

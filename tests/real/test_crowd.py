@@ -45,7 +45,8 @@ def test_the_dead_are_gone_and_their_names_begin_anew(monkeypatch: pytest.Monkey
     service = Service(root, Config(only=("cgroup",)))
     with crowd("stratascope-again", 2) as made:
         assert set(ids(service.metrics(False, 1.0))) == {name_of(0), name_of(1)}
-        before = {place: (root.held[place].inode, root.held[place].fd) for place in root.held if name_of(0) in place}
+        held = service._caches.cgroups.held.directories
+        before = {path: directory.inode for path, directory in held.items() if name_of(0) in path}
         assert len(before) == len(made.tops)
         for top in made.tops:
             (top / "docker" / name_of(1) / "cgroup.procs").write_text((top / "docker" / name_of(0) / "cgroup.procs").read_text())
@@ -53,11 +54,11 @@ def test_the_dead_are_gone_and_their_names_begin_anew(monkeypatch: pytest.Monkey
         made.add(0)
         # The same names, other directories: nothing is read through the old ones. It is empty, so it is not there.
         assert set(ids(service.metrics(False, 1.0))) == {name_of(1)}
-        for place, (inode, _) in before.items():
-            assert root.held[place].inode not in (None, inode)
+        for path, inode in before.items():
+            assert held[path].inode not in (None, inode)
         made.remove(0)
         assert set(ids(service.metrics(False, 1.0))) == {name_of(1)}
-        assert not [place for place in root.held if name_of(0) in place]
+        assert not [path for path in held if name_of(0) in path]
 
 
 def test_more_processes_than_a_page_lists() -> None:
@@ -67,7 +68,7 @@ def test_more_processes_than_a_page_lists() -> None:
             for top in made.tops:
                 (top / "docker" / name_of(0) / "cgroup.procs").write_text(str(pid))
         listed = [int(pid) for pid in (made.tops[0] / "docker" / name_of(0) / "cgroup.procs").read_text().split()]
-        (group,) = [group for group in cgroup.read(SysRoot(), whole=False).groups if group.path.endswith(name_of(0))]
+        (group,) = [group for group in cgroup.read(SysRoot(), cgroup.CgroupCache(), "metrics").groups if group.path.endswith(name_of(0))]
         assert sorted(group.processes or ()) == sorted(listed)
         assert {*pids} < {*listed}
         assert len(listed) == 1501

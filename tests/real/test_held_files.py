@@ -7,6 +7,7 @@ import os
 import pytest
 
 from collectors import cgroup
+from collectors.cgroup import CgroupCache
 from collectors.root import SysRoot
 from tests.lab.crowd import Crowd, crowd, hierarchies, name_of
 from tests.need import lack
@@ -16,11 +17,11 @@ pytestmark = pytest.mark.real
 LIMITS = {"cpu.shares": "77", "cpu.weight": "77", "pids.max": "33", "memory.limit_in_bytes": "67108864", "memory.max": "67108864"}
 
 
-def groups(root: SysRoot) -> dict[str, tuple[object, ...]]:
+def groups(cache: CgroupCache) -> dict[str, tuple[object, ...]]:
     """Of this run's groups what stays until somebody changes it: inode, processes, CPUs, shares or weight, limits of pids and memory."""
     mine = f"-{os.getpid()}"
     found: dict[str, tuple[object, ...]] = {}
-    for group in cgroup.read(root.watch(), whole=False).groups:
+    for group in cgroup.read(SysRoot(), cache, "metrics").groups:
         if mine in group.path:
             cpu, memory, pids = group.cpu or cgroup.Cpu(), group.memory or cgroup.Memory(), group.pids or cgroup.Pids()
             shares = cpu.shares if cpu.weight is None else cpu.weight
@@ -37,24 +38,24 @@ def write(made: Crowd, number: int, files: dict[str, str]) -> None:
 
 def test_held_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that may be held is."""
-    monkeypatch.setattr(cgroup, "_HELD", 1000)
+    monkeypatch.setattr(cgroup, "MAX_HELD_FILES", 1000)
     if not hierarchies():
         lack("the right to make control groups", "run as root")
-    root = SysRoot("/")
+    cache = CgroupCache()
     with crowd(f"stratascope-held-{os.getpid()}", 3) as made:
         for _ in range(3):
-            first = groups(root)
-        held = {name for place in root.held.values() if place.path.endswith(name_of(0)) for name in place.files}
-        print(f"{len(root.opened)} files held, of a container: {', '.join(sorted(held))}")
+            first = groups(cache)
+        held = {name for directory in cache.held.directories.values() if directory.path.endswith(name_of(0)) for name in directory.files}
+        print(f"{len(cache.held.files)} files held, of a container: {', '.join(sorted(held))}")
         assert "pids.max" in held
-        assert first == groups(SysRoot("/"))
+        assert first == groups(CgroupCache())
 
         inode, moved, cpus, *_ = first[name_of(0)]
         assert isinstance(moved, tuple)
         write(made, 0, LIMITS)
         write(made, 1, {"cgroup.procs": str(moved[0])})
-        second = groups(root)
-        assert second == groups(SysRoot("/"))
+        second = groups(cache)
+        assert second == groups(CgroupCache())
         assert second[name_of(0)] == (inode, (), cpus, 77, 33, 64 << 20)
         _, others, *_ = second[name_of(1)]
         assert isinstance(others, tuple)
@@ -63,9 +64,9 @@ def test_held_files(monkeypatch: pytest.MonkeyPatch) -> None:
         # Gone, and another one of its name.
         made.remove(0)
         made.add(0)
-        third = groups(root)
-        assert third == groups(SysRoot("/"))
+        third = groups(cache)
+        assert third == groups(CgroupCache())
         assert third[name_of(0)][0] != inode
-        assert root.opened == {fd for place in root.held.values() for fd in place.files.values()}
-    assert groups(root) == {}
-    assert not [fd for fd in root.opened if "stratascope-held" in os.readlink(f"/proc/self/fd/{fd}")]
+        assert cache.held.files == {fd for directory in cache.held.directories.values() for fd in directory.files.values()}
+    assert groups(cache) == {}
+    assert not [fd for fd in cache.held.files if "stratascope-held" in os.readlink(f"/proc/self/fd/{fd}")]

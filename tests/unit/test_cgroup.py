@@ -10,7 +10,7 @@ import pytest
 
 from agent.model.values import UNLIMITED, CpuSet, Limit
 from collectors import cgroup
-from collectors.cgroup import Cpu, Cpuset, Group, Memory, Owner, Pids, Stall, whose
+from collectors.cgroup import CgroupCache, Cpu, Cpuset, Group, Memory, Owner, Pids, Stall, whose
 from collectors.cgroup.cpu import parse_max
 from collectors.cgroup.others import parse_stall
 from collectors.root import SysRoot, Unavailable
@@ -79,7 +79,7 @@ def test_whose(path: str, owner: tuple[str, str, str] | None) -> None:
 
 
 def groups(root: SysRoot) -> dict[str, Group]:
-    return {group.path: group for group in cgroup.read(root).groups}
+    return {group.path: group for group in cgroup.read(root, CgroupCache()).groups}
 
 
 V2 = {
@@ -113,7 +113,7 @@ V2_LINE = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,n
 @pytest.mark.parametrize("table", ["", f"21 1 8:1 / / rw - ext4 /dev/sda rw\nshort\n{V2_LINE}"])
 def test_v2(tmp_path: Path, table: str) -> None:
     root = grow(tmp_path, V2 | ({"proc/1/mountinfo": table} if table else {}))
-    found = cgroup.read(root)
+    found = cgroup.read(root, CgroupCache())
     assert (found.version, found.controllers) == ("v2", dict.fromkeys(("cpu", "cpuset", "memory", "pids"), "v2"))
     assert [group.path for group in found.groups] == ["/", "/system.slice", DOCKER]
     top, slice_, group = found.groups
@@ -196,7 +196,7 @@ def table(controllers: dict[str, str], *more: str) -> str:
 @pytest.mark.parametrize("mounts", [True, False], ids=["mountinfo", "usual places"])
 def test_v1(tmp_path: Path, controllers: dict[str, str], mounts: bool) -> None:
     root = grow(tmp_path, v1(controllers) | ({"proc/self/mountinfo": table(controllers)} if mounts else {}))
-    found = cgroup.read(root)
+    found = cgroup.read(root, CgroupCache())
     assert (found.version, found.controllers) == ("v1", dict.fromkeys(APART, "v1"))
     group = groups(root)[f"/docker/{A}"]
     # Nanoseconds become microseconds.
@@ -257,7 +257,7 @@ def test_hybrid(tmp_path: Path, mounts: bool) -> None:
         f"{TOP}/unified/docker/{A}/memory.pressure": "some avg10=0.00 total=9\n",
         f"{TOP}/unified/only/cgroup.procs": "",
     }
-    found = cgroup.read(grow(tmp_path, files | ({"proc/1/mountinfo": table(JOINED, line)} if mounts else {})))
+    found = cgroup.read(grow(tmp_path, files | ({"proc/1/mountinfo": table(JOINED, line)} if mounts else {})), CgroupCache())
     assert (found.version, found.controllers) == ("hybrid", {**dict.fromkeys(APART, "v1"), "hugetlb": "v2"})
     by_path = {group.path: group for group in found.groups}
     group = by_path[f"/docker/{A}"]
@@ -269,14 +269,14 @@ def test_hybrid(tmp_path: Path, mounts: bool) -> None:
 
 def test_hybrid_without_controllers_in_v2(tmp_path: Path) -> None:
     root = grow(tmp_path, v1(APART) | {f"{TOP}/unified/cgroup.controllers": "", f"{TOP}/unified/cgroup.procs": ""})
-    assert cgroup.read(root).version == "hybrid"
+    assert cgroup.read(root, CgroupCache()).version == "hybrid"
 
 
 @pytest.mark.parametrize("files", [{}, {f"{TOP}/": ""}, {"proc/1/mountinfo": "21 1 8:1 / / rw - ext4 /dev/sda rw\n"}])
 def test_none(tmp_path: Path, files: dict[str, str]) -> None:
     grow(tmp_path, files)
     with pytest.raises(Unavailable) as caught:
-        cgroup.read(SysRoot(tmp_path))
+        cgroup.read(SysRoot(tmp_path), CgroupCache())
     assert caught.value.reason == "absent"
 
 
@@ -284,7 +284,7 @@ def test_none(tmp_path: Path, files: dict[str, str]) -> None:
 def test_a_mount_point_that_leads_outside(tmp_path: Path, mount: str) -> None:
     root = grow(tmp_path, {"proc/1/mountinfo": f"30 23 0:26 / {mount} rw - cgroup2 cgroup2 rw\n"})
     with pytest.raises(Unavailable) as caught:
-        cgroup.read(root)
+        cgroup.read(root, CgroupCache())
     assert caught.value.reason == "absent"
 
 
@@ -293,7 +293,7 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     name = f"{TOP}/docker-{B}.scope".encode() + b"/\xff\n"
     os.makedirs(os.fsencode(tmp_path) + b"/" + name)
     (tmp_path / os.fsdecode(name) / "cgroup.procs").write_text("7\n")
-    (group,) = [group for group in cgroup.read(SysRoot(tmp_path)).groups if "xff" in group.path]
+    (group,) = [group for group in cgroup.read(SysRoot(tmp_path), CgroupCache()).groups if "xff" in group.path]
     assert group.path == f"/docker-{B}.scope/\\xff\n"
     assert (group.processes, group.owner) == ((7,), Owner("docker", B, f"/docker-{B}.scope"))
     assert group.inode is not None
@@ -307,7 +307,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 
 def test_a_replayed_group_keeps_its_inode(tmp_path: Path) -> None:
     root = recorded(tmp_path, V2)
-    assert {group.inode for group in cgroup.read(root).groups} == {None}
+    assert {group.inode for group in cgroup.read(root, CgroupCache()).groups} == {None}
     assert root.mark is not None
     root.mark.inodes[f"{TOP}{DOCKER}"] = 4242
     assert groups(root)[DOCKER].inode == 4242
@@ -343,5 +343,5 @@ def test_bad_texts(parse: Callable[[str], object], text: str) -> None:
 )
 def test_bad_files_are_named(tmp_path: Path, name: str, text: str) -> None:
     with pytest.raises(Malformed) as caught:
-        cgroup.read(grow(tmp_path, V2 | {f"{TOP}{DOCKER}/{name}": text}))
+        cgroup.read(grow(tmp_path, V2 | {f"{TOP}{DOCKER}/{name}": text}), CgroupCache())
     assert caught.value.path == f"{TOP}{DOCKER}/{name}"

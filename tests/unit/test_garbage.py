@@ -127,7 +127,7 @@ def paths() -> list[str]:
     """The files that a pass over this host asks for, and those that only other machines have."""
     listing = Listing()
     root = SysRoot("/", listing)
-    root.holds = False
+    root.can_hold = False
     look(root, "/", only=tuple(source for source in SOURCES if source not in ("docker_engine", "libvirt_domains", "libvirt_stats")))
     process = {path.replace(path.split("/")[1], "1", 1) for path in listing.paths if path.split("/")[1].isdecimal()}
     # Not one for each process and group that happen to be here.

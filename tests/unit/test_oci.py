@@ -18,6 +18,7 @@ from agent.normalise import normalise
 from agent.overhead.window import Window
 from agent.service import snapshot
 from collectors import cgroup, oci
+from collectors.cgroup import CgroupCache
 from collectors.oci import Bundle, BundleCache, parse_config, parse_state, parse_status
 from collectors.root import MARK, Mark, Refusal, SysRoot, Unavailable
 from collectors.root.recorder import Recorder
@@ -250,7 +251,7 @@ def test_a_name_is_not_told_otherwise(tmp_path: Path) -> None:
     places = (f"docker/{ID}", f"libpod-{ID}.scope/container", "crun-mine.scope", "other.scope")
     files = {f"sys/fs/cgroup/{place}/cgroup.procs": "7" for place in places} | {"sys/fs/cgroup/cgroup.controllers": ""}
     root = recorded(tmp_path, files)
-    owners = {group.path: group.owner for group in cgroup.read(root, told=told).groups if group.owner}
+    owners = {group.path: group.owner for group in cgroup.read(root, CgroupCache(), stated_owners=told).groups if group.owner}
     assert {path: (owner.runtime, owner.id) for path, owner in owners.items()} == {
         "/docker": ("containerd", "outer"),
         f"/docker/{ID}": ("docker", ID),
