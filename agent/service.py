@@ -138,13 +138,17 @@ class Service:
         return self._snapshot is not None
 
     def metrics(self, openmetrics: bool, patience_seconds: float) -> bytes:
+        return exposition(*self.latest(patience_seconds), self._texts, openmetrics)
+
+    def latest(self, patience_seconds: float = PATIENCE_SECONDS) -> tuple[Snapshot, Run]:
+        """The last snapshot and what its pass cost. Where it is stale, a new pass is taken, which waits at most `patience_seconds`."""
         with self._lock:
             if self._snapshot is None or time.monotonic() - self._began >= FRESH_SECONDS or self._replugged():
                 self._take(min(PATIENCE_SECONDS, patience_seconds))
-            found, run = self._snapshot, self._run
-        if found is None:
+            snapshot, run = self._snapshot, self._run
+        if snapshot is None:
             raise RuntimeError("a pass leaves a snapshot")
-        return exposition(found, run, self._texts, openmetrics)
+        return snapshot, run
 
     def _replugged(self) -> bool:
         """Whether the last pass shows a machine that is no more, or came while it changed: it is not shared then, however fresh it is."""

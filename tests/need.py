@@ -42,6 +42,7 @@ PACKAGES = {
     "nsenter": "util-linux",
     "numactl": "numactl",
     "podman": "podman",
+    "prometheus": "prometheus",
     "promtool": "prometheus",
     "qemu-system-x86_64": "qemu-system-x86",
     "runc": "runc",

@@ -79,6 +79,11 @@ class Metric(Struct, frozen=True, kw_only=True):
         """One sentence that can be read alone."""
         return f"{self.meaning}{f', {self.unit}' if self.unit else ''}; {self.source}."
 
+    @property
+    def base_name(self) -> str:
+        """Without what the type adds: the name of the family in OpenMetrics."""
+        return self.name.removesuffix({"counter": "_total", "info": "_info", "gauge": ""}[self.type])
+
 
 def gauge(
     name: str, meaning: str, unit: Unit, source: str, read: R, *, labels: tuple[str, ...] = (), level: Level = "core"

@@ -36,7 +36,13 @@ def process_families(run: Run) -> Iterator[Family]:
 
 
 _AGENT: tuple[Row[Snapshot], ...] = (
-    info("strata_build_info", "Version of the agent", "the agent", lambda snapshot: [((snapshot.agent.version,), 1)], labels=("version",)),
+    info(
+        "strata_build_info",
+        "Version of the agent",
+        "`agent --version`",
+        lambda snapshot: [((snapshot.agent.version,), 1)],
+        labels=("version",),
+    ),
     info(
         "strata_source_gap_info",
         "Sources that had nothing to say, or only a part, in the last pass, and why",
@@ -49,7 +55,11 @@ _AGENT: tuple[Row[Snapshot], ...] = (
 _SOURCES: tuple[Column[tuple[float, bool]], ...] = labelled(
     ("source",),
     gauge(
-        "strata_source_up", "Whether a source answered without a gap in the last pass", "1 or 0", "the agent", lambda source: int(source[1])
+        "strata_source_up",
+        "Whether a source answered without a gap in the last pass",
+        "1 or 0",
+        "`gaps` of `agent snapshot`",
+        lambda source: int(source[1]),
     ),
     gauge(
         "strata_source_duration_seconds",

@@ -105,7 +105,7 @@ _BY_SLOT: tuple[Column[Dimm], ...] = labelled(
     ("slot",),
     gauge(
         "strata_dimm_size_bytes",
-        "Size of a memory device; 0 is an empty place",
+        "Size of a memory device (0: an empty place)",
         "bytes",
         "SMBIOS type 17, /sys/firmware/dmi/tables/DMI",
         lambda dimm: dimm.size_bytes,

@@ -114,7 +114,7 @@ _MEMORY: tuple[Row[Memory], ...] = (
     ),
     gauge(
         "strata_zone_watermark_pages",
-        "Free pages of a zone below which reclaim begins (low; min: whoever allocates waits for it), and up to which it goes (high)",
+        "Free pages of a zone below which reclaim begins (low) or whoever allocates waits (min), and up to which it goes (high)",
         "pages",
         "/proc/zoneinfo",
         _watermarks,
@@ -132,7 +132,7 @@ _MEMORY: tuple[Row[Memory], ...] = (
     ),
     gauge(
         "strata_hugepages",
-        "Explicit huge pages of the host by state; total holds free and surplus",
+        "Explicit huge pages of the host by state (total holds free and surplus)",
         "pages",
         "/sys/kernel/mm/hugepages/hugepages-NkB",
         _hugepages,
@@ -158,7 +158,7 @@ _MEMORY: tuple[Row[Memory], ...] = (
     ),
     gauge(
         "strata_ksm_profit_bytes",
-        "Memory that merging saves less the memory that it takes; may be negative",
+        "Memory that merging saves less the memory that it takes (may be negative)",
         "bytes",
         "/sys/kernel/mm/ksm/general_profit",
         lambda memory: [((), memory.ksm.general_profit_bytes)] if memory.ksm else [],
@@ -187,7 +187,7 @@ _RECLAIMERS = ("kswapd", "direct", "khugepaged", "proactive")
 _VMSTAT: tuple[tuple[Metric, Mapping[str, str]], ...] = (
     counter(
         "strata_page_faults_total",
-        "Page faults of the host since boot; major ones waited for a device",
+        "Page faults of the host since boot (major ones waited for a device)",
         "events",
         "pgfault and pgmajfault of /proc/vmstat",
         {"all": "pgfault", "major": "pgmajfault"},

@@ -85,7 +85,7 @@ def _stalled(pressure: Pressure | None) -> float | None:
 _CPU: tuple[Row[Cpu], ...] = (
     counter(
         "strata_cpu_seconds_total",
-        "CPU time by mode since boot; user holds guest, nice holds guest_nice",
+        "CPU time by mode since boot (user holds guest, nice holds guest_nice)",
         "seconds",
         "/proc/stat",
         _times,
@@ -116,7 +116,7 @@ _CPU: tuple[Row[Cpu], ...] = (
     ),
     info(
         "strata_scheduler_info",
-        "How ordinary tasks share CPUs, EEVDF or CFS, and what may be preempted; with where the class is known from, if not stated",
+        "How ordinary tasks share CPUs (EEVDF or CFS, with the origin where the kernel does not state it), and what may be preempted",
         "/sys/kernel/debug/sched, /proc/schedstat, kernel configuration and command line",
         _scheduler,
         labels=("fair_class", "origin", "preemption"),

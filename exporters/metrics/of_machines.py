@@ -93,13 +93,13 @@ _VCPUS: tuple[Row[Numbered], ...] = (
     info(
         "strata_vcpu_info",
         "The vCPUs, the host CPUs that each may use, and whether that is less than all of them (pinned)",
-        "libvirt; of machines without it Cpus_allowed_list of /proc/PID/task/TID/status",
+        "libvirt (machines without it: Cpus_allowed_list of /proc/PID/task/TID/status)",
         _affinities,
         labels=("workload", "vcpu", "affinity", "pinned"),
     ),
     counter(
         "strata_vcpu_exits_total",
-        "Exits from the guest to the hypervisor by reason; some exits have none",
+        "Exits from the guest to the hypervisor by reason (some exits have none)",
         "exits",
         _KVM,
         _exits,
@@ -132,7 +132,7 @@ _BY_VCPU: tuple[Column[VCpu], ...] = labelled(
         "strata_vcpu_last_cpu",
         "Host CPU that a vCPU ran on last",
         "CPU number",
-        "libvirt; of machines without it /proc/PID/task/TID/stat field 39",
+        "libvirt (machines without it: /proc/PID/task/TID/stat field 39)",
         lambda vcpu: vcpu.last_cpu,
     ),
     counter(
@@ -158,7 +158,7 @@ _BY_VCPU: tuple[Column[VCpu], ...] = labelled(
     ),
     gauge(
         "strata_vcpu_limit_cpus",
-        "CPU quota over period of a vCPU's own control group; +Inf: unlimited",
+        "CPU quota over period of a vCPU's own control group (+Inf: unlimited)",
         "CPUs",
         "cpu.max (cgroup v1: cpu.cfs_quota_us and cpu.cfs_period_us)",
         lambda vcpu: vcpu.quota_usec / vcpu.period_usec if vcpu.quota_usec is not None and vcpu.period_usec else None,
@@ -184,7 +184,7 @@ _BY_VCPU: tuple[Column[VCpu], ...] = labelled(
 _OVERCOMMIT: tuple[Row[Devices], ...] = (
     gauge(
         "strata_vcpu_overcommit_ratio",
-        "vCPUs of running machines on the host, a node, a last-level cache or a core; each counts in equal parts where it may run",
+        "vCPUs of running machines on the host, a node, a last-level cache or a core, each counted in equal parts where it may run",
         "vCPUs per CPU",
         "computed from the affinities of all vCPUs",
         lambda devices: [((entry.scope, entry.cpus), entry.ratio) for entry in devices.cpu.overcommit],

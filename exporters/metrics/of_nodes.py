@@ -47,14 +47,14 @@ def _pools(physical: Physical) -> Iterable[Sample]:
 _NODES: tuple[Row[Physical], ...] = (
     info(
         "strata_node_info",
-        "The memory nodes; `cpus` are a node's own, `local_cpus` the nearest ones of a node without",
+        "The memory nodes, their own CPUs, and the nearest ones (local_cpus), which a node without CPUs has, too",
         "/sys/devices/system/node/nodeN/cpulist, accessN and distance",
         lambda physical: [((node.os_index, node.cpus, node.local_cpus, node.kind), 1) for node in physical.nodes],
         labels=("node", "cpus", "local_cpus", "kind"),
     ),
     gauge(
         "strata_node_distance",
-        "Relative distance from a node to the memory of another one, as firmware states it; 10 is local",
+        "Relative distance from a node to the memory of another one, as firmware states it (10 is local)",
         "SLIT distance",
         "/sys/devices/system/node/nodeN/distance",
         _distances,

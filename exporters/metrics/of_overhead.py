@@ -45,7 +45,7 @@ def _parameters(parameters: tuple[Param, ...], unit: str) -> Iterator[Sample]:
 _BY_UNIT: tuple[Row[tuple[Prediction, ...]], ...] = (
     gauge(
         "strata_overhead_predicted_ratio",
-        "Predicted cost of a workload's layers by component: the point (mode) and the interval around it (lo, hi). Not measured",
+        "Cost of a workload's layers by component as predicted, not measured: the point (mode) and its interval (lo, hi)",
         "ratio",
         "the model, agent/overhead",
         lambda predictions: _predicted(predictions, "ratio"),
@@ -61,7 +61,7 @@ _BY_UNIT: tuple[Row[tuple[Prediction, ...]], ...] = (
     ),
     gauge(
         "strata_overhead_predicted_bytes",
-        "Predicted cost of a workload's layers by component: the point (mode) and the interval around it (lo, hi). Not measured",
+        "Cost of a workload's layers by component as predicted, not measured: the point (mode) and its interval (lo, hi)",
         "bytes",
         "the model, agent/overhead",
         lambda predictions: _predicted(predictions, "bytes"),
@@ -77,7 +77,7 @@ _BY_UNIT: tuple[Row[tuple[Prediction, ...]], ...] = (
     ),
     gauge(
         "strata_overhead_predicted_references",
-        "Predicted cost of a workload's layers by component: the point (mode) and the interval around it (lo, hi). Not measured",
+        "Cost of a workload's layers by component as predicted, not measured: the point (mode) and its interval (lo, hi)",
         "references",
         "the model, agent/overhead",
         lambda predictions: _predicted(predictions, "references"),
@@ -93,7 +93,7 @@ _BY_UNIT: tuple[Row[tuple[Prediction, ...]], ...] = (
     ),
     gauge(
         "strata_overhead_predicted_seconds",
-        "Predicted cost of a workload's layers by component: the point (mode) and the interval around it (lo, hi). Not measured",
+        "Cost of a workload's layers by component as predicted, not measured: the point (mode) and its interval (lo, hi)",
         "seconds",
         "the model, agent/overhead",
         lambda predictions: _predicted(predictions, "seconds"),
@@ -109,7 +109,7 @@ _BY_UNIT: tuple[Row[tuple[Prediction, ...]], ...] = (
     ),
     gauge(
         "strata_overhead_predicted_cpus",
-        "Predicted cost of a workload's layers by component: the point (mode) and the interval around it (lo, hi). Not measured",
+        "Cost of a workload's layers by component as predicted, not measured: the point (mode) and its interval (lo, hi)",
         "CPUs",
         "the model, agent/overhead",
         lambda predictions: _predicted(predictions, "cpus"),
@@ -125,7 +125,7 @@ _BY_UNIT: tuple[Row[tuple[Prediction, ...]], ...] = (
     ),
     gauge(
         "strata_overhead_predicted_per_second",
-        "Predicted cost of a workload's layers by component: the point (mode) and the interval around it (lo, hi). Not measured",
+        "Cost of a workload's layers by component as predicted, not measured: the point (mode) and its interval (lo, hi)",
         "per second",
         "the model, agent/overhead",
         lambda predictions: _predicted(predictions, "per_second"),

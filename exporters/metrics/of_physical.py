@@ -39,7 +39,7 @@ def _packages(physical: Physical) -> Iterable[Sample]:
 _PHYSICAL: tuple[Row[Physical], ...] = (
     info(
         "strata_cpu_info",
-        "Where each online CPU sits; numbers of cores repeat in every package",
+        "Where each online CPU sits: numbers of cores repeat in every package",
         "/sys/devices/system/cpu/cpuN/topology and /sys/devices/system/node/nodeN/cpulist",
         _places,
         labels=("cpu", "core", "die", "package", "node"),
@@ -77,7 +77,7 @@ _PHYSICAL: tuple[Row[Physical], ...] = (
     ),
     gauge(
         "strata_cache_size_bytes",
-        "Size of each cache; `cpus` share it",
+        "Size of each cache, and the CPUs that share it",
         "bytes",
         "/sys/devices/system/cpu/cpuN/cache/indexN",
         lambda physical: [((cache.level, cache.type, cache.cpus), cache.size_bytes) for cache in physical.caches],
@@ -87,7 +87,7 @@ _PHYSICAL: tuple[Row[Physical], ...] = (
         "strata_topology_contradictions",
         "Sets of CPUs that cannot all be true of one machine",
         "objects",
-        "/sys/devices/system/cpu and /sys/devices/system/node; `physical.contradictions` of `agent snapshot`",
+        "`physical.contradictions` of `agent snapshot`",
         lambda physical: [((subject,), n) for subject, n in Counter(entry.subject for entry in physical.contradictions).items()],
         labels=("subject",),
     ),

@@ -25,7 +25,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
     ("workload",),
     gauge(
         "strata_workload_memory_limit_bytes",
-        "Tightest memory limit of a workload's control group and all above it; +Inf: unlimited",
+        "Tightest memory limit of a workload's control group and all above it (+Inf: unlimited)",
         "bytes",
         "memory.max (cgroup v1: memory.limit_in_bytes)",
         lambda w: w.memory.limit_bytes,
@@ -39,7 +39,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
     ),
     gauge(
         "strata_workload_memory_resident_bytes",
-        "Resident memory of a workload's one process; of several processes there is no such number, as they share pages",
+        "Resident memory of a workload's one process (several share pages: of these there is no such number)",
         "bytes",
         "VmRSS of /proc/PID/status",
         lambda w: w.memory.resident_bytes,
@@ -158,7 +158,7 @@ _WORKLOADS: tuple[Row[tuple[Workload, ...]], ...] = (
         "strata_workload_memory_node_bytes",
         "A workload's memory on each node",
         "bytes",
-        "memory.numa_stat; of machines and sandboxes /proc/PID/numa_maps",
+        "memory.numa_stat (machines and sandboxes: /proc/PID/numa_maps)",
         _by_node,
         labels=("workload", "node"),
     ),

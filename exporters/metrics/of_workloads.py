@@ -53,7 +53,7 @@ def _run_delay(workload: Workload) -> float | None:
 _WORKLOADS: tuple[Row[tuple[Workload, ...]], ...] = (
     info(
         "strata_workload_info",
-        "The workloads; their ids are on every other series of theirs",
+        "The workloads: their ids are on every other series of theirs",
         "the container engine, libvirt, /proc and /sys/fs/cgroup",
         _identities,
         labels=("workload", "paradigm", "runtime", "name", "image", "parent", "execution_mode", "memory_mode"),
@@ -92,14 +92,14 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
     ),
     gauge(
         "strata_workload_sharing_workloads",
-        "Other workloads that may run on the same cores; those around it and in it are not counted",
+        "Other workloads that may run on the same cores, those around it and in it not counted",
         "workloads",
         "computed from the CPUs of all workloads",
         lambda w: w.placement.sharing_workloads,
     ),
     gauge(
         "strata_workload_cpu_limit_cpus",
-        "Tightest CPU quota over period of a workload's control group and all above it; +Inf: unlimited",
+        "Tightest CPU quota over period of a workload's control group and all above it (+Inf: unlimited)",
         "CPUs",
         "cpu.max (cgroup v1: cpu.cfs_quota_us and cpu.cfs_period_us)",
         lambda w: w.cpu.limit_cpus,
@@ -219,7 +219,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
     ),
     gauge(
         "strata_workload_tasks_limit",
-        "Tightest limit on the tasks of a workload's control group and all above it; +Inf: unlimited",
+        "Tightest limit on the tasks of a workload's control group and all above it (+Inf: unlimited)",
         "tasks",
         "pids.max",
         lambda w: w.pids.limit if w.pids else None,

@@ -59,11 +59,7 @@ def render(families: Iterable[Family], cache: TextCache, openmetrics: bool = Fal
 
 
 def _head(metric: Metric, openmetrics: bool) -> str:
-    name, kind = metric.name, metric.type
-    if openmetrics:
-        name = name.removesuffix({"counter": "_total", "info": "_info", "gauge": ""}[kind])
-    elif kind == "info":
-        kind = "gauge"
+    name, kind = (metric.base_name, metric.type) if openmetrics else (metric.name, "gauge" if metric.type == "info" else metric.type)
     return f"# HELP {name} {metric.help}\n# TYPE {name} {kind}\n"
 
 

@@ -1,0 +1,106 @@
+"""A document whose every field is filled, each with a value of its own: whoever swaps two fields, or drops one, shows another text.
+
+Values follow from the path of their field, so that a new field changes no other. Of a choice of words each is taken in turn: there are as
+many elements of a list as it takes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from datetime import UTC, datetime
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from agent.model.snapshot import Snapshot
+from agent.model.values import CpuSet, Fact, Limit
+
+T = TypeVar("T", bound=Fact)
+
+# Positions in other lists, sets of which one holds the other, words that the type does not name: each in turn.
+FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
+    "Snapshot": {"schema": ("stratascope/1",), "taken_at": (datetime(2026, 1, 2, tzinfo=UTC),)},
+    "Cpus": {"online": (CpuSet((0, 1)),), "present": (CpuSet((0, 1, 2)),), "isolated": (CpuSet((1,)),)},
+    "Core": {"package": (1, 0), "cpus": (CpuSet((0,)), CpuSet((1,)))},
+    "Group": {"cpus": (CpuSet((1,)), CpuSet((0,)))},
+    "Node": {"cpus": (CpuSet((0,)), CpuSet((1,)))},
+    "Workload": {"processes": (1,)},
+    "Param": {"unit": ("ratio", "seconds")},
+}
+# The kernel's own names, of which only those that are known are read.
+KVM = (
+    *("exits", "io_exits", "halt_exits", "halt_poll_success_ns", "halt_poll_fail_ns", "halt_wait_ns"),
+    *("directed_yield_attempted", "directed_yield_successful", "pages_4k", "pages_2m", "pages_1g"),
+)
+RECLAIMERS = ("kswapd", "direct", "khugepaged", "proactive")
+KEYS = {
+    "kvm": KVM,
+    "vmstat": (
+        *("pgfault", "pgmajfault", "pswpin", "pswpout", "oom_kill", "compact_stall", "compact_fail", "compact_success"),
+        *(f"pg{what}_{who}" for what in ("scan", "steal") for who in RECLAIMERS),
+        *("numa_pte_updates", "numa_hint_faults", "numa_hint_faults_local", "numa_pages_migrated"),
+        *("thp_fault_alloc", "thp_fault_fallback", "thp_collapse_alloc", "thp_split_page"),
+    ),
+}
+
+
+def document() -> Snapshot:
+    return filled(Snapshot)
+
+
+def filled(kind: type[T], path: str = "", turn: int = 0) -> T:
+    hints, fixed = get_type_hints(kind), FIXED.get(kind.__name__, {})
+    return kind(
+        **{
+            name: fixed[name][turn % len(fixed[name])] if name in fixed else _value(hints[name], f"{path}.{name}", turn)
+            for name in kind.__struct_fields__
+        }
+    )
+
+
+def _value(kind: Any, path: str, turn: int) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return _value(next(argument for argument in arguments if argument is not NoneType), path, turn)
+    if origin is Literal:
+        return arguments[turn % len(arguments)]
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return tuple(_value(arguments[0], f"{path}[{at}]", at) for at in range(_turns(arguments[0])))
+    if origin is tuple:
+        return tuple(_value(argument, f"{path}[{at}]", at) for at, argument in enumerate(arguments))
+    if origin is dict:
+        keys = KEYS.get(path.rpartition(".")[2]) or [_value(arguments[0], f"{path}.key{at}", at) for at in range(2)]
+        return {key: _value(arguments[1], f"{path}[{key}]", at) for at, key in enumerate(keys)}
+    if isinstance(kind, type) and issubclass(kind, Fact):
+        return filled(kind, path, turn)
+    return _plain(kind, path, turn)
+
+
+def _turns(kind: Any) -> int:
+    """As many elements as the widest choice of words in them has words."""
+    if not (isinstance(kind, type) and issubclass(kind, Fact)):
+        return 2
+    choices = [get_args(hint) if get_origin(hint) is Literal else () for hint in _flat(kind)]
+    return max(2, *(len(words) for words in choices))
+
+
+def _flat(kind: type[Fact]) -> list[Any]:
+    hints = get_type_hints(kind).values()
+    return [part for hint in hints for part in (get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,))]
+
+
+def _plain(kind: Any, path: str, turn: int) -> Any:
+    number = zlib.crc32(path.encode())
+    match kind:
+        case _ if kind is bool:
+            return turn % 2 == 0
+        case _ if kind is int:
+            return number % 10_000_000
+        case _ if kind is float:
+            return number % 10_000_000 / 8
+        case _ if kind is Limit:
+            return Limit(number % 10_000_000)
+        case _ if kind is CpuSet:
+            return CpuSet((number % 4096, number % 4095 + 1))
+        case _ if kind is str:
+            return f"{path.rpartition('.')[2]} {number % 100_000}"
+    raise NotImplementedError(f"{path}: {kind}")
