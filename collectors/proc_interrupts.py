@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
+from agent.model.facts.proc_interrupts import Interrupt
 from agent.model.values import CpuSet, Fact
 from collectors.root import SysRoot
 from collectors.text import Malformed, cpu_columns, newline_separated, numbers
-
-
-class Interrupt(Fact, frozen=True):
-    """`counts` stand in the order of `Interrupts.cpus`; a line with one number only (ERR, MIS) has no CPU."""
-
-    name: str
-    counts: tuple[int, ...]
-    description: str
-
-    @property
-    def is_irq(self) -> bool:
-        """Whether it goes by a number: a device's interrupt, and not the CPU's own."""
-        return len(self.name) < 10 and self.name.isascii() and self.name.isdecimal()
 
 
 class Interrupts(Fact, frozen=True):
@@ -43,5 +31,5 @@ def parse(text: str) -> Interrupts:
         words = rest.split(None, len(cpus))
         if len(words) >= len(cpus) and all(word.isdecimal() for word in words[: len(cpus)]):
             description = words[len(cpus)] if len(words) > len(cpus) else ""
-            found.append(Interrupt(name.strip(), numbers(words[: len(cpus)], number), " ".join(description.split())))
+            found.append(Interrupt(name.strip(), " ".join(description.split()), numbers(words[: len(cpus)], number)))
     return Interrupts(CpuSet(cpus), tuple(found))

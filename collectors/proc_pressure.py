@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from agent.model.values import Fact
+from agent.model.facts.proc_pressure import Pressure, Pressures
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed, integer, nested_keyed
-
-
-class Pressure(Fact, frozen=True):
-    """Microseconds since boot in which some tasks, or all of them, waited. CPU pressure has no `full` at host level: it is 0."""
-
-    some_usec: int
-    full_usec: int | None = None
-
-
-class Pressures(Fact, frozen=True):
-    cpu: Pressure | None = None
-    memory: Pressure | None = None
-    io: Pressure | None = None
-    irq: Pressure | None = None
 
 
 def read(root: SysRoot) -> Pressures:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
+from agent.model.facts.proc_schedstat import RunQueue
 from agent.model.values import CpuSet, Fact
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed, cpu_mask, cpu_number, integer, newline_separated, numbers
 
 # A level for each distance between nodes, of which SLIT knows 246, and the few below them.
 _MAX_DOMAINS = 256
-
-
-class RunQueue(Fact, frozen=True):
-    """Nanoseconds that tasks ran and waited on this CPU's queue, and how many times one was put on it."""
-
-    cpu: int
-    run_ns: int
-    delay_ns: int
-    timeslices: int
 
 
 class Domain(Fact, frozen=True):

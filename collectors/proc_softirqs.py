@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
+from agent.model.facts.proc_softirqs import Softirq
 from agent.model.values import CpuSet, Fact
 from collectors.root import SysRoot
 from collectors.text import Malformed, cpu_columns, newline_separated, numbers
-
-
-class Softirq(Fact, frozen=True):
-    """`counts` stand in the order of `Softirqs.cpus`."""
-
-    name: str
-    counts: tuple[int, ...]
 
 
 class Softirqs(Fact, frozen=True):

@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
+from agent.model.facts.proc_stat import CpuTime
 from agent.model.values import STAT, USER_HZ, Fact
 from collectors.root import SysRoot
 from collectors.text import Malformed, cpu_number, integer, newline_separated, numbers
-
-
-class CpuTime(Fact, frozen=True, kw_only=True):
-    """Seconds since boot. `user` holds `guest` and `nice` holds `guest_nice`: the kernel counts them twice."""
-
-    cpu: int
-    user_seconds: float
-    nice_seconds: float
-    system_seconds: float
-    idle_seconds: float
-    iowait_seconds: float | None = None
-    irq_seconds: float | None = None
-    softirq_seconds: float | None = None
-    steal_seconds: float | None = None
-    guest_seconds: float | None = None
-    guest_nice_seconds: float | None = None
 
 
 class Stat(Fact, frozen=True, kw_only=True):

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import re
 
-from agent.model.values import Fact
+from agent.model.facts.proc_swaps import Swap
 from collectors.root import SysRoot
 from collectors.text import Malformed, integer, newline_separated, numbers, printable
 
 _ESCAPED = re.compile(r"\\([0-3][0-7]{2})")
-
-
-class Swap(Fact, frozen=True, kw_only=True):
-    """One area. `type` is "partition" for any block device, zram among them, else "file". The higher priority is used first."""
-
-    name: str
-    type: str
-    size_bytes: int
-    used_bytes: int
-    priority: int
 
 
 def read(root: SysRoot) -> tuple[Swap, ...]:

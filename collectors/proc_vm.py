@@ -5,25 +5,16 @@ Source: Documentation/filesystems/proc.rst, sections 1.3 (kernel data) and mm/vm
 
 from __future__ import annotations
 
+from agent.model.facts.proc_vm import Zone
 from agent.model.values import Fact
 from collectors.root import SysRoot
 from collectors.text import Malformed, flat_keyed, integer, newline_separated, numbers
 
 
-class Zone(Fact, frozen=True, kw_only=True):
-    """One zone of one node; pages as the kernel counts them. `managed_pages` is what the buddy system was given.
+class ZoneSpan(Fact, frozen=True):
+    """A zone, and the page frames that it spans from `start_page` on, holes included."""
 
-    `start_page` is a page frame number; from there the zone spans `spanned_pages`, holes included.
-    """
-
-    node: int
-    name: str
-    free_pages: int | None = None
-    min_pages: int | None = None
-    low_pages: int | None = None
-    high_pages: int | None = None
-    present_pages: int | None = None
-    managed_pages: int | None = None
+    zone: Zone
     start_page: int | None = None
     spanned_pages: int | None = None
 
@@ -36,30 +27,18 @@ class Buddy(Fact, frozen=True):
     blocks: tuple[int, ...]
 
 
-class Memory(Fact, frozen=True, kw_only=True):
+class ProcMemory(Fact, frozen=True, kw_only=True):
     """`vmstat` as the kernel counts."""
 
     meminfo_bytes: dict[str, int]
-    zones: tuple[Zone, ...] = ()
+    zones: tuple[ZoneSpan, ...] = ()
     buddies: tuple[Buddy, ...] = ()
     vmstat: dict[str, int] = {}
     page_bytes: int | None = None
 
 
-_FIELDS = {
-    "free_pages": "free",
-    "min_pages": "min",
-    "low_pages": "low",
-    "high_pages": "high",
-    "present_pages": "present",
-    "managed_pages": "managed",
-    "start_page": "start_pfn:",
-    "spanned_pages": "spanned",
-}
-
-
-def read(root: SysRoot) -> Memory:
-    return Memory(
+def read(root: SysRoot) -> ProcMemory:
+    return ProcMemory(
         meminfo_bytes=parse_meminfo(root.require("proc/meminfo")),
         zones=root.parse("proc/zoneinfo", parse_zoneinfo) or (),
         buddies=root.parse("proc/buddyinfo", parse_buddyinfo) or (),
@@ -81,15 +60,25 @@ def parse_meminfo(text: str) -> dict[str, int]:
     return values
 
 
-def parse_zoneinfo(text: str) -> tuple[Zone, ...]:
+def parse_zoneinfo(text: str) -> tuple[ZoneSpan, ...]:
     """ "Node 0, zone   Normal" heads a block; the fields that matter are "name value" lines in it."""
-    zones: list[Zone] = []
+    zones: list[ZoneSpan] = []
     head: tuple[int, str] | None = None
     values: dict[str, int] = {}
 
     def close() -> None:
         if head is not None:
-            zones.append(Zone(node=head[0], name=head[1], **{field: values.get(name) for field, name in _FIELDS.items()}))
+            zone = Zone(
+                node=head[0],
+                name=head[1],
+                free_pages=values.get("free"),
+                min_pages=values.get("min"),
+                low_pages=values.get("low"),
+                high_pages=values.get("high"),
+                present_pages=values.get("present"),
+                managed_pages=values.get("managed"),
+            )
+            zones.append(ZoneSpan(zone, values.get("start_pfn:"), values.get("spanned")))
 
     for number, line in enumerate(newline_separated(text), 1):
         words = line.split()

@@ -5,18 +5,9 @@ Source: Documentation/admin-guide/kernel-parameters.txt (kvm-intel.ept, kvm-amd.
 
 from __future__ import annotations
 
-from agent.model.values import Fact
+from agent.model.facts.sys_kvm import Kvm
 from collectors.root import SysRoot, Unavailable
 from collectors.text import integer
-
-
-class Kvm(Fact, frozen=True):
-    """`nested_paging`: EPT or NPT in use, None where the vendor module says nothing. `nested`: guests may be hypervisors."""
-
-    vendor_module: str | None = None
-    nested_paging: bool | None = None
-    nested: bool | None = None
-    halt_poll_ns: int | None = None
 
 
 def read(root: SysRoot) -> Kvm:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from agent.model.facts.sys_mm import Ksm, Thp, Zswap
 from agent.model.values import Fact, is_number
 from collectors.root import SysRoot
 from collectors.text import integer
@@ -21,46 +22,7 @@ _WORD = re.compile(r"[\w-]{1,64}")
 _MAX_SIZES = 64
 
 
-class Thp(Fact, frozen=True, kw_only=True):
-    """Choices in the kernel's words. `sizes`: what is chosen for each page size in bytes, where it is not "never" (since Linux 6.8)."""
-
-    enabled: str | None = None
-    defrag: str | None = None
-    shmem_enabled: str | None = None
-    huge_page_bytes: int | None = None
-    zero_page: bool | None = None
-    khugepaged_defrag: bool | None = None
-    khugepaged_pages_to_scan: int | None = None
-    khugepaged_scan_sleep_msec: int | None = None
-    khugepaged_pages_collapsed: int | None = None
-    khugepaged_full_scans: int | None = None
-    sizes: dict[int, str] = {}
-
-
-class Ksm(Fact, frozen=True, kw_only=True):
-    """Pages, as the kernel counts them. `general_profit_bytes` may be negative: what merging saves less what it takes."""
-
-    run: int | None = None
-    pages_shared: int | None = None
-    pages_sharing: int | None = None
-    pages_unshared: int | None = None
-    pages_volatile: int | None = None
-    pages_scanned: int | None = None
-    full_scans: int | None = None
-    zero_pages: int | None = None
-    general_profit_bytes: int | None = None
-    merge_across_nodes: bool | None = None
-
-
-class Zswap(Fact, frozen=True, kw_only=True):
-    enabled: bool | None = None
-    compressor: str | None = None
-    max_pool_percent: int | None = None
-    accept_threshold_percent: int | None = None
-    shrinker_enabled: bool | None = None
-
-
-class MemoryPolicy(Fact, frozen=True, kw_only=True):
+class MemoryManagement(Fact, frozen=True, kw_only=True):
     """`interleave_weights` by node; `demotion_enabled`: reclaim may move pages to slower nodes."""
 
     thp: Thp = Thp()
@@ -70,10 +32,10 @@ class MemoryPolicy(Fact, frozen=True, kw_only=True):
     interleave_weights: dict[int, int] = {}
 
 
-def read(root: SysRoot) -> MemoryPolicy:
+def read(root: SysRoot) -> MemoryManagement:
     nodes = [name for name in root.names(WEIGHTS) if name[:4] == "node" and is_number(name[4:])]
     weights = {int(name[4:]): root.parse(f"{WEIGHTS}/{name}", integer) for name in nodes}
-    return MemoryPolicy(
+    return MemoryManagement(
         thp=_thp(root),
         ksm=_ksm(root),
         zswap=Zswap(

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from agent.model.values import Fact
+from agent.model.facts.sys_zram import Zram
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed, integer, numbers
 
 BLOCK = "sys/devices/virtual/block"
-
-
-class Zram(Fact, frozen=True, kw_only=True):
-    """`disk_bytes` is what may be written to it, 0 before it is set up; `memory_used_bytes` holds what the allocator wastes, too."""
-
-    number: int
-    disk_bytes: int | None = None
-    original_bytes: int | None = None
-    compressed_bytes: int | None = None
-    memory_used_bytes: int | None = None
 
 
 def read(root: SysRoot) -> tuple[Zram, ...]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from agent.model.facts.proc_pressure import Pressures
+from agent.model.facts.proc_swaps import Swap
+from agent.model.facts.proc_sys_vm import MemoryPolicy
+from agent.model.facts.sys_kvm import Kvm
+from agent.model.facts.sys_zram import Zram
 from agent.model.values import CpuSet, Detail, Fact, Gap, ReadTimes
 from collectors import (
     cgroup,
@@ -22,16 +27,13 @@ from collectors import (
     proc_irq,
     proc_isolation,
     proc_limits,
-    proc_pressure,
     proc_sched,
     proc_schedstat,
     proc_self,
     proc_softirqs,
     proc_stat,
-    proc_swaps,
     proc_sys,
     proc_sys_sched,
-    proc_sys_vm,
     proc_task,
     proc_vm,
     processes,
@@ -41,12 +43,10 @@ from collectors import (
     sys_dax,
     sys_debug_kvm,
     sys_debug_sched,
-    sys_kvm,
     sys_mm,
     sys_nd,
     sys_node,
     sys_pci,
-    sys_zram,
     taskstats,
     wasm_maps,
 )
@@ -91,16 +91,16 @@ class HostFacts(Fact, frozen=True, kw_only=True):
     softirqs: proc_softirqs.Softirqs | None = None
     interrupts: proc_interrupts.Interrupts | None = None
     irq_affinities: tuple[proc_irq.Affinity, ...] | None = None
-    pressures: proc_pressure.Pressures | None = None
-    memory: proc_vm.Memory | None = None
-    memory_policy: sys_mm.MemoryPolicy | None = None
-    vm_sysctls: proc_sys_vm.VmSysctls | None = None
-    swaps: tuple[proc_swaps.Swap, ...] | None = None
-    zram: tuple[sys_zram.Zram, ...] | None = None
+    pressures: Pressures | None = None
+    memory: proc_vm.ProcMemory | None = None
+    memory_policy: sys_mm.MemoryManagement | None = None
+    vm_sysctls: MemoryPolicy | None = None
+    swaps: tuple[Swap, ...] | None = None
+    zram: tuple[Zram, ...] | None = None
     sched_sysctls: proc_sys_sched.Sched | None = None
     sched_debug: sys_debug_sched.SchedDebug | None = None
     task_slice: proc_sched.TaskSlice | None = None
-    kvm: sys_kvm.Kvm | None = None
+    kvm: Kvm | None = None
 
 
 class WorkloadFacts(Fact, frozen=True, kw_only=True):

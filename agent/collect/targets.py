@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from agent.model.facts.proc_interrupts import Interrupt
 from agent.model.runtimes import is_monitor
 from agent.model.values import CpuSet
 from collectors import (
     cgroup,
     libvirt_domains,
     oci,
-    proc_interrupts,
     proc_schedstat,
     proc_task,
     processes,
@@ -117,7 +117,7 @@ def _memory_sizes(domain: libvirt_domains.Domain) -> tuple[int, ...]:
     return tuple(cell.memory_bytes for cell in domain.definition.cells if cell.memory_bytes)
 
 
-def interrupt_numbers(lines: Sequence[proc_interrupts.Interrupt]) -> list[int]:
+def interrupt_numbers(lines: Sequence[Interrupt]) -> list[int]:
     """The numbered interrupts among the lines of /proc/interrupts; others are the CPUs' own."""
     return [int(line.name) for line in lines if line.is_irq]
 

@@ -5,47 +5,19 @@ from __future__ import annotations
 from typing import Literal
 
 from agent.model.channels import IrqRoute
+from agent.model.facts.proc_interrupts import Interrupt
+from agent.model.facts.proc_pressure import Pressures
+from agent.model.facts.proc_schedstat import RunQueue
+from agent.model.facts.proc_softirqs import Softirq
+from agent.model.facts.proc_stat import CpuTime
+from agent.model.facts.proc_swaps import Swap
+from agent.model.facts.proc_sys_vm import MemoryPolicy
+from agent.model.facts.proc_vm import Zone
+from agent.model.facts.sys_kvm import Kvm
+from agent.model.facts.sys_mm import Ksm, Thp, Zswap
+from agent.model.facts.sys_zram import Zram
 from agent.model.physical import HugePages
 from agent.model.values import CpuSet, Fact, Limit, Origin
-
-
-class CpuTime(Fact, frozen=True, kw_only=True):
-    """Seconds since boot in each mode. `user` holds `guest`, `nice` holds `guest_nice`."""
-
-    cpu: int
-    user_seconds: float
-    nice_seconds: float
-    system_seconds: float
-    idle_seconds: float
-    iowait_seconds: float | None = None
-    irq_seconds: float | None = None
-    softirq_seconds: float | None = None
-    steal_seconds: float | None = None
-    guest_seconds: float | None = None
-    guest_nice_seconds: float | None = None
-
-    @property
-    def busy_seconds(self) -> float:
-        """Time in which the CPU could run nobody else, time stolen by a hypervisor included."""
-        spent = self.user_seconds + self.nice_seconds + self.system_seconds
-        return spent + (self.irq_seconds or 0.0) + (self.softirq_seconds or 0.0) + (self.steal_seconds or 0.0)
-
-
-class RunQueue(Fact, frozen=True):
-    """What tasks ran and waited on one CPU since boot."""
-
-    cpu: int
-    run_ns: int
-    delay_ns: int
-    timeslices: int
-
-
-class Interrupt(Fact, frozen=True):
-    """One line of /proc/interrupts; `counts` in the order of `interrupt_cpus`."""
-
-    name: str
-    description: str
-    counts: tuple[int, ...]
 
 
 class Ipis(Fact, frozen=True):
@@ -55,13 +27,6 @@ class Ipis(Fact, frozen=True):
     reschedule: int | None = None
     function_call: int | None = None
     tlb_shootdown: int | None = None
-
-
-class Softirq(Fact, frozen=True):
-    """Deferred interrupt work of one kind; `counts` in the order of `softirq_cpus`."""
-
-    name: str
-    counts: tuple[int, ...]
 
 
 class Scheduler(Fact, frozen=True, kw_only=True):
@@ -147,13 +112,6 @@ class LogicalCpu(Fact, frozen=True, kw_only=True):
     domains: tuple[CpuSet, ...] = ()
 
 
-class Pressure(Fact, frozen=True):
-    """Microseconds since boot in which some, or all, tasks waited (PSI)."""
-
-    some_usec: int
-    full_usec: int | None = None
-
-
 class Cpu(Fact, frozen=True, kw_only=True):
     """`runnable_tasks` and `blocked_tasks` are of the moment; the rest counts since boot.
 
@@ -190,116 +148,6 @@ class Cpu(Fact, frozen=True, kw_only=True):
     map: tuple[LogicalCpu, ...] = ()
 
 
-class Zone(Fact, frozen=True, kw_only=True):
-    """A zone of a node. `free_blocks[k]` counts free blocks of 2^k pages (the buddy allocator's lists).
-
-    `unusable_ratio[k]` is the share of the free pages that lie in smaller blocks than 2^k: what a request for one cannot use.
-    Formula: (free - sum of free_blocks[j] * 2^j for j >= k) / free (mm/vmstat.c, unusable_free_index()).
-    """
-
-    node: int
-    name: str
-    free_pages: int | None = None
-    min_pages: int | None = None
-    low_pages: int | None = None
-    high_pages: int | None = None
-    present_pages: int | None = None
-    managed_pages: int | None = None
-    free_blocks: tuple[int, ...] = ()
-    unusable_ratio: tuple[float, ...] = ()
-
-
-class MemoryPolicy(Fact, frozen=True, kw_only=True):
-    """Choices that bear on placement, reclaim and compaction, under the kernel's names (Documentation/admin-guide/sysctl/vm.rst).
-
-    `numa_balancing` is a set of bits: 1 moves pages towards their users, 2 promotes them between tiers of memory.
-    """
-
-    swappiness: int | None = None
-    overcommit_memory: int | None = None
-    overcommit_ratio: int | None = None
-    overcommit_kbytes: int | None = None
-    zone_reclaim_mode: int | None = None
-    numa_balancing: int | None = None
-    demotion_enabled: bool | None = None
-    interleave_weights: dict[int, int] = {}
-    min_free_kbytes: int | None = None
-    watermark_scale_factor: int | None = None
-    watermark_boost_factor: int | None = None
-    vfs_cache_pressure: int | None = None
-    compaction_proactiveness: int | None = None
-    extfrag_threshold: int | None = None
-    dirty_ratio: int | None = None
-    dirty_background_ratio: int | None = None
-    max_map_count: int | None = None
-    min_slab_ratio: int | None = None
-    min_unmapped_ratio: int | None = None
-    page_cluster: int | None = None
-
-
-class Thp(Fact, frozen=True, kw_only=True):
-    """Transparent huge pages, in the kernel's words. `sizes`: what is chosen for each size in bytes, "never" left out (since Linux 6.8)."""
-
-    enabled: str | None = None
-    defrag: str | None = None
-    shmem_enabled: str | None = None
-    huge_page_bytes: int | None = None
-    zero_page: bool | None = None
-    khugepaged_defrag: bool | None = None
-    khugepaged_pages_to_scan: int | None = None
-    khugepaged_scan_sleep_msec: int | None = None
-    khugepaged_pages_collapsed: int | None = None
-    khugepaged_full_scans: int | None = None
-    sizes: dict[int, str] = {}
-
-
-class Ksm(Fact, frozen=True, kw_only=True):
-    """Merging of equal pages; counts are pages. `general_profit_bytes` may be negative: what it saves less what it takes."""
-
-    run: int | None = None
-    pages_shared: int | None = None
-    pages_sharing: int | None = None
-    pages_unshared: int | None = None
-    pages_volatile: int | None = None
-    pages_scanned: int | None = None
-    full_scans: int | None = None
-    zero_pages: int | None = None
-    general_profit_bytes: int | None = None
-    merge_across_nodes: bool | None = None
-
-
-class Zswap(Fact, frozen=True, kw_only=True):
-    """A compressed cache before swap: `stored_bytes` of pages take `pool_bytes` of memory."""
-
-    enabled: bool | None = None
-    compressor: str | None = None
-    max_pool_percent: int | None = None
-    accept_threshold_percent: int | None = None
-    shrinker_enabled: bool | None = None
-    pool_bytes: int | None = None
-    stored_bytes: int | None = None
-
-
-class Swap(Fact, frozen=True, kw_only=True):
-    """A swap area; the higher priority is used first. One on zram is a "partition" and compresses into memory."""
-
-    name: str
-    type: str
-    size_bytes: int
-    used_bytes: int
-    priority: int
-
-
-class Zram(Fact, frozen=True, kw_only=True):
-    """A compressed block device in memory, whatever is on it. `memory_used_bytes` holds what its allocator wastes, too."""
-
-    number: int
-    disk_bytes: int | None = None
-    original_bytes: int | None = None
-    compressed_bytes: int | None = None
-    memory_used_bytes: int | None = None
-
-
 class Overcommit(Fact, frozen=True):
     """Memory that was promised. The limit holds in mode "never" only; its ratio may be above 1 in the others.
 
@@ -326,22 +174,6 @@ class Memory(Fact, frozen=True, kw_only=True):
     zswap: Zswap | None = None
     swaps: tuple[Swap, ...] | None = None
     zram: tuple[Zram, ...] | None = None
-
-
-class Pressures(Fact, frozen=True):
-    cpu: Pressure | None = None
-    memory: Pressure | None = None
-    io: Pressure | None = None
-    irq: Pressure | None = None
-
-
-class Kvm(Fact, frozen=True):
-    """How KVM on this host translates guest memory. `nested_paging` absent: the module does not say."""
-
-    vendor_module: str | None = None
-    nested_paging: bool | None = None
-    nested: bool | None = None
-    halt_poll_ns: int | None = None
 
 
 class Logical(Fact, frozen=True, kw_only=True):

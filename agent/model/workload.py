@@ -40,7 +40,8 @@ class Stack(Fact, frozen=True):
 class Thread(Fact, frozen=True, kw_only=True):
     """A host thread. Counters since it began; `start_ticks` (1/100 s since boot) with the tid is its identity.
 
-    `role` is what it does; "guest" is one that its embedder states. Whether it waits is its `state`.
+    `role` is what it does. Of a virtual machine: "vhost" and "kvm" are the kernel's. Of a Wasm runtime: "guest" runs guest code, as its
+    embedder states; "executor" runs tasks, guests perhaps among them; "compiler", "collector". Whether it waits is its `state`.
     """
 
     tid: int

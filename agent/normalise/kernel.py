@@ -6,25 +6,14 @@ import re
 
 from agent.collect.sample import Sample
 from agent.model.host import Virtualization
-from agent.model.logical import (
-    Cpu,
-    CpuTime,
-    Interrupt,
-    Ipis,
-    Kvm,
-    Logical,
-    Pressure,
-    Pressures,
-    RunQueue,
-    Softirq,
-)
+from agent.model.logical import Cpu, Ipis, Logical
 from agent.model.physical import Physical
 from agent.model.runtimes import HYPERVISORS
 from agent.normalise.domains import scheduling_domains
 from agent.normalise.interrupts import irq_routes
 from agent.normalise.kernel_memory import memory
 from agent.normalise.scheduling import balanced, cpu_map, isolation, load_balance, partitions, scheduler, tick_hz
-from collectors import proc_cpuinfo, proc_interrupts, proc_pressure
+from collectors import proc_cpuinfo, proc_interrupts
 
 # The kernel's own descriptions, on x86, ARM and RISC-V alike (arch/*/kernel/{irq,smp}.c).
 _IPIS = {"Rescheduling interrupts": "reschedule", "Function call interrupts": "function_call", "TLB shootdowns": "tlb_shootdown"}
@@ -37,27 +26,23 @@ _VENDORS = {hypervisor.smbios_vendor: hypervisor.name for hypervisor in HYPERVIS
 
 
 def logical(sample: Sample, hardware: Physical) -> Logical:
-    kvm, pressures = sample.host.kvm, sample.host.pressures
     return Logical(
         cpu=_cpu(sample, hardware),
         memory=memory(sample),
-        pressure=None
-        if pressures is None
-        else Pressures(_pressure(pressures.cpu), _pressure(pressures.memory), _pressure(pressures.io), _pressure(pressures.irq)),
-        kvm=None if kvm is None else Kvm(kvm.vendor_module, kvm.nested_paging, kvm.nested, kvm.halt_poll_ns),
+        pressure=sample.host.pressures,
+        kvm=sample.host.kvm,
         cgroup_controllers=sample.workloads.cgroups.controllers if sample.workloads.cgroups else {},
     )
 
 
 def _cpu(sample: Sample, hardware: Physical) -> Cpu:
     stat, kernel, lines, cpuinfo = sample.host.stat, sample.host.kernel, sample.host.interrupts, sample.statics.cpuinfo
-    queues = sample.host.schedstat.queues if sample.host.schedstat else ()
     tick, tick_origin = tick_hz(sample)
     online = hardware.cpus.online
     domains = scheduling_domains(sample, online, hardware.nodes, balanced(sample, online))
     return Cpu(
-        times=tuple(CpuTime(**{name: getattr(time, name) for name in CpuTime.__struct_fields__}) for time in stat.cpus) if stat else (),
-        run_queues=tuple(RunQueue(queue.cpu, queue.run_ns, queue.delay_ns, queue.timeslices) for queue in queues),
+        times=stat.cpus if stat else (),
+        run_queues=sample.host.schedstat.queues if sample.host.schedstat else (),
         runnable_tasks=stat.procs_running if stat else None,
         blocked_tasks=stat.procs_blocked if stat else None,
         load_average=kernel.load_average if kernel else (),
@@ -67,7 +52,7 @@ def _cpu(sample: Sample, hardware: Physical) -> Cpu:
         tick_hz_origin=tick_origin,
         smt_active=sample.statics.cpus.smt_active if sample.statics.cpus else None,
         interrupt_cpus=lines.cpus if lines else None,
-        interrupts=tuple(Interrupt(line.name, line.description, line.counts) for line in lines.lines) if lines else (),
+        interrupts=lines.lines if lines else (),
         irq_routes=irq_routes(sample),
         ipis=_ipis(lines) if lines else (),
         page_table_levels=_levels(sample),
@@ -76,7 +61,7 @@ def _cpu(sample: Sample, hardware: Physical) -> Cpu:
         physical_address_bits=_address_bits(cpuinfo, "physical"),
         virtual_address_bits=_address_bits(cpuinfo, "virtual"),
         softirq_cpus=sample.host.softirqs.cpus if sample.host.softirqs else None,
-        softirqs=tuple(Softirq(line.name, line.counts) for line in sample.host.softirqs.lines) if sample.host.softirqs else (),
+        softirqs=sample.host.softirqs.lines if sample.host.softirqs else (),
         scheduler=scheduler(sample),
         domains=domains,
         partitions=partitions(sample),
@@ -105,10 +90,6 @@ def _levels(sample: Sample) -> int | None:
     if architecture != "x86_64" or sample.statics.cpuinfo is None or not sample.statics.cpuinfo.flags:
         return None
     return 5 if "la57" in sample.statics.cpuinfo.flags else 4
-
-
-def _pressure(pressure: proc_pressure.Pressure | None) -> Pressure | None:
-    return None if pressure is None else Pressure(pressure.some_usec, pressure.full_usec)
 
 
 def virtualization(sample: Sample) -> Virtualization | None:

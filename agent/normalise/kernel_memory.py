@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
+
+from msgspec.structs import replace
 
 from agent.collect.sample import Sample
-from agent.model.logical import Ksm, Memory, MemoryPolicy, Overcommit, Swap, Thp, Zone, Zram, Zswap
+from agent.model.facts.proc_sys_vm import MemoryPolicy
+from agent.model.facts.proc_vm import Zone
+from agent.model.facts.sys_mm import Zswap
+from agent.model.logical import Memory, Overcommit
 from agent.model.physical import HugePages
 from agent.model.values import Fact
 
@@ -24,9 +29,10 @@ _OVERCOMMIT: dict[int, Literal["heuristic", "always", "never"]] = {0: "heuristic
 def memory(sample: Sample) -> Memory:
     files, pools, mm, vm = sample.host.memory, sample.host.huge_page_pools or (), sample.host.memory_policy, sample.host.vm_sysctls
     meminfo = files.meminfo_bytes if files else {}
-    zswap: dict[str, Any] = _fields(mm.zswap) if mm else {}
-    zswap |= {name: meminfo[key] for name, key in (("pool_bytes", "Zswap"), ("stored_bytes", "Zswapped")) if key in meminfo}
-    policy = (_fields(vm) if vm else {}) | ({name: getattr(mm, name) for name in ("demotion_enabled", "interleave_weights")} if mm else {})
+    zswap = replace(mm.zswap if mm else Zswap(), pool_bytes=meminfo.get("Zswap"), stored_bytes=meminfo.get("Zswapped"))
+    policy = vm or MemoryPolicy()
+    if mm is not None:
+        policy = replace(policy, demotion_enabled=mm.demotion_enabled, interleave_weights=mm.interleave_weights)
     return Memory(
         meminfo_bytes=meminfo,
         zones=_zones(sample),
@@ -43,13 +49,13 @@ def memory(sample: Sample) -> Memory:
             for pool in pools
             if pool.node is None
         ),
-        policy=_known(MemoryPolicy(**policy)),
+        policy=_known(policy),
         overcommit=_known(_overcommit(sample, meminfo)),
-        thp=_known(Thp(**_fields(mm.thp))) if mm else None,
-        ksm=_known(Ksm(**_fields(mm.ksm))) if mm else None,
-        zswap=_known(Zswap(**zswap)),
-        swaps=None if sample.host.swaps is None else tuple(Swap(**_fields(swap)) for swap in sample.host.swaps),
-        zram=None if sample.host.zram is None else tuple(Zram(**_fields(device)) for device in sample.host.zram),
+        thp=_known(mm.thp) if mm else None,
+        ksm=_known(mm.ksm) if mm else None,
+        zswap=_known(zswap),
+        swaps=sample.host.swaps,
+        zram=sample.host.zram,
     )
 
 
@@ -58,19 +64,12 @@ def _zones(sample: Sample) -> tuple[Zone, ...]:
         return ()
     blocks = {(buddy.node, buddy.zone): buddy.blocks for buddy in sample.host.memory.buddies}
     return tuple(
-        Zone(
-            node=zone.node,
-            name=zone.name,
-            free_pages=zone.free_pages,
-            min_pages=zone.min_pages,
-            low_pages=zone.low_pages,
-            high_pages=zone.high_pages,
-            present_pages=zone.present_pages,
-            managed_pages=zone.managed_pages,
-            free_blocks=blocks.get((zone.node, zone.name), ()),
-            unusable_ratio=unusable(blocks.get((zone.node, zone.name), ())),
+        replace(
+            span.zone,
+            free_blocks=blocks.get((span.zone.node, span.zone.name), ()),
+            unusable_ratio=unusable(blocks.get((span.zone.node, span.zone.name), ())),
         )
-        for zone in sample.host.memory.zones
+        for span in sample.host.memory.zones
     )
 
 
@@ -97,8 +96,3 @@ def _overcommit(sample: Sample, meminfo: dict[str, int]) -> Overcommit:
 
 def _known(record: R) -> R | None:
     return None if record == type(record)() else record
-
-
-def _fields(record: Fact) -> dict[str, Any]:
-    """For a model's record of the same fields."""
-    return {name: getattr(record, name) for name in record.__struct_fields__}

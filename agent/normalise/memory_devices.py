@@ -208,13 +208,13 @@ def _spans(sample: Sample, nodes: tuple[Node, ...]) -> list[tuple[int, int, int]
     """
     memory = sample.host.memory
     spans = []
-    for zone in memory.zones if memory else ():
-        if zone.spanned_pages == 0:
+    for span in memory.zones if memory else ():
+        if span.spanned_pages == 0:
             continue
         page = memory.page_bytes if memory else None
-        if zone.start_page is None or zone.spanned_pages is None or page is None:
+        if span.start_page is None or span.spanned_pages is None or page is None:
             return []
-        spans.append((zone.node, zone.start_page * page, (zone.start_page + zone.spanned_pages) * page))
+        spans.append((span.zone.node, span.start_page * page, (span.start_page + span.spanned_pages) * page))
     with_memory = {node.os_index for node in nodes if node.memory_bytes != 0}
     return spans if with_memory <= {node for node, _, _ in spans} else []
 

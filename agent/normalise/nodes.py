@@ -77,7 +77,7 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
 def _has_nodes(sample: Sample) -> bool:
     """A kernel with NUMA counts by node (mm/vmstat.c), and names nodes in zoneinfo: without sysfs, how many there are is not known."""
     memory = sample.host.memory
-    return memory is not None and ("numa_hit" in memory.vmstat or any(zone.node > 0 for zone in memory.zones))
+    return memory is not None and ("numa_hit" in memory.vmstat or any(span.zone.node > 0 for span in memory.zones))
 
 
 def _columns(seen: sys_node.Nodes) -> tuple[int, ...]:

@@ -12,8 +12,8 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TypeVar, cast
 
+from agent.model.facts.proc_stat import CpuTime
 from agent.model.host import Host
-from agent.model.logical import CpuTime
 from agent.model.values import STAT, UPTIME, USER_HZ, CpuSet, Fact, ReadTimes
 from agent.model.workload import Cpu, Thread, Workload
 from agent.overhead.machine import Machine

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from agent.model.logical import Ksm, Memory, Swap, Thp, Zram
+from agent.model.facts.proc_swaps import Swap
+from agent.model.facts.sys_mm import Ksm, Thp
+from agent.model.facts.sys_zram import Zram
+from agent.model.logical import Memory
 from agent.model.physical import HugePages
 from exporters.metrics.family import (
     Column,

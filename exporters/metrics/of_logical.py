@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from agent.model.logical import Cpu, CpuTime, Ipis, Logical, Pressure, Pressures, RunQueue, Scheduler
+from agent.model.facts.proc_pressure import Pressure, Pressures
+from agent.model.facts.proc_schedstat import RunQueue
+from agent.model.facts.proc_stat import CpuTime
+from agent.model.logical import Cpu, Ipis, Logical, Scheduler
 from exporters.metrics.family import (
     Column,
     Family,

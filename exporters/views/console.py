@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from agent.model.facts.proc_vm import Zone
 from agent.model.host import Host
-from agent.model.logical import Cpu, Zone
+from agent.model.logical import Cpu
 from agent.model.physical import HugePages, Node, Physical
 from agent.model.values import CpuSet, Gap
 from agent.model.workload import Workload

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from agent.model.device import CpuDevices, Devices, MemoryDevices
+from agent.model.facts.proc_stat import CpuTime
+from agent.model.facts.sys_kvm import Kvm
 from agent.model.host import Host, Identity, Virtualization
-from agent.model.logical import Cpu, CpuTime, Kvm, Logical
+from agent.model.logical import Cpu, Logical
 from agent.model.logical import Memory as KernelMemory
 from agent.model.physical import Cache, Core, Cpus, Node, Physical
 from agent.model.physical import Memory as PhysicalMemory

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from rich.cells import cell_len
 
 from agent.model.channels import Channels, Dimm, Interconnect
+from agent.model.facts.proc_vm import Zone
 from agent.model.host import Host, Identity, Smbios, Virtualization
-from agent.model.logical import Cpu, LogicalCpu, Scheduler, SchedulingDomain, Zone
+from agent.model.logical import Cpu, LogicalCpu, Scheduler, SchedulingDomain
 from agent.model.physical import CpuKind, HugePages, Node
 from agent.model.values import CpuSet, Gap, Limit
 from agent.model.workload import Cpu as Limits

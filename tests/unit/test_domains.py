@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from agent.collect.sample import HostFacts, Sample, Statics
+from agent.model.facts.proc_schedstat import RunQueue
 from agent.model.logical import SchedulingDomain
 from agent.model.physical import Node
 from agent.model.values import CpuSet
@@ -192,7 +193,7 @@ def test_domains_nest_and_hold_their_cpu(factors: tuple[int, ...], rows: list[li
 
 
 STATED = proc_schedstat.Schedstat(
-    (proc_schedstat.RunQueue(0, 0, 0, 0),),
+    (RunQueue(0, 0, 0, 0),),
     tuple(proc_schedstat.Chain(pair, (proc_schedstat.Domain(pair), proc_schedstat.Domain(CpuSet(range(8))))) for pair in groups(2, 8)),
     15,
 )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from agent.model.facts.proc_stat import CpuTime
 from agent.model.finding import Finding
 from agent.model.guest import Guest, Tuning
 from agent.model.host import Identity, Virtualization
 from agent.model.logical import Cpu as LogicalCpu
-from agent.model.logical import CpuTime, Logical
+from agent.model.logical import Logical
 from agent.model.logical import Memory as LogicalMemory
 from agent.model.physical import Core, Cpus, Node, Physical
 from agent.model.physical import Memory as PhysicalMemory

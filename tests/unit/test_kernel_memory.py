@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 
 from agent.collect.sample import HostFacts, Sample
-from agent.model.logical import Ksm, Memory, MemoryPolicy, Overcommit, Swap, Thp, Zswap
+from agent.model.facts.proc_swaps import Swap
+from agent.model.facts.proc_sys_vm import MemoryPolicy
+from agent.model.facts.proc_vm import Zone
+from agent.model.facts.sys_mm import Ksm, Thp, Zswap
+from agent.model.logical import Memory, Overcommit
 from agent.model.physical import HugePages
 from agent.normalise.kernel_memory import memory, unusable
-from collectors import hugepages, proc_swaps, proc_sys_vm, proc_vm, sys_mm
+from collectors import hugepages, proc_vm, sys_mm
 
 
 @pytest.mark.parametrize(
@@ -27,11 +31,11 @@ def test_free_pages_that_a_request_cannot_use(blocks: tuple[int, ...], ratios: t
 
 
 def test_zones_meet_their_free_blocks() -> None:
-    zones = (proc_vm.Zone(node=0, name="Normal", free_pages=6), proc_vm.Zone(node=1, name="Normal"))
+    zones = (proc_vm.ZoneSpan(Zone(node=0, name="Normal", free_pages=6)), proc_vm.ZoneSpan(Zone(node=1, name="Normal")))
     found = memory(
         Sample(
             host=HostFacts(
-                memory=proc_vm.Memory(
+                memory=proc_vm.ProcMemory(
                     meminfo_bytes={},
                     zones=zones,
                     buddies=(proc_vm.Buddy(0, "Normal", (2, 2)),),
@@ -47,16 +51,16 @@ def test_zones_meet_their_free_blocks() -> None:
 def test_choices_and_what_came_of_them() -> None:
     sample = Sample(
         host=HostFacts(
-            memory=proc_vm.Memory(meminfo_bytes={"CommitLimit": 1000, "Committed_AS": 2500, "Zswap": 10, "Zswapped": 30}),
-            vm_sysctls=proc_sys_vm.VmSysctls(overcommit_memory=2, swappiness=60),
-            memory_policy=sys_mm.MemoryPolicy(
-                thp=sys_mm.Thp(enabled="always"),
-                ksm=sys_mm.Ksm(run=1),
-                zswap=sys_mm.Zswap(enabled=True),
+            memory=proc_vm.ProcMemory(meminfo_bytes={"CommitLimit": 1000, "Committed_AS": 2500, "Zswap": 10, "Zswapped": 30}),
+            vm_sysctls=MemoryPolicy(overcommit_memory=2, swappiness=60),
+            memory_policy=sys_mm.MemoryManagement(
+                thp=Thp(enabled="always"),
+                ksm=Ksm(run=1),
+                zswap=Zswap(enabled=True),
                 demotion_enabled=False,
                 interleave_weights={0: 3},
             ),
-            swaps=(proc_swaps.Swap(name="/swap", type="file", size_bytes=4096, used_bytes=0, priority=-2),),
+            swaps=(Swap(name="/swap", type="file", size_bytes=4096, used_bytes=0, priority=-2),),
             huge_page_pools=(
                 hugepages.HugePagePool(page_bytes=4096, node=None, total=4, free=3, surplus=2, overcommit=1, reserved=0),
                 hugepages.HugePagePool(page_bytes=4096, node=0, total=4, free=3, surplus=2),
@@ -78,7 +82,9 @@ def test_nothing() -> None:
     assert memory(
         Sample(
             host=HostFacts(
-                memory_policy=sys_mm.MemoryPolicy(), swaps=(), memory=proc_vm.Memory(meminfo_bytes={"CommitLimit": 0, "Committed_AS": 1})
+                memory_policy=sys_mm.MemoryManagement(),
+                swaps=(),
+                memory=proc_vm.ProcMemory(meminfo_bytes={"CommitLimit": 0, "Committed_AS": 1}),
             )
         )
     ) == Memory(meminfo_bytes={"CommitLimit": 0, "Committed_AS": 1}, swaps=(), overcommit=Overcommit(None, 0, 1))

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from agent.model.facts.proc_stat import CpuTime
 from agent.model.host import Host, Virtualization
-from agent.model.logical import CpuTime
 from agent.model.snapshot import Prediction
 from agent.model.values import UNLIMITED, CpuSet, Limit
 from agent.model.workload import Placement, VCpu, Workload

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from agent.model.change import Answer, Change, Effect
+from agent.model.facts.proc_stat import CpuTime
 from agent.model.host import Host
-from agent.model.logical import CpuTime
 from agent.model.physical import Core
 from agent.model.runtimes import Paradigm
 from agent.model.values import UNLIMITED, CpuSet, Limit

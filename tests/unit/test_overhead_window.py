@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from agent.model.facts.proc_stat import CpuTime
 from agent.model.host import Host
-from agent.model.logical import CpuTime
 from agent.model.values import STAT, UPTIME, CpuSet, ReadTimes
 from agent.model.workload import Workload
 from agent.overhead.window import Activity, Window, difference

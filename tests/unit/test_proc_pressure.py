@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from collectors.proc_pressure import Pressure, Pressures, parse, read
+from agent.model.facts.proc_pressure import Pressure, Pressures
+from collectors.proc_pressure import parse, read
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow

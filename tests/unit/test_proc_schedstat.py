@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.facts.proc_schedstat import RunQueue
 from agent.model.values import CpuSet
-from collectors.proc_schedstat import Chain, Domain, RunQueue, Schedstat, parse, read
+from collectors.proc_schedstat import Chain, Domain, Schedstat, parse, read
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.facts.proc_softirqs import Softirq
 from agent.model.values import CpuSet
-from collectors.proc_softirqs import Softirq, Softirqs, parse, read
+from collectors.proc_softirqs import Softirqs, parse, read
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from collectors.proc_stat import CpuTime, Stat, parse
+from agent.model.facts.proc_stat import CpuTime
+from collectors.proc_stat import Stat, parse
 from collectors.text import Malformed
 
 FULL = """cpu  300 0 100 1000 5 0 1 2 0 0

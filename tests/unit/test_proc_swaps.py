@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from collectors.proc_swaps import Swap, parse, read
+from agent.model.facts.proc_swaps import Swap
+from collectors.proc_swaps import parse, read
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from collectors.proc_sys_vm import VmSysctls, read
+from agent.model.facts.proc_sys_vm import MemoryPolicy
+from collectors.proc_sys_vm import read
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow
@@ -17,7 +18,7 @@ def test_everything(tmp_path: Path) -> None:
         tmp_path,
         {"proc/sys/vm/swappiness": "60\n", "proc/sys/vm/page-cluster": "3\n", "proc/sys/kernel/numa_balancing": "2\n"},
     )
-    assert read(root) == VmSysctls(swappiness=60, page_cluster=3, numa_balancing=2)
+    assert read(root) == MemoryPolicy(swappiness=60, page_cluster=3, numa_balancing=2)
 
 
 def test_none(tmp_path: Path) -> None:

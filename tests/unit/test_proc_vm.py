@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from collectors.proc_vm import Buddy, Memory, Zone, parse_buddyinfo, parse_meminfo, parse_zoneinfo, read
+from agent.model.facts.proc_vm import Zone
+from collectors.proc_vm import Buddy, ProcMemory, ZoneSpan, parse_buddyinfo, parse_meminfo, parse_zoneinfo, read
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow
@@ -52,19 +53,21 @@ def test_meminfo() -> None:
 
 def test_zones() -> None:
     assert parse_zoneinfo(ZONES) == (
-        Zone(
-            node=0,
-            name="DMA",
-            free_pages=3840,
-            min_pages=9,
-            low_pages=12,
-            high_pages=15,
-            present_pages=3998,
-            managed_pages=3840,
+        ZoneSpan(
+            Zone(
+                node=0,
+                name="DMA",
+                free_pages=3840,
+                min_pages=9,
+                low_pages=12,
+                high_pages=15,
+                present_pages=3998,
+                managed_pages=3840,
+            ),
             start_page=1,
             spanned_pages=4095,
         ),
-        Zone(node=1, name="Normal", free_pages=0, min_pages=1, low_pages=None, high_pages=9),
+        ZoneSpan(Zone(node=1, name="Normal", free_pages=0, min_pages=1, low_pages=None, high_pages=9)),
     )
     assert parse_zoneinfo("") == ()
 
@@ -98,7 +101,7 @@ def test_bad_texts(parse: Callable[[str], object], text: str) -> None:
 
 
 def test_meminfo_is_enough(tmp_path: Path) -> None:
-    assert read(grow(tmp_path, {"proc/meminfo": "MemTotal: 1 kB\n"})) == Memory(meminfo_bytes={"MemTotal": 1024}, page_bytes=PAGESIZE)
+    assert read(grow(tmp_path, {"proc/meminfo": "MemTotal: 1 kB\n"})) == ProcMemory(meminfo_bytes={"MemTotal": 1024}, page_bytes=PAGESIZE)
     root = grow(tmp_path, {"proc/vmstat": "nr_free_pages 7\n", "proc/zoneinfo": ZONES, "proc/buddyinfo": ""})
     found = read(root)
     assert (found.vmstat, len(found.zones), found.buddies) == ({"nr_free_pages": 7}, 2, ())

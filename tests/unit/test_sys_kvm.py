@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.facts.sys_kvm import Kvm
 from collectors.root import SysRoot, Unavailable
-from collectors.sys_kvm import Kvm, read
+from collectors.sys_kvm import read
 from tests.unit.tree import grow
 
 M = "sys/module"

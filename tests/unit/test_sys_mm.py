@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.facts.sys_mm import Ksm, Thp, Zswap
 from collectors.root import SysRoot
-from collectors.sys_mm import Ksm, MemoryPolicy, Thp, Zswap, chosen, read
+from collectors.sys_mm import MemoryManagement, chosen, read
 from tests.unit.tree import grow
 
 
@@ -49,7 +50,7 @@ def test_everything(tmp_path: Path) -> None:
             "sys/kernel/mm/mempolicy/weighted_interleave/auto": "false\n",
         },
     )
-    assert read(root) == MemoryPolicy(
+    assert read(root) == MemoryManagement(
         thp=Thp(
             enabled="madvise",
             defrag="defer+madvise",
@@ -71,8 +72,8 @@ def test_everything(tmp_path: Path) -> None:
 
 
 def test_a_compressor_that_is_no_name(tmp_path: Path) -> None:
-    assert read(grow(tmp_path, {"sys/module/zswap/parameters/compressor": 'x"\n{y}'})) == MemoryPolicy()
+    assert read(grow(tmp_path, {"sys/module/zswap/parameters/compressor": 'x"\n{y}'})) == MemoryManagement()
 
 
 def test_nothing(tmp_path: Path) -> None:
-    assert read(SysRoot(tmp_path)) == MemoryPolicy()
+    assert read(SysRoot(tmp_path)) == MemoryManagement()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.facts.sys_zram import Zram
 from collectors.root import SysRoot, Unavailable
-from collectors.sys_zram import Zram, parse_mm_stat, read
+from collectors.sys_zram import parse_mm_stat, read
 from collectors.text import Malformed
 from tests.unit.tree import grow
 
