@@ -11,13 +11,15 @@ PACKAGES := apt busybox-static conmon containerd dmidecode docker.io dpkg e2fspr
 # What libvirt-python is compiled with.
 HEADERS := gcc libvirt-dev pkg-config python3-dev
 
+CHECK := tests/laws tests/unit tests/hosts/test_golden.py
+
 LOCK := pip-compile --quiet --no-config --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 # Where it is set, each of a thousand processes of the tests compiles all of its modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help snapshot test quiet lab bench validate schema lock clean packages
+.PHONY: help snapshot check test quiet lab bench validate schema lock clean packages
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
@@ -26,6 +28,9 @@ help:  ## show this
 snapshot: $(VENV)/agent  ## print what this host is, as JSON
 	@$(call binding) >&2 || echo "make: without libvirt-python, virtual machines will be a gap in the snapshot" >&2
 	@$(BIN)/agent snapshot --pretty
+
+check: $(VENV)/test  ## lint, types, laws, unit tests and goldens: a minute; `make test` runs them, too, with more examples
+	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal --hypothesis-profile check $(CHECK) $(ARGS)
 
 test: packages $(VENV)/test  ## run the tests (as root it installs the Debian packages that they need); ARGS="-k name" for some
 	@$(call binding) || test "$$STRATASCOPE_STRICT" != 1

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from tests import met
 from tests.lab import engines, host, surroundings
 from tests.lab.ahead import Ahead
 from tests.lab.process import terminable
-from tests.need import OUTSIDE, SHARED, STRICT
+from tests.need import SHARED, STRICT
 
 REAL = Path(__file__).with_name("real")
 
@@ -23,6 +24,13 @@ _BEFORE = pytest.StashKey[dict[str, str]]()
 _WARDEN = pytest.StashKey[int]()
 # How long the end of a run waits for another run's turn to be over, should something be there that was not there before.
 _PATIENCE_SECONDS = 60
+
+
+# `make check` looks at a third of the examples; --hypothesis-profile=long at many.
+settings.register_profile("check", max_examples=10, deadline=None)
+settings.register_profile("test", max_examples=30, deadline=None)
+settings.register_profile("long", max_examples=2000, deadline=None)
+settings.load_profile("test")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,6 +71,8 @@ def alone() -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    if _is_worker(session.config):
+        return  # the run that started it looks after this host
     stack = contextlib.ExitStack()
     session.config.add_cleanup(stack.close)
     stack.enter_context(terminable())
@@ -84,8 +94,12 @@ def ahead(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         guests.end()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What measures this host comes last: the guests that others wait for have ended then."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What measures this host comes last: the guests that others wait for have ended then. What needs files from outside needs them."""
+    if not SHARED.is_dir():
+        outside = [item for item in items if item.get_closest_marker("shared")]
+        config.hook.pytest_deselected(items=outside)
+        items[:] = [item for item in items if item not in outside]
 
     def turn(item: pytest.Item) -> tuple[bool, bool, bool]:
         alone = REAL in item.path.parents and item.get_closest_marker("beside") is None
@@ -111,6 +125,9 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the run for what it skipped in strict mode, and for what it left behind."""
+    if _is_worker(session.config):
+        vars(session.config)["workeroutput"]["met"] = met.noted()
+        return
     before = session.config.stash[_BEFORE]
     if surroundings.changes(before, surroundings.look()):
         # Another run's, perhaps: looked at again when no other one has the lab.
@@ -123,6 +140,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     _stayed.extend(f"still running: {process}" for process in left if process.pid != session.config.stash[_WARDEN])
     if (_stayed or (STRICT and _skipped)) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """What a worker of pytest-xdist has met, this run has met."""
+    for kind, hosts in getattr(node, "workeroutput", {}).get("met", {}).items():
+        for name, shape in hosts.items():
+            met.meet(kind, name, shape)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -143,8 +168,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
     if report.skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        if OUTSIDE not in reason or SHARED.is_dir():
-            _skipped.append(f"{report.nodeid}: {reason}")
+        _skipped.append(f"{report.nodeid}: {reason}")
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Whether this process runs a share of the tests of another one, with pytest-xdist."""
+    return hasattr(config, "workerinput")
 
 
 def _meet_this_host() -> None:

@@ -16,3 +16,8 @@ def lines() -> list[str]:
         f"{len(hosts)} {kind}: " + ("; " if any(hosts.values()) else ", ").join(f"{name} {shape}".strip() for name, shape in hosts.items())
         for kind, hosts in _met.items()
     ]
+
+
+def noted() -> dict[str, dict[str, str]]:
+    """All of them: their shapes by kind and name."""
+    return _met

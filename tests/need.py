@@ -14,8 +14,8 @@ import pytest
 
 STRICT = os.environ.get("STRATASCOPE_STRICT") == "1"
 TOP = Path(__file__).resolve().parents[1]
-SHARED = TOP.parent / "shared" / "fixtures"
-OUTSIDE = "../shared/fixtures"
+# Recordings of other projects' hosts, which are no part of this repository. What reads them is marked `shared`.
+SHARED = TOP.parent / "shared" / "fixtures" / "hosts"
 
 # Debian's package of each program that a test may name; all of them stand in the Makefile.
 PACKAGES = {
@@ -77,14 +77,6 @@ def need(*programs: str, modules: Iterable[str] = (), root: bool = False, cpus: 
             if module == "libvirt":
                 lack(module, "apt-get install libvirt-dev pkg-config gcc && pip install libvirt-python==$(pkg-config --modversion libvirt)")
             lack(module, "pip install -r test.lock")
-
-
-def shared(name: str) -> Path:
-    """A directory of the recorded hosts that live beside the checkout: the one thing that may be absent even in strict mode."""
-    place = SHARED / name
-    if not place.is_dir():
-        pytest.skip(f"{OUTSIDE}/{name} is not here")
-    return place
 
 
 def lack(what: str, remedy: str) -> NoReturn:

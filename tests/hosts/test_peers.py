@@ -1,7 +1,7 @@
 """Every tree of the shared fixtures gives a snapshot whose objects are hwloc's, and each one that is not has its evidence here.
 
-The trees are other projects' data and stay outside this repository: without them these tests skip. hwloc is Debian's; the counts that
-its newest version has of the same trees stand beside them, and have to be Debian's, too.
+The trees are other projects' data and stay outside this repository: without them these tests are no part of a run. hwloc is Debian's; the
+counts that its newest version has of the same trees stand beside them, and have to be Debian's, too.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ from exporters.metrics.text import TextCache
 from exporters.views import json as json_exporter
 from tests.lab.objects import Objects, differences, hwlocs, ours, pci
 from tests.met import meet
-from tests.need import need, which
+from tests.need import SHARED, need, which
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "fixtures" / "hosts"
 TREES = sorted(path.name.removesuffix(".tar.xz") for path in SHARED.glob("*.tar.xz"))
 
 
@@ -91,7 +90,7 @@ DIFFERENCES = {
 # hwloc asks uname() which machine it is on, unless the tree says so in the file that its own recorder writes.
 ARCHITECTURES = {"lscpu-s390-lpar": "s390x"}
 
-pytestmark = pytest.mark.skipif(not TREES, reason="../shared/fixtures/hosts is not there: other projects' trees are not part of this one")
+pytestmark = pytest.mark.shared
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,9 @@ from agent.normalise import normalise
 from collectors.root import SysRoot
 from exporters.views import console, hwloc_xml
 from tests.hosts.test_golden import NAMES, unpack
-from tests.hosts.test_peers import SHARED
 from tests.lab.objects import differences, hwlocs, ours
 from tests.lab.tiny import TREES
-from tests.need import need, which
+from tests.need import SHARED, need, which
 
 HOSTS = sorted(path.name.removesuffix(".tar.xz") for path in SHARED.glob("*.tar.xz"))
 

@@ -61,6 +61,19 @@ def dotted(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else "?"
 
 
+def block(node: ast.AST) -> list[ast.AST]:
+    """The statements directly below a node: faster than all of its children, of which most are expressions."""
+    return [part for field in ("body", "handlers", "cases", "orelse", "finalbody") for part in getattr(node, field, ())]
+
+
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Every statement of a module, however deep."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        waiting += block(node := waiting.pop())
+        yield node
+
+
 def module_name(path: str) -> str:
     """What a file is imported as: `collectors/cgroup/__init__.py` is `collectors.cgroup`."""
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -70,7 +83,7 @@ def imports(path: str, tree: ast.Module) -> dict[str, str]:
     """What the imported names of a module stand for, as full dotted names; imports inside functions count, too."""
     package = module_name(path).split(".") if path.endswith("/__init__.py") else module_name(path).split(".")[:-1]
     names: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 top = alias.name.partition(".")[0]
@@ -132,7 +145,7 @@ def _definitions(tree: ast.Module) -> Iterator[tuple[str, ast.ClassDef]]:
     waiting: list[tuple[str, ast.AST]] = [("", tree)]
     while waiting:
         prefix, parent = waiting.pop()
-        for node in ast.iter_child_nodes(parent):
+        for node in block(parent):
             if isinstance(node, ast.ClassDef):
                 yield prefix, node
                 waiting.append((f"{prefix}{node.name}.", node))

@@ -108,5 +108,6 @@ def calls_in(module: str, tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
             owner = f"{owner}.{node.name}".lstrip(".")
         waiting += [(owner, child) for child in ast.iter_child_nodes(node)]
         if isinstance(node, ast.Call):
-            own = dotted(node.func) == "cls" or ast.unparse(node.func) == "type(self)"
-            yield names().resolve(owner if own else dotted(node.func), module), node
+            name = dotted(node.func)
+            own = name == "cls" or (name == "?" and ast.unparse(node.func) == "type(self)")
+            yield names().resolve(owner if own else name, module), node

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-
-from tests.laws.source import PRODUCT, FunctionNode, modules
+from tests.laws.source import PRODUCT, FunctionNode, modules, statements
 from tests.laws.still import check
 from tests.need import TOP
 
@@ -48,7 +46,7 @@ def test_no_function_is_long() -> None:
         {
             f"{path} {node.name}"
             for path, tree in modules(*PRODUCT, "tests").items()
-            for node in ast.walk(tree)
+            for node in statements(tree)
             if isinstance(node, FunctionNode) and (node.end_lineno or 0) - node.lineno >= MOST_FUNCTION_LINES
         },
         STILL_FUNCTIONS,

@@ -139,9 +139,9 @@ def written(node: ast.AST) -> Iterator[ast.expr]:
 def root_of(node: ast.expr) -> str:
     """The name that a chain of attributes, subscripts and calls begins with."""
     while not isinstance(node, ast.Name):
-        if ast.unparse(node) in ("type(self)", "self.__class__"):
-            return "type(self)"
         match node:
+            case ast.Call(func=ast.Name("type"), args=[ast.Name("self" | "cls")]) | ast.Attribute(value=ast.Name("self"), attr="__class__"):
+                return "type(self)"
             case ast.Attribute(value=value) | ast.Subscript(value=value):
                 node = value
             case ast.Call(func=ast.Attribute(value=value, attr="setdefault" | "get")):
