@@ -88,6 +88,7 @@ def test_golden_text(name: str, tmp_path: Path, request: pytest.FixtureRequest) 
     assert text.splitlines() == golden.read_text().splitlines()
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("tree", HOSTS, indirect=True)
 def test_a_real_machine_is_two_screens_and_whole_if_asked(tree: Path) -> None:
     found = host(tree)
