@@ -14,7 +14,7 @@ from collectors.proc_task import TaskCache
 from collectors.processes import ProcessCache
 from collectors.qemu import Walks
 from collectors.uevents import Watch
-from collectors.wasm_maps import Seen
+from collectors.wasm_maps import WasmCache
 
 
 @dataclass(kw_only=True)
@@ -32,6 +32,6 @@ class Caches:
     processes: ProcessCache = field(default_factory=ProcessCache)
     tasks: TaskCache = field(default_factory=TaskCache)
     walks: Walks = field(default_factory=Walks)
-    wasm: dict[int, Seen] = field(default_factory=dict)
+    wasm: WasmCache = field(default_factory=WasmCache)
     cgroups: CgroupCache = field(default_factory=CgroupCache)
     bundles: BundleCache = field(default_factory=BundleCache)

@@ -133,9 +133,8 @@ def _workload_facts(asking: Pass, inventory: _Inventory, caches: Caches) -> Work
     """What files say of processes: their memory maps first, then the threads of those that are of interest."""
     table, groups = inventory.table or (), inventory.groups
     users = targets.user_processes(table)
-    sweep = asking.ask("wasm_maps", lambda r: wasm_maps.sweep(r, users, caches.wasm)) if users else None
-    caches.wasm = sweep.seen if sweep else {}
-    runtimes = targets.runtimes(sweep.processes if sweep else ())
+    wasm = asking.ask("wasm_maps", lambda r: wasm_maps.read(r, users, caches.wasm)) if users else None
+    runtimes = targets.runtimes(wasm.processes if wasm else ())
     tables = targets.statement_tables(runtimes)
     published = asking.ask("wasm_stats", lambda r: statements.read(r, tables)) if tables else None
     runtime_pids = {process.pid for process in runtimes}
@@ -152,8 +151,8 @@ def _workload_facts(asking: Pass, inventory: _Inventory, caches: Caches) -> Work
         processes=inventory.table,
         cgroups=inventory.cgroups,
         bundles=inventory.bundles,
-        sandboxes=sweep.processes if sweep else None,
-        unread_maps=sweep.unread if sweep else 0,
+        sandboxes=wasm.processes if wasm else None,
+        unread_maps=wasm.unread if wasm else 0,
         statements=published,
         tasks=tasks,
         accounts=accounts,

@@ -1,13 +1,14 @@
 """WebAssembly linear memories, seen from outside: /proc/PID/maps, numa_maps and smaps (fs/proc/task_mmu.c).
 
-Here is the sweep over processes; `runtimes` says who they are, `layouts` how a memory looks, `detection` finds it, `residency`
+Here is the reader of processes; `runtimes` says who they are, `layouts` how a memory looks, `detection` finds it, `residency`
 what of it is there. What mapping cannot tell: a freed slot that a pool keeps open, and a heap of the guest's collector, look like
 memories; a memory that is malloc'ed is not to be seen. After fork() the child shows its parent's memories at the same bases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -43,83 +44,98 @@ class WasmProcess(Fact, frozen=True, kw_only=True):
     stacks: tuple[tuple[int, int], ...] = ()
 
 
-class Seen(Fact, frozen=True, kw_only=True):
-    """What tells that a process is as it was: since when it lives, and its pages of address space, of code and of data (statm).
+class CachedProcess(Fact, frozen=True, kw_only=True):
+    """What the last pass found in a process, and what tells that the process is still as it was.
 
-    A memory that is made adds to its address space, one that grows to its data. `program` is what was searched for a runtime: it need
-    not be again, though the process has changed; then there are no `pages`. One with memories is as it was while its map says what it
-    said, of which `map` is a digest; what of them is there is not known, then.
+    `pages` are those of address space, of code and of data (statm): a memory that is made adds to the first, one that grows to the last.
+    Empty: they say nothing, as something was refused. `map_digest` is of the map of a process with memories, which are where they were
+    as long as the map is the same. `program` is what was searched for a runtime, which need not be again though the process has changed.
     """
 
     started: float | None
     pages: tuple[int, ...]
     process: WasmProcess | None
     program: Contents | None = None
-    map: bytes = b""
+    map_digest: bytes = b""
 
 
-class Sweep(NamedTuple):
-    """The processes with a runtime, what was seen of all, for the next sweep, and of how many the map could not be read."""
+@dataclass(slots=True)
+class WasmCache:
+    """Every process that the last pass looked at and could read, by pid."""
+
+    processes: dict[int, CachedProcess] = field(default_factory=dict)
+
+
+class WasmProcesses(NamedTuple):
+    """The processes with a runtime, and how many processes' maps could not be read."""
 
     processes: tuple[WasmProcess, ...]
-    seen: dict[int, Seen]
     unread: int = 0
 
 
-def read(root: SysRoot, pids: Iterable[int]) -> tuple[WasmProcess, ...]:
-    """The processes among `pids` that hold a Wasm runtime, with the memories of its layouts."""
-    return sweep(root, dict.fromkeys(pids)).processes
+def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache) -> WasmProcesses:
+    """The processes that hold a Wasm runtime, with the memories of its layouts, among those of these pids and start times.
 
-
-def sweep(root: SysRoot, started: Mapping[int, float | None], before: Mapping[int, Seen] | None = None) -> Sweep:
-    """The same, for processes by pid with their start: the map of one without memories is read again when it has changed.
-
-    What is gone is skipped, what is refused is counted, and what cannot be understood is noted in `root.refusals`.
+    The map of one without memories is read again when the process has changed; None for a start is always a change. What is gone is
+    skipped, what is refused is counted, and what cannot be understood is noted in `root.refusals`.
     """
-    before = before or {}
-    programs = {known.program.identity: known.program for known in before.values() if known.program}
-    processes = []
+    programs = {cached.program.identity: cached.program for cached in cache.processes.values() if cached.program}
+    processes: list[WasmProcess] = []
     unread = 0
-    seen: dict[int, Seen] = {}
+    current: dict[int, CachedProcess] = {}
     for pid, start in started.items():
         try:
-            pages = root.parse(f"proc/{pid}/statm", _pages)
-            known = before.get(pid)
-            if known and pages and start is not None and (known.started, known.pages) == (start, pages):
-                process, quiet, program = known.process, not (known.process and known.process.memories), known.program
-            else:
-                process, quiet, program = None, False, None
-            said = known.map if known else b""
-            if not quiet:
-                refused = len(root.refusals)
-                large = pages is not None and pages[0] * root.page_bytes >= MIN_VIRTUAL_BYTES
-                text = root.raw(f"proc/{pid}/maps", _of_runtime_or_large if large else _of_runtime)
-                if not text or not text.strip():
-                    unread += _unread(root, pid, pages, refused)
-                    continue
-                said = blake2b(text, digest_size=16).digest()
-                # exec() keeps pid and start: who was known by its program alone is asked for it again.
-                if known and known.process and not known.program and start is not None and (known.started, known.map) == (start, said):
-                    process = known.process
-                else:
-                    process, program = _process(root, pid, root.parse_bytes(f"proc/{pid}/maps", text, parse_maps), programs)
-                quiet = len(root.refusals) == refused
-            found = process
-            if process is not None and process.memories:
-                found = replace(process, memories=measured(root, pid, process.memories))
+            look = _look(root, pid, start, cache.processes.get(pid), programs)
         except Malformed as error:
             root.note(error.path or f"proc/{pid}", "failed", str(error))
             unread += 1
             continue
-        if found is not None:
-            processes.append(found)
-        if program:
-            programs[program.identity] = program
-        if pages and (quiet or program):
-            seen[pid] = Seen(
-                started=start, pages=pages if quiet else (), process=process if quiet else None, program=program, map=said if quiet else b""
-            )
-    return Sweep(tuple(processes), seen, unread)
+        unread += look.unread
+        if look.process is not None:
+            processes.append(look.process)
+        if look.cached is not None:
+            current[pid] = look.cached
+            if look.cached.program:
+                programs[look.cached.program.identity] = look.cached.program
+    cache.processes = current
+    return WasmProcesses(tuple(processes), unread)
+
+
+class _Look(NamedTuple):
+    """A process as it is now, if it has a runtime; what the next pass may take from the cache; whether its map could not be read."""
+
+    process: WasmProcess | None = None
+    cached: CachedProcess | None = None
+    unread: bool = False
+
+
+def _look(root: SysRoot, pid: int, start: float | None, cached: CachedProcess | None, programs: dict[tuple[int, ...], Contents]) -> _Look:
+    pages = root.parse(f"proc/{pid}/statm", _pages)
+    same_process = cached is not None and start is not None and cached.started == start
+    if cached is not None and same_process and pages and cached.pages == pages and not (cached.process and cached.process.memories):
+        return _Look(cached.process, cached)
+    refused = len(root.refusals)
+    large = pages is not None and pages[0] * root.page_bytes >= MIN_VIRTUAL_BYTES
+    maps = root.raw(f"proc/{pid}/maps", _of_runtime_or_large if large else _of_runtime)
+    if not maps or not maps.strip():
+        return _Look(unread=_is_unread(root, pid, pages, refused))
+    digest = blake2b(maps, digest_size=16).digest()
+    process: WasmProcess | None
+    # exec() keeps pid and start: a process that is known by its program alone is searched again.
+    if cached is not None and same_process and cached.process and not cached.program and cached.map_digest == digest:
+        process, program = cached.process, None
+    else:
+        process, program = _process(root, pid, root.parse_bytes(f"proc/{pid}/maps", maps, parse_maps), programs)
+    complete = len(root.refusals) == refused
+    measured_process = process
+    if process is not None and process.memories:
+        measured_process = replace(process, memories=measured(root, pid, process.memories))
+    if not pages or not (complete or program):
+        return _Look(measured_process)
+    if not complete:
+        return _Look(measured_process, CachedProcess(started=start, pages=(), process=None, program=program))
+    kept = CachedProcess(started=start, pages=pages, process=process, program=program, map_digest=digest)
+    return _Look(measured_process, kept)
 
 
 def _pages(statm: str) -> tuple[int, ...]:
@@ -128,8 +144,11 @@ def _pages(statm: str) -> tuple[int, ...]:
     return tuple(integer(words[index]) for index in (0, 3, 5) if index < len(words))
 
 
-def _unread(root: SysRoot, pid: int, pages: tuple[int, ...] | None, refused: int) -> bool:
-    """Whether a map that was not to be had is a process'; one with address space that is still there is a gap, if it may hold a memory."""
+def _is_unread(root: SysRoot, pid: int, pages: tuple[int, ...] | None, refused: int) -> bool:
+    """Whether a map that could not be read is that of a process: one that has an address space, and is still there.
+
+    It is a gap where the process may hold a memory.
+    """
     path = f"proc/{pid}/maps"
     if len(root.refusals) > refused:
         if pages and pages[0] * root.page_bytes < MIN_VIRTUAL_BYTES:
@@ -159,8 +178,8 @@ def _process(
             return None, program
         runtimes = [(searched.runtime, evidence)]
     runtime, evidence = runtimes[0]
-    visible = any(one.visible for one, _ in runtimes)
-    memories = tuple(detect(vmas, [one for one, _ in runtimes]))
+    visible = any(candidate.visible for candidate, _ in runtimes)
+    memories = tuple(detect(vmas, [candidate for candidate, _ in runtimes]))
     if not memories:
         return WasmProcess(pid=pid, runtime=runtime.name, evidence=evidence, memories=(), visible=visible), program
     table = next((f"{vma.start:x}-{vma.end:x}" for vma in vmas if vma.path.removesuffix(" (deleted)") == TABLE), None)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from collectors import wasm_maps
 from collectors.root import SysRoot
+from collectors.wasm_maps import WasmCache
 
 SUBJECT = Path(__file__).parents[1] / "real" / "wasm_subject.py"
 
@@ -27,6 +28,10 @@ def cpu_ms(work: Callable[[], object], runs: int) -> float:
         work()
         times.append(time.thread_time() - began)
     return statistics.median(times) * 1e3
+
+
+def found_anew(root: SysRoot, pid: int) -> None:
+    wasm_maps.read(root, {pid: 1.0}, WasmCache())
 
 
 @contextmanager
@@ -60,18 +65,20 @@ def main(runs: int = 51) -> None:
     }
     for name, request in requests.items():
         with memories(request) as pid:
-            (process,) = wasm_maps.read(root, [pid])
+            (process,) = wasm_maps.read(root, {pid: None}, WasmCache()).processes
             assert len(process.memories) == 50
-            seen = wasm_maps.sweep(root, {pid: 1.0}).seen
-            floor, found = cpu_ms(partial(bare, pid), runs), cpu_ms(partial(wasm_maps.read, root, [pid]), runs)
-            again = cpu_ms(partial(wasm_maps.sweep, root, {pid: 1.0}, seen), runs)
+            cache = WasmCache()
+            wasm_maps.read(root, {pid: 1.0}, cache)
+            floor, found = cpu_ms(partial(bare, pid), runs), cpu_ms(partial(found_anew, root, pid), runs)
+            again = cpu_ms(partial(wasm_maps.read, root, {pid: 1.0}, cache), runs)
         print(f"{name:34} {floor:11.2f} {found:8.2f} {found / floor:6.1f}")
         print(f"{'  once more, its map unchanged':34} {floor:11.2f} {again:8.2f} {again / floor:6.1f}")
     with idle(500) as pids:
         started = dict.fromkeys(pids, 1.0)
-        first = wasm_maps.sweep(root, started)
-        once = cpu_ms(lambda: wasm_maps.sweep(root, started), 5)
-        again = cpu_ms(lambda: wasm_maps.sweep(root, started, first.seen), 21)
+        cache = WasmCache()
+        wasm_maps.read(root, started, cache)
+        once = cpu_ms(lambda: wasm_maps.read(root, started, WasmCache()), 5)
+        again = cpu_ms(lambda: wasm_maps.read(root, started, cache), 21)
     print(f"{'500 processes without, all new':34} {'':11} {once:8.2f}")
     print(f"{'500 processes without, unchanged':34} {'':11} {again:8.2f}")
 

@@ -19,6 +19,7 @@ from agent.config import Config
 from agent.normalise import normalise
 from collectors import wasm_maps
 from collectors.root import SysRoot
+from collectors.wasm_maps import WasmCache
 
 pytestmark = [pytest.mark.real, pytest.mark.beside]
 
@@ -120,7 +121,7 @@ def test_the_embedder_agrees(code: str, layout: str) -> None:
     pytest.importorskip("wasmtime")
     root = SysRoot()
     with running(code) as (pid, truth):
-        (process,) = wasm_maps.read(root, [pid])
+        (process,) = wasm_maps.read(root, {pid: None}, WasmCache()).processes
     assert (process.pid, process.runtime) == (pid, "wasmtime")
     assert process.evidence.endswith("/_libwasmtime.so")
     assert [(memory.base, memory.size_bytes) for memory in process.memories] == sorted((base, size) for base, size, _ in truth)
@@ -166,7 +167,7 @@ def test_resident_grows_by_what_a_guest_touches() -> None:
                 process.stdin.write(f"{which} {count}\n")
                 process.stdin.flush()
                 process.stdout.readline()
-                (found,) = wasm_maps.read(SysRoot(), [process.pid])
+                (found,) = wasm_maps.read(SysRoot(), {process.pid: None}, WasmCache()).processes
                 assert [memory.size_bytes for memory in found.memories] == [30 << 16] * 3
                 resident = sorted((memory.resident_bytes or 0) // PAGESIZE for memory in found.memories)
                 before[which] += count
@@ -180,27 +181,27 @@ def test_a_process_that_has_ended_is_skipped() -> None:
     pytest.importorskip("wasmtime")
     with running(IDLE) as (pid, _):
         pass
-    assert wasm_maps.read(SysRoot(), [pid]) == ()
+    assert wasm_maps.read(SysRoot(), {pid: None}, WasmCache()).processes == ()
 
 
 def test_threads_and_a_big_reservation_are_no_memories() -> None:
     root = SysRoot()
     with running(PLAIN) as (pid, _):
         assert virtual_bytes(root, pid) > wasm_maps.MIN_VIRTUAL_BYTES
-        assert wasm_maps.read(root, [pid]) == ()
+        assert wasm_maps.read(root, {pid: None}, WasmCache()).processes == ()
 
 
 def test_an_idle_runtime_is_there_and_has_no_memories() -> None:
     pytest.importorskip("wasmtime")
     with running(IDLE) as (pid, _):
-        (process,) = wasm_maps.read(SysRoot(), [pid])
+        (process,) = wasm_maps.read(SysRoot(), {pid: None}, WasmCache()).processes
     assert (process.runtime, process.memories, process.visible) == ("wasmtime", (), True)
 
 
 def test_an_idle_runtime_in_a_large_process_has_no_memories() -> None:
     pytest.importorskip("wasmtime")
     with running(IDLE_AND_LARGE) as (pid, _):
-        (process,) = wasm_maps.read(SysRoot(), [pid])
+        (process,) = wasm_maps.read(SysRoot(), {pid: None}, WasmCache()).processes
     assert process.memories == ()
 
 
@@ -257,7 +258,7 @@ def test_processes_that_change_while_they_are_read() -> None:
                 pids |= {int(child) for tid in root.names(f"proc/{process.pid}/task") for child in _children(root, process.pid, tid)}
                 children += len(pids) - 1
                 looks += 1
-                for one in wasm_maps.read(root, pids):
+                for one in wasm_maps.read(root, dict.fromkeys(pids), WasmCache()).processes:
                     there = Counter(memory.size_bytes for memory in one.memories)
                     # Reserved and not open yet: each of the two threads makes one at a time.
                     assert there[0] <= 2

@@ -23,6 +23,7 @@ import pytest
 
 from collectors import wasm_maps
 from collectors.root import SysRoot
+from collectors.wasm_maps import WasmCache
 from tests.need import TOP, lack, which
 from tests.real.test_serve import free_port
 from tests.real.test_wasm_truth import NODE, Score, installed
@@ -83,7 +84,7 @@ def test_memories_that_cannot_be_told_are_not_claimed(tmp_path: Path, runtime: s
     script = tmp_path / "held.mjs"
     script.write_text(f'import process from "node:process";\n{NODE}')
     with held([program(name, path), *arguments, script]) as (pid, truth):
-        (found,) = wasm_maps.read(SysRoot(), [pid])
+        (found,) = wasm_maps.read(SysRoot(), {pid: None}, WasmCache()).processes
     assert len(truth) == 44
     assert (found.runtime, found.memories) == (runtime, ())
     print(f"{runtime}: {Score(missed=len(truth))}")
@@ -116,7 +117,7 @@ def test_workerd(tmp_path: Path) -> None:
     with subprocess.Popen(command) as process:
         try:
             assert asked(port) == str(10 << 16)
-            (found,) = wasm_maps.read(SysRoot(), [process.pid])
+            (found,) = wasm_maps.read(SysRoot(), {process.pid: None}, WasmCache()).processes
         finally:
             process.kill()
     assert (found.runtime, found.memories) == ("workerd", ())
@@ -173,7 +174,7 @@ def test_extism() -> None:
     wasmtime = pytest.importorskip("wasmtime")
     (library,) = installed("extism-sys==1.41.0").glob("extism_sys/*.so")
     with held([sys.executable, "-c", EXTISM, library, bytes(wasmtime.wat2wasm(GROWN)).hex()]) as (pid, truth):
-        (found,) = wasm_maps.read(SysRoot(), [pid])
+        (found,) = wasm_maps.read(SysRoot(), {pid: None}, WasmCache()).processes
     assert truth == [10 << 16] * 5
     assert found.runtime == "wasmtime"
     sizes = [memory.size_bytes for memory in found.memories]

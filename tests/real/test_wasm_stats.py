@@ -20,6 +20,7 @@ from agent.model.workload import Workload
 from agent.normalise import normalise
 from collectors import wasm_maps
 from collectors.root import SysRoot
+from collectors.wasm_maps import WasmCache
 from collectors.wasm_stats import statements
 from collectors.wasm_stats.statements import Statement
 from tests.need import TOP, need
@@ -80,7 +81,7 @@ def whole(one: Statement) -> bool:
 
 def test_a_million_reads_under_load(embedder: Embedder) -> None:
     root = SysRoot()
-    (process,) = wasm_maps.read(root, [embedder.pid])
+    (process,) = wasm_maps.read(root, {embedder.pid: None}, WasmCache()).processes
     assert process.table
     read = torn = passes = false = changed = 0
     last: dict[int | None, Statement] = {}

@@ -20,6 +20,7 @@ import pytest
 
 from collectors import wasm_maps
 from collectors.root import SysRoot
+from collectors.wasm_maps import WasmCache
 from collectors.wasm_maps.layouts import GIB, KIB, MIB
 from tests.need import TOP, lack, need, which
 
@@ -124,7 +125,7 @@ class Subject:
         for step in [*steps, None]:
             if "error" in answer:
                 raise Refused(answer["error"])
-            (process,) = wasm_maps.read(SysRoot(), [answer["pid"]]) or (None,)
+            (process,) = wasm_maps.read(SysRoot(), {answer["pid"]: None}, WasmCache()).processes or (None,)
             found.append(judge(process, [(base, size) for base, size in answer["truth"]]))
             if found[-1].false and process:
                 true = {base for base, _ in answer["truth"]}
@@ -302,7 +303,7 @@ def test_node() -> None:
             assert process.stdout
             for step in ("7\n", "300\n", ""):
                 truth = json.loads(process.stdout.readline())
-                (found,) = wasm_maps.read(SysRoot(), [process.pid])
+                (found,) = wasm_maps.read(SysRoot(), {process.pid: None}, WasmCache()).processes
                 assert found.runtime == "node"
                 assert sorted(memory.size_bytes for memory in found.memories) == sorted(truth)
                 process.stdin.write(step)
@@ -353,7 +354,7 @@ def test_wasmer(tmp_path: Path) -> None:
         try:
             assert process.stdout
             assert process.stdout.readline() == "ready\n"
-            (found,) = wasm_maps.read(SysRoot(), [process.pid])
+            (found,) = wasm_maps.read(SysRoot(), {process.pid: None}, WasmCache()).processes
         finally:
             process.kill()
     assert found.runtime == "wasmer"
@@ -373,9 +374,10 @@ def test_the_wasmtime_program(name: str, tmp_path: Path) -> None:
         try:
             assert process.stdout
             assert process.stdout.read(1)
-            before = wasm_maps.sweep(SysRoot(), {process.pid: 1.0})
+            cache = WasmCache()
+            before = wasm_maps.read(SysRoot(), {process.pid: 1.0}, cache)
             began = time.thread_time()
-            after = wasm_maps.sweep(SysRoot(), {process.pid: 1.0}, before.seen)
+            after = wasm_maps.read(SysRoot(), {process.pid: 1.0}, cache)
             again = time.thread_time() - began
         finally:
             process.kill()
@@ -423,7 +425,7 @@ def test_spidermonkey(tmp_path: Path) -> None:
             assert process.stdout
             for step in ("7\n", "300\n", ""):
                 truth = json.loads(process.stdout.readline())
-                (found,) = wasm_maps.read(SysRoot(), [process.pid])
+                (found,) = wasm_maps.read(SysRoot(), {process.pid: None}, WasmCache()).processes
                 assert found.runtime == "spidermonkey"
                 # A memory of no pages has its header open, and nothing else.
                 assert sorted(memory.size_bytes for memory in found.memories) == sorted(truth)
@@ -524,6 +526,6 @@ def look(command: list[str], speaks: bool) -> int:
             if speaks:
                 assert process.stdout
                 assert process.stdout.readline() == "ready\n", command
-            return sum(len(found.memories) for found in wasm_maps.read(SysRoot(), [process.pid]))
+            return sum(len(found.memories) for found in wasm_maps.read(SysRoot(), {process.pid: None}, WasmCache()).processes)
         finally:
             process.kill()

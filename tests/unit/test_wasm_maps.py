@@ -18,7 +18,7 @@ from agent.model.values import Fact
 from collectors import wasm_maps
 from collectors.root import MARK, SysRoot
 from collectors.text import Malformed
-from collectors.wasm_maps import detection
+from collectors.wasm_maps import WasmCache, detection
 from collectors.wasm_maps.detection import LinearMemory
 from collectors.wasm_maps.files import Vma, parse_maps, parse_numa_maps, parse_smaps
 from collectors.wasm_maps.layouts import GIB, MIB
@@ -462,7 +462,7 @@ def test_residency(tmp_path: Path) -> None:
     write(tmp_path, 2, maps=running(space), smaps=smaps)
     write(tmp_path, 3, maps=running(space))
     write(tmp_path, 4, maps=running(space), numa_maps=f"{second:x} default\n")
-    by_node, total, unknown, gone = wasm_maps.read(SysRoot(tmp_path), range(9))
+    by_node, total, unknown, gone = wasm_maps.read(SysRoot(tmp_path), dict.fromkeys(range(9)), WasmCache()).processes
     assert [memory.resident_by_node for memory in by_node.memories] == [{0: 8 * KIB}, {0: 4 * KIB, 1: 12 * KIB}, {}]
     assert [memory.resident_bytes for memory in by_node.memories] == [8 * KIB, 16 * KIB, 0]
     assert [memory.resident_bytes for memory in total.memories] == [8 * KIB, 16 * KIB, 0]
@@ -484,7 +484,8 @@ def test_who_is_reported(tmp_path: Path) -> None:
     (tmp_path / "proc/8/statm").write_text("many\n")
     write(tmp_path, 9, maps=running(Space().memory(PAGE)))
     root = SysRoot(tmp_path)
-    assert [(process.pid, len(process.memories)) for process in wasm_maps.read(root, range(12))] == [(2, 0), (9, 1)]
+    found = wasm_maps.read(root, dict.fromkeys(range(12)), WasmCache()).processes
+    assert [(process.pid, len(process.memories)) for process in found] == [(2, 0), (9, 1)]
     assert [(refusal.path, refusal.reason) for refusal in root.refusals] == [
         ("proc/3/maps", "absent"),
         ("proc/4/maps", "absent"),
@@ -497,7 +498,7 @@ def test_who_is_reported(tmp_path: Path) -> None:
 def test_a_runtime_may_be_small_and_idle(tmp_path: Path) -> None:
     write(tmp_path, 1, pages=1000, maps=running(Space()))
     write(tmp_path, 2, pages=1000, maps=maps([Vma(0, 4096, "r-xp", "/usr/bin/bun")]))
-    runtime, other = wasm_maps.read(SysRoot(tmp_path), [1, 2])
+    runtime, other = wasm_maps.read(SysRoot(tmp_path), dict.fromkeys([1, 2]), WasmCache()).processes
     assert (runtime.runtime, runtime.memories, runtime.visible) == ("wasmtime", (), True)
     assert (other.runtime, other.memories, other.visible) == ("bun", (), False)
 
@@ -513,24 +514,22 @@ def test_a_map_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
     write(tmp_path, 1, maps=maps(Space().memory(PAGE).vmas))
     write(tmp_path, 2, maps=running(Space()))
     write(tmp_path, 3, maps=running(Space().memory(PAGE)))
-    root = Counted(tmp_path)
+    root, cache = Counted(tmp_path), WasmCache()
 
-    def asked(started: dict[int, float | None], before: wasm_maps.Sweep | None) -> tuple[list[int], int, wasm_maps.Sweep]:
+    def look(started: dict[int, float | None]) -> tuple[list[int], int]:
+        """Pids of the processes with a runtime, and how many maps were read for it."""
         root.asked.clear()
-        sweep = wasm_maps.sweep(root, started, before and before.seen)
-        return [process.pid for process in sweep.processes], root.asked.count("maps"), sweep
+        found = wasm_maps.read(root, started, cache)
+        return [process.pid for process in found.processes], root.asked.count("maps")
 
     starts: dict[int, float | None] = {1: 1.0, 2: 2.0, 3: 3.0}
-    *first, sweep = asked(starts, None)
-    assert first == [[2, 3], 3]
-    *again, sweep = asked(starts, sweep)
-    assert again == [[2, 3], 1]  # memories are looked at each time
-    *reborn, sweep = asked(starts | {1: 9.0, 2: None}, sweep)
-    assert reborn == [[2, 3], 3]
+    assert look(starts) == ([2, 3], 3)
+    assert look(starts) == ([2, 3], 1)  # memories are looked at each time
+    assert look(starts | {1: 9.0, 2: None}) == ([2, 3], 3)
     (tmp_path / "proc/1/statm").write_text(f"{2 << 20} 1 1 1 0 2 0\n")
-    *grown, sweep = asked(starts | {1: 9.0}, sweep)
-    assert grown == [[2, 3], 3]
-    assert asked({}, sweep)[2].seen == {}
+    assert look(starts | {1: 9.0}) == ([2, 3], 3)
+    assert look({}) == ([], 0)
+    assert cache.processes == {}
 
 
 def test_a_map_that_says_what_it_said_holds_the_same_memories_as_they_are_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -544,21 +543,22 @@ def test_a_map_that_says_what_it_said_holds_the_same_memories_as_they_are_now(tm
         return detection.detect(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(wasm_maps, "detect", detected)
-    before = wasm_maps.sweep(SysRoot(tmp_path), {1: 1.0})
+    cache = WasmCache()
+    before = wasm_maps.read(SysRoot(tmp_path), {1: 1.0}, cache)
     (tmp_path / "proc/1/numa_maps").write_text(numa.format(5))
-    after = wasm_maps.sweep(SysRoot(tmp_path), {1: 1.0}, before.seen)
-    resident = [[memory.resident_bytes for memory in sweep.processes[0].memories] for sweep in (before, after)]
+    after = wasm_maps.read(SysRoot(tmp_path), {1: 1.0}, cache)
+    resident = [[memory.resident_bytes for memory in found.processes[0].memories] for found in (before, after)]
     assert (resident[0][0], resident[1][0], len(looked)) == (2 * 4096, 5 * 4096, 1)
-    assert after == wasm_maps.sweep(SysRoot(tmp_path), {1: 1.0})
+    assert after == wasm_maps.read(SysRoot(tmp_path), {1: 1.0}, WasmCache())
     (tmp_path / "proc/1/numa_maps").unlink()
-    unknown = wasm_maps.sweep(SysRoot(tmp_path), {1: 1.0}, after.seen)
+    unknown = wasm_maps.read(SysRoot(tmp_path), {1: 1.0}, cache)
     assert {memory.resident_bytes for memory in unknown.processes[0].memories} == {None}
     (tmp_path / "proc/1/maps").write_text(running(Space().memory(3 * PAGE).hole().memory(2 * PAGE)))
-    grown = wasm_maps.sweep(SysRoot(tmp_path), {1: 1.0}, unknown.seen)
+    grown = wasm_maps.read(SysRoot(tmp_path), {1: 1.0}, cache)
     assert [memory.size_bytes for memory in grown.processes[0].memories] == [3 * PAGE, 2 * PAGE]
     # The same map of another process of that number.
     looked.clear()
-    wasm_maps.sweep(SysRoot(tmp_path), {1: 2.0}, grown.seen)
+    wasm_maps.read(SysRoot(tmp_path), {1: 2.0}, cache)
     assert len(looked) == 1
 
 
@@ -576,7 +576,7 @@ def test_huge_pages_and_swap(tmp_path: Path) -> None:
     write(tmp_path, 2, maps=running(space), numa_maps=numa, smaps_rollup=rollup.format(0), status=status.format(0), smaps="nonsense")
     write(tmp_path, 3, maps=running(space), numa_maps=numa, smaps_rollup=rollup.format(2048), status=status.format(0))
     write(tmp_path, 4, maps=running(space), numa_maps=numa, smaps="nonsense")
-    found = wasm_maps.read(SysRoot(tmp_path), range(9))
+    found = wasm_maps.read(SysRoot(tmp_path), dict.fromkeys(range(9)), WasmCache()).processes
     assert [[(one.huge_bytes, one.swapped_bytes) for one in process.memories] for process in found] == [
         [(2 * MIB, 0), (0, 8 * KIB)],
         [(0, 0), (0, 0)],
@@ -605,10 +605,11 @@ def test_a_refused_map_counts_where_a_reservation_has_room(tmp_path: Path, page_
     refusal = {"path": "proc/1/maps", "reason": "denied", "detail": "Permission denied"}
     mark = json.loads(A_MARK) | {"page_bytes": page_bytes, "refusals": {"proc/1/maps": refusal}}
     root = grow(tmp_path, {MARK: json.dumps(mark), "proc/1/statm": f"{pages} 1 1 1 0 1 0\n"})
-    first = wasm_maps.sweep(root, {1: 1.0})
+    cache = WasmCache()
+    first = wasm_maps.read(root, {1: 1.0}, cache)
     assert len(root.refusals) == gaps
-    for sweep in (first, wasm_maps.sweep(root, {1: 1.0}, first.seen)):
-        assert (sweep.processes, sweep.unread) == ((), 1)
+    for found in (first, wasm_maps.read(root, {1: 1.0}, cache)):
+        assert found == ((), 1)
 
 
 def test_a_process_that_is_gone_hides_nothing(tmp_path: Path) -> None:
@@ -623,5 +624,6 @@ def test_a_process_that_is_gone_hides_nothing(tmp_path: Path) -> None:
 
     write(tmp_path, 1)
     root = Ending(tmp_path)
-    sweep = wasm_maps.sweep(root, {1: 1.0})
-    assert (sweep.processes, sweep.seen, sweep.unread, root.refusals) == ((), {}, 0, [])
+    cache = WasmCache()
+    found = wasm_maps.read(root, {1: 1.0}, cache)
+    assert (found.processes, cache.processes, found.unread, root.refusals) == ((), {}, 0, [])

@@ -11,6 +11,7 @@ from agent.model.runtimes import WASM_RUNTIMES
 from collectors import wasm_maps
 from collectors.root import MARK, SysRoot
 from collectors.root.recorder import Recorder
+from collectors.wasm_maps import WasmCache
 from collectors.wasm_maps.detection import detect
 from collectors.wasm_maps.files import Vma, parse_maps
 from collectors.wasm_maps.layouts import GIB, KIB
@@ -44,7 +45,7 @@ def test_the_map_and_the_program_agree_on_a_runtime(tmp_path: Path, space: Space
     write(tmp_path, 1, maps=embedder(space))
     if program is not None:
         (tmp_path / "proc/1/exe").write_bytes(program)
-    found = wasm_maps.read(SysRoot(tmp_path), [1])
+    found = wasm_maps.read(SysRoot(tmp_path), {1: None}, WasmCache()).processes
     assert [(one.runtime, one.evidence, len(one.memories)) for one in found] == [(runtime, "/opt/acme embedder", 1)] * (runtime is not None)
 
 
@@ -52,7 +53,7 @@ def test_a_small_process_is_not_looked_into(tmp_path: Path) -> None:
     (tmp_path / MARK).write_text(A_MARK)
     write(tmp_path, 1, pages=1000, maps=embedder(Space().memory(PAGE)))
     (tmp_path / "proc/1/exe").write_bytes(b"wasm-memory-image")
-    assert wasm_maps.read(SysRoot(tmp_path), [1]) == ()
+    assert wasm_maps.read(SysRoot(tmp_path), {1: None}, WasmCache()).processes == ()
 
 
 def linked(root: Path, pid: int, program: Path) -> None:
@@ -80,14 +81,15 @@ def test_a_program_is_read_once_as_long_as_it_runs(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("os.read", read)
     starts: dict[int, float | None] = {1: 1.0, 2: 1.0, 3: 1.0}
-    first = wasm_maps.sweep(SysRoot(root), starts)
+    cache = WasmCache()
+    first = wasm_maps.read(SysRoot(root), starts, cache)
     assert [one.pid for one in first.processes] == [1, 2]
     assert len(reads) == 3 + 2  # to the end of each
     reads.clear()
-    again = wasm_maps.sweep(SysRoot(root), starts, first.seen)
+    again = wasm_maps.read(SysRoot(root), starts, cache)
     assert ([one.pid for one in again.processes], reads) == ([1, 2], [])
     program.write_bytes(b"another")
-    assert wasm_maps.sweep(SysRoot(root), starts, again.seen).processes == ()
+    assert wasm_maps.read(SysRoot(root), starts, cache).processes == ()
     assert reads
 
 
@@ -99,10 +101,10 @@ def test_a_recording_holds_the_words_and_no_names_of_others(tmp_path: Path) -> N
     other.write_bytes(b"secret")
     linked(root, 2, other)
     recorder = Recorder(root, into, 0.0, "0")
-    live = wasm_maps.read(recorder, [1, 2])
+    live = wasm_maps.read(recorder, dict.fromkeys([1, 2]), WasmCache()).processes
     recorder.close()
     assert [one.pid for one in live] == [1]
-    assert wasm_maps.read(SysRoot(into), [1, 2]) == live
+    assert wasm_maps.read(SysRoot(into), dict.fromkeys([1, 2]), WasmCache()).processes == live
     assert [(into / f"proc/{pid}/exe").read_bytes() for pid in (1, 2)] == [b"wasm-memory-image", b""]
     assert "acme" not in (into / "proc/2/maps").read_text()
 
