@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from agent.model.values import MAX_ID, UNLIMITED, CpuSet, Fact, Limit
@@ -21,8 +19,6 @@ _UNITS = {"b": 1, "bytes": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 10
 }
 # libvirt prints a quota that is not set as the largest that cgroup v2 takes, or as -1 (v1).
 _NO_QUOTA_USEC = 17_592_186_044_415
-# A text of this size is some 20 times a usual one: what is kept of it is its digest.
-_LONG_CHARACTERS = 1 << 16
 _ON = ("on", "yes")
 
 
@@ -122,34 +118,7 @@ class Definition(Fact, frozen=True, kw_only=True):
 
 
 def parse_xml(text: str) -> Definition:
-    """The same text means the same: it is parsed once."""
-    return _kept(text if len(text) < _LONG_CHARACTERS else _Long(text))
-
-
-class _Long:
-    """A text that is itself until it is parsed, and a digest from then on."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).digest()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Long) and self.digest == other.digest
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-
-@lru_cache(maxsize=512)
-def _kept(text: str | _Long) -> Definition:
-    if isinstance(text, str):
-        return _parse(text)
-    definition = _parse(text.text)
-    text.text = ""
-    return definition
-
-
-def _parse(text: str) -> Definition:
+    """A domain's XML as libvirt prints it. What is not understood of it is left out; `Malformed` where it is no XML."""
     from xml.etree import ElementTree
 
     try:

@@ -13,6 +13,8 @@ import errno
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -65,52 +67,62 @@ class Hypervisor(Fact, frozen=True):
     here: bool = True
 
 
-class Answer(Fact, frozen=True):
-    """Those that answered, and what the others had to say."""
+class Hypervisors(Fact, frozen=True):
+    """The connections that answered, and why others did not."""
 
     hypervisors: tuple[Hypervisor, ...] = ()
     gaps: tuple[Gap, ...] = ()
 
 
-def read(root: SysRoot, chosen: tuple[str, ...], connections: Connections, patience_seconds: float) -> Answer:
-    return root.reply("libvirt_domains", Answer, lambda: ask(uris(root, chosen), connections, patience_seconds))
+@dataclass(slots=True)
+class DomainCache:
+    """Connections to lend, and by URI and UUID each definition that was parsed, with a digest of its text."""
+
+    connections: Connections = field(default_factory=Connections)
+    definitions: dict[str, dict[str, tuple[bytes, Definition]]] = field(default_factory=dict)
 
 
-def ask(chosen: tuple[str, ...], connections: Connections, patience_seconds: float) -> Answer:
+def read(root: SysRoot, cache: DomainCache, chosen: tuple[str, ...], patience_seconds: float) -> Hypervisors:
+    """The running domains of the URIs that were chosen, else of the first socket below the root."""
+    return root.reply("libvirt_domains", Hypervisors, lambda: ask(cache, uris(root, chosen), patience_seconds))
+
+
+def ask(cache: DomainCache, chosen: tuple[str, ...], patience_seconds: float) -> Hypervisors:
     """Each URI on its own: one that fails, or never answers, takes nothing from the others."""
     if len(chosen) == 1:
         # Whoever asks has a deadline.
-        return _hypervisor(connections, chosen[0])
-    found: dict[str, Answer] = {}
+        return _hypervisor(cache, chosen[0])
+    answers: dict[str, Hypervisors] = {}
 
-    def one(uri: str) -> None:
+    def ask_one(uri: str) -> None:
         try:
-            found[uri] = _hypervisor(connections, uri)
+            answers[uri] = _hypervisor(cache, uri)
         except Unavailable as error:
-            found[uri] = Answer(gaps=(Gap("libvirt_domains", error.reason, error.detail, error.remedy),))
+            answers[uri] = Hypervisors(gaps=(Gap("libvirt_domains", error.reason, error.detail, error.remedy),))
 
-    threads = [threading.Thread(target=one, args=(uri,), name=f"libvirt {uri}", daemon=True) for uri in chosen]
+    threads = [threading.Thread(target=ask_one, args=(uri,), name=f"libvirt {uri}", daemon=True) for uri in chosen]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + patience_seconds
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     late = {uri: Gap("libvirt_domains", "late", f"{named(uri)}: no answer in {patience_seconds:.1f} s", _REMEDY) for uri in chosen}
-    answers = [found.get(uri) or Answer(gaps=(late[uri],)) for uri in chosen]
-    return Answer(
-        tuple(hypervisor for answer in answers for hypervisor in answer.hypervisors),
-        tuple(gap for answer in answers for gap in answer.gaps),
+    in_order = [answers.get(uri) or Hypervisors(gaps=(late[uri],)) for uri in chosen]
+    return Hypervisors(
+        tuple(hypervisor for answer in in_order for hypervisor in answer.hypervisors),
+        tuple(gap for answer in in_order for gap in answer.gaps),
     )
 
 
-def _hypervisor(connections: Connections, uri: str) -> Answer:
-    def asked(libvirt: Any, connection: Any) -> Answer:
+def _hypervisor(cache: DomainCache, uri: str) -> Hypervisors:
+    def ask_connection(libvirt: Any, connection: Any) -> Hypervisors:
         version = connection.getLibVersion()
+        definitions = _Definitions(cache.definitions.get(uri, {}))
         domains: list[Domain] = []
         broken: list[str] = []
         for handle in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
             try:
-                domain = _domain(libvirt, handle)
+                domain = _domain(libvirt, handle, definitions)
             except (libvirt.libvirtError, Malformed) as error:
                 # Without a daemon no domain answers: that is the connection's to say.
                 if not connection.isAlive():
@@ -118,11 +130,26 @@ def _hypervisor(connections: Connections, uri: str) -> Answer:
                 broken.append(f"{printable(handle.name())}: {printable(str(error))}")
             else:
                 domains += [domain] if domain is not None else []
+        cache.definitions[uri] = definitions.current
         text = f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"
-        found = Hypervisor(named(uri), text, tuple(sorted(domains, key=lambda domain: domain.uuid)), is_here(uri))
-        return Answer((found,), tuple(_gaps(broken)))
+        hypervisor = Hypervisor(named(uri), text, tuple(sorted(domains, key=lambda domain: domain.uuid)), is_here(uri))
+        return Hypervisors((hypervisor,), tuple(_gaps(broken)))
 
-    return connections.use(uri, asked)
+    return cache.connections.use(uri, ask_connection)
+
+
+class _Definitions:
+    """Parses the definitions of one connection's domains: the same text of a domain is not parsed again."""
+
+    def __init__(self, previous: dict[str, tuple[bytes, Definition]]) -> None:
+        self.previous = previous
+        self.current: dict[str, tuple[bytes, Definition]] = {}
+
+    def of(self, uuid: str, text: str) -> Definition:
+        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+        cached = self.previous.get(uuid)
+        self.current[uuid] = cached if cached is not None and cached[0] == digest else (digest, parse_xml(text))
+        return self.current[uuid][1]
 
 
 def _gaps(broken: list[str]) -> Iterator[Gap]:
@@ -140,10 +167,10 @@ def is_here(uri: str) -> bool:
     return rest.startswith("/") and scheme.partition("+")[0] in _HERE
 
 
-def _domain(libvirt: Any, handle: Any) -> Domain | None:
+def _domain(libvirt: Any, handle: Any, definitions: _Definitions) -> Domain | None:
     """None when the domain ended while it was asked. What its driver does not know is absent."""
 
-    def known(question: Callable[[], Any]) -> Any:
+    def if_supported(question: Callable[[], Any]) -> Any:
         try:
             return question()
         except libvirt.libvirtError as error:
@@ -155,12 +182,13 @@ def _domain(libvirt: Any, handle: Any) -> Domain | None:
                 return None
             raise
 
+    uuid = handle.UUIDString()
     try:
         state, max_memory, memory, _, cpu_time = handle.info()
-        definition = parse_xml(handle.XMLDesc(0))
-        infos, in_force = known(handle.vcpus) or ((), ())
-        pins = [_cpus(bools) for bools in known(lambda: handle.vcpuPinInfo(0)) or ()]
-        emulator = known(lambda: handle.emulatorPinInfo(0))
+        definition = definitions.of(uuid, handle.XMLDesc(0))
+        infos, in_force = if_supported(handle.vcpus) or ((), ())
+        pins = [_cpus(bools) for bools in if_supported(lambda: handle.vcpuPinInfo(0)) or ()]
+        emulator = if_supported(lambda: handle.emulatorPinInfo(0))
     except libvirt.libvirtError as error:
         code = error.get_error_code()
         # "cannot get CPU affinity of process 4711": the daemon has not heard yet that the process ended.
@@ -169,7 +197,7 @@ def _domain(libvirt: Any, handle: Any) -> Domain | None:
             return None
         raise
     return Domain(
-        uuid=handle.UUIDString(),
+        uuid=uuid,
         name=printable(handle.name()),
         id=handle.ID(),
         state=_DOMAIN_STATES[state] if 0 <= state < len(_DOMAIN_STATES) else "no state",

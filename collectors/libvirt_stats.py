@@ -11,7 +11,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Set
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from agent.model.values import Fact, Gap
 from collectors.libvirt_connection import Connections, named, uris
@@ -24,7 +27,7 @@ HANGING_SECONDS = 0.4
 """A monitor that has not answered for so long is late."""
 WAIT_SECONDS = 0.6
 """How long a pass waits for domains that have not answered yet at all."""
-ASKERS, MAX_ASKERS = 4, 8
+THREADS, MAX_THREADS = 4, 8
 """Threads, with a connection each, for one URI: so many guests may hang before the others are not asked either."""
 _NAMED = 5
 
@@ -40,45 +43,41 @@ class DomainStats(Fact, frozen=True, kw_only=True):
     seconds_ago: float = 0.0
 
 
-class Answer(Fact, frozen=True):
+class Statistics(Fact, frozen=True):
+    """The domains that answered, now or lately, and why others did not."""
+
     domains: tuple[DomainStats, ...] = ()
     gaps: tuple[Gap, ...] = ()
 
 
-class Questions:
-    """Those that are out, and the last answers, from pass to pass."""
+class DomainQueries:
+    """The questions to the domains of one URI: those that wait, those that are out, and the last answers. All of it is behind `changed`.
 
-    def __init__(self) -> None:
-        self.by_uri: dict[str, Asked] = {}
-
-    def of(self, uri: str, connections: Connections) -> Asked:
-        return self.by_uri.setdefault(uri, Asked(uri, connections))
-
-
-class Asked:
-    """The domains of one URI. All of it is behind `changed`."""
+    `names` are the running domains by UUID, `waiting` those that no thread has asked yet, `asked_at` when the others were
+    (time.monotonic), `answers` what each said last, and when.
+    """
 
     def __init__(self, uri: str, connections: Connections) -> None:
         self.uri = uri
         self.connections = connections
         self.changed = threading.Condition()
         self.listing = False
-        self.askers = 0
+        self.threads = 0
         self.names: dict[str, str] = {}
-        self.ahead: list[str] = []
-        self.out: dict[str, float] = {}
+        self.waiting: list[str] = []
+        self.asked_at: dict[str, float] = {}
         self.answers: dict[str, tuple[float, DomainStats]] = {}
         self.error: Unavailable | None = None
 
     def begin(self) -> None:
         """One thread lists the domains and asks those that are due."""
         with self.changed:
-            if not self.listing and self.askers < MAX_ASKERS:
+            if not self.listing and self.threads < MAX_THREADS:
                 self.listing = True
-                self._send(lists=True)
+                self._start(lists=True)
 
-    def _send(self, lists: bool = False) -> None:
-        self.askers += 1
+    def _start(self, lists: bool = False) -> None:
+        self.threads += 1
         threading.Thread(target=self._run, args=(lists,), name=f"libvirt_stats {named(self.uri)}", daemon=True).start()
 
     def _run(self, lists: bool) -> None:
@@ -88,7 +87,7 @@ class Asked:
         except Unavailable as problem:
             error = problem
         with self.changed:
-            self.askers -= 1
+            self.threads -= 1
             if lists:
                 self.listing, self.error = False, error
             self.changed.notify_all()
@@ -101,15 +100,15 @@ class Asked:
             answer = None
             try:
                 handle = connection.lookupByUUIDString(uuid)
-                for _, told in connection.domainListGetStats([handle], groups, 0):
-                    answer = parse_stats(uuid, handle.ID(), told)
+                for _, values in connection.domainListGetStats([handle], groups, 0):
+                    answer = parse_stats(uuid, handle.ID(), values)
             except libvirt.libvirtError as error:
                 # It ended, or its monitor did: the next list shows which.
                 if not connection.isAlive():
                     raise error
             finally:
                 with self.changed:
-                    self.out.pop(uuid, None)
+                    self.asked_at.pop(uuid, None)
                     if answer is not None:
                         self.answers[uuid] = (time.monotonic(), answer)
                     self.changed.notify_all()
@@ -124,107 +123,108 @@ class Asked:
             due = [
                 uuid
                 for uuid in self.names
-                if uuid not in self.out and (uuid not in self.answers or now - self.answers[uuid][0] >= AGAIN_SECONDS)
+                if uuid not in self.asked_at and (uuid not in self.answers or now - self.answers[uuid][0] >= AGAIN_SECONDS)
             ]
-            self.ahead = sorted(due, reverse=True)
-            for _ in range(min(len(due), ASKERS) - self.askers):
-                self._send()
+            self.waiting = sorted(due, reverse=True)
+            for _ in range(min(len(due), THREADS) - self.threads):
+                self._start()
             self.changed.notify_all()
 
     def _next(self) -> str | None:
         with self.changed:
-            if not self.ahead:
+            if not self.waiting:
                 return None
-            uuid = self.ahead.pop()
-            self.out[uuid] = time.monotonic()
+            uuid = self.waiting.pop()
+            self.asked_at[uuid] = time.monotonic()
             return uuid
 
     def wait(self, deadline: float, stopped: Set[str]) -> None:
-        """For those that have not answered yet, unless they hang."""
+        """Until all but those that hang have answered once, at most until the deadline (time.monotonic)."""
         with self.changed:
-            while (now := time.monotonic()) < deadline and self.askers:
-                hanging = sum(1 for since in self.out.values() if now - since >= HANGING_SECONDS)
-                if self.ahead and hanging >= self.askers and self.askers < MAX_ASKERS:
-                    self._send()
-                missing = [uuid for uuid in self.names if uuid not in self.answers and uuid not in stopped]
-                if not self.listing and all(uuid in self.out and now - self.out[uuid] >= HANGING_SECONDS for uuid in missing):
+            while (now := time.monotonic()) < deadline and self.threads:
+                hanging = {uuid for uuid, since in self.asked_at.items() if now - since >= HANGING_SECONDS}
+                if self.waiting and len(hanging) >= self.threads and self.threads < MAX_THREADS:
+                    self._start()
+                missing = {uuid for uuid in self.names if uuid not in self.answers and uuid not in stopped}
+                if not self.listing and missing <= hanging:
                     return
                 self.changed.wait(min(deadline - now, 0.05))
 
-    def told(self, stopped: Set[str]) -> tuple[list[DomainStats], list[Gap]]:
+    def statistics(self, stopped: Set[str]) -> Statistics:
+        """What each domain said last, with its age; a gap for each that has not answered for long."""
         with self.changed:
             now = time.monotonic()
-            late: dict[str, str] = {}
-            found = []
+            late: list[str] = []
+            domains = []
             for uuid, name in sorted(self.names.items()):
-                then, answer = self.answers.get(uuid, (-KEPT_SECONDS, None))
-                since = now - self.out[uuid] if uuid in self.out else 0.0
+                answered_at, answer = self.answers.get(uuid, (-KEPT_SECONDS, None))
+                waited = now - self.asked_at[uuid] if uuid in self.asked_at else 0.0
                 if uuid in stopped:
-                    late[uuid] = f"{name}: its process is stopped"
-                elif since >= HANGING_SECONDS:
-                    late[uuid] = f"{name}: no answer in {since:.1f} s"
-                elif answer is None or now - then >= KEPT_SECONDS:
-                    late[uuid] = f"{name}: not asked yet"
+                    late.append(f"{name}: its process is stopped")
+                elif waited >= HANGING_SECONDS:
+                    late.append(f"{name}: no answer in {waited:.1f} s")
+                elif answer is None or now - answered_at >= KEPT_SECONDS:
+                    late.append(f"{name}: not asked yet")
                 else:
-                    found.append(
-                        DomainStats(
-                            uuid=uuid,
-                            id=answer.id,
-                            vcpus=answer.vcpus,
-                            vm=answer.vm,
-                            balloon=answer.balloon,
-                            seconds_ago=round(now - then, 3),
-                        )
-                    )
+                    domains.append(replace(answer, seconds_ago=round(now - answered_at, 3)))
             error, listing = self.error, self.listing
+        if error is not None:
+            return Statistics(gaps=(Gap("libvirt_stats", error.reason, error.detail, error.remedy),))
         remedy = "see what its QEMU process waits for: stopped, out of memory, or its storage"
-        gaps = [Gap("libvirt_stats", "late", detail, remedy) for detail in list(late.values())[:_NAMED]]
+        gaps = [Gap("libvirt_stats", "late", detail, remedy) for detail in late[:_NAMED]]
         if len(late) > _NAMED:
             gaps.append(Gap("libvirt_stats", "late", f"{len(late) - _NAMED} domains more", remedy))
-        if error is not None:
-            return [], [Gap("libvirt_stats", error.reason, error.detail, error.remedy)]
         if listing:
             gaps.append(Gap("libvirt_stats", "late", f"{named(self.uri)}: no list of domains yet"))
-        return found, gaps
+        return Statistics(tuple(domains), tuple(gaps))
 
 
-def begin(root: SysRoot, chosen: tuple[str, ...], questions: Questions, connections: Connections) -> tuple[Asked, ...]:
-    """Sends the questions of one pass."""
+@dataclass(slots=True)
+class StatsCache:
+    """The questions and answers of each URI."""
+
+    queries: dict[str, DomainQueries] = field(default_factory=dict)
+
+
+def begin(root: SysRoot, cache: StatsCache, connections: Connections, chosen: tuple[str, ...]) -> tuple[DomainQueries, ...]:
+    """Send the questions of one pass; of the URIs that were chosen, else of the first socket below the root."""
     if not root.live:
         return ()
     try:
         # The test driver invents, LXC has nothing to say of KVM.
-        asked = tuple(questions.of(uri, connections) for uri in uris(root, chosen) if not uri.startswith(("test", "lxc")))
+        asked = [uri for uri in uris(root, chosen) if not uri.startswith(("test", "lxc"))]
     except Unavailable:
         return ()
-    for one in asked:
-        one.begin()
-    return asked
+    queries = tuple(cache.queries.setdefault(uri, DomainQueries(uri, connections)) for uri in asked)
+    for query in queries:
+        query.begin()
+    return queries
 
 
-def read(root: SysRoot, asked: tuple[Asked, ...], deadline: float, stopped: Set[str]) -> Answer:
-    return root.reply("libvirt_stats", Answer, lambda: collect(asked, deadline, stopped))
+def read(root: SysRoot, queries: tuple[DomainQueries, ...], deadline: float, stopped: Set[str]) -> Statistics:
+    """The answers to what was asked at the beginning of a pass. `stopped`: UUIDs of domains whose process is known not to run."""
+    return root.reply("libvirt_stats", Statistics, lambda: collect(queries, deadline, stopped))
 
 
-def collect(asked: tuple[Asked, ...], deadline: float, stopped: Set[str]) -> Answer:
-    """`stopped`: the UUIDs of those whose process is known not to run."""
+def collect(queries: tuple[DomainQueries, ...], deadline: float, stopped: Set[str]) -> Statistics:
+    """The answers of a live host, waited for until the deadline (time.monotonic) and not longer than 0.6 s."""
     deadline = min(deadline, time.monotonic() + WAIT_SECONDS)
-    found: list[DomainStats] = []
+    domains: list[DomainStats] = []
     gaps: list[Gap] = []
-    for one in asked:
-        one.wait(deadline, stopped)
-        stats, late = one.told(stopped)
-        found += stats
-        gaps += late
-    return Answer(tuple(found), tuple(gaps))
+    for query in queries:
+        query.wait(deadline, stopped)
+        answer = query.statistics(stopped)
+        domains += answer.domains
+        gaps += answer.gaps
+    return Statistics(tuple(domains), tuple(gaps))
 
 
-def parse_stats(uuid: str, id_: int, told: dict[str, Any]) -> DomainStats:
+def parse_stats(uuid: str, id_: int, values: dict[str, Any]) -> DomainStats:
     """ "vcpu.0.exits.sum", "vm.pages_4k.cur", "balloon.rss": whole numbers; what else is there is left out."""
     vcpus: dict[int, dict[str, int]] = {}
     vm: dict[str, int] = {}
     balloon: dict[str, int] = {}
-    for key, value in told.items():
+    for key, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 64:
             continue
         group, _, rest = key.partition(".")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from agent.model.values import MAX_ID, Fact
+from agent.model.values import MAX_ID, Detail, Fact
 from collectors.root import SysRoot
 from collectors.text import Malformed, convert, newline_separated, size_bytes
 
@@ -57,27 +58,35 @@ class Machine(NamedTuple):
     resident_bytes: int
 
 
-class Walks:
-    """What the last walks found, from pass to pass."""
-
-    def __init__(self) -> None:
-        self.known: dict[tuple[int, int | None, tuple[int, ...]], tuple[float, GuestMemory | None]] = {}
+MachineKey = tuple[int, int | None, tuple[int, ...]]
+"""What tells a machine from the next one of its pid: pid, start, and the sizes of its memory."""
 
 
-def read(root: SysRoot, machines: Sequence[Machine], walks: Walks | None = None) -> tuple[GuestMemory, ...]:
-    """What backs the guest's memory, where it can be read: all of it now, or with `walks` those that were walked longest ago."""
-    if walks is None:
+@dataclass(slots=True)
+class WalkCache:
+    """What the last walk of each machine found, and when that was (time.monotonic)."""
+
+    walks: dict[MachineKey, tuple[float, GuestMemory | None]] = field(default_factory=dict)
+
+
+def read(root: SysRoot, cache: WalkCache, machines: Sequence[Machine], detail: Detail = "document") -> tuple[GuestMemory, ...]:
+    """What backs the guests' memory, where it can be read.
+
+    For a document all machines are walked now. For metrics, those that were walked longest ago, as far as the time goes; the others are as
+    the last walk found them.
+    """
+    if detail == "document":
         return tuple(memory for machine in machines if (memory := _walk(root, machine)) is not None)
     began = time.monotonic()
-    keys = {machine: (machine.pid, machine.start_ticks, machine.sizes) for machine in machines}
-    walks.known = {key: walks.known[key] for key in keys.values() if key in walks.known}
-    for machine in sorted(machines, key=lambda machine: walks.known.get(keys[machine], (0.0, None))[0]):
-        then, _ = walks.known.get(keys[machine], (-AGAIN_SECONDS, None))
-        if began - then < AGAIN_SECONDS or time.monotonic() - began > AT_ONCE_SECONDS:
+    keys: dict[Machine, MachineKey] = {machine: (machine.pid, machine.start_ticks, machine.sizes) for machine in machines}
+    cache.walks = {key: cache.walks[key] for key in keys.values() if key in cache.walks}
+    for machine in sorted(machines, key=lambda machine: cache.walks.get(keys[machine], (0.0, None))[0]):
+        walked_at, _ = cache.walks.get(keys[machine], (-AGAIN_SECONDS, None))
+        if began - walked_at < AGAIN_SECONDS or time.monotonic() - began > AT_ONCE_SECONDS:
             break
-        walks.known[keys[machine]] = (time.monotonic(), _walk(root, machine))
+        cache.walks[keys[machine]] = (time.monotonic(), _walk(root, machine))
     now = time.monotonic()
-    return tuple(replace(memory, seconds_ago=round(now - then, 6)) for then, memory in walks.known.values() if memory is not None)
+    return tuple(replace(memory, seconds_ago=round(now - walked_at, 6)) for walked_at, memory in cache.walks.values() if memory is not None)
 
 
 def _walk(root: SysRoot, machine: Machine) -> GuestMemory | None:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 _REPORT = "report it with a recording (agent record DIR)"
 
 
-class Answer(NamedTuple, Generic[T]):
+class Reading(NamedTuple, Generic[T]):
     """What one source said, None where it said nothing, and in how many seconds. `gaps` are in the order in which they are shown."""
 
     value: T | None
@@ -26,7 +26,7 @@ class Answer(NamedTuple, Generic[T]):
     read_at: ReadTimes
 
 
-def ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> Answer[T]:
+def ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> Reading[T]:
     """Call one reader. One that breaks costs its own source and no other: whatever it raises becomes a gap."""
     view = root.watch()
     value, gaps = None, []
@@ -46,7 +46,7 @@ def ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> Answer[T]:
         first, *others = (refusal for refusal in view.refusals if refusal.reason == reason)
         more = f" and {len(others)} more" if others else ""
         gaps.append(Gap(source, reason, f"{first.path}: {first.detail}{more}", remedy(source, reason)))
-    return Answer(value, tuple(gaps), time.perf_counter() - started, view.read_times)
+    return Reading(value, tuple(gaps), time.perf_counter() - started, view.read_times)
 
 
 class Pass:
@@ -68,9 +68,9 @@ class Pass:
         """What the source says; None where it says nothing, or is not asked."""
         return self.add(source, ask(self.root, source, read)) if self.wants(source) else None
 
-    def add(self, source: str, answer: Answer[T]) -> T | None:
-        """Take in an answer from wherever it was asked."""
-        self.gaps += answer.gaps
-        self.seconds[source] = answer.seconds
-        self.read_at |= answer.read_at
-        return answer.value
+    def add(self, source: str, reading: Reading[T]) -> T | None:
+        """Take in a reading, wherever it was made."""
+        self.gaps += reading.gaps
+        self.seconds[source] = reading.seconds
+        self.read_at |= reading.read_at
+        return reading.value

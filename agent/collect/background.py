@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from agent.collect.ask import Answer, Pass, ask
+from agent.collect.ask import Pass, Reading, ask
 from agent.model.values import Gap
 from collectors.root import SysRoot
 
@@ -51,16 +51,16 @@ def begin(current: Pass, source: str, read: Callable[[SysRoot], T], queries: Bac
     if not current.wants(source):
         return lambda _: None
     began = time.monotonic()
-    answers: list[Answer[T]] = []
-    thread = queries.start(source, lambda: answers.append(ask(current.root, source, read)))
+    readings: list[Reading[T]] = []
+    thread = queries.start(source, lambda: readings.append(ask(current.root, source, read)))
 
     def wait(deadline: float) -> T | None:
         if thread is not None:
             thread.join(max(0.0, deadline - time.monotonic()))
-        if answers:
-            return current.add(source, answers[0])
+        if readings:
+            return current.add(source, readings[0])
         waited = time.monotonic() - began
         detail = "the question before this one is still out" if thread is None else f"no answer in {waited:.1f} s"
-        return current.add(source, Answer[T](None, (Gap(source, "late", detail, _REMEDY),), waited, {}))
+        return current.add(source, Reading[T](None, (Gap(source, "late", detail, _REMEDY),), waited, {}))
 
     return wait

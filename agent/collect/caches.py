@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from agent.collect.background import BackgroundQueries
 from agent.collect.sample import Statics
 from collectors.cgroup import CgroupCache
-from collectors.libvirt_connection import Connections
-from collectors.libvirt_stats import Questions
+from collectors.libvirt_domains import DomainCache
+from collectors.libvirt_stats import StatsCache
 from collectors.oci import BundleCache
 from collectors.proc_task import TaskCache
 from collectors.processes import ProcessCache
-from collectors.qemu import Walks
+from collectors.qemu import WalkCache
 from collectors.uevents import Watch
 from collectors.wasm_maps import WasmCache
 
@@ -27,11 +27,11 @@ class Caches:
     statics: Statics | None = None
     uevents: Watch | None = None
     background: BackgroundQueries = field(default_factory=BackgroundQueries)
-    connections: Connections = field(default_factory=Connections)
-    domain_stats: Questions = field(default_factory=Questions)
+    domains: DomainCache = field(default_factory=DomainCache)
+    domain_stats: StatsCache = field(default_factory=StatsCache)
     processes: ProcessCache = field(default_factory=ProcessCache)
     tasks: TaskCache = field(default_factory=TaskCache)
-    walks: Walks = field(default_factory=Walks)
+    walks: WalkCache = field(default_factory=WalkCache)
     wasm: WasmCache = field(default_factory=WasmCache)
     cgroups: CgroupCache = field(default_factory=CgroupCache)
     bundles: BundleCache = field(default_factory=BundleCache)

@@ -92,22 +92,26 @@ class _SlowQuestions(NamedTuple):
 
     deadline: float
     engines: Callable[[float], tuple[docker_engine.Engine, ...] | None]
-    hypervisors: Callable[[float], libvirt_domains.Answer | None]
-    domain_stats: tuple[libvirt_stats.Asked, ...]
+    hypervisors: Callable[[float], libvirt_domains.Hypervisors | None]
+    domain_stats: tuple[libvirt_stats.DomainQueries, ...]
 
 
 def _begin_slow_questions(asking: Pass, config: Config, caches: Caches, patience_seconds: float) -> _SlowQuestions:
     """Ask engines and hypervisors, which answer while files are read."""
     deadline = time.monotonic() + patience_seconds
-    queries, connections = caches.background, caches.connections
-    return _SlowQuestions(
-        deadline,
-        background.begin(asking, "docker_engine", lambda r: docker_engine.read(r, config.docker, labels=config.labels), queries),
-        background.begin(
-            asking, "libvirt_domains", lambda r: libvirt_domains.read(r, config.libvirt, connections, patience_seconds), queries
-        ),
-        libvirt_stats.begin(asking.root, config.libvirt, caches.domain_stats, connections) if asking.wants("libvirt_stats") else (),
+    engines = background.begin(
+        asking, "docker_engine", lambda r: docker_engine.read(r, config.docker, labels=config.labels), caches.background
     )
+    hypervisors = background.begin(
+        asking,
+        "libvirt_domains",
+        lambda r: libvirt_domains.read(r, caches.domains, config.libvirt, patience_seconds),
+        caches.background,
+    )
+    stats: tuple[libvirt_stats.DomainQueries, ...] = ()
+    if asking.wants("libvirt_stats"):
+        stats = libvirt_stats.begin(asking.root, caches.domain_stats, caches.domains.connections, config.libvirt)
+    return _SlowQuestions(deadline, engines, hypervisors, stats)
 
 
 class _Inventory(NamedTuple):
@@ -224,7 +228,6 @@ def _late_answers(asking: Pass, slow: _SlowQuestions, workloads: WorkloadFacts, 
     monitors = asking.ask("proc_fd", lambda r: proc_fd.read(r, candidates)) if candidates else None
     pids = [machine.pid for machine in monitors or ()]
     guests = targets.guests(hypervisors, machines, tasks) if hypervisors and machines else None
-    walks = None if asking.detail == "document" else caches.walks
     leaders = targets.leaders(groups) if asking.wants("proc_isolation") else set()
     return replace(
         workloads,
@@ -233,6 +236,6 @@ def _late_answers(asking: Pass, slow: _SlowQuestions, workloads: WorkloadFacts, 
         domain_stats=stats.domains if stats else None,
         monitors=monitors,
         monitor_counters=asking.ask("sys_debug_kvm", lambda r: sys_debug_kvm.read(r, pids)) if pids else None,
-        guests=asking.ask("qemu", lambda r: qemu.read(r, guests, walks)) if guests is not None else None,
+        guests=asking.ask("qemu", lambda r: qemu.read(r, caches.walks, guests, asking.detail)) if guests is not None else None,
         isolation=asking.ask("proc_isolation", lambda r: proc_isolation.read(r, leaders)) if leaders else None,
     )

@@ -17,7 +17,7 @@ from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise
 from collectors import libvirt_domains
-from collectors.libvirt_connection import Connections
+from collectors.libvirt_domains import DomainCache
 from collectors.root import SysRoot
 from tests.lab import host
 
@@ -49,16 +49,11 @@ def least(*asks: Callable[[], object]) -> list[tuple[float, float]]:
 
 
 def measure(daemon: host.Libvirt, connection: Any, count: int) -> float:
-    config, root, queries, connections = (
-        Config(libvirt=(daemon.uri,), only=tuple(sorted(WORKLOADS))),
-        SysRoot(),
-        Caches(),
-        Connections(),
-    )
+    config, root, caches, cache = Config(libvirt=(daemon.uri,), only=tuple(sorted(WORKLOADS))), SysRoot(), Caches(), DomainCache()
     calls, reader, scrape = least(
         lambda: bare(connection),
-        lambda: libvirt_domains.ask((daemon.uri,), connections, 10.0),
-        lambda: normalise(take(root, config, queries, 10.0, detail="metrics")),
+        lambda: libvirt_domains.ask(cache, (daemon.uri,), 10.0),
+        lambda: normalise(take(root, config, caches, 10.0, detail="metrics")),
     )
     print(
         f"{count} domains: bare calls {calls[0]:.1f} ms, reader {reader[0]:.1f} ms ({reader[0] / calls[0]:.2f} times),"

@@ -15,7 +15,6 @@ MOST_POSITIONAL = 4
 TWO_MEANINGS: dict[str, str] = {}
 STILL_TWICE = {
     "Access",
-    "Answer",
     "Backing",
     "Bandwidth",
     "Cell",
@@ -40,7 +39,6 @@ STILL_TWICE = {
     "Published",
     "Row",
     "Schedule",
-    "Seen",
     "SideCache",
     "Smbios",
     "Stat",

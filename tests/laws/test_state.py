@@ -25,7 +25,6 @@ INTERNED = {
     "collectors/text.py cpu_list": "a CpuSet by its text",
 }
 STILL_MEMOISED = {
-    "collectors/domain_xml.py _kept",
     "exporters/views/evidence.py cost",
 }
 # State of a process, not of a reader, and why.

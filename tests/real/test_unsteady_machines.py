@@ -19,7 +19,7 @@ import pytest
 from agent.model.values import CpuSet
 from agent.service import PATIENCE_SECONDS
 from collectors import libvirt_connection, libvirt_domains
-from collectors.libvirt_connection import Connections
+from collectors.libvirt_domains import DomainCache
 from collectors.root import Unavailable
 from tests.lab import host
 from tests.need import need, which
@@ -267,16 +267,16 @@ def test_a_host_that_vanished_from_the_network(libvirt: host.Libvirt, tmp_path: 
     need(modules=["libvirt"], cpus=2)
     monkeypatch.setattr(libvirt_connection, "KEEPALIVE_SECONDS", 1)
     monkeypatch.setattr(libvirt_connection, "KEEPALIVE_COUNT", 1)
-    wire, connections = Wire("/run/libvirt/libvirt-sock-ro"), Connections()
+    wire, cache = Wire("/run/libvirt/libvirt-sock-ro"), DomainCache()
     uri = f"qemu+tcp://127.0.0.1:{wire.port}/system"
     with running(libvirt, domain_xml("distant", host.firmware(tmp_path / "rom"), tune=PIN)):
-        (hypervisor,) = libvirt_domains.ask((uri,), connections, 1.0).hypervisors
+        (hypervisor,) = libvirt_domains.ask(cache, (uri,), 1.0).hypervisors
         wire.cut.set()
         # Opening anew waits for the network's own patience: who is asked is the connection that there is.
         monkeypatch.setattr(libvirt_connection, "_opened", _refused)
         began = time.monotonic()
         with pytest.raises(Unavailable) as caught:
-            libvirt_domains.ask((uri,), connections, 1.0)
+            libvirt_domains.ask(cache, (uri,), 1.0)
         seconds = time.monotonic() - began
         wire.listening.close()
     assert [(domain.name, str(domain.vcpus[0].affinity)) for domain in hypervisor.domains] == [("distant", "1")]

@@ -109,7 +109,6 @@ def test_everything() -> None:
         video_bytes=16 << 20,
     )
     assert "hunter2" not in str(found)
-    assert parse_xml(FULL) is found
 
 
 @pytest.mark.parametrize(
@@ -192,11 +191,6 @@ def test_a_megabyte_of_metadata() -> None:
     once = time.process_time() - began
     assert found == parse_xml(FULL)
     assert once < 3
-    # Parsed once, and not kept: another with the same beginning and the same length is another.
-    began = time.process_time()
-    assert parse_xml(text) is found
-    assert time.process_time() - began < once / 3
-    assert parse_xml(text.replace("type='kvm'", "type='xen'")).type == "xen"
 
 
 def test_as_many_vcpus_as_there_are() -> None:

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import pytest
 
 from collectors import libvirt_connection, libvirt_domains
+from collectors.domain_xml import Definition
 from collectors.libvirt_connection import Connections
+from collectors.libvirt_domains import DomainCache
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.need import need
@@ -24,7 +26,7 @@ T = TypeVar("T")
 
 def test_no_socket(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
-        libvirt_domains.read(SysRoot(tmp_path), (), Connections(), 1.0)
+        libvirt_domains.read(SysRoot(tmp_path), DomainCache(), (), 1.0)
     assert caught.value.reason == "absent"
 
 
@@ -33,13 +35,13 @@ def test_a_replayed_cpu_is_a_cpu(tmp_path: Path, last_cpu: str) -> None:
     domain = '{"uuid": "u", "name": "n", "id": 1, "state": "running", "definition": {}, "vcpus": [{"number": 0, "last_cpu": %s}]}'
     reply = f'{{"hypervisors": [{{"uri": "qemu:///system", "libvirt_version": "1", "domains": [{domain % last_cpu}]}}]}}'
     with pytest.raises(Malformed):
-        libvirt_domains.read(recorded(tmp_path, {"replies/libvirt_domains.json": reply}), (), Connections(), 1.0)
+        libvirt_domains.read(recorded(tmp_path, {"replies/libvirt_domains.json": reply}), DomainCache(), (), 1.0)
 
 
 def test_a_driver_without_machines() -> None:
     """Its domain and its CPUs are invented: no workload of this host."""
     need(modules=["libvirt"])
-    (hypervisor,) = libvirt_domains.ask(("test:///default",), Connections(), 1.0).hypervisors
+    (hypervisor,) = libvirt_domains.ask(DomainCache(), ("test:///default",), 1.0).hypervisors
     (domain,) = hypervisor.domains
     assert (hypervisor.uri, hypervisor.here, domain.name, domain.definition.type) == ("test:///default", False, "test", "test")
     assert [(vcpu.number, bool(vcpu.affinity)) for vcpu in domain.vcpus] == [(0, True), (1, True)]
@@ -70,7 +72,7 @@ def test_each_connection_fails_alone(tmp_path: Path) -> None:
         listening.listen()
         uris = ("test:///default", f"qemu:///system?socket={tmp_path}/none", f"qemu:///session?socket={silent}", "nonsense://x")
         began = time.monotonic()
-        answer = libvirt_domains.ask(uris, Connections(), 0.5)
+        answer = libvirt_domains.ask(DomainCache(), uris, 0.5)
         assert time.monotonic() - began < 3
         assert [hypervisor.uri for hypervisor in answer.hypervisors] == ["test:///default"]
         assert [gap.reason for gap in answer.gaps] == ["failed", "late", "failed"]
@@ -228,7 +230,7 @@ QUESTIONS = ("info", "XMLDesc", "vcpus", "vcpuPinInfo", "emulatorPinInfo")
 
 def answer(*domains: Domain, alive: bool = True) -> tuple[list[str], list[str]]:
     """The names of those that answered, and the gaps."""
-    found = libvirt_domains.ask(("qemu:///system",), Libvirt(*domains, alive=alive), 1.0)
+    found = libvirt_domains.ask(DomainCache(Libvirt(*domains, alive=alive)), ("qemu:///system",), 1.0)
     return [domain.name for domain in found.hypervisors[0].domains], [gap.detail for gap in found.gaps]
 
 
@@ -262,7 +264,7 @@ def test_without_the_daemon_no_domain_is_asked_on() -> None:
 
 def test_what_a_driver_does_not_know_is_absent() -> None:
     pinned, unknown = Domain("a"), Domain("b", "vcpuPinInfo", Libvirt.VIR_ERR_NO_SUPPORT)
-    (hypervisor,) = libvirt_domains.ask(("lxc:///",), Libvirt(pinned, unknown), 1.0).hypervisors
+    (hypervisor,) = libvirt_domains.ask(DomainCache(Libvirt(pinned, unknown)), ("lxc:///",), 1.0).hypervisors
     assert [[str(vcpu.affinity) for vcpu in domain.vcpus] for domain in hypervisor.domains] == [["1"], ["None"]]
 
 
@@ -281,8 +283,31 @@ class Gappy(Domain):
 def test_a_vcpu_beyond_a_gap_has_its_pin() -> None:
     domain = Gappy("a", xml="<domain><cputune><vcpupin vcpu='2' cpuset='0'/><vcpupin vcpu='3' cpuset='1'/></cputune></domain>")
     for domain.numbers, affinities in (((0, 2, 3), ["0", "0", "1"]), ((0, 3, 4), ["0", "1", "0-1"])):
-        (hypervisor,) = libvirt_domains.ask(("qemu:///system",), Libvirt(domain), 1.0).hypervisors
+        (hypervisor,) = libvirt_domains.ask(DomainCache(Libvirt(domain)), ("qemu:///system",), 1.0).hypervisors
         assert [str(vcpu.affinity) for vcpu in hypervisor.domains[0].vcpus] == affinities
+
+
+def test_a_definition_is_parsed_again_when_its_text_has_changed() -> None:
+    """A megabyte of metadata costs its time once; another text of the same length is another definition."""
+    text = f"<domain type='kvm'><description>{'<b>x</b>' * 120_000}</description></domain>"
+    domain = Domain("a", xml=text)
+    cache = DomainCache(Libvirt(domain, Domain("b", xml="<domain")))
+
+    def look() -> tuple[Definition, float]:
+        began = time.process_time()
+        (hypervisor,) = libvirt_domains.ask(cache, ("qemu:///system",), 1.0).hypervisors
+        return hypervisor.domains[0].definition, time.process_time() - began
+
+    first, parsed_seconds = look()
+    again, cached_seconds = look()
+    assert again is first
+    assert cached_seconds < parsed_seconds / 3
+    assert parsed_seconds < 3
+    domain._xml = text.replace("kvm", "xen")
+    assert (first.type, look()[0].type) == ("kvm", "xen")
+    cache.connections.domains = ()  # type: ignore[attr-defined]
+    libvirt_domains.ask(cache, ("qemu:///system",), 1.0)
+    assert cache.definitions == {"qemu:///system": {}}
 
 
 def test_hostile_names() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from collectors import libvirt_stats
 from collectors.libvirt_connection import Connections
-from collectors.libvirt_stats import MAX_ASKERS, Asked, DomainStats, collect, parse_stats
+from collectors.libvirt_stats import MAX_THREADS, DomainQueries, DomainStats, collect, parse_stats
 
 
 def test_counters_by_vcpu_and_machine() -> None:
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Libvirt(Connections):
-    """As much of the library and of a connection as questions go through: domains by UUID, and those that hang."""
+    """As much of the library and of a connection as queries go through: domains by UUID, and those that hang."""
 
     VIR_DOMAIN_STATS_VCPU = VIR_DOMAIN_STATS_BALLOON = VIR_CONNECT_LIST_DOMAINS_ACTIVE = 1
 
@@ -90,20 +90,20 @@ def rhythm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libvirt_stats, "HANGING_SECONDS", 0.05)
 
 
-def asked(library: Libvirt) -> Asked:
-    return Asked("qemu:///system", library)
+def asked(library: Libvirt) -> DomainQueries:
+    return DomainQueries("qemu:///system", library)
 
 
-def one_pass(questions: Asked, *stopped: str) -> tuple[set[str], list[str]]:
+def one_pass(queries: DomainQueries, *stopped: str) -> tuple[set[str], list[str]]:
     """Those that told something, and the gaps."""
-    questions.begin()
-    answer = collect((questions,), time.monotonic() + 5, {f"{name}-uuid" for name in stopped})
+    queries.begin()
+    answer = collect((queries,), time.monotonic() + 5, {f"{name}-uuid" for name in stopped})
     return {stats.uuid.removesuffix("-uuid") for stats in answer.domains}, [gap.detail for gap in answer.gaps]
 
 
-def settled(questions: Asked, passes: int = 50) -> tuple[set[str], list[str]]:
+def settled(queries: DomainQueries, passes: int = 50) -> tuple[set[str], list[str]]:
     for _ in range(passes):
-        told = one_pass(questions)
+        told = one_pass(queries)
         if not told[1]:
             break
     return told
@@ -113,10 +113,10 @@ def settled(questions: Asked, passes: int = 50) -> tuple[set[str], list[str]]:
 def test_one_that_hangs_costs_the_others_nothing() -> None:
     library = Libvirt(*"abcdefghij")
     library.hanging["c"] = threading.Event()
-    questions = asked(library)
+    queries = asked(library)
     for _ in range(5):
         began = time.monotonic()
-        told, gaps = one_pass(questions)
+        told, gaps = one_pass(queries)
         assert told == set("abdefghij")
         assert [gap.partition(":")[0] for gap in gaps] == ["c"]
         assert time.monotonic() - began < 2
@@ -124,44 +124,44 @@ def test_one_that_hangs_costs_the_others_nothing() -> None:
     assert library.asked.count("c") == 1
     assert library.asked.count("a") > 1
     library.hanging.pop("c").set()
-    assert settled(questions) == (set("abcdefghij"), [])
+    assert settled(queries) == (set("abcdefghij"), [])
 
 
 @pytest.mark.usefixtures("rhythm")
 def test_more_hang_than_may_be_asked() -> None:
     library = Libvirt(*(f"n{number:02}" for number in range(20)))
-    library.hanging = {name: threading.Event() for name in library.names[: MAX_ASKERS + 2]}
-    questions = asked(library)
+    library.hanging = {name: threading.Event() for name in library.names[: MAX_THREADS + 2]}
+    queries = asked(library)
     for _ in range(3):
-        told, gaps = one_pass(questions)
-        assert questions.askers <= MAX_ASKERS
-        assert told <= {*library.names[MAX_ASKERS + 2 :]}
+        told, gaps = one_pass(queries)
+        assert queries.threads <= MAX_THREADS
+        assert told <= {*library.names[MAX_THREADS + 2 :]}
         assert gaps
     assert len(library.asked) == len({*library.asked} & library.hanging.keys()) + sum(name not in library.hanging for name in library.asked)
     for event in library.hanging.values():
         event.set()
-    assert settled(questions) == ({*library.names}, [])
+    assert settled(queries) == ({*library.names}, [])
 
 
 @pytest.mark.usefixtures("rhythm")
 def test_a_stopped_process_is_late_at_once() -> None:
-    questions = asked(Libvirt("a", "b"))
-    assert settled(questions) == ({"a", "b"}, [])
-    assert one_pass(questions, "a") == ({"b"}, ["a: its process is stopped"])
+    queries = asked(Libvirt("a", "b"))
+    assert settled(queries) == ({"a", "b"}, [])
+    assert one_pass(queries, "a") == ({"b"}, ["a: its process is stopped"])
 
 
 def test_answers_are_kept_and_say_their_age() -> None:
     library = Libvirt("a")
-    questions = asked(library)
-    assert settled(questions) == ({"a"}, [])
+    queries = asked(library)
+    assert settled(queries) == ({"a"}, [])
     time.sleep(0.02)
-    questions.begin()
-    (stats,) = collect((questions,), time.monotonic() + 5, set()).domains
+    queries.begin()
+    (stats,) = collect((queries,), time.monotonic() + 5, set()).domains
     assert (stats.id, stats.balloon, library.asked) == (3, {"current": 7}, ["a"])
     assert stats.seconds_ago >= 0.02
     # Of one that is gone nothing is kept.
     library.names = ()
     end = time.monotonic() + 5
-    while questions.answers and time.monotonic() < end:
-        one_pass(questions)
-    assert one_pass(questions) == (set(), [])
+    while queries.answers and time.monotonic() < end:
+        one_pass(queries)
+    assert one_pass(queries) == (set(), [])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from collectors import qemu
-from collectors.qemu import MAX_RESIDENT_BYTES, GuestMemory, Machine, parse, parse_nodes
+from collectors.qemu import MAX_RESIDENT_BYTES, GuestMemory, Machine, WalkCache, parse, parse_nodes
 from collectors.text import Malformed
 from tests.unit.tree import grow, plant
 
@@ -135,22 +135,22 @@ def test_reading(tmp_path: Path) -> None:
         by_node={1: 4096},
         process_by_node={0: 4096, 1: 4096},
     )
-    assert qemu.read(root, machines) == (guest,)
+    assert qemu.read(root, WalkCache(), machines) == (guest,)
     assert [(refusal.path, refusal.reason) for refusal in root.refusals] == [("proc/1/smaps", "unsupported")]
 
 
 def test_walks_are_spread_over_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machines = [Machine(pid, 1, (64 * MIB,), 4096) for pid in (1, 2, 3)]
     root = grow(tmp_path, {f"proc/{machine.pid}/smaps": smaps((0, 64, machine.pid, 0)) for machine in machines})
-    walks = qemu.Walks()
+    cache = WalkCache()
     monkeypatch.setattr(qemu, "AT_ONCE_SECONDS", 10.0)
-    assert [found.pid for found in qemu.read(root, machines, walks)] == [1, 2, 3]
+    assert [found.pid for found in qemu.read(root, cache, machines, "metrics")] == [1, 2, 3]
     plant(tmp_path, {"proc/2/smaps": smaps((0, 64, 50, 0))})
-    again = qemu.read(root, machines, walks)
+    again = qemu.read(root, cache, machines, "metrics")
     assert [found.resident_bytes >> 10 for found in again] == [1, 2, 3]
     assert all(found.seconds_ago > 0 for found in again)
     monkeypatch.setattr(qemu, "AGAIN_SECONDS", 0.0)
-    assert [found.resident_bytes >> 10 for found in qemu.read(root, machines, walks)] == [1, 50, 3]
+    assert [found.resident_bytes >> 10 for found in qemu.read(root, cache, machines, "metrics")] == [1, 50, 3]
     # Another process of the same number is another machine.
-    assert [found.pid for found in qemu.read(root, [Machine(2, 7, (64 * MIB,), 4096)], walks)] == [2]
-    assert len(walks.known) == 1
+    assert [found.pid for found in qemu.read(root, cache, [Machine(2, 7, (64 * MIB,), 4096)], "metrics")] == [2]
+    assert len(cache.walks) == 1
