@@ -19,7 +19,7 @@ LOCK := pip-compile --quiet --no-config --generate-hashes --strip-extras --no-em
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help snapshot check test quiet lab bench validate schema lock clean packages
+.PHONY: help snapshot check test quiet lab bench validate schema docs lock clean packages
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
@@ -52,6 +52,10 @@ validate: $(VENV)/test  ## print the overhead model beside published measurement
 schema: $(VENV)/agent  ## write exporters/snapshot.schema.json from the types
 	@$(BIN)/agent snapshot --schema > $(VENV)/schema.json
 	@mv $(VENV)/schema.json exporters/snapshot.schema.json
+
+docs: $(VENV)/agent  ## write docs/metrics.md from the tables of metrics
+	@$(BIN)/python -m exporters.metrics.reference > $(VENV)/metrics.md
+	@mv $(VENV)/metrics.md docs/metrics.md
 
 lock: $(VENV)/agent  ## resolve build.lock, runtime.lock and test.lock anew; with the oldest Python that we support
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "make: lock with PYTHON=python3.11")'
