@@ -21,7 +21,7 @@ from agent.model.values import CpuSet
 from agent.service import once
 from collectors.root import SysRoot
 from tests.hosts.test_domains import compare
-from tests.hosts.test_golden import unpack
+from tests.hosts.trees import unpack
 from tests.lab import host, oracles, tiny, tiny_image
 from tests.lab.guest import GuestFailed, emulators
 from tests.lab.objects import differences, hwlocs
@@ -268,7 +268,7 @@ def test_a_guest_whose_disk_is_full_ends_with_its_console(tmp_path: Path, monkey
 def test_no_guest_outlives_who_booted_it(number: signal.Signals, tmp_path: Path) -> None:
     tiny_image.image()
     place = tmp_path / "guest"
-    runner = subprocess.Popen([sys.executable, "-m", "tests.lab.tiny", "boot", UMA.name, str(place)], cwd=TOP, stderr=subprocess.DEVNULL)
+    runner = subprocess.Popen([sys.executable, "-m", "tests.lab.tiny", UMA.name, str(place)], cwd=TOP, stderr=subprocess.DEVNULL)
     try:
         assert until(lambda: bool(emulators(place)), 30)
         began = emulators(place)

@@ -32,7 +32,8 @@ from exporters.metrics.catalogue import exposition
 from exporters.metrics.of_agent import Run
 from exporters.metrics.text import TextCache
 from exporters.views import json as document
-from tests.hosts.memory_root import CPU, MACHINE, NODE, Content, Files, MemoryRoot, names, recorded
+from tests.hosts.memory_root import CPU, MACHINE, NODE, Content, Files, MemoryRoot, recorded
+from tests.hosts.trees import AT_REST
 
 PASS_SECONDS = 1.0
 # How agent/collect/ask.py says that a reader fell over something it has no name for.
@@ -188,7 +189,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     other_lists, refused, a_directory, copied,
 )  # fmt: skip
 
-TREE_NAMES = tuple(names())
+TREE_NAMES = AT_REST
 tree = cache(recorded)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import tarfile
-from pathlib import Path
 
 from collectors.root import MARK, SysRoot, Tree
 from collectors.root.recording import read_mark
-from tests.lab.tiny import TREES
+from tests.hosts.trees import TREES
 
 Content = bytes | OSError
 Files = dict[str, Content]
@@ -81,7 +80,3 @@ def recorded(name: str) -> Files:
                 content = archive.extractfile(member)
                 found[member.name if content else f"{member.name}/"] = content.read() if content else b""
     return found
-
-
-def names() -> list[str]:
-    return sorted(path.name.removesuffix(".tar.xz") for path in Path(TREES).glob("*.tar.xz"))

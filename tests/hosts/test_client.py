@@ -14,7 +14,8 @@ from collectors.root import SysRoot
 from exporters.metrics.catalogue import exposition
 from exporters.metrics.client import StrataCollector
 from exporters.metrics.text import TextCache
-from tests.hosts.test_golden import NAMES, RUN, unpack
+from tests.hosts.test_golden import RUN
+from tests.hosts.trees import NAMES, unpack
 from tests.unit.test_client import headers, samples
 
 

@@ -12,7 +12,7 @@ from agent.service import once
 from collectors.root import SysRoot
 from tests.hosts.fuzz import MUTATIONS, TREE_NAMES, broken, judge, look, tree, wrong
 from tests.hosts.memory_root import MACHINE
-from tests.hosts.test_golden import unpack
+from tests.hosts.trees import unpack
 
 BROKEN = 2500
 

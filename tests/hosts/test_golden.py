@@ -1,48 +1,36 @@
 """Recordings of the lab's machines render to stored texts; `pytest --update-golden` rewrites them, and the difference is the review.
 
-NAME.json is the snapshot, NAME.prom the whole exposition of the same snapshot. `python -m tests.lab.tiny record` makes the recordings.
+NAME.json is the snapshot, NAME.prom the whole exposition of the same snapshot, as a daemon has it after its second pass.
+`python -m tests.lab.recordings` makes the recordings.
 """
 
 from __future__ import annotations
 
 import lzma
 import subprocess
-import tarfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.collect.sources import SOURCES
-from agent.config import Config
-from agent.service import once
+from agent.overhead.residuals import judge
+from agent.service import snapshot, watch
 from collectors.root import SysRoot
 from exporters.metrics.catalogue import METRICS, exposition
 from exporters.metrics.of_agent import Run
 from exporters.metrics.text import TextCache
 from exporters.views import json
-from tests.lab.shapes import SHAPES
-from tests.lab.tiny import TREES, pack
+from tests.hosts.trees import NAMES, TREES, replayed, unpack
+from tests.lab.recordings import RECORDERS, pack
 from tests.met import meet
 from tests.need import need, which
 
-NAMES = sorted(path.name.removesuffix(".tar.xz") for path in TREES.glob("*.tar.xz"))
 
-
-def unpack(name: str, into: Path) -> Path:
-    with tarfile.open(TREES / f"{name}.tar.xz") as archive:
-        for member in archive:
-            place = into / member.name
-            if member.isdir():
-                place.mkdir()
-            elif (content := archive.extractfile(member)) is not None:
-                place.write_bytes(content.read())
-    return into
-
-
-def test_every_shape_is_recorded_and_nothing_else() -> None:
-    assert sorted(shape.name for shape in SHAPES) == NAMES
+def test_every_recording_can_be_made_again_and_there_is_nothing_else() -> None:
+    assert set(RECORDERS) - {"engines", "pods"} == set(NAMES)
     assert {path.name.partition(".")[0] for path in TREES.iterdir()} == set(NAMES)
 
 
@@ -53,8 +41,11 @@ RUN = Run(seconds=dict.fromkeys(SOURCES, 0.001), cpu_seconds=1.25, resident_byte
 @pytest.mark.parametrize("name", NAMES)
 def test_golden(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     tree = unpack(name, tmp_path)
-    snapshot = once(SysRoot(tree), Config(root=str(tree)))
-    rendered = {"json": json.render(snapshot, pretty=True), "prom": exposition(snapshot, RUN, TextCache())}
+    window, taken_at = watch(SysRoot(tree), replayed(name, tree))
+    document = snapshot(window, taken_at)
+    judged, _ = judge(document.predictions, window, {})
+    exposed = exposition(replace(document, predictions=judged), RUN, TextCache())
+    rendered = {"json": json.render(document, pretty=True), "prom": exposed}
     for ending, text in rendered.items():
         golden = TREES / f"{name}.{ending}"
         if request.config.getoption("--update-golden"):
@@ -94,95 +85,16 @@ UNCOVERED: frozenset[str] = frozenset(
         "strata_edac_correctable_errors_total",
         "strata_edac_dimm_info",
         "strata_edac_uncorrectable_errors_total",
-        "strata_ksm_profit_bytes",
-        "strata_machine_counters_age_seconds",
-        "strata_machine_mapped_pages",
-        "strata_machine_memory_age_seconds",
-        "strata_machine_memory_overcommit_ratio",
-        "strata_machine_run_seconds_total",
-        "strata_machine_thread_info",
         "strata_memory_theoretical_bandwidth_bytes_per_second",
-        "strata_overhead_inside_interval",
-        "strata_overhead_measured_bytes",
-        "strata_overhead_measured_cpus",
-        "strata_overhead_measured_per_second",
-        "strata_overhead_measured_ratio",
         "strata_overhead_measured_references",
         "strata_overhead_measured_seconds",
-        "strata_overhead_parameter_ratio",
-        "strata_overhead_parameter_seconds",
-        "strata_overhead_predicted_bytes",
-        "strata_overhead_predicted_cpus",
-        "strata_overhead_predicted_per_second",
-        "strata_overhead_predicted_ratio",
-        "strata_overhead_predicted_references",
-        "strata_overhead_predicted_seconds",
-        "strata_overhead_smoothed_ratio",
         "strata_pressure_irq_stalled_seconds_total",
         "strata_pressure_irq_waiting_seconds_total",
-        "strata_scheduler_base_slice_seconds",
         "strata_swap_size_bytes",
         "strata_swap_used_bytes",
         "strata_topology_contradictions",
-        "strata_vcpu_all_exits_total",
-        "strata_vcpu_directed_yields_total",
-        "strata_vcpu_exits_total",
-        "strata_vcpu_halt_poll_seconds_total",
-        "strata_vcpu_halt_wait_seconds_total",
-        "strata_vcpu_info",
-        "strata_vcpu_last_cpu",
-        "strata_vcpu_limit_cpus",
-        "strata_vcpu_overcommit_ratio",
-        "strata_vcpu_run_delay_seconds_total",
-        "strata_vcpu_run_seconds_total",
-        "strata_vcpu_seconds_total",
-        "strata_workload_address_space_guard_bytes",
-        "strata_workload_address_space_reserved_bytes",
-        "strata_workload_cpu_limit_cpus",
-        "strata_workload_cpu_periods_total",
-        "strata_workload_cpu_seconds_total",
-        "strata_workload_cpu_system_seconds_total",
-        "strata_workload_cpu_throttled_periods_total",
-        "strata_workload_cpu_throttled_seconds_total",
-        "strata_workload_cpu_user_seconds_total",
-        "strata_workload_info",
-        "strata_workload_label_info",
-        "strata_workload_linear_memories",
-        "strata_workload_major_page_faults_total",
-        "strata_workload_memory_allotted_bytes",
-        "strata_workload_memory_anon_bytes",
-        "strata_workload_memory_backing_bytes",
-        "strata_workload_memory_backing_swapped_bytes",
-        "strata_workload_memory_current_bytes",
-        "strata_workload_memory_events_total",
-        "strata_workload_memory_file_bytes",
-        "strata_workload_memory_kernel_bytes",
-        "strata_workload_memory_limit_bytes",
-        "strata_workload_memory_node_bytes",
-        "strata_workload_memory_peak_bytes",
-        "strata_workload_memory_remote_ratio",
-        "strata_workload_memory_resident_bytes",
-        "strata_workload_memory_swap_bytes",
-        "strata_workload_nodes_spanned",
-        "strata_workload_page_faults_total",
-        "strata_workload_placement_info",
-        "strata_workload_pod_info",
-        "strata_workload_pressure_cpu_stalled_seconds_total",
-        "strata_workload_pressure_cpu_waiting_seconds_total",
-        "strata_workload_pressure_io_stalled_seconds_total",
-        "strata_workload_pressure_io_waiting_seconds_total",
         "strata_workload_pressure_irq_stalled_seconds_total",
-        "strata_workload_pressure_memory_stalled_seconds_total",
-        "strata_workload_pressure_memory_waiting_seconds_total",
         "strata_workload_reclaimed_pages_total",
-        "strata_workload_refaults_total",
-        "strata_workload_run_delay_seconds_total",
-        "strata_workload_sharing_workloads",
-        "strata_workload_statements",
-        "strata_workload_statements_dropped_total",
-        "strata_workload_tasks",
-        "strata_workload_tasks_limit",
-        "strata_zram_bytes",
     )
 )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.test_golden import unpack
+from tests.hosts.trees import unpack
 from tests.need import TOP
 
 SAMPLES = [

@@ -20,9 +20,8 @@ from agent.model.host import Host
 from agent.normalise import normalise
 from collectors.root import SysRoot
 from exporters.views import console, hwloc_xml
-from tests.hosts.test_golden import NAMES, unpack
+from tests.hosts.trees import NAMES, TREES, unpack
 from tests.lab.objects import differences, hwlocs, ours
-from tests.lab.tiny import TREES
 from tests.need import SHARED, need, which
 
 HOSTS = sorted(path.name.removesuffix(".tar.xz") for path in SHARED.glob("*.tar.xz"))

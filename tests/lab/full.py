@@ -443,6 +443,7 @@ def _guest(shape: Shape, built: Path, given: IO[bytes], into: Path, limit_second
     arguments = (
         *("-machine", shape.machine, "-accel", f"tcg,thread={threads},tb-size=512", "-cpu", cpu),
         *("-kernel", str(built / "vmlinux"), "-append", f"{_APPEND} {shape.append}".strip()),
+        *shape.firmware(into),
         *shape.arguments,
     )
     disks = (f"file={built}/root.img,snapshot=on", f"{inherited(given)},readonly=on")

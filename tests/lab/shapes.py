@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.lab.smbios import DDR5, DRAM, NON_VOLATILE, OPTANE, Dimm, array_address, device_address, memory_array, memory_device
 
@@ -17,6 +18,13 @@ class Shape:
     append: str = ""  # to the kernel's command line
     machine: str = "q35"
     smbios: tuple[bytes, ...] = ()  # structures that stand for those that QEMU would make of the same types
+
+    def firmware(self, into: Path) -> tuple[str, ...]:
+        """QEMU's arguments for the SMBIOS structures, which are written to files in this directory."""
+        files = [into / f"smbios-{number}" for number in range(len(self.smbios))]
+        for file, structure in zip(files, self.smbios, strict=True):
+            file.write_bytes(structure)
+        return tuple(word for file in files for word in ("-smbios", f"file={file}"))
 
 
 def _node(number: int, cpus: str = "", mebibytes: int = 0, more: str = "") -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 QEMU emulates (TCG), so neither KVM nor root is needed. What a guest says comes back as a tar on a disk of its own.
 
-`python -m tests.lab.tiny boot NAME DIR` gives one tree and its truth; `record` writes tests/trees anew.
+`python -m tests.lab.tiny NAME DIR` gives one tree and its truth; tests/lab/recordings.py makes recordings of them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import argparse
 import contextlib
 import signal
 import sys
-import tarfile
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +23,7 @@ from collectors.root.recorder import Recorder
 from tests.lab.guest import Guest, GuestFailed, run
 from tests.lab.shapes import CPU, SHAPES, Shape
 from tests.lab.tiny_image import Image, image
-from tests.need import TOP
 
-TREES = TOP / "tests" / "trees"
 LIMIT_SECONDS = 240.0  # five to twenty are usual; several times that on a slow machine beside others
 DISK_BYTES = 64 << 20  # sparse
 
@@ -76,13 +72,10 @@ def boot_all(
 
 def _guest(shape: Shape, made: Image, into: Path, limit_seconds: float) -> Guest:
     into.mkdir(parents=True, exist_ok=True)
-    firmware = [into / f"smbios-{number}" for number in range(len(shape.smbios))]
-    for file, structure in zip(firmware, shape.smbios, strict=True):
-        file.write_bytes(structure)
     arguments = (
         *("-machine", shape.machine, "-cpu", CPU, "-accel", _ACCELERATOR, "-rtc", "base=2024-01-01T00:00:00,clock=vm"),
         *("-kernel", str(made.kernel), "-initrd", str(made.initramfs), "-append", f"{_APPEND} {shape.append}".strip()),
-        *(word for file in firmware for word in ("-smbios", f"file={file}")),
+        *shape.firmware(into),
         *shape.arguments,
     )
     return Guest(name=shape.name, into=into, arguments=arguments, limit_seconds=limit_seconds, out_bytes=DISK_BYTES, proof="truth/date")
@@ -97,41 +90,14 @@ def record(truth: Truth, into: Path) -> None:
     recorder.close()
 
 
-def pack(directory: Path, archive: Path) -> None:
-    """A tar.xz that depends on names and contents only."""
-
-    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
-        member.mode = 0o755 if member.isdir() else 0o644
-        return member
-
-    archive.parent.mkdir(exist_ok=True)
-    with tarfile.open(archive, "w:xz", format=tarfile.USTAR_FORMAT, preset=9) as tar:
-        for path in sorted(directory.rglob("*")):
-            tar.add(path, str(path.relative_to(directory)), recursive=False, filter=plain)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.lab.tiny", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    one = verbs.add_parser("boot", help="run one guest and keep what it says")
-    one.add_argument("name", choices=[shape.name for shape in SHAPES])
-    one.add_argument("directory", type=Path)
-    verbs.add_parser("record", help="write tests/trees anew; then pytest --update-golden tests/hosts")
+    parser.add_argument("name", choices=[shape.name for shape in SHAPES])
+    parser.add_argument("directory", type=Path)
     parsed = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if parsed.verb == "boot":
-        truth = boot(next(shape for shape in SHAPES if shape.name == parsed.name), parsed.directory)
-        print(f"{truth.shape.name}: {truth.seconds:.1f} s, {truth.directory}")
-        return 0
-    with tempfile.TemporaryDirectory(prefix="lab-tiny-") as name:
-        for shape, said in boot_all(SHAPES, Path(name)).items():
-            if isinstance(said, GuestFailed):
-                raise said
-            into = Path(name, f"{shape}-recording")
-            record(said, into)
-            pack(into, TREES / f"{shape}.tar.xz")
-            print(f"{shape}: {said.seconds:.1f} s, {(TREES / f'{shape}.tar.xz').stat().st_size >> 10} KiB", flush=True)
+    truth = boot(next(shape for shape in SHAPES if shape.name == parsed.name), parsed.directory)
+    print(f"{truth.shape.name}: {truth.seconds:.1f} s, {truth.directory}")
     return 0
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.hosts.test_golden import NAMES, unpack
+from tests.hosts.trees import NAMES, unpack
 from tests.need import TOP, need, which
 from tests.real.test_serve import fetch, free_port, serving
 

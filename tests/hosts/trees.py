@@ -1,0 +1,41 @@
+"""The recorded machines of tests/trees, and how each is replayed. `python -m tests.lab.recordings` makes the recordings."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+from agent.config import Config
+from tests.lab.shapes import SHAPES
+from tests.need import TOP
+
+TREES = TOP / "tests" / "trees"
+
+NAMES = tuple(sorted(path.name.removesuffix(".tar.xz") for path in TREES.glob("*.tar.xz")))
+AT_REST = tuple(sorted(shape.name for shape in SHAPES))
+"""Those of tiny guests: machines of any topology on which nothing runs."""
+
+AT_WORK = tuple(name for name in NAMES if name not in AT_REST)
+"""Those with workloads, of two passes."""
+
+LABELS = ("com.example.team",)
+"""Labels of containers that recordings are made with, and replayed with."""
+
+
+def unpack(name: str, into: Path) -> Path:
+    """The files of a recording, in this directory."""
+    into.mkdir(exist_ok=True)
+    with tarfile.open(TREES / f"{name}.tar.xz") as archive:
+        for member in archive:
+            place = into / member.name
+            if member.isdir():
+                place.mkdir()
+            elif (content := archive.extractfile(member)) is not None:
+                place.write_bytes(content.read())
+    return into
+
+
+def replayed(name: str, tree: Path) -> Config:
+    """How a recording is read: with the calibration of its machine, where there is one."""
+    calibration = TREES / f"{name}.calibration.json"
+    return Config(root=str(tree), labels=LABELS, calibration=str(calibration) if calibration.exists() else None)
