@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from agent.model.values import Fact
+from agent.model.facts.dmi import Dmi
 from collectors.root import SysRoot, Unavailable
 
 DMI = "sys/class/dmi/id"
-
-
-class Dmi(Fact, frozen=True, kw_only=True):
-    sys_vendor: str | None = None
-    product_name: str | None = None
-    product_version: str | None = None
-    board_vendor: str | None = None
-    board_name: str | None = None
-    bios_vendor: str | None = None
-    bios_version: str | None = None
-    chassis_type: str | None = None
 
 
 def read(root: SysRoot) -> Dmi:

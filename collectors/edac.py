@@ -6,7 +6,7 @@ channels in it (drivers/edac/edac_mc_sysfs.c).
 
 from __future__ import annotations
 
-from agent.model.values import Fact
+from agent.model.facts.edac import EdacDimm, MemoryController
 from collectors.root import SysRoot
 from collectors.text import Malformed, integer
 
@@ -14,91 +14,81 @@ MC = "sys/devices/system/edac/mc"
 MAX_ENTRIES = 1024
 
 
-class Dimm(Fact, frozen=True, kw_only=True):
-    """One dimmN, rankN or "csrowN/chM". `location` is by layer: "channel 0 slot 1". Errors count since a reset or the driver's start."""
-
-    name: str
-    label: str | None = None
-    location: dict[str, int] = {}
-    size_bytes: int | None = None
-    mem_type: str | None = None
-    edac_mode: str | None = None
-    ce_count: int | None = None
-    ue_count: int | None = None
-
-
-class Controller(Fact, frozen=True, kw_only=True):
-    """`ce_noinfo_count` and `ue_noinfo_count`, part of the controller's counts, are errors of which the DIMM is not known."""
-
-    os_index: int
-    name: str | None = None
-    size_bytes: int | None = None
-    ce_count: int | None = None
-    ue_count: int | None = None
-    ce_noinfo_count: int | None = None
-    ue_noinfo_count: int | None = None
-    dimms: tuple[Dimm, ...] = ()
-
-
-def read(root: SysRoot) -> tuple[Controller, ...]:
+def read(root: SysRoot) -> tuple[MemoryController, ...]:
     """No controllers where no driver is loaded: that is no gap."""
     numbers = sorted(number for name in root.names(MC) if (number := _number(name, "mc")) is not None)
     return tuple(_controller(root, number) for number in numbers)
 
 
-def _controller(root: SysRoot, number: int) -> Controller:
+def _controller(root: SysRoot, number: int) -> MemoryController:
     place = f"{MC}/mc{number}"
     names = root.names(place)
     shown = _ordered(names, "dimm") or _ordered(names, "rank")
-    return Controller(
+    return MemoryController(
         os_index=number,
         name=_words(root, f"{place}/mc_name"),
         size_bytes=_mebibytes(root, f"{place}/size_mb"),
-        ce_count=root.parse(f"{place}/ce_count", integer),
-        ue_count=root.parse(f"{place}/ue_count", integer),
-        ce_noinfo_count=root.parse(f"{place}/ce_noinfo_count", integer),
-        ue_noinfo_count=root.parse(f"{place}/ue_noinfo_count", integer),
-        dimms=tuple(_dimm(root, place, name) for name in shown) or tuple(_channels(root, place, _ordered(names, "csrow"))),
+        correctable_errors=root.parse(f"{place}/ce_count", integer),
+        uncorrectable_errors=root.parse(f"{place}/ue_count", integer),
+        unplaced_correctable_errors=root.parse(f"{place}/ce_noinfo_count", integer),
+        unplaced_uncorrectable_errors=root.parse(f"{place}/ue_noinfo_count", integer),
+        dimms=tuple(_dimm(root, number, name) for name in shown) or tuple(_channels(root, number, _ordered(names, "csrow"))),
     )
 
 
-def _dimm(root: SysRoot, place: str, name: str) -> Dimm:
-    at = f"{place}/{name}"
-    return Dimm(
+def _dimm(root: SysRoot, controller: int, name: str) -> EdacDimm:
+    at = f"{MC}/mc{controller}/{name}"
+    location = root.parse(f"{at}/dimm_location", parse_location) or {}
+    return EdacDimm(
         name=name,
         label=_words(root, f"{at}/dimm_label"),
-        location=root.parse(f"{at}/dimm_location", parse_location) or {},
+        location=_text(location),
+        channel=_channel(controller, location),
         size_bytes=_mebibytes(root, f"{at}/size"),
         mem_type=_words(root, f"{at}/dimm_mem_type"),
         edac_mode=_words(root, f"{at}/dimm_edac_mode"),
-        ce_count=root.parse(f"{at}/dimm_ce_count", integer),
-        ue_count=root.parse(f"{at}/dimm_ue_count", integer),
+        correctable_errors=root.parse(f"{at}/dimm_ce_count", integer),
+        uncorrectable_errors=root.parse(f"{at}/dimm_ue_count", integer),
     )
 
 
-def _channels(root: SysRoot, place: str, rows: list[str]) -> list[Dimm]:
+def _channels(root: SysRoot, controller: int, rows: list[str]) -> list[EdacDimm]:
     """A row counts its uncorrectable errors as a whole: its channels have none of their own."""
     found = []
     for row in rows:
-        at = f"{place}/{row}"
+        at = f"{MC}/mc{controller}/{row}"
         names = root.names(at)
         channels = sorted({number for name in names if (number := _number(name.partition("_")[0], "ch")) is not None})
         kind, mode = _words(root, f"{at}/mem_type"), _words(root, f"{at}/edac_mode")
         size = _mebibytes(root, f"{at}/size_mb")
         found += [
-            Dimm(
+            EdacDimm(
                 name=f"{row}/ch{channel}",
                 label=_words(root, f"{at}/ch{channel}_dimm_label"),
-                location={"csrow": int(row[5:]), "channel": channel},
+                location=_text({"csrow": int(row[5:]), "channel": channel}),
+                channel=_channel(controller, {"channel": channel}),
                 size_bytes=size if len(channels) == 1 else None,
                 mem_type=kind,
                 edac_mode=mode,
-                ce_count=root.parse(f"{at}/ch{channel}_ce_count", integer),
-                ue_count=root.parse(f"{at}/ue_count", integer) if len(channels) == 1 else None,
+                correctable_errors=root.parse(f"{at}/ch{channel}_ce_count", integer),
+                uncorrectable_errors=root.parse(f"{at}/ue_count", integer) if len(channels) == 1 else None,
             )
             for channel in channels
         ]
     return found
+
+
+def _text(location: dict[str, int]) -> str | None:
+    """ "channel 0 slot 1"."""
+    return " ".join(f"{layer} {number}" for layer, number in location.items()) or None
+
+
+def _channel(controller: int, location: dict[str, int]) -> str | None:
+    """Drivers for firmware-first errors have one layer, "memory", and no channels."""
+    if "channel" not in location:
+        return None
+    branch = f" branch {location['branch']}" if "branch" in location else ""
+    return f"mc{controller}{branch} channel {location['channel']}"
 
 
 def parse_location(text: str) -> dict[str, int]:

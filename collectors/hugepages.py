@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from agent.model.facts.hugepages import HugePagePool
 from agent.model.values import Fact, is_number
 from collectors.root import SysRoot, Unavailable
 from collectors.text import integer
@@ -17,48 +18,37 @@ _SIZE = re.compile(r"[1-9][0-9]{0,10}")
 
 # A node's pool has the first three.
 _FILES = {
-    "total": "nr_hugepages",
-    "free": "free_hugepages",
-    "surplus": "surplus_hugepages",
-    "overcommit": "nr_overcommit_hugepages",
-    "reserved": "resv_hugepages",
+    "total_pages": "nr_hugepages",
+    "free_pages": "free_hugepages",
+    "surplus_pages": "surplus_hugepages",
+    "overcommit_pages": "nr_overcommit_hugepages",
+    "reserved_pages": "resv_hugepages",
 }
-_NODE_COUNTS = ("total", "free", "surplus")
+_NODE_COUNTS = ("total_pages", "free_pages", "surplus_pages")
 
 
-class HugePagePool(Fact, frozen=True, kw_only=True):
-    """Counts of pages; `node` is None for the host's pool, which is the sum over its nodes.
+class HugePagePools(Fact, frozen=True):
+    """The host's pools, each the sum over its nodes, and those of each node; the smallest pages first."""
 
-    `surplus` pages are in `total` and go back when they are freed; up to `overcommit` of them may come; `reserved` are promised
-    and not handed out yet. The last two are of the host only.
-    """
-
-    page_bytes: int
-    node: int | None = None
-    total: int | None = None
-    free: int | None = None
-    surplus: int | None = None
-    overcommit: int | None = None
-    reserved: int | None = None
+    host: tuple[HugePagePool, ...] = ()
+    by_node: dict[int, tuple[HugePagePool, ...]] = {}
 
 
-def read(root: SysRoot) -> tuple[HugePagePool, ...]:
-    pools = _pools(root, HOST, None)
-    for name in root.names(NODE):
-        if name[:4] == "node" and is_number(name[4:]):
-            pools += _pools(root, f"{NODE}/{name}/hugepages", int(name[4:]))
-    if not pools:
+def read(root: SysRoot) -> HugePagePools:
+    numbers = sorted(int(name[4:]) for name in root.names(NODE) if name[:4] == "node" and is_number(name[4:]))
+    by_node = {number: pools for number in numbers if (pools := _pools(root, f"{NODE}/node{number}/hugepages", _NODE_COUNTS))}
+    found = HugePagePools(_pools(root, HOST, tuple(_FILES)), by_node)
+    if found == HugePagePools():
         raise Unavailable("absent", HOST, "a kernel with CONFIG_HUGETLBFS")
-    return tuple(sorted(pools, key=lambda pool: (-1 if pool.node is None else pool.node, pool.page_bytes)))
+    return found
 
 
-def _pools(root: SysRoot, directory: str, node: int | None) -> list[HugePagePool]:
+def _pools(root: SysRoot, directory: str, counted: tuple[str, ...]) -> tuple[HugePagePool, ...]:
     pools = []
     for name in root.names(directory):
         size = name.removeprefix("hugepages-").removesuffix("kB")
         if _SIZE.fullmatch(size):
             here = f"{directory}/{name}"
-            names = _FILES if node is None else _NODE_COUNTS
-            counts = {name: root.parse(f"{here}/{_FILES[name]}", integer) for name in names}
-            pools.append(HugePagePool(page_bytes=int(size) << 10, node=node, **counts))
-    return pools
+            counts = {field: root.parse(f"{here}/{_FILES[field]}", integer) for field in counted}
+            pools.append(HugePagePool(page_bytes=int(size) << 10, **counts))
+    return tuple(sorted(pools, key=lambda pool: pool.page_bytes))

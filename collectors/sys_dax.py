@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from agent.model.values import Fact
+from agent.model.facts.sys_dax import DaxDevice
 from collectors.root import SysRoot, Unavailable
 from collectors.text import integer, node_number
 
@@ -16,17 +16,6 @@ DEVICES = f"{BUS}/dax/devices"
 MAX_DEVICES = 4096
 
 Backing = Literal["pmem", "hmem", "cxl"]
-
-
-class DaxDevice(Fact, frozen=True, kw_only=True):
-    """`backing` by the parent device; under the driver "kmem" the device is memory of its target node."""
-
-    name: str
-    size_bytes: int | None = None
-    target_node: int | None = None
-    node: int | None = None
-    driver: str | None = None
-    backing: Backing | None = None
 
 
 def read(root: SysRoot) -> tuple[DaxDevice, ...]:

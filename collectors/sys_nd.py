@@ -5,7 +5,8 @@ A region is a span of persistent memory that one or more modules make; namespace
 
 from __future__ import annotations
 
-from agent.model.values import Fact, is_number
+from agent.model.facts.sys_nd import PmemNamespace, PmemRegion
+from agent.model.values import is_number
 from collectors.root import SysRoot, Unavailable
 from collectors.text import integer, node_number
 
@@ -14,27 +15,7 @@ DEVICES = f"{BUS}/nd/devices"
 MAX_DEVICES = 4096
 
 
-class Namespace(Fact, frozen=True):
-    """`mode` is how it is used: raw, safe (a block translation table), memory (pages for its files) or dax; `block` its disk."""
-
-    name: str
-    size_bytes: int | None = None
-    mode: str | None = None
-    block: str | None = None
-
-
-class Region(Fact, frozen=True, kw_only=True):
-    """`modules` are the nmemN that hold it. `target_node` as of a DAX device."""
-
-    name: str
-    size_bytes: int | None = None
-    node: int | None = None
-    target_node: int | None = None
-    modules: tuple[str, ...] = ()
-    namespaces: tuple[Namespace, ...] = ()
-
-
-def read(root: SysRoot) -> tuple[Region, ...]:
+def read(root: SysRoot) -> tuple[PmemRegion, ...]:
     names = root.names(DEVICES)
     if not names and not root.names(BUS):
         raise Unavailable("absent", BUS)
@@ -44,12 +25,12 @@ def read(root: SysRoot) -> tuple[Region, ...]:
     return tuple(_region(root, name, names) for name in names if name.startswith("region") and is_number(name[6:]))
 
 
-def _region(root: SysRoot, name: str, names: tuple[str, ...]) -> Region:
+def _region(root: SysRoot, name: str, names: tuple[str, ...]) -> PmemRegion:
     here = f"{DEVICES}/{name}"
     count = root.parse(f"{here}/mappings", integer) or 0
     # "nmem0,0,268435456,0": the module, its first byte, how many, its place in the interleave.
     mappings = ((root.text(f"{here}/mapping{number}") or "").partition(",")[0].strip() for number in range(min(count, 64)))
-    return Region(
+    return PmemRegion(
         name=name,
         size_bytes=root.parse(f"{here}/size", integer),
         node=root.parse(f"{here}/numa_node", node_number),
@@ -59,9 +40,9 @@ def _region(root: SysRoot, name: str, names: tuple[str, ...]) -> Region:
     )
 
 
-def _namespace(root: SysRoot, name: str) -> Namespace:
+def _namespace(root: SysRoot, name: str) -> PmemNamespace:
     here = f"{DEVICES}/{name}"
     block = root.directories(f"{here}/block")
-    return Namespace(
+    return PmemNamespace(
         name, root.parse(f"{here}/size", integer), (root.text(f"{here}/mode") or "").strip() or None, block[0] if block else None
     )

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec.structs import replace
 
+from agent.model.facts.sys_node import Access, SideCache
 from agent.model.values import CpuSet, Fact, is_number
 from collectors.root import SysRoot
 from collectors.text import Malformed, cpu_list, cpu_mask, integer, newline_separated, numbers, space_separated
 
 NODE = "sys/devices/system/node"
 
-
-class Access(Fact, frozen=True, kw_only=True):
-    """How the best initiators of one access class see a node (Documentation/admin-guide/mm/numaperf.rst).
-
-    Class 0 counts every initiator, class 1 those with CPUs only. Firmware that does not state a figure makes it 0: absent here.
-    """
-
-    initiators: CpuSet
-    read_latency_ns: int | None = None
-    write_latency_ns: int | None = None
-    read_bandwidth_mib: int | None = None
-    write_bandwidth_mib: int | None = None
+_MIB = 1 << 20
+"""The kernel's bandwidths are in MiB a second (Documentation/admin-guide/mm/numaperf.rst)."""
 
 
-class SideCache(Fact, frozen=True):
-    """A cache of memory that lies before a node. `indexing` and `write_policy` are numbers of include/linux/node.h."""
-
-    size_bytes: int | None = None
-    line_bytes: int | None = None
-    indexing: int | None = None
-    write_policy: int | None = None
-
-
-class Node(Fact, frozen=True, kw_only=True):
+class SysfsNode(Fact, frozen=True, kw_only=True):
     """One node. `distances` has a column for each *online* node, in ascending order of their numbers (SLIT, local is 10)."""
 
     os_index: int
@@ -47,7 +31,7 @@ class Node(Fact, frozen=True, kw_only=True):
 
 
 class Nodes(Fact, frozen=True):
-    nodes: tuple[Node, ...]
+    nodes: tuple[SysfsNode, ...]
     online: CpuSet | None = None
     has_memory: CpuSet | None = None
 
@@ -66,7 +50,7 @@ def count(root: SysRoot, known: Nodes) -> Nodes:
     return replace(known, nodes=tuple(_counted(root, node) for node in known.nodes))
 
 
-def _counted(root: SysRoot, node: Node) -> Node:
+def _counted(root: SysRoot, node: SysfsNode) -> SysfsNode:
     directory = f"{NODE}/node{node.os_index}"
     meminfo = root.parse(f"{directory}/meminfo", parse_meminfo) or {}
     return replace(
@@ -77,11 +61,11 @@ def _counted(root: SysRoot, node: Node) -> Node:
     )
 
 
-def _node(root: SysRoot, number: int) -> Node:
+def _node(root: SysRoot, number: int) -> SysfsNode:
     directory = f"{NODE}/node{number}"
     # The list of a node without CPUs is an empty line: an empty set, not an unknown one.
     cpus = root.parse(f"{directory}/cpulist", cpu_list, blank=True)
-    found = Node(
+    found = SysfsNode(
         os_index=number,
         cpus=cpus if cpus is not None else root.parse(f"{directory}/cpumap", cpu_mask),
         distances=root.parse(f"{directory}/distance", lambda text: numbers(space_separated(text))) or (),
@@ -91,12 +75,8 @@ def _node(root: SysRoot, number: int) -> Node:
     return _counted(root, found)
 
 
-_FIGURES = {
-    "read_latency_ns": "read_latency",
-    "write_latency_ns": "write_latency",
-    "read_bandwidth_mib": "read_bandwidth",
-    "write_bandwidth_mib": "write_bandwidth",
-}
+_INDEXING: dict[int, Literal["direct", "indexed"]] = {0: "direct", 1: "indexed"}
+_POLICIES: dict[int, Literal["write-back", "write-through"]] = {0: "write-back", 1: "write-through"}
 
 
 def _access(root: SysRoot, directory: str) -> Access | None:
@@ -105,18 +85,34 @@ def _access(root: SysRoot, directory: str) -> Access | None:
         return None
     # The link is read because a recording has no other trace of it.
     linked = ((root.link(f"{directory}/{name}") or name).rpartition("/")[2] for name in names if name.startswith("node"))
-    stated = {field: root.parse(f"{directory}/{name}", integer) for field, name in _FIGURES.items()}
+
+    def stated(name: str, unit: int = 1) -> int | None:
+        number = root.parse(f"{directory}/{name}", integer)
+        return number * unit if number is not None and number > 0 else None
+
     return Access(
         initiators=CpuSet(int(name[4:]) for name in linked if is_number(name[4:])),
-        **{field: number if (number or 0) > 0 else None for field, number in stated.items()},
+        read_latency_ns=stated("read_latency"),
+        write_latency_ns=stated("write_latency"),
+        read_bandwidth_bytes=stated("read_bandwidth", _MIB),
+        write_bandwidth_bytes=stated("write_bandwidth", _MIB),
     )
 
 
 def _side_caches(root: SysRoot, directory: str) -> dict[int, SideCache]:
     """By level: indexN is the N-th in the way of an access."""
     levels = [name[5:] for name in root.names(directory) if name.startswith("index") and is_number(name[5:])]
-    files = ("size", "line_size", "indexing", "write_policy")
-    return {int(level): SideCache(*(root.parse(f"{directory}/index{level}/{name}", integer) for name in files)) for level in levels}
+    return {int(level): _side_cache(root, f"{directory}/index{level}") for level in levels}
+
+
+def _side_cache(root: SysRoot, directory: str) -> SideCache:
+    indexing, policy = (root.parse(f"{directory}/{name}", integer) for name in ("indexing", "write_policy"))
+    return SideCache(
+        root.parse(f"{directory}/size", integer),
+        root.parse(f"{directory}/line_size", integer) or None,
+        None if indexing is None else _INDEXING.get(indexing, "other"),
+        None if policy is None else _POLICIES.get(policy, "other"),
+    )
 
 
 def parse_meminfo(text: str) -> dict[str, int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from agent.model.values import CpuSet, Fact
+from agent.model.facts.sys_pci import Link, PciDevice
+from agent.model.values import Fact
 from collectors.root import SysRoot
 from collectors.text import Malformed, cpu_list, cpu_mask, cpu_number, decimal, hexadecimal, integer
 
@@ -24,25 +25,14 @@ _COPROCESSOR = 0x0B40
 _UNKNOWN_WIDTH = (0, 0xFF)
 
 
-class PciDevice(Fact, frozen=True, kw_only=True):
-    """`node` and `cpus` are absent where firmware says nothing. Link speeds are GT/s a lane. `irqs` are its message-signalled ones."""
+class PciFunction(Fact, frozen=True):
+    """A device, and the numbers of its message-signalled interrupts."""
 
-    address: str
-    kind: Kind
-    class_code: int
-    vendor: int | None = None
-    device: int | None = None
-    driver: str | None = None
-    node: int | None = None
-    cpus: CpuSet | None = None
-    link_gts: float | None = None
-    link_lanes: int | None = None
-    max_link_gts: float | None = None
-    max_link_lanes: int | None = None
+    device: PciDevice
     irqs: tuple[int, ...] = ()
 
 
-def read(root: SysRoot) -> tuple[PciDevice, ...]:
+def read(root: SysRoot) -> tuple[PciFunction, ...]:
     addresses = [name for name in root.names(DEVICES) if _ADDRESS.fullmatch(name)]
     if len(addresses) > MAX_DEVICES:
         root.note(DEVICES, "unsupported", f"{len(addresses)} devices; the first {MAX_DEVICES} were read")
@@ -50,7 +40,7 @@ def read(root: SysRoot) -> tuple[PciDevice, ...]:
     for address in addresses[:MAX_DEVICES]:
         code = root.parse(f"{DEVICES}/{address}/class", hexadecimal)
         if code is not None and (kind := kind_of(code)) is not None:
-            found.append(_device(root, address, kind, code))
+            found.append(_function(root, address, kind, code))
     return tuple(found)
 
 
@@ -59,27 +49,30 @@ def kind_of(code: int) -> Kind | None:
     return "accelerator" if code >> 8 == _COPROCESSOR else _CLASSES.get(code >> 16)
 
 
-def _device(root: SysRoot, address: str, kind: Kind, code: int) -> PciDevice:
+def _function(root: SysRoot, address: str, kind: Kind, code: int) -> PciFunction:
     at = f"{DEVICES}/{address}"
     cpus = root.parse(f"{at}/local_cpulist", cpu_list)
     if cpus is None:
         cpus = root.parse(f"{at}/local_cpus", cpu_mask)
-    lanes, most = (root.parse(f"{at}/{name}_link_width", integer) for name in ("current", "max"))
-    return PciDevice(
+    device = PciDevice(
         address=address,
         kind=kind,
-        class_code=code,
+        class_code=f"0x{code:06x}",
         vendor=root.parse(f"{at}/vendor", parse_id),
         device=root.parse(f"{at}/device", parse_id),
         driver=root.parse(f"{at}/uevent", parse_driver),
         node=root.parse(f"{at}/numa_node", parse_node),
         cpus=cpus or None,
-        link_gts=root.parse(f"{at}/current_link_speed", parse_speed),
-        link_lanes=None if lanes in _UNKNOWN_WIDTH else lanes,
-        max_link_gts=root.parse(f"{at}/max_link_speed", parse_speed),
-        max_link_lanes=None if most in _UNKNOWN_WIDTH else most,
-        irqs=tuple(_irqs(root, at)),
+        link=_link(root, at, "current"),
+        max_link=_link(root, at, "max"),
     )
+    return PciFunction(device, tuple(_irqs(root, at)))
+
+
+def _link(root: SysRoot, at: str, which: Literal["current", "max"]) -> Link | None:
+    speed, lanes = root.parse(f"{at}/{which}_link_speed", parse_speed), root.parse(f"{at}/{which}_link_width", integer)
+    lanes = None if lanes in _UNKNOWN_WIDTH else lanes
+    return None if speed is None and lanes is None else Link(speed, lanes)
 
 
 def _irqs(root: SysRoot, at: str) -> list[int]:
@@ -88,12 +81,12 @@ def _irqs(root: SysRoot, at: str) -> list[int]:
     return sorted(int(name) for name in names[:2048] if root.text(f"{at}/msi_irqs/{name}"))
 
 
-def parse_id(text: str) -> int:
+def parse_id(text: str) -> str:
     """ "0x8086"."""
     number = hexadecimal(text)
     if not 0 <= number <= 0xFFFF:
         raise Malformed(f"expected an identifier of 16 bits, got {text[:60]!r}", 1)
-    return number
+    return f"0x{number:04x}"
 
 
 def parse_node(text: str) -> int | None:

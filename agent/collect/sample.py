@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from agent.model.facts.dmi import Dmi
+from agent.model.facts.edac import MemoryController
 from agent.model.facts.proc_pressure import Pressures
 from agent.model.facts.proc_swaps import Swap
 from agent.model.facts.proc_sys_vm import MemoryPolicy
+from agent.model.facts.sys_dax import DaxDevice
 from agent.model.facts.sys_kvm import Kvm
+from agent.model.facts.sys_nd import PmemRegion
 from agent.model.facts.sys_zram import Zram
 from agent.model.values import CpuSet, Detail, Fact, Gap, ReadTimes
 from collectors import (
     cgroup,
     cpuid,
-    dmi,
     docker_engine,
-    edac,
     hotplug,
     hugepages,
     kernel_config,
@@ -40,11 +42,9 @@ from collectors import (
     qemu,
     smbios,
     sys_cpu,
-    sys_dax,
     sys_debug_kvm,
     sys_debug_sched,
     sys_mm,
-    sys_nd,
     sys_node,
     sys_pci,
     taskstats,
@@ -63,7 +63,7 @@ class Statics(Fact, frozen=True, kw_only=True):
     nodes: sys_node.Nodes | None = None
     cpuinfo: proc_cpuinfo.Cpuinfo | None = None
     cpuid: cpuid.Cpuid | None = None
-    dmi: dmi.Dmi | None = None
+    dmi: Dmi | None = None
     kernel_config: kernel_config.KernelConfig | None = None
     command_line: proc_cmdline.CommandLine | None = None
     smbios: smbios.Smbios | None = None
@@ -77,15 +77,15 @@ class HostFacts(Fact, frozen=True, kw_only=True):
 
     nodes: sys_node.Nodes | None = None
     """Those of the statics, with what is free and what is counted now."""
-    huge_page_pools: tuple[hugepages.HugePagePool, ...] | None = None
+    huge_page_pools: hugepages.HugePagePools | None = None
     memory_tiers: dict[int, CpuSet] | None = None
-    dax_devices: tuple[sys_dax.DaxDevice, ...] | None = None
-    persistent_regions: tuple[sys_nd.Region, ...] | None = None
+    dax_devices: tuple[DaxDevice, ...] | None = None
+    persistent_regions: tuple[PmemRegion, ...] | None = None
     gpu_nodes: dict[int, str] | None = None
     agent_allowed: proc_self.Allowed | None = None
     kernel: proc_sys.Kernel | None = None
-    memory_controllers: tuple[edac.Controller, ...] | None = None
-    pci_devices: tuple[sys_pci.PciDevice, ...] | None = None
+    memory_controllers: tuple[MemoryController, ...] | None = None
+    pci_devices: tuple[sys_pci.PciFunction, ...] | None = None
     stat: proc_stat.Stat | None = None
     schedstat: proc_schedstat.Schedstat | None = None
     softirqs: proc_softirqs.Softirqs | None = None

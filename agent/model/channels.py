@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from agent.model.facts.sys_pci import PciDevice
 from agent.model.values import CpuSet, Fact
 
 Evidence = Literal["smbios", "edac", "inferred"]
@@ -43,34 +44,6 @@ class Dimm(Fact, frozen=True, kw_only=True):
     node_evidence: str | None = None
 
 
-class EdacDimm(Fact, frozen=True, kw_only=True):
-    """A DIMM or rank as its controller's driver shows it. `slot` is the SMBIOS device that goes by the same label."""
-
-    name: str
-    label: str | None = None
-    location: str | None = None
-    channel: str | None = None
-    size_bytes: int | None = None
-    mem_type: str | None = None
-    edac_mode: str | None = None
-    correctable_errors: int | None = None
-    uncorrectable_errors: int | None = None
-    slot: int | None = None
-
-
-class MemoryController(Fact, frozen=True, kw_only=True):
-    """A controller whose driver counts errors (EDAC); `unplaced` ones are errors of which the DIMM is not known."""
-
-    os_index: int
-    name: str | None = None
-    size_bytes: int | None = None
-    correctable_errors: int | None = None
-    uncorrectable_errors: int | None = None
-    unplaced_correctable_errors: int | None = None
-    unplaced_uncorrectable_errors: int | None = None
-    dimms: tuple[EdacDimm, ...] = ()
-
-
 class MemoryChannel(Fact, frozen=True, kw_only=True):
     """A channel that has memory. `bandwidth_bytes_per_second` is width x rate: what its wires could carry, not what anybody measured."""
 
@@ -95,28 +68,6 @@ class Interconnect(Fact, frozen=True):
     technology: str | None = None
     links: tuple[SocketLink, ...] = ()
     origin: Evidence = "inferred"
-
-
-class Link(Fact, frozen=True):
-    """A PCI Express link: gigatransfers per second on each lane, and lanes."""
-
-    gigatransfers_per_second: float | None = None
-    lanes: int | None = None
-
-
-class PciDevice(Fact, frozen=True, kw_only=True):
-    """`cpus` are the online ones near it. `node` and `cpus` are absent where firmware says nothing."""
-
-    address: str
-    kind: Literal["storage", "network", "display", "accelerator"]
-    class_code: str
-    vendor: str | None = None
-    device: str | None = None
-    driver: str | None = None
-    node: int | None = None
-    cpus: CpuSet | None = None
-    link: Link | None = None
-    max_link: Link | None = None
 
 
 class Channels(Fact, frozen=True):

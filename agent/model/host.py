@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from agent.model.device import Devices
+from agent.model.facts.dmi import Dmi
 from agent.model.finding import Finding
 from agent.model.logical import Logical
 from agent.model.physical import Physical
@@ -20,17 +21,6 @@ class Virtualization(Fact, frozen=True):
     evidence: str | None = None
 
 
-class Smbios(Fact, frozen=True, kw_only=True):
-    sys_vendor: str | None = None
-    product_name: str | None = None
-    product_version: str | None = None
-    board_vendor: str | None = None
-    board_name: str | None = None
-    bios_vendor: str | None = None
-    bios_version: str | None = None
-    chassis_type: str | None = None
-
-
 class CgroupVersion(Fact, frozen=True):
     version: Literal["v1", "v2", "hybrid"]
 
@@ -44,7 +34,7 @@ class Identity(Fact, frozen=True, kw_only=True):
     """Unix seconds."""
     uptime_seconds: float | None = None
     virtualization: Virtualization | None = None
-    smbios: Smbios | None = None
+    smbios: Dmi | None = None
     cgroup: CgroupVersion | None = None
 
 

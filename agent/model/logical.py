@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from agent.model.channels import IrqRoute
+from agent.model.facts.hugepages import HugePagePool
 from agent.model.facts.proc_interrupts import Interrupt
 from agent.model.facts.proc_pressure import Pressures
 from agent.model.facts.proc_schedstat import RunQueue
@@ -16,7 +17,6 @@ from agent.model.facts.proc_vm import Zone
 from agent.model.facts.sys_kvm import Kvm
 from agent.model.facts.sys_mm import Ksm, Thp, Zswap
 from agent.model.facts.sys_zram import Zram
-from agent.model.physical import HugePages
 from agent.model.values import CpuSet, Fact, Limit, Origin
 
 
@@ -166,7 +166,7 @@ class Memory(Fact, frozen=True, kw_only=True):
     meminfo_bytes: dict[str, int] = {}
     zones: tuple[Zone, ...] = ()
     vmstat: dict[str, int] = {}
-    hugepages: tuple[HugePages, ...] = ()
+    hugepages: tuple[HugePagePool, ...] = ()
     policy: MemoryPolicy | None = None
     overcommit: Overcommit | None = None
     thp: Thp | None = None

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from agent.model.channels import Channels, Dimm, MemoryChannel, MemoryController
+from agent.model.channels import Channels, Dimm, MemoryChannel
+from agent.model.facts.edac import MemoryController
+from agent.model.facts.hugepages import HugePagePool
+from agent.model.facts.sys_dax import DaxDevice
+from agent.model.facts.sys_nd import PmemRegion
+from agent.model.facts.sys_node import Access, SideCache
 from agent.model.values import CpuSet, Fact, Origin
 
 
@@ -77,25 +82,6 @@ class Cache(Fact, frozen=True, kw_only=True):
     sharing_origin: Origin | None = None
 
 
-class Access(Fact, frozen=True, kw_only=True):
-    """What the nodes that reach a node best (`initiators`) see of its memory, as firmware states it (HMAT). Bandwidth is of a second."""
-
-    initiators: CpuSet
-    read_latency_ns: int | None = None
-    write_latency_ns: int | None = None
-    read_bandwidth_bytes: int | None = None
-    write_bandwidth_bytes: int | None = None
-
-
-class SideCache(Fact, frozen=True):
-    """Memory that caches a node's memory."""
-
-    size_bytes: int | None = None
-    line_bytes: int | None = None
-    indexing: Literal["direct", "indexed", "other"] | None = None
-    write_policy: Literal["write-back", "write-through", "other"] | None = None
-
-
 class Node(Fact, frozen=True, kw_only=True):
     """A memory node. `distances` are SLIT numbers by node: relative, local is 10.
 
@@ -118,21 +104,8 @@ class Node(Fact, frozen=True, kw_only=True):
     local_cpus: CpuSet | None = None
     local_cpus_evidence: Literal["own", "pci", "access1", "access0", "distance"] | None = None
     side_caches: dict[int, SideCache] = {}
-    hugepages: tuple[HugePages, ...] = ()
+    hugepages: tuple[HugePagePool, ...] = ()
     numastat: dict[str, int] = {}
-
-
-class HugePages(Fact, frozen=True, kw_only=True):
-    """A pool of explicit huge pages. `surplus_pages` are in the total and go back when they are freed; the host's pool may grow by
-    `overcommit_pages` of them, and has promised `reserved_pages` that nobody has touched yet.
-    """
-
-    page_bytes: int
-    total_pages: int | None = None
-    free_pages: int | None = None
-    surplus_pages: int | None = None
-    overcommit_pages: int | None = None
-    reserved_pages: int | None = None
 
 
 class CpuKind(Fact, frozen=True, kw_only=True):
@@ -145,37 +118,6 @@ class CpuKind(Fact, frozen=True, kw_only=True):
     base_freq_hz: int | None = None
     midr: int | None = None
     origin: Origin | None = None
-
-
-class DaxDevice(Fact, frozen=True, kw_only=True):
-    """Memory that is mapped directly. Under the driver "kmem" it is memory of `target_node`; `node` is where the device is."""
-
-    name: str
-    size_bytes: int | None = None
-    target_node: int | None = None
-    node: int | None = None
-    driver: str | None = None
-    backing: Literal["pmem", "hmem", "cxl"] | None = None
-
-
-class PmemNamespace(Fact, frozen=True):
-    """A part of a region and how it is used. `block` is its disk in /dev."""
-
-    name: str
-    size_bytes: int | None = None
-    mode: str | None = None
-    block: str | None = None
-
-
-class PmemRegion(Fact, frozen=True, kw_only=True):
-    """A span of persistent memory, the modules that hold it and its parts. Nodes are as of a DAX device."""
-
-    name: str
-    size_bytes: int | None = None
-    node: int | None = None
-    target_node: int | None = None
-    modules: tuple[str, ...] = ()
-    namespaces: tuple[PmemNamespace, ...] = ()
 
 
 class Contradiction(Fact, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.collect.sample import Sample
 from agent.model.device import CpuDevices, Devices, MemoryDevices, RuntimeProcesses
-from agent.model.host import CgroupVersion, Host, Identity, Smbios
+from agent.model.host import CgroupVersion, Host, Identity
 from agent.model.physical import Physical
 from agent.model.workload import Workload
 from agent.normalise.containers import Known, containers
@@ -61,7 +61,7 @@ def _all_named(cgroups: cgroup.Cgroups | None) -> bool:
 
 
 def _identity(sample: Sample) -> Identity:
-    kernel, firmware, cgroups = sample.host.kernel, sample.statics.dmi, sample.workloads.cgroups
+    kernel, cgroups = sample.host.kernel, sample.workloads.cgroups
     return Identity(
         hostname=kernel.hostname if kernel else None,
         kernel=kernel.release if kernel else None,
@@ -70,7 +70,7 @@ def _identity(sample: Sample) -> Identity:
         boot_time=sample.host.stat.boot_time if sample.host.stat else None,
         uptime_seconds=kernel.uptime_seconds if kernel else None,
         virtualization=virtualization(sample),
-        smbios=None if firmware is None else Smbios(**{name: getattr(firmware, name) for name in firmware.__struct_fields__}),
+        smbios=sample.statics.dmi,
         cgroup=None if cgroups is None else CgroupVersion(cgroups.version),
     )
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from itertools import combinations
 
+from msgspec.structs import replace
+
 from agent.collect.sample import Sample
-from agent.model.channels import Channels, Interconnect, Link, PciDevice, SocketLink
+from agent.model.channels import Channels, Interconnect, SocketLink
+from agent.model.facts.sys_pci import PciDevice
 from agent.model.physical import Node, Package
 from agent.model.values import CpuSet
 from agent.normalise.kernel import virtualization
@@ -38,25 +41,8 @@ def channels(sample: Sample, online: CpuSet, nodes: tuple[Node, ...], packages: 
 
 
 def _pci(sample: Sample, online: CpuSet) -> tuple[PciDevice, ...]:
-    return tuple(
-        PciDevice(
-            address=device.address,
-            kind=device.kind,
-            class_code=f"0x{device.class_code:06x}",
-            vendor=None if device.vendor is None else f"0x{device.vendor:04x}",
-            device=None if device.device is None else f"0x{device.device:04x}",
-            driver=device.driver,
-            node=device.node,
-            cpus=None if device.cpus is None else device.cpus & online or None,
-            link=_link(device.link_gts, device.link_lanes),
-            max_link=_link(device.max_link_gts, device.max_link_lanes),
-        )
-        for device in sample.host.pci_devices or ()
-    )
-
-
-def _link(speed: float | None, lanes: int | None) -> Link | None:
-    return None if speed is None and lanes is None else Link(speed, lanes)
+    devices = [function.device for function in sample.host.pci_devices or ()]
+    return tuple(replace(device, cpus=None if device.cpus is None else device.cpus & online or None) for device in devices)
 
 
 def _interconnect(sample: Sample, nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> Interconnect | None:

@@ -13,7 +13,7 @@ def irq_routes(sample: Sample) -> tuple[IrqRoute, ...]:
     if lines is None:
         return ()
     affinities = {affinity.irq: affinity for affinity in sample.host.irq_affinities or ()}
-    devices = {irq: device.address for device in sample.host.pci_devices or () for irq in device.irqs}
+    devices = {irq: function.device.address for function in sample.host.pci_devices or () for irq in function.irqs}
     cpus = tuple(lines.cpus)
     routes = []
     for line in lines.lines:

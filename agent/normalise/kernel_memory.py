@@ -12,7 +12,6 @@ from agent.model.facts.proc_sys_vm import MemoryPolicy
 from agent.model.facts.proc_vm import Zone
 from agent.model.facts.sys_mm import Zswap
 from agent.model.logical import Memory, Overcommit
-from agent.model.physical import HugePages
 from agent.model.values import Fact
 
 R = TypeVar("R", bound=Fact)
@@ -27,7 +26,7 @@ _OVERCOMMIT: dict[int, Literal["heuristic", "always", "never"]] = {0: "heuristic
 
 
 def memory(sample: Sample) -> Memory:
-    files, pools, mm, vm = sample.host.memory, sample.host.huge_page_pools or (), sample.host.memory_policy, sample.host.vm_sysctls
+    files, pools, mm, vm = sample.host.memory, sample.host.huge_page_pools, sample.host.memory_policy, sample.host.vm_sysctls
     meminfo = files.meminfo_bytes if files else {}
     zswap = replace(mm.zswap if mm else Zswap(), pool_bytes=meminfo.get("Zswap"), stored_bytes=meminfo.get("Zswapped"))
     policy = vm or MemoryPolicy()
@@ -37,18 +36,7 @@ def memory(sample: Sample) -> Memory:
         meminfo_bytes=meminfo,
         zones=_zones(sample),
         vmstat={name: value for name, value in files.vmstat.items() if name.startswith(_VMSTAT)} if files else {},
-        hugepages=tuple(
-            HugePages(
-                page_bytes=pool.page_bytes,
-                total_pages=pool.total,
-                free_pages=pool.free,
-                surplus_pages=pool.surplus,
-                overcommit_pages=pool.overcommit,
-                reserved_pages=pool.reserved,
-            )
-            for pool in pools
-            if pool.node is None
-        ),
+        hugepages=pools.host if pools else (),
         policy=_known(policy),
         overcommit=_known(_overcommit(sample, meminfo)),
         thp=_known(mm.thp) if mm else None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 from agent.collect.sample import Sample
-from agent.model.physical import Cpus, DaxDevice, Memory, Physical, PmemNamespace, PmemRegion, Restrictions
+from agent.model.physical import Cpus, Memory, Physical, Restrictions
 from agent.model.values import CpuSet
 from agent.normalise import caches, cores, levels, nodes
 from agent.normalise.channels import channels
@@ -43,10 +43,8 @@ def physical(sample: Sample) -> Physical:
         caches=cached,
         nodes=memories,
         cpu_kinds=cores.kinds(sample, online),
-        dax=tuple(
-            DaxDevice(**{name: getattr(device, name) for name in device.__struct_fields__}) for device in sample.host.dax_devices or ()
-        ),
-        pmem=_persistent(sample),
+        dax=sample.host.dax_devices or (),
+        pmem=sample.host.persistent_regions or (),
         contradictions=contradictions(topology, cpus, cached, memories),
         restrictions=None
         if sample.host.agent_allowed is None
@@ -79,18 +77,4 @@ def _cpus(sample: Sample) -> Cpus:
         offline=None if seen.present is None else seen.present - online,
         isolated=seen.isolated,
         nohz_full=seen.nohz_full,
-    )
-
-
-def _persistent(sample: Sample) -> tuple[PmemRegion, ...]:
-    return tuple(
-        PmemRegion(
-            name=region.name,
-            size_bytes=region.size_bytes,
-            node=region.node,
-            target_node=region.target_node,
-            modules=region.modules,
-            namespaces=tuple(PmemNamespace(part.name, part.size_bytes, part.mode, part.block) for part in region.namespaces),
-        )
-        for region in sample.host.persistent_regions or ()
     )

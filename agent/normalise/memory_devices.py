@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeVar
 from msgspec.structs import replace
 
 from agent.collect.sample import Sample
-from agent.model.channels import Dimm, EdacDimm, Evidence, MemoryChannel, MemoryController
+from agent.model.channels import Dimm, Evidence, MemoryChannel
+from agent.model.facts.edac import MemoryController
 from agent.model.physical import Memory, Node, Package
 from collectors.smbios import AddressRange, MemoryDevice, Smbios
 
@@ -98,40 +99,9 @@ def _dimm(
 def _controllers(sample: Sample, devices: dict[int, MemoryDevice]) -> tuple[MemoryController, ...]:
     slots = _labels(devices)
     return tuple(
-        MemoryController(
-            os_index=controller.os_index,
-            name=controller.name,
-            size_bytes=controller.size_bytes,
-            correctable_errors=controller.ce_count,
-            uncorrectable_errors=controller.ue_count,
-            unplaced_correctable_errors=controller.ce_noinfo_count,
-            unplaced_uncorrectable_errors=controller.ue_noinfo_count,
-            dimms=tuple(
-                EdacDimm(
-                    name=dimm.name,
-                    label=dimm.label,
-                    location=" ".join(f"{layer} {number}" for layer, number in dimm.location.items()) or None,
-                    channel=_edac_channel(controller.os_index, dimm.location),
-                    size_bytes=dimm.size_bytes,
-                    mem_type=dimm.mem_type,
-                    edac_mode=dimm.edac_mode,
-                    correctable_errors=dimm.ce_count,
-                    uncorrectable_errors=dimm.ue_count,
-                    slot=slots.get(dimm.label or ""),
-                )
-                for dimm in controller.dimms
-            ),
-        )
+        replace(controller, dimms=tuple(replace(dimm, slot=slots.get(dimm.label or "")) for dimm in controller.dimms))
         for controller in sample.host.memory_controllers or ()
     )
-
-
-def _edac_channel(controller: int, location: dict[str, int]) -> str | None:
-    """Drivers for firmware-first errors have one layer, "memory", and no channels."""
-    if "channel" not in location:
-        return None
-    branch = f" branch {location['branch']}" if "branch" in location else ""
-    return f"mc{controller}{branch} channel {location['channel']}"
 
 
 def _labels(devices: dict[int, MemoryDevice]) -> dict[str, int]:

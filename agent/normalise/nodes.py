@@ -7,12 +7,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from agent.collect.sample import Sample
-from agent.model.physical import Access, Cache, HugePages, Memory, Node, Package, SideCache
+from agent.model.facts.sys_dax import DaxDevice
+from agent.model.physical import Cache, Memory, Node, Package
 from agent.model.values import CpuSet
-from collectors import sys_dax, sys_node
+from collectors import sys_node
 
-_INDEXING = ("direct", "indexed", "other")
-_POLICIES = ("write-back", "write-through", "other")
 # Haswell-EP, Broadwell-EP and Broadwell-DE divide the last-level cache, too: cluster on die (arch/x86/include/asm/intel-family.h).
 _CLUSTER_ON_DIE = ("63", "79", "86")
 
@@ -39,11 +38,7 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
                 local_cpus_evidence="own",
             ),
         )
-    pools: dict[int | None, list[HugePages]] = {}
-    for pool in sample.host.huge_page_pools or ():
-        pools.setdefault(pool.node, []).append(
-            HugePages(page_bytes=pool.page_bytes, total_pages=pool.total, free_pages=pool.free, surplus_pages=pool.surplus)
-        )
+    pools = sample.host.huge_page_pools.by_node if sample.host.huge_page_pools else {}
     columns = _columns(sample.host.nodes)
     tiers = {node: tier for tier, its in (sample.host.memory_tiers or {}).items() for node in its}
     own = {node.os_index: node.cpus & online for node in sample.host.nodes.nodes if node.cpus is not None}
@@ -52,7 +47,11 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
         for node in sample.host.nodes.nodes
         if len(columns) == len(node.distances)
     }
-    addresses = {device.address: device.cpus & online for device in sample.host.pci_devices or () if device.cpus is not None}
+    addresses = {
+        function.device.address: function.device.cpus & online
+        for function in sample.host.pci_devices or ()
+        if function.device.cpus is not None
+    }
     beside = {number: addresses.get(gpu) for number, gpu in (sample.host.gpu_nodes or {}).items()}
     fastest = _fastest(sample)
     return tuple(
@@ -64,10 +63,10 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
             **_kind(sample, node, fastest),
             tier=tiers.get(node.os_index),
             distances=distances.get(node.os_index, {}),
-            access={number: _access(access) for number, access in node.access.items()},
+            access=node.access,
             **_locality(node, own, beside.get(node.os_index), distances.get(node.os_index, {})),
-            side_caches={level: _side_cache(cache) for level, cache in node.side_caches.items()},
-            hugepages=tuple(pools.get(node.os_index, ())),
+            side_caches=node.side_caches,
+            hugepages=pools.get(node.os_index, ()),
             numastat=node.numastat,
         )
         for node in sample.host.nodes.nodes
@@ -85,26 +84,7 @@ def _columns(seen: sys_node.Nodes) -> tuple[int, ...]:
     return tuple(seen.online) if seen.online else tuple(node.os_index for node in seen.nodes)
 
 
-def _access(seen: sys_node.Access) -> Access:
-    """The kernel's bandwidth is in MiB/s (Documentation/admin-guide/mm/numaperf.rst)."""
-    read, write = (None if mib is None else mib << 20 for mib in (seen.read_bandwidth_mib, seen.write_bandwidth_mib))
-    return Access(
-        initiators=seen.initiators,
-        read_latency_ns=seen.read_latency_ns,
-        write_latency_ns=seen.write_latency_ns,
-        read_bandwidth_bytes=read,
-        write_bandwidth_bytes=write,
-    )
-
-
-def _side_cache(seen: sys_node.SideCache) -> SideCache:
-    def word(words: tuple[str, ...], number: int | None) -> Any:
-        return None if number is None else words[number] if 0 <= number < len(words) else "other"
-
-    return SideCache(seen.size_bytes, seen.line_bytes or None, word(_INDEXING, seen.indexing), word(_POLICIES, seen.write_policy))
-
-
-def _locality(node: sys_node.Node, own: dict[int, CpuSet], beside: CpuSet | None, distances: dict[int, int]) -> dict[str, Any]:
+def _locality(node: sys_node.SysfsNode, own: dict[int, CpuSet], beside: CpuSet | None, distances: dict[int, int]) -> dict[str, Any]:
     """A node's own CPUs; without any, those beside its GPU or its best initiators; firmware silent, those nearest by distance."""
     if own.get(node.os_index):
         return {"local_cpus": own[node.os_index], "local_cpus_evidence": "own"}
@@ -128,7 +108,7 @@ def _cpus_of(numbers: CpuSet, own: dict[int, CpuSet]) -> CpuSet:
     return CpuSet(cpu for number in numbers for cpu in own.get(number, ()))
 
 
-def _kind(sample: Sample, node: sys_node.Node, fastest: int | None) -> dict[str, Any]:
+def _kind(sample: Sample, node: sys_node.SysfsNode, fastest: int | None) -> dict[str, Any]:
     """The driver that brought the memory knows best. CPUs sit next to ordinary memory; memory that is faster is on the package."""
     if node.cpus is None or node.memory_bytes is None:
         return {}
@@ -151,20 +131,20 @@ def _kind(sample: Sample, node: sys_node.Node, fastest: int | None) -> dict[str,
     return {"kind": "unknown"}
 
 
-def _devices(sample: Sample, node: sys_node.Node) -> list[sys_dax.DaxDevice]:
+def _devices(sample: Sample, node: sys_node.SysfsNode) -> list[DaxDevice]:
     return [device for device in sample.host.dax_devices or () if device.target_node == node.os_index and device.driver == "kmem"]
 
 
-def _brought(sample: Sample, node: sys_node.Node) -> list[sys_dax.DaxDevice]:
+def _brought(sample: Sample, node: sys_node.SysfsNode) -> list[DaxDevice]:
     """The DAX devices that are all of a node's memory: beside them, a node with CPUs may have ordinary memory."""
     devices = _devices(sample, node)
     size = sum(device.size_bytes or 0 for device in devices)
     return devices if not node.cpus or size >= (node.memory_bytes or 0) else []
 
 
-def _bandwidth(node: sys_node.Node) -> int | None:
+def _bandwidth(node: sys_node.SysfsNode) -> int | None:
     access = node.access.get(1) or node.access.get(0)
-    return access.read_bandwidth_mib if access else None
+    return access.read_bandwidth_bytes if access else None
 
 
 def _fastest(sample: Sample) -> int | None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from agent.model.channels import Dimm, EdacDimm, IrqRoute, Link, MemoryController
+from agent.model.channels import Dimm, IrqRoute
+from agent.model.facts.edac import EdacDimm, MemoryController
+from agent.model.facts.sys_pci import Link
 from agent.model.physical import Memory, Physical
 from exporters.metrics.family import (
     Column,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from agent.model.facts.hugepages import HugePagePool
 from agent.model.facts.proc_swaps import Swap
 from agent.model.facts.sys_mm import Ksm, Thp
 from agent.model.facts.sys_zram import Zram
 from agent.model.logical import Memory
-from agent.model.physical import HugePages
 from exporters.metrics.family import (
     Column,
     Family,
@@ -59,7 +59,7 @@ def _hugepages(memory: Memory) -> Iterator[Sample]:
             yield (pool.page_bytes, state), pages
 
 
-def _states(pool: HugePages) -> tuple[tuple[str, int | None], ...]:
+def _states(pool: HugePagePool) -> tuple[tuple[str, int | None], ...]:
     return (
         ("total", pool.total_pages),
         ("free", pool.free_pages),

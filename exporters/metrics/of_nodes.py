@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from agent.model.physical import Access, Node, Physical
+from agent.model.facts.sys_node import Access
+from agent.model.physical import Node, Physical
 from exporters.metrics.family import Column, Family, LabelValues, Row, Sample, declared, from_columns, from_rows, gauge, info, labelled
 
 

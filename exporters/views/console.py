@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from agent.model.facts.hugepages import HugePagePool
 from agent.model.facts.proc_vm import Zone
 from agent.model.host import Host
 from agent.model.logical import Cpu
-from agent.model.physical import HugePages, Node, Physical
+from agent.model.physical import Node, Physical
 from agent.model.values import CpuSet, Gap
 from agent.model.workload import Workload
 from exporters.views import maps, picture
@@ -208,7 +209,7 @@ def _bank(node: Node, zones: list[Zone]) -> Iterator[str | None]:
     yield from (f"{pool} huge pages" for pool in _pools([pool for pool in node.hugepages if pool.total_pages]))
 
 
-def _pools(pools: list[HugePages]) -> Iterator[str]:
+def _pools(pools: list[HugePagePool]) -> Iterator[str]:
     for page_bytes in sorted({pool.page_bytes for pool in pools}):
         totals, free = zip(*((pool.total_pages, pool.free_pages) for pool in pools if pool.page_bytes == page_bytes), strict=True)
         if None not in totals:

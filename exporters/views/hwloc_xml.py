@@ -12,8 +12,9 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from msgspec.structs import replace
 
+from agent.model.facts.sys_node import Access
 from agent.model.host import Host
-from agent.model.physical import Access, Assembly, Cache, Group, Node, Package, Physical
+from agent.model.physical import Assembly, Cache, Group, Node, Package, Physical
 from agent.model.values import CpuSet
 from exporters.views.tree import Place, machine
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import Config
-from agent.model.physical import Access, SideCache
+from agent.model.facts.sys_node import Access, SideCache
 from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet
 from agent.service import once

@@ -10,7 +10,8 @@ import pytest
 from agent.collect.caches import Caches
 from agent.collect.take import take
 from agent.config import Config
-from agent.model.channels import Channels, Interconnect, Link, SocketLink
+from agent.model.channels import Channels, Interconnect, SocketLink
+from agent.model.facts.sys_pci import Link
 from agent.model.values import CpuSet
 from agent.normalise.machine import physical
 from collectors.sys_pci import DEVICES

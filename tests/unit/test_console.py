@@ -10,10 +10,12 @@ from msgspec.structs import replace
 from rich.cells import cell_len
 
 from agent.model.channels import Channels, Dimm, Interconnect
+from agent.model.facts.dmi import Dmi
+from agent.model.facts.hugepages import HugePagePool
 from agent.model.facts.proc_vm import Zone
-from agent.model.host import Host, Identity, Smbios, Virtualization
+from agent.model.host import Host, Identity, Virtualization
 from agent.model.logical import Cpu, LogicalCpu, Scheduler, SchedulingDomain
-from agent.model.physical import CpuKind, HugePages, Node
+from agent.model.physical import CpuKind, Node
 from agent.model.values import CpuSet, Gap, Limit
 from agent.model.workload import Cpu as Limits
 from agent.model.workload import Memory as Used
@@ -120,7 +122,7 @@ def test_ascii_is_enough() -> None:
 
 
 def test_hostile_names_are_only_names() -> None:
-    smbios = Smbios(sys_vendor=HOSTILE, product_name=HOSTILE)
+    smbios = Dmi(sys_vendor=HOSTILE, product_name=HOSTILE)
     identity = Identity(
         hostname=HOSTILE, kernel=HOSTILE, architecture=HOSTILE, virtualization=Virtualization("guest", HOSTILE, HOSTILE), smbios=smbios
     )
@@ -177,7 +179,7 @@ def test_workloads_stand_below_the_one_that_they_are_in() -> None:
 
 def test_domains_and_huge_pages_and_distances() -> None:
     physical = regular(2, 1, 2, 2)
-    pools = (HugePages(page_bytes=2 << 20, total_pages=4, free_pages=1), HugePages(page_bytes=1 << 30, total_pages=0, free_pages=0))
+    pools = (HugePagePool(page_bytes=2 << 20, total_pages=4, free_pages=1), HugePagePool(page_bytes=1 << 30, total_pages=0, free_pages=0))
     physical = replace(physical, nodes=tuple(replace(node, hugepages=pools) for node in physical.nodes))
     every = physical.cpus.online
     threads = {cpu: core.cpus for core in physical.cores for cpu in core.cpus}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from collectors.dmi import DMI, Dmi, read
+from agent.model.facts.dmi import Dmi
+from collectors.dmi import DMI, read
 from collectors.root import SysRoot, Unavailable
 from tests.unit.tree import grow
 

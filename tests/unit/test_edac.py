@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from collectors.edac import MC, Controller, Dimm, parse_location, read
+from agent.model.facts.edac import EdacDimm, MemoryController
+from collectors.edac import MC, parse_location, read
 from collectors.root import SysRoot
 from collectors.text import Malformed
 from tests.unit.tree import grow
@@ -40,24 +41,25 @@ def test_dimms(tmp_path: Path) -> None:
     }
     first, second = read(grow(tmp_path, files))
     assert (first.os_index, first.dimms) == (2, ())
-    assert second == Controller(
+    assert second == MemoryController(
         os_index=10,
         name="Skylake Socket#0 IMC#0",
         size_bytes=16 << 30,
-        ce_count=4,
-        ue_count=0,
-        ce_noinfo_count=1,
-        ue_noinfo_count=0,
+        correctable_errors=4,
+        uncorrectable_errors=0,
+        unplaced_correctable_errors=1,
+        unplaced_uncorrectable_errors=0,
         dimms=(
-            Dimm(
+            EdacDimm(
                 name="dimm0",
                 label="CPU_SrcID#0_MC#0_Chan#1_DIMM#0",
-                location={"channel": 1, "slot": 0},
+                location="channel 1 slot 0",
+                channel="mc10 channel 1",
                 size_bytes=16 << 30,
                 mem_type="Registered-DDR4",
                 edac_mode="S4ECD4ED",
-                ce_count=3,
-                ue_count=0,
+                correctable_errors=3,
+                uncorrectable_errors=0,
             ),
         ),
     )
@@ -81,37 +83,40 @@ def test_rows_of_old_kernels(tmp_path: Path) -> None:
     }
     # What both channels share is not one's own.
     assert read(grow(tmp_path, files))[0].dimms == (
-        Dimm(
+        EdacDimm(
             name="csrow1/ch0",
             label="A1",
-            location={"csrow": 1, "channel": 0},
+            location="csrow 1 channel 0",
+            channel="mc0 channel 0",
             size_bytes=None,
             mem_type="Unbuffered-DDR3",
             edac_mode="SECDED",
-            ce_count=5,
+            correctable_errors=5,
         ),
-        Dimm(
+        EdacDimm(
             name="csrow1/ch1",
             label=None,
-            location={"csrow": 1, "channel": 1},
+            location="csrow 1 channel 1",
+            channel="mc0 channel 1",
             size_bytes=None,
             mem_type="Unbuffered-DDR3",
             edac_mode="SECDED",
-            ce_count=0,
+            correctable_errors=0,
         ),
     )
     for name in ("ch1_ce_count",):
         (tmp_path / row / name).unlink()
     assert read(SysRoot(tmp_path))[0].dimms == (
-        Dimm(
+        EdacDimm(
             name="csrow1/ch0",
             label="A1",
-            location={"csrow": 1, "channel": 0},
+            location="csrow 1 channel 0",
+            channel="mc0 channel 0",
             size_bytes=8 << 30,
             mem_type="Unbuffered-DDR3",
             edac_mode="SECDED",
-            ce_count=5,
-            ue_count=2,
+            correctable_errors=5,
+            uncorrectable_errors=2,
         ),
     )
 

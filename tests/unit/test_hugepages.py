@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from collectors.hugepages import HOST, NODE, HugePagePool, read
+from agent.model.facts.hugepages import HugePagePool
+from collectors.hugepages import HOST, NODE, HugePagePools, read
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.tree import grow
@@ -32,11 +33,15 @@ def test_pools(tmp_path: Path) -> None:
             f"{NODE}/nodex/hugepages/hugepages-2048kB/nr_hugepages": "9\n",
         },
     )
-    assert read(root) == (
-        HugePagePool(page_bytes=2 * MIB, node=None, total=12, free=None, surplus=1, overcommit=4, reserved=2),
-        HugePagePool(page_bytes=1024 * MIB, node=None, total=0, free=0),
-        HugePagePool(page_bytes=2 * MIB, node=2, total=7, free=3),
-        HugePagePool(page_bytes=2 * MIB, node=10, total=5, free=None),
+    assert read(root) == HugePagePools(
+        host=(
+            HugePagePool(page_bytes=2 * MIB, total_pages=12, free_pages=None, surplus_pages=1, overcommit_pages=4, reserved_pages=2),
+            HugePagePool(page_bytes=1024 * MIB, total_pages=0, free_pages=0),
+        ),
+        by_node={
+            2: (HugePagePool(page_bytes=2 * MIB, total_pages=7, free_pages=3),),
+            10: (HugePagePool(page_bytes=2 * MIB, total_pages=5, free_pages=None),),
+        },
     )
 
 
@@ -45,7 +50,7 @@ def test_a_pool_is_there_once(tmp_path: Path) -> None:
     names = ("node2/hugepages/hugepages-2048kB", "node2/hugepages/hugepages-02048kB", "node2/hugepages/hugepages-2\u0660\u0664\u0668kB")
     more = ("node02/hugepages/hugepages-2048kB", "node\u0662/hugepages/hugepages-2048kB")
     root = grow(tmp_path, {f"{NODE}/{name}/nr_hugepages": "7\n" for name in (*names, *more)})
-    assert read(root) == (HugePagePool(page_bytes=2 * MIB, node=2, total=7),)
+    assert read(root) == HugePagePools(by_node={2: (HugePagePool(page_bytes=2 * MIB, total_pages=7),)})
 
 
 def test_none(tmp_path: Path) -> None:

@@ -5,8 +5,11 @@ from xml.etree import ElementTree
 import pytest
 from msgspec.structs import replace
 
-from agent.model.host import Identity, Smbios
-from agent.model.physical import Access, Assembly, Cache, CpuKind, HugePages, Node, Package, SideCache
+from agent.model.facts.dmi import Dmi
+from agent.model.facts.hugepages import HugePagePool
+from agent.model.facts.sys_node import Access, SideCache
+from agent.model.host import Identity
+from agent.model.physical import Assembly, Cache, CpuKind, Node, Package
 from agent.model.values import CpuSet
 from exporters.views.hwloc_xml import mask, render
 from tests.unit.machines import host, regular
@@ -61,7 +64,7 @@ def test_caches_and_memory_have_their_numbers_or_none() -> None:
         cpus=CpuSet((0, 1)),
         memory_bytes=1 << 30,
         local_cpus=CpuSet((0, 1)),
-        hugepages=(HugePages(page_bytes=2 << 20, total_pages=3), HugePages(page_bytes=1 << 30)),
+        hugepages=(HugePagePool(page_bytes=2 << 20, total_pages=3), HugePagePool(page_bytes=1 << 30)),
     )
     top = parsed(render(host(replace(physical, caches=(exact, Cache(level=1, type="Instruction", cpus=CpuSet((0,)))), nodes=(node,)))))
     cache = next(each for each in top.iter("object") if each.attrib["type"] == "L3Cache")
@@ -85,7 +88,7 @@ def test_caches_and_memory_have_their_numbers_or_none() -> None:
 def test_hostile_names_are_escaped_or_replaced() -> None:
     evil = '"/><object type="Core"/>&\x00\x1b\ud800\uffff鲸\n'
     physical = replace(regular(1, 1, 1, 1), packages=(Package(cpus=CpuSet((0,)), os_index=0, vendor=evil, model_name=evil),))
-    one = replace(host(physical), identity=Identity(hostname=evil, kernel=evil, architecture=evil, smbios=Smbios(sys_vendor=evil)))
+    one = replace(host(physical), identity=Identity(hostname=evil, kernel=evil, architecture=evil, smbios=Dmi(sys_vendor=evil)))
     top = parsed(render(one))
     kept = '"/><object type="Core"/>&\ufffd\ufffd\ufffd\ufffd鲸\n'
     machine = top.find("object")

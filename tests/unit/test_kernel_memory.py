@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from agent.collect.sample import HostFacts, Sample
+from agent.model.facts.hugepages import HugePagePool
 from agent.model.facts.proc_swaps import Swap
 from agent.model.facts.proc_sys_vm import MemoryPolicy
 from agent.model.facts.proc_vm import Zone
 from agent.model.facts.sys_mm import Ksm, Thp, Zswap
 from agent.model.logical import Memory, Overcommit
-from agent.model.physical import HugePages
 from agent.normalise.kernel_memory import memory, unusable
 from collectors import hugepages, proc_vm, sys_mm
 
@@ -61,9 +61,9 @@ def test_choices_and_what_came_of_them() -> None:
                 interleave_weights={0: 3},
             ),
             swaps=(Swap(name="/swap", type="file", size_bytes=4096, used_bytes=0, priority=-2),),
-            huge_page_pools=(
-                hugepages.HugePagePool(page_bytes=4096, node=None, total=4, free=3, surplus=2, overcommit=1, reserved=0),
-                hugepages.HugePagePool(page_bytes=4096, node=0, total=4, free=3, surplus=2),
+            huge_page_pools=hugepages.HugePagePools(
+                host=(HugePagePool(page_bytes=4096, total_pages=4, free_pages=3, surplus_pages=2, overcommit_pages=1, reserved_pages=0),),
+                by_node={0: (HugePagePool(page_bytes=4096, total_pages=4, free_pages=3, surplus_pages=2),)},
             ),
         )
     )
@@ -73,7 +73,7 @@ def test_choices_and_what_came_of_them() -> None:
     assert (found.thp, found.ksm, found.zswap) == (Thp(enabled="always"), Ksm(run=1), Zswap(enabled=True, pool_bytes=10, stored_bytes=30))
     assert (found.swaps, found.zram) == ((Swap(name="/swap", type="file", size_bytes=4096, used_bytes=0, priority=-2),), None)
     assert found.hugepages == (
-        HugePages(page_bytes=4096, total_pages=4, free_pages=3, surplus_pages=2, overcommit_pages=1, reserved_pages=0),
+        HugePagePool(page_bytes=4096, total_pages=4, free_pages=3, surplus_pages=2, overcommit_pages=1, reserved_pages=0),
     )
 
 

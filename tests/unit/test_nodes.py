@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.model.physical import Access, SideCache
+from agent.model.facts.sys_node import Access, SideCache
 from agent.model.values import CpuSet
 from tests.unit.small_machines import CPU, NODE, cache, look, node, regular
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.facts.sys_dax import DaxDevice
 from collectors.root import SysRoot, Unavailable
-from collectors.sys_dax import BUS, DEVICES, MAX_DEVICES, DaxDevice, parse_backing, read
+from collectors.sys_dax import BUS, DEVICES, MAX_DEVICES, parse_backing, read
 from collectors.text import Malformed
 from tests.unit.tree import grow
 

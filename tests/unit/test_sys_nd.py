@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.facts.sys_nd import PmemNamespace, PmemRegion
 from collectors import sys_nd
 from collectors.root import SysRoot, Unavailable
-from collectors.sys_nd import BUS, DEVICES, Namespace, Region, read
+from collectors.sys_nd import BUS, DEVICES, read
 from collectors.text import Malformed
 from tests.unit.tree import grow
 
@@ -32,15 +33,15 @@ def test_regions(tmp_path: Path) -> None:
         },
     )
     assert read(root) == (
-        Region(
+        PmemRegion(
             name="region0",
             size_bytes=256 << 20,
             node=0,
             target_node=2,
             modules=("nmem0", "nmem1"),
-            namespaces=(Namespace("namespace0.0", 256 << 20, "raw", "pmem0"),),
+            namespaces=(PmemNamespace("namespace0.0", 256 << 20, "raw", "pmem0"),),
         ),
-        Region(name="region10", namespaces=(Namespace("namespace10.0", mode="dax"),)),
+        PmemRegion(name="region10", namespaces=(PmemNamespace("namespace10.0", mode="dax"),)),
     )
 
 
@@ -51,7 +52,7 @@ def test_no_regions_and_no_bus(tmp_path: Path) -> None:
 
 
 def test_hostile_numbers(tmp_path: Path) -> None:
-    assert read(grow(tmp_path, {f"{DEVICES}/region0/mappings": f"{'9' * 30}\n"})) == (Region(name="region0"),)
+    assert read(grow(tmp_path, {f"{DEVICES}/region0/mappings": f"{'9' * 30}\n"})) == (PmemRegion(name="region0"),)
     with pytest.raises(Malformed, match="mappings"):
         read(grow(tmp_path, {f"{DEVICES}/region0/mappings": "some\n"}))
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.facts.sys_node import Access, SideCache
 from agent.model.values import CpuSet
 from collectors.root import SysRoot
-from collectors.sys_node import NODE, Access, Node, Nodes, SideCache, parse_meminfo, parse_numastat, read
+from collectors.sys_node import NODE, Nodes, SysfsNode, parse_meminfo, parse_numastat, read
 from collectors.text import Malformed
 from tests.unit.tree import grow
 
@@ -38,7 +39,7 @@ def test_nodes(tmp_path: Path) -> None:
     )
     assert read(root) == Nodes(
         (
-            Node(
+            SysfsNode(
                 os_index=0,
                 cpus=CpuSet(range(4)),
                 memory_bytes=1 << 20,
@@ -46,9 +47,9 @@ def test_nodes(tmp_path: Path) -> None:
                 distances=(10, 20, 80),
                 numastat={"numa_hit": 5, "numa_miss": 0},
             ),
-            Node(os_index=3, cpus=CpuSet((0, 1))),
-            Node(os_index=8, cpus=CpuSet(range(4, 8)), memory_bytes=0),
-            Node(os_index=252, cpus=CpuSet()),
+            SysfsNode(os_index=3, cpus=CpuSet((0, 1))),
+            SysfsNode(os_index=8, cpus=CpuSet(range(4, 8)), memory_bytes=0),
+            SysfsNode(os_index=252, cpus=CpuSet()),
         ),
         online=CpuSet((0, 8, 252)),
         has_memory=CpuSet((0, 252)),
@@ -100,7 +101,5 @@ def test_what_firmware_says_of_reach(tmp_path: Path) -> None:
     )
     (tmp_path / here / "access0" / "initiators" / "node0").symlink_to("../../../node0")
     (node,) = [node for node in read(root).nodes if node.os_index == 2]
-    assert node.access == {
-        0: Access(initiators=CpuSet((0,)), read_latency_ns=350, write_latency_ns=None, read_bandwidth_mib=None, write_bandwidth_mib=20480)
-    }
-    assert node.side_caches == {1: SideCache(10 << 20, 64, 0, None), 2: SideCache(20)}
+    assert node.access == {0: Access(initiators=CpuSet((0,)), read_latency_ns=350, write_bandwidth_bytes=20 << 30)}
+    assert node.side_caches == {1: SideCache(10 << 20, 64, "direct", None), 2: SideCache(20)}

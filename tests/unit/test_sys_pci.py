@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.facts.sys_pci import Link, PciDevice
 from agent.model.values import CpuSet
 from collectors.root import SysRoot
 from collectors.root.recorder import Recorder
-from collectors.sys_pci import DEVICES, PciDevice, kind_of, parse_driver, parse_id, parse_node, parse_speed, read
+from collectors.sys_pci import DEVICES, PciFunction, kind_of, parse_driver, parse_id, parse_node, parse_speed, read
 from collectors.text import Malformed
 from tests.unit.tree import grow
 
@@ -39,34 +40,31 @@ def test_a_network_card_behind_a_link(tmp_path: Path) -> None:
     expected = PciDevice(
         address="0000:81:00.0",
         kind="network",
-        class_code=0x020000,
-        vendor=0x8086,
-        device=0x1592,
+        class_code="0x020000",
+        vendor="0x8086",
+        device="0x1592",
         driver="ice",
         node=1,
         cpus=CpuSet((4, 5, 6, 7)),
-        link_gts=8.0,
-        link_lanes=8,
-        max_link_gts=16.0,
-        max_link_lanes=16,
-        irqs=(99, 131),
+        link=Link(8.0, 8),
+        max_link=Link(16.0, 16),
     )
-    assert read(SysRoot(tmp_path / "host")) == (expected,)
+    assert read(SysRoot(tmp_path / "host")) == (PciFunction(expected, (99, 131)),)
     (tmp_path / "copy").mkdir()
     recorder = Recorder(tmp_path / "host", tmp_path / "copy", 0.0, "test")
     read(recorder)
     recorder.close()
-    assert read(SysRoot(tmp_path / "copy")) == (expected,)
+    assert read(SysRoot(tmp_path / "copy")) == (PciFunction(expected, (99, 131)),)
 
 
 def test_firmware_that_says_nothing(tmp_path: Path) -> None:
     silent = {"numa_node": "-1", "local_cpulist": "", "current_link_speed": "Unknown", "current_link_width": "0", "max_link_width": "255"}
     files = device("10000:e1:00.0", "0x010802", uevent="PCI_CLASS=10802", local_cpus="00000000,00000000", **silent)
-    assert read(grow(tmp_path, files)) == (PciDevice(address="10000:e1:00.0", kind="storage", class_code=0x010802),)
+    assert read(grow(tmp_path, files)) == (PciFunction(PciDevice(address="10000:e1:00.0", kind="storage", class_code="0x010802")),)
 
 
 def test_a_mask_where_there_is_no_list(tmp_path: Path) -> None:
-    assert read(grow(tmp_path, device("0004:05:00.0", "0x030200", local_cpus="00000000,0000000f")))[0].cpus == CpuSet(range(4))
+    assert read(grow(tmp_path, device("0004:05:00.0", "0x030200", local_cpus="00000000,0000000f")))[0].device.cpus == CpuSet(range(4))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +97,7 @@ def test_none(tmp_path: Path) -> None:
 def test_values() -> None:
     assert parse_driver("PCI_CLASS=1\n") is None
     assert (parse_speed("2.5 GT/s"), parse_speed("64.0 GT/s PCIe"), parse_speed("Unknown speed")) == (2.5, 64.0, None)
-    assert (parse_id("0x1af4\n"), parse_node("0\n"), parse_node("-1\n")) == (0x1AF4, 0, None)
+    assert (parse_id("0x1af4\n"), parse_node("0\n"), parse_node("-1\n")) == ("0x1af4", 0, None)
 
 
 @pytest.mark.parametrize(
