@@ -20,7 +20,7 @@ from agent.model.host import Host
 from agent.normalise import normalise
 from collectors.root import SysRoot
 from exporters.views import console, hwloc_xml
-from tests.hosts.trees import NAMES, TREES, unpack
+from tests.hosts.trees import NAMES, RECORDED, TREES, unpack
 from tests.lab.objects import differences, hwlocs, ours
 from tests.need import SHARED, need, which
 
@@ -52,7 +52,7 @@ def lstopo(*arguments: str, **environment: str) -> tuple[str, str]:
     return done.stdout.decode(), done.stderr.decode() + (f"exit {done.returncode}" if done.returncode else "")
 
 
-@pytest.mark.parametrize("tree", [*NAMES, *HOSTS], indirect=True)
+@pytest.mark.parametrize("tree", [*RECORDED, *HOSTS], indirect=True)
 def test_hwloc_reads_of_our_document_what_we_know(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     found = host(tree)
     file = tmp_path_factory.mktemp("document") / "topology.xml"
