@@ -41,7 +41,7 @@ def add(verbs: Verbs) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    from agent.service import once
+    from agent.session import Session, take_snapshot
     from exporters.views import compare as view
     from exporters.views.matrices import MATRICES
 
@@ -49,4 +49,5 @@ def run(parsed: argparse.Namespace) -> int:
     if unknown := {*parsed.section} - {*sections}:
         fail(2, f"compare: no section {', '.join(sorted(unknown))}; there are {', '.join(sections)}")
     config = arguments.config(parsed)
-    return show(parsed, view.compare(once(open_root(config), config), parsed.lang, parsed.section), view.render)
+    snapshot = take_snapshot(Session(root=open_root(config), config=config))
+    return show(parsed, view.compare(snapshot, parsed.lang, parsed.section), view.render)

@@ -71,14 +71,13 @@ def _record(config: Config, directory: str) -> int:
 
 
 def _record_pass(config: Config, root: str, directory: str) -> Sample:
-    """One whole pass: what an earlier one has read is read again."""
+    """One whole pass, in a session of its own: what an earlier one has read is read again."""
     import time
 
-    from agent.collect.caches import Caches
-    from agent.collect.take import take
+    from agent.session import Session, take_sample
     from collectors.root.recorder import Recorder
 
     recorder = Recorder(root, directory, time.time(), __version__)
-    sample = take(recorder, config, Caches())
+    sample = take_sample(Session(root=recorder, config=config))
     recorder.close()
     return sample

@@ -40,7 +40,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     if parsed.schema:
         return write(json.schema())
-    from agent.service import once
+    from agent.session import Session, take_snapshot
 
     config = arguments.config(parsed)
-    return write(json.render(once(open_root(config), config), parsed.pretty))
+    return write(json.render(take_snapshot(Session(root=open_root(config), config=config)), parsed.pretty))

@@ -86,12 +86,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _read(config: Config) -> tuple[Host, float]:
     """The host from one pass, and when it was read (Unix seconds; of a recording, when it was made)."""
-    import time
+    from agent.session import Session, take_host
 
-    from agent.collect.caches import Caches
-    from agent.collect.take import take
-    from agent.normalise import normalise
-
-    root = open_root(config)
-    taken_at = root.mark.taken_at if root.mark else time.time()
-    return normalise(take(root, config, Caches())), taken_at
+    session = Session(root=open_root(config), config=config)
+    host = take_host(session)
+    return host, session.taken_at

@@ -21,10 +21,10 @@ LISTED_WORKLOADS = 20
 def window_and_workload(parsed: argparse.Namespace) -> tuple[Window, Workload]:
     """The one workload that matches, in the window that a snapshot would be about; exit code 2 where none or several match."""
     from agent.model.workload import matching
-    from agent.service import watch
+    from agent.session import Session, take_window
 
     config = arguments.config(parsed)
-    window, _ = watch(open_root(config), config)
+    window = take_window(Session(root=open_root(config), config=config))
     workloads = window.after.workloads
     matches = matching(workloads, parsed.workload)
     if len(matches) != 1:

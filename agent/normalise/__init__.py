@@ -7,7 +7,7 @@ from agent.model.device import CpuDevices, Devices, MemoryDevices, RuntimeProces
 from agent.model.host import CgroupVersion, Host, Identity
 from agent.model.physical import Physical
 from agent.model.workload import Workload
-from agent.normalise.containers import Known, containers
+from agent.normalise.containers import ContainerCache, containers
 from agent.normalise.findings import findings
 from agent.normalise.kernel import logical, virtualization
 from agent.normalise.machine import physical
@@ -21,11 +21,11 @@ from collectors import cgroup
 _SYSTEMD = (".slice", ".mount", ".swap", ".socket")
 
 
-def normalise(sample: Sample, known: Known | None = None) -> Host:
-    """`known` is what passes of a daemon hand on, see there: nothing that is told depends on it."""
+def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
+    """What the facts of one pass come to. The cache of the last pass saves time; nothing that is said depends on it."""
     hardware = physical(sample)
     kernel = logical(sample, hardware)
-    found = (*containers(sample, known), *machines(sample), *sandboxed(sample))
+    found = (*containers(sample, cache), *machines(sample), *sandboxed(sample))
     workloads = placed(found, hardware, kernel, _all_workloads(sample, found), not any(gap.source == "sys_cpu" for gap in sample.gaps))
     if sample.detail == "document":
         workloads = stacked(workloads, hardware, kernel)

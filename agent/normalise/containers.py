@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 from agent.collect.sample import Sample
 from agent.model.runtimes import LIBVIRT, MODES, isolation, limits_group
@@ -29,8 +30,8 @@ from collectors import cgroup, docker_engine, oci, proc_isolation, proc_task, ta
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
-class Told(Fact, frozen=True, kw_only=True):
-    """All that is known of one workload: what is told again makes the same workload again.
+class ContainerFacts(Fact, frozen=True, kw_only=True):
+    """All that is known of one workload: equal facts make an equal workload.
 
     `top` is its own group, `home` the one that bounds it; `live` its processes, none where it is not known how many `processes` it has.
     `first` and `host`: how its first process, and init, are confined. The rest is what the groups around it add.
@@ -53,32 +54,35 @@ class Told(Fact, frozen=True, kw_only=True):
     detail: Detail
 
 
-Known = dict[cgroup.Owner, tuple[Told, Workload]]
-"""What was told at the last pass, and what came of it."""
+@dataclass(slots=True)
+class ContainerCache:
+    """The facts of each workload in the last pass, by its group's owner, and the workload that they made."""
+
+    workloads: dict[cgroup.Owner, tuple[ContainerFacts, Workload]] = field(default_factory=dict)
 
 
-def containers(sample: Sample, known: Known | None = None) -> tuple[Workload, ...]:
+def containers(sample: Sample, cache: ContainerCache | None = None) -> tuple[Workload, ...]:
     """One workload for each group of a container or a jailed machine with a process in it, or in a group below it; one for each unit
     that something bounds.
 
-    A desktop has two hundred services: one that nothing bounds but its count of tasks is the host's own business. `known` is of the last
-    pass and will be of this one: most containers of a crowd sleep.
+    A desktop has two hundred services: one that nothing bounds but its count of tasks is the host's own business. With the cache of the
+    last pass, a workload whose facts are equal is the same record: most containers of a crowd sleep.
     """
     if sample.workloads.cgroups is None:
         return ()
     tree = tree_of(sample)
-    found: Known = {}
-    for told in _told(sample, tree):
-        was = known.get(told.owner) if known else None
-        # One group that says what it said is the same record, so that most of this only asks which it is.
-        found[told.owner] = was if was is not None and was[0] == told else (told, _workload(tree, told))
-    if known is not None:
-        known.clear()
-        known.update(found)
-    return tuple([workload for _, workload in found.values()])
+    previous = cache.workloads if cache else {}
+    current: dict[cgroup.Owner, tuple[ContainerFacts, Workload]] = {}
+    for facts in _facts(sample, tree):
+        cached = previous.get(facts.owner)
+        # Unchanged groups are the same objects, so most of this comparison is of identities.
+        current[facts.owner] = cached if cached is not None and cached[0] == facts else (facts, _workload(tree, facts))
+    if cache is not None:
+        cache.workloads = current
+    return tuple([workload for _, workload in current.values()])
 
 
-def _told(sample: Sample, tree: Tree) -> Iterator[Told]:
+def _facts(sample: Sample, tree: Tree) -> Iterator[ContainerFacts]:
     engines = {container.id: (engine.name, container) for engine in sample.workloads.engines or () for container in engine.containers}
     bundles = {bundle.id: bundle for bundle in sample.workloads.bundles or ()}
     tasks = {group.pid: group for group in sample.workloads.tasks or ()}
@@ -104,7 +108,7 @@ def _told(sample: Sample, tree: Tree) -> Iterator[Told]:
         # Sums over a part of them would be other numbers.
         live = tuple([tasks[pid] for pid in pids if pid in tasks]) if count is not None else ()
         engine, container = engines.get(owner.id, (None, None))
-        yield Told(
+        yield ContainerFacts(
             owner=owner,
             top=top,
             home=home,
@@ -123,29 +127,29 @@ def _told(sample: Sample, tree: Tree) -> Iterator[Told]:
         )
 
 
-def _workload(tree: Tree, told: Told) -> Workload:
-    owner, home, live, container, outer = told.owner, told.home, told.live, told.container, told.outer
+def _workload(tree: Tree, facts: ContainerFacts) -> Workload:
+    owner, home, live, container, outer = facts.owner, facts.home, facts.live, facts.container, facts.outer
     threads = threads_of(live)
     is_unit, is_machine = owner.paradigm == "process", owner.paradigm == "virtualization"
     runners = vcpu_threads(threads) if is_machine else {}
     # What a machine runs and waits is what its vCPUs do.
     working = tuple(runners[number] for number in sorted(runners)) if is_machine else threads
-    engine = told.engine or owner.runtime
-    bundle = told.bundle or oci.Bundle(id=owner.id, engine=engine)
+    engine = facts.engine or owner.runtime
+    bundle = facts.bundle or oci.Bundle(id=owner.id, engine=engine)
     pod = cgroup.pod_of(owner.path)
-    cpus, nodes = told.sets
+    cpus, nodes = facts.sets
     io = home.pressure.get("io")
     return Workload(
         id=owner.path if is_unit else owner.id,
-        identity=f"{owner.path}:{told.top.inode}",
+        identity=f"{owner.path}:{facts.top.inode}",
         paradigm=owner.paradigm,
         runtime=engine,
         name=(container.name if container else None) or bundle.name or (owner.id[:12] if _HEX.fullmatch(owner.id) else owner.id),
         execution_mode=MODES[owner.paradigm].execution,
         memory_mode=MODES[owner.paradigm].memory,
-        isolation=isolation(told.bundle.runtime if told.bundle else None, engine),
+        isolation=isolation(facts.bundle.runtime if facts.bundle else None, engine),
         stack=NO_STACK,
-        cpu=cpu_of(tree, home, working, () if is_machine else told.accounts),
+        cpu=cpu_of(tree, home, working, () if is_machine else facts.accounts),
         memory=memory_of(tree, home, live),
         placement=Placement(
             allowed_cpus=cpus,
@@ -158,7 +162,7 @@ def _workload(tree: Tree, told: Told) -> Workload:
         image=(container.image if container else None) or bundle.image,
         cgroup=owner.path,
         pid=live[0].pid if live else None,
-        processes=told.processes,
+        processes=facts.processes,
         started_seconds=started(threads),
         pids=pids_of(tree, home),
         huge_pages=huge_pages_of(home),
@@ -167,8 +171,8 @@ def _workload(tree: Tree, told: Told) -> Workload:
         group=group_of(home),
         pod=Pod(pod.uid, pod.qos, bundle.pod_name, bundle.pod_namespace) if pod else None,
         labels=bundle.labels | (container.labels if container else {}),
-        confinement=_confinement(told.first, told.host),
-        controls=tuple(controls_of(home, tree.controllers)) if told.detail == "document" else (),
+        confinement=_confinement(facts.first, facts.host),
+        controls=tuple(controls_of(home, tree.controllers)) if facts.detail == "document" else (),
         vcpus=tuple(VCpu(number=number, last_cpu=runners[number].last_cpu, thread=runners[number]) for number in sorted(runners)),
         threads=tuple(thread for thread in threads if thread not in working) if is_machine else threads,
     )

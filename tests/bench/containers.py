@@ -18,18 +18,15 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.collect.caches import Caches
-from agent.collect.take import take
 from agent.config import Config
 from agent.model.snapshot import Agent, Snapshot
 from agent.normalise import normalise
-from agent.normalise.containers import Known
 from agent.service import collect_rarely
+from agent.session import Session, take_sample
 from collectors import own_cost
 from collectors.root import SysRoot, Tree
 from exporters.metrics.catalogue import exposition
 from exporters.metrics.of_agent import Run
-from exporters.metrics.text import TextCache
 from tests.lab.crowd import crowd, hierarchies
 from tests.need import which
 
@@ -96,10 +93,10 @@ class Listing(Tree):
         return data
 
 
-def scrape(root: SysRoot, only: tuple[str, ...], caches: Caches, made: Known, texts: TextCache) -> bytes:
-    """One scrape without predictions; what the next one knows is in its caches, and in what was `made` of it."""
-    sample = take(root, Config(only=only), caches, detail="metrics")
-    host = normalise(sample, made)
+def scrape(session: Session) -> bytes:
+    """One scrape without predictions; what it leaves for the next one is in the session."""
+    sample = take_sample(session, "metrics")
+    host = normalise(sample, session.containers)
     document = Snapshot(
         schema="stratascope/1",
         taken_at=datetime.fromtimestamp(0, UTC),
@@ -114,20 +111,19 @@ def scrape(root: SysRoot, only: tuple[str, ...], caches: Caches, made: Known, te
         claims=(),
         gaps=host.gaps,
     )
-    return exposition(document, Run(seconds=sample.seconds), texts)
+    return exposition(document, Run(seconds=sample.seconds), session.texts)
 
 
 def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds: int) -> tuple[float, list[str]]:
     """Prints the line of a table; the agent's median, and which files there are at least `count` times."""
-    root, listing = SysRoot("/"), Listing()
+    listing = Listing()
     listed = SysRoot("/", listing)
     listed.can_hold = False
-    caches = Caches()
-    scrape(listed, only, caches, {}, TextCache())
+    listed_session = Session(root=listed, config=Config(only=only))
+    scrape(listed_session)
     listing.paths.clear()
-    scrape(listed, only, caches, {}, TextCache())
-    made: Known = {}
-    texts = TextCache()
+    scrape(listed_session)
+    session = Session(root=SysRoot("/"), config=Config(only=only), caches=listed_session.caches)
     paths = program.with_suffix(".paths")
     paths.write_text("".join(f"/{path}\n" for path in listing.paths))
     series = 0
@@ -137,7 +133,7 @@ def measure(program: Path, count: int, only: tuple[str, ...], title: str, rounds
         assert peer.stdout
         for number in range(rounds + 2):
             began = time.process_time()
-            text = scrape(root, only, caches, made, texts)
+            text = scrape(session)
             mine = (time.process_time() - began) * 1e3
             series = text.count(b"\n")
             peer.stdin.write("\n")

@@ -15,7 +15,7 @@ from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise
 from agent.overhead.window import Window
-from agent.service import snapshot
+from agent.session import snapshot_of
 from collectors.root import SysRoot
 from exporters.metrics.catalogue import exposition
 from exporters.metrics.of_agent import Run
@@ -49,7 +49,7 @@ def passes(tree: Path, runs: int) -> None:
 
     def scrape(known: Statics | None) -> bytes:
         sample = take(root, config, Caches(statics=known))
-        return exposition(snapshot(Window(after=normalise(sample)), 0.0), Run(seconds=sample.seconds), TextCache())
+        return exposition(snapshot_of(Window(after=normalise(sample)), 0.0), Run(seconds=sample.seconds), TextCache())
 
     cold, warm = milliseconds(lambda: scrape(None), runs), milliseconds(lambda: scrape(statics), runs)
     print(f"\n{f'a scrape of 256 CPUs, {runs} of each':34} {'median ms':>13}")

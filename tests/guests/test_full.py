@@ -25,7 +25,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.config import Config
-from agent.service import once
+from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
 from collectors.text import cpu_list
 from exporters.views.json import render
@@ -225,7 +225,7 @@ def test_the_unit_serves_what_a_snapshot_says(out: Path, snapshot: dict[str, Any
 
 def test_the_recording_replays_here(out: Path, snapshot: dict[str, Any], container: dict[str, Any]) -> None:
     root = str(out / "recording")
-    replayed = json.loads(render(once(SysRoot(root), Config(root=root))))
+    replayed = json.loads(render(take_snapshot(Session(root=SysRoot(root), config=Config(root=root)))))
     again = named(replayed, container["id"])
     assert [one["id"] for one in replayed["workloads"]] == [one["id"] for one in snapshot["workloads"]]
     # What counts and what is used has gone on meanwhile; the stack shows some of it.

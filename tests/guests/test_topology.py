@@ -18,7 +18,7 @@ from agent.config import Config
 from agent.model.facts.sys_node import Access, SideCache
 from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet
-from agent.service import once
+from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
 from tests.hosts.test_domains import compare
 from tests.hosts.trees import unpack
@@ -46,7 +46,7 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Truth | GuestF
 @pytest.fixture(scope="module")
 def snapshots(guests: dict[str, Truth | GuestFailed]) -> dict[str, Snapshot]:
     trees = {name: str(guest.tree) for name, guest in guests.items() if isinstance(guest, Truth)}
-    return {name: once(SysRoot(tree), Config(root=tree)) for name, tree in trees.items()}
+    return {name: take_snapshot(Session(root=SysRoot(tree), config=Config(root=tree))) for name, tree in trees.items()}
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_an_emulated_machine_is_a_guest_and_not_of_kvm(truth: Truth, ours: Snaps
 def test_the_recorded_tree_is_of_this_shape(truth: Truth, ours: Snapshot, tmp_path: Path) -> None:
     """Its sets at least; its counters are of another boot."""
     tree = unpack(truth.shape.name, tmp_path)
-    recorded = once(SysRoot(tree), Config(root=str(tree))).physical
+    recorded = take_snapshot(Session(root=SysRoot(tree), config=Config(root=str(tree)))).physical
     fresh = ours.physical
     for level in ("packages", "dies", "clusters", "cores", "caches"):
         assert [thing.cpus for thing in getattr(recorded, level)] == [thing.cpus for thing in getattr(fresh, level)], level

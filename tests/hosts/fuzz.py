@@ -26,7 +26,7 @@ from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet
 from agent.normalise import normalise
 from agent.overhead.window import Window
-from agent.service import snapshot
+from agent.session import snapshot_of
 from collectors.root import MARK
 from exporters.metrics.catalogue import exposition
 from exporters.metrics.of_agent import Run
@@ -209,7 +209,7 @@ def look(files: Files) -> Snapshot:
     """One pass, as far as the exporters."""
     root = MemoryRoot(files)
     sample = take(root, Config(root=root.path, only=MACHINE), Caches())
-    found = snapshot(Window(after=normalise(sample)), 0.0)
+    found = snapshot_of(Window(after=normalise(sample)), 0.0)
     json.loads(document.render(found))
     text = exposition(found, Run(seconds=sample.seconds), TextCache()).decode().splitlines()
     series = [line.rpartition(" ")[0] for line in text if line[0] != "#"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import Config
-from agent.service import once
+from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
 from tests.hosts.fuzz import MUTATIONS, TREE_NAMES, broken, judge, look, tree, wrong
 from tests.hosts.memory_root import MACHINE
@@ -21,7 +21,7 @@ BROKEN = 2500
 def test_a_tree_in_memory_is_the_tree(name: str, tmp_path: Path) -> None:
     root = unpack(name, tmp_path)
     found = look(dict(tree(name)))
-    assert found.physical == once(SysRoot(root), Config(root=str(root), only=MACHINE)).physical
+    assert found.physical == take_snapshot(Session(root=SysRoot(root), config=Config(root=str(root), only=MACHINE))).physical
     assert list(wrong(found)) == []
 
 

@@ -17,11 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agent.collect.sources import SOURCES
 from agent.overhead.residuals import judge
-from agent.service import snapshot, watch
+from agent.session import Session, snapshot_of, take_window
 from collectors.root import SysRoot
 from exporters.metrics.catalogue import METRICS, exposition
 from exporters.metrics.of_agent import Run
-from exporters.metrics.text import TextCache
 from exporters.views import json
 from tests.hosts.trees import NAMES, RECORDED, TREES, replayed, unpack
 from tests.lab.recordings import RECORDERS, pack
@@ -41,10 +40,11 @@ RUN = Run(seconds=dict.fromkeys(SOURCES, 0.001), cpu_seconds=1.25, resident_byte
 @pytest.mark.parametrize("name", NAMES)
 def test_golden(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     tree = unpack(name, tmp_path)
-    window, taken_at = watch(SysRoot(tree), replayed(name, tree))
-    document = snapshot(window, taken_at)
+    session = Session(root=SysRoot(tree), config=replayed(name, tree))
+    window = take_window(session)
+    document = snapshot_of(window, session.taken_at)
     judged, _ = judge(document.predictions, window, {})
-    exposed = exposition(replace(document, predictions=judged), RUN, TextCache())
+    exposed = exposition(replace(document, predictions=judged), RUN, session.texts)
     rendered = {"json": json.render(document, pretty=True), "prom": exposed}
     for ending, text in rendered.items():
         golden = TREES / f"{name}.{ending}"

@@ -19,7 +19,7 @@ import pytest
 from agent.config import Config
 from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet
-from agent.service import once
+from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
 from exporters.metrics.catalogue import exposition
 from exporters.metrics.of_agent import Run
@@ -119,7 +119,7 @@ def lstopo(tree: Path, *options: str) -> str:
 
 @pytest.fixture(scope="module")
 def snapshots(trees: Path) -> dict[str, Snapshot]:
-    return {name: once(SysRoot(trees / name), Config(root=str(trees / name))) for name in TREES}
+    return {name: take_snapshot(Session(root=SysRoot(trees / name), config=Config(root=str(trees / name)))) for name in TREES}
 
 
 @pytest.mark.parametrize("name", TREES)
@@ -188,7 +188,7 @@ def test_threads_partition_cores_and_cores_packages(snapshots: dict[str, Snapsho
 def test_scheduling_domains_nest(trees: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = 0
     for name in TREES:
-        snapshot = once(SysRoot(trees / name), Config(root=str(trees / name)))
+        snapshot = take_snapshot(Session(root=SysRoot(trees / name), config=Config(root=str(trees / name))))
         cpu, online = snapshot.logical.cpu, snapshot.physical.cpus.online
         told += bool(cpu.domains)
         for entry in cpu.map:
@@ -213,7 +213,7 @@ PCI = [
 def test_pci_devices_sit_where_hwloc_puts_them(name: str, trees: Path, capsys: pytest.CaptureFixture[str]) -> None:
     need("lstopo-no-graphics")
     said = pci(lstopo(trees / name, "--filter", "io:all"))
-    snapshot = once(SysRoot(trees / name), Config(root=str(trees / name)))
+    snapshot = take_snapshot(Session(root=SysRoot(trees / name), config=Config(root=str(trees / name))))
     devices = snapshot.physical.channels.pci if snapshot.physical.channels else ()
     nodes = {node.os_index: node.cpus for node in snapshot.physical.nodes}
     assert devices

@@ -15,7 +15,7 @@ import pytest
 from tests.laws.source import PRODUCT, FunctionNode, Names, dotted, imports, module_name, modules, records
 from tests.laws.still import check
 
-READERS = ("collectors/", "agent/collect/", "agent/normalise/", "agent/cli/", "agent/service.py")
+READERS = ("collectors/", "agent/collect/", "agent/normalise/", "agent/cli/", "agent/service.py", "agent/session.py")
 MEMOS = {"functools.cache", "functools.lru_cache", "functools.cached_property"}
 # Bounded memos of pure functions of texts and numbers: they say nothing of a host, and would be as right on another.
 INTERNED = {

@@ -8,21 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.collect.caches import Caches
-from agent.collect.sample import Sample
-from agent.collect.take import take
 from agent.config import Config
 from agent.model.host import Host
 from agent.model.snapshot import Snapshot
 from agent.model.values import UPTIME, Gap
 from agent.model.workload import Workload
-from agent.normalise import normalise
-from agent.overhead.window import Window
-from agent.service import PATIENCE_SECONDS, snapshot
+from agent.session import Session, advance, snapshot_of
 from collectors.root import SysRoot
 from exporters.metrics.catalogue import exposition
-from exporters.metrics.of_agent import Run
-from exporters.metrics.text import TextCache
 from tests.lab import host
 
 IN_TIME_SECONDS = 1.0
@@ -55,20 +48,14 @@ class Scraper:
     """What the service does, without its second of freshness."""
 
     def __init__(self, *uris: str) -> None:
-        self.config = Config(libvirt=uris)
-        self.caches = Caches()
-        self.root = SysRoot()
-        self.before: tuple[Host, Sample] | None = None
+        self.session = Session(root=SysRoot(), config=Config(libvirt=uris))
 
     def scrape(self) -> Pass:
         began = time.monotonic()
-        sample = take(self.root, self.config, self.caches, PATIENCE_SECONDS, detail="metrics")
-        found = normalise(sample)
-        old, then = self.before or (None, None)
-        document = snapshot(Window.between(found, sample.read_at, old, then.read_at if then else {}), time.time())
-        assert exposition(document, Run(seconds=sample.seconds), TextCache())
-        self.before = found, sample
-        return Pass(time.monotonic() - began, sample.read_at[UPTIME], found, document)
+        window = advance(self.session, "metrics")
+        document = snapshot_of(window, self.session.taken_at)
+        assert exposition(document, self.session.run, self.session.texts)
+        return Pass(time.monotonic() - began, self.session.read_at[UPTIME], window.after, document)
 
 
 def domain_xml(name: str, starts: Path, vcpus: int = 1, elements: Iterable[str] = (), tune: str = "") -> str:

@@ -16,7 +16,8 @@ import pytest
 
 from agent.config import Config
 from agent.model.values import Limit
-from agent.service import Service, once
+from agent.service import Service
+from agent.session import Session, take_snapshot
 from collectors import cgroup, own_cost
 from collectors.root import SysRoot
 from tests.lab.crowd import TOP as TOP_V1
@@ -45,7 +46,7 @@ def test_the_dead_are_gone_and_their_names_begin_anew(monkeypatch: pytest.Monkey
     service = Service(root, Config(only=("cgroup",)))
     with crowd("stratascope-again", 2) as made:
         assert set(ids(service.metrics(False, 1.0))) == {name_of(0), name_of(1)}
-        held = service._caches.cgroups.held.directories
+        held = service._session.caches.cgroups.held.directories
         before = {path: directory.inode for path, directory in held.items() if name_of(0) in path}
         assert len(before) == len(made.tops)
         for top in made.tops:
@@ -94,7 +95,11 @@ def test_every_value_is_the_files() -> None:
         put("memory", here, "memory.limit_in_bytes", 256 << 20)
         put("memory", here, "memory.soft_limit_in_bytes", 32 << 20)
         put("pids", around, "pids.max", 30)
-        found = once(SysRoot(), Config(only=("cgroup", "proc_task", "proc_isolation", "sys_cpu", "sys_node"), interval_seconds=0))
+        found = take_snapshot(
+            Session(
+                root=SysRoot(), config=Config(only=("cgroup", "proc_task", "proc_isolation", "sys_cpu", "sys_node"), interval_seconds=0)
+            )
+        )
         (box,) = [workload for workload in found.workloads if workload.id == name_of(0)]
         kernel = dict(line.split() for line in (TOP_V1 / "memory" / here / "memory.stat").read_text().splitlines())
         assert (box.cpu.quota_usec, box.cpu.shares) == (Limit(told("cpu", "cpu.cfs_quota_us")), told("cpu", "cpu.shares"))
@@ -113,7 +118,7 @@ def test_every_value_is_the_files() -> None:
         # A process that nobody put into a namespace shares all of the host's, where this user may see those.
         assert box.confinement.shared_with_host in (None, tuple(box.confinement.namespaces))
         put("cpu", here, "cpu.cfs_quota_us", 50000)
-        again = once(SysRoot(), Config(only=("cgroup",), interval_seconds=0))
+        again = take_snapshot(Session(root=SysRoot(), config=Config(only=("cgroup",), interval_seconds=0)))
         assert [workload.cpu.limit_cpus for workload in again.workloads if workload.id == name_of(0)] == [0.5]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.config import Config
-from agent.service import once
+from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
 from exporters.views.json import render
 from tests.lab import engines, host
@@ -86,7 +86,7 @@ def test_a_snapshot_shows_podman_s_container(podman: engines.Podman, pod: str) -
 
 
 def test_a_snapshot_shows_containerd_s_container(containerd: engines.Containerd, bare: str) -> None:
-    found = json.loads(render(once(SysRoot(), Config(interval_seconds=0))))
+    found = json.loads(render(take_snapshot(Session(root=SysRoot(), config=Config(interval_seconds=0)))))
     box = next(one for one in found["workloads"] if one.get("pid") == containerd.pid_of(bare))
     assert (box["paradigm"], box["runtime"], box["id"], box["name"]) == ("containerization", "containerd", bare, bare[:12])
     assert box["cgroup"] == f"/lab/cri-containerd-{bare}.scope"
@@ -100,5 +100,7 @@ def test_a_recording_with_podman_replays(podman: engines.Podman, pod: str, tmp_p
 
 
 def snapshot(podman: engines.Podman) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(render(once(SysRoot(), Config(docker=(podman.url,), interval_seconds=0))))
+    found: dict[str, Any] = json.loads(
+        render(take_snapshot(Session(root=SysRoot(), config=Config(docker=(podman.url,), interval_seconds=0))))
+    )
     return found

@@ -8,7 +8,7 @@ import pytest
 
 from agent.config import Config
 from agent.model.logical import Logical
-from agent.service import once
+from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
 from tests.lab import oracles
 from tests.need import need, which
@@ -20,7 +20,7 @@ SOURCES = ("kernel_config", "proc_cpuinfo", "proc_swaps", "proc_sys", "proc_sys_
 
 @pytest.fixture(scope="module")
 def logical() -> Logical:
-    return once(SysRoot("/"), Config(only=SOURCES)).logical
+    return take_snapshot(Session(root=SysRoot("/"), config=Config(only=SOURCES))).logical
 
 
 def said(*command: str) -> str:

@@ -20,7 +20,7 @@ from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise
 from agent.overhead.window import Window
-from agent.service import once, snapshot
+from agent.session import Session, snapshot_of, take_snapshot
 from collectors.root import MARK, SysRoot
 from collectors.root.recorder import Recorder
 from exporters.views.json import render
@@ -28,7 +28,7 @@ from tests.need import TOP
 
 
 def document(root: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(render(once(SysRoot(root), Config(root=str(root)))))
+    found: dict[str, Any] = json.loads(render(take_snapshot(Session(root=SysRoot(root), config=Config(root=str(root))))))
     return found
 
 
@@ -38,7 +38,7 @@ def record(into: Path, config: Config) -> dict[str, Any]:
     recorder = Recorder("/", into, taken_at, "test")
     host = normalise(take(recorder, config, Caches()))
     recorder.close()
-    found: dict[str, Any] = json.loads(render(snapshot(Window(after=host), taken_at)))
+    found: dict[str, Any] = json.loads(render(snapshot_of(Window(after=host), taken_at)))
     return found
 
 

@@ -10,7 +10,7 @@ import pytest
 from agent.config import Config
 from agent.model.physical import Physical
 from agent.model.values import CpuSet
-from agent.service import once
+from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
 from tests.lab.objects import ours
 from tests.need import need
@@ -30,7 +30,7 @@ def one_cpu() -> Iterator[int]:
 
 def host() -> Physical:
     sources = ("sys_cpu", "sys_node", "hugepages", "proc_cpuinfo", "proc_vm", "proc_stat", "proc_self")
-    return once(SysRoot("/"), Config(only=sources)).physical
+    return take_snapshot(Session(root=SysRoot("/"), config=Config(only=sources))).physical
 
 
 def test_the_agents_affinity_does_not_shrink_the_host(one_cpu: int) -> None:

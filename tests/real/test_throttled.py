@@ -8,7 +8,7 @@ import time
 import pytest
 
 from agent.config import Config
-from agent.service import once
+from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
 from exporters.views.json import render
 from tests.lab import host
@@ -21,7 +21,7 @@ def test_a_throttled_container_is_predicted(docker: host.Docker, capsys: pytest.
     id_ = docker.run("--cpus", "0.25", command=("sh", "-c", "while :; do :; done"))
     try:
         time.sleep(1)
-        found = json.loads(render(once(SysRoot(), Config(docker=(docker.host,), interval_seconds=3.0))))
+        found = json.loads(render(take_snapshot(Session(root=SysRoot(), config=Config(docker=(docker.host,), interval_seconds=3.0)))))
     finally:
         docker.remove(id_)
     predicted = {one["component"]: one for one in found["predictions"] if one["workload"] == id_}

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from agent.model.values import CpuSet
-from agent.service import PATIENCE_SECONDS
+from agent.session import PATIENCE_SECONDS
 from collectors import libvirt_connection, libvirt_domains
 from collectors.libvirt_domains import DomainCache
 from collectors.root import Unavailable

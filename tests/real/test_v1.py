@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from agent.config import Config
-from agent.service import Service, once
+from agent.service import Service
+from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
 from exporters.views.json import render
 from tests.lab import engines, host
@@ -153,7 +154,7 @@ class Looks:
         """`ids` and their groups."""
         self.metrics.append(self.service.metrics(False, 5.0).decode())
         before = {id_: files(group) for id_, group in ids.items()}
-        found = json.loads(render(once(self.root, self.config)))["workloads"]
+        found = json.loads(render(take_snapshot(Session(root=self.root, config=self.config))))["workloads"]
         after = {id_: files(group) for id_, group in ids.items()}
         self.documents.append({one["id"]: one for one in found})
         self.files.append((before, after))

@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 
 from agent.config import Config
-from agent.service import once
+from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
 from exporters.views.json import render, schema
 from tests.lab import host
@@ -89,7 +89,7 @@ def predictions(found: dict[str, Any], id_: str) -> dict[str, dict[str, Any]]:
 def test_one_snapshot_holds_all_three(docker: host.Docker, libvirt: host.Libvirt, container: str, domain: str) -> None:
     need(modules=["libvirt", "wasmtime"], cpus=2)
     with sandbox() as (pid, memories):
-        found = json.loads(render(once(SysRoot(), config(docker, libvirt))))
+        found = json.loads(render(take_snapshot(Session(root=SysRoot(), config=config(docker, libvirt)))))
         runtime = next(workload for workload in found["workloads"] if workload["paradigm"] == "sandbox" and workload["pid"] == pid)
     jsonschema.Draft202012Validator(json.loads(schema())).validate(found)
 

@@ -27,7 +27,7 @@ from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise
 from agent.overhead.window import Window
-from agent.service import snapshot
+from agent.session import snapshot_of
 from collectors import libvirt_stats, proc_cpuinfo, proc_stat, qemu, smbios, sys_mm, taskstats
 from collectors.root import MARK, SysRoot, Tree, Unavailable
 from collectors.text import Malformed
@@ -154,7 +154,7 @@ def look(root: SysRoot, path: str, only: tuple[str, ...] = ()) -> Sample:
     """One pass, as far as the exporters: nothing may raise."""
     sample = take(root, Config(root=path, only=only), Caches())
     host = normalise(sample)
-    found = snapshot(Window(after=host, before=host, seconds=1.0), 0.0)
+    found = snapshot_of(Window(after=host, before=host, seconds=1.0), 0.0)
     json.loads(document.render(found))
     for openmetrics in (False, True):
         assert exposition(found, Run(seconds=sample.seconds), TextCache(), openmetrics).decode().isprintable() is False

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from agent.config import Config
 from agent.model.snapshot import Snapshot
-from agent.service import once
+from agent.session import Session, take_snapshot
 from exporters.metrics.catalogue import exposition
 from exporters.metrics.of_agent import Run
 from exporters.metrics.text import TextCache
@@ -53,7 +53,7 @@ def snapshot(root: Path, name: bytes) -> Snapshot:
     hostile = os.fsencode(root / "sys/fs/cgroup") + b'/lxc.payload.\xff"\n{}'
     os.mkdir(hostile)
     Path(os.fsdecode(hostile + b"/cgroup.procs")).write_text("8\n")
-    return once(tree, Config(root=str(root)))
+    return take_snapshot(Session(root=tree, config=Config(root=str(root))))
 
 
 @pytest.mark.parametrize(("written", "shown"), NAMES.values(), ids=NAMES.keys())

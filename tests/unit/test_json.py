@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 
 from agent.config import Config
-from agent.service import once
+from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
 from exporters.views.json import render, schema
 
@@ -20,7 +20,7 @@ def test_the_published_schema_is_up_to_date() -> None:
 
 
 def test_this_hosts_snapshot_satisfies_the_schema() -> None:
-    document = json.loads(render(once(SysRoot(), Config(interval_seconds=0))))
+    document = json.loads(render(take_snapshot(Session(root=SysRoot(), config=Config(interval_seconds=0)))))
     described = json.loads(schema())
     jsonschema.Draft202012Validator.check_schema(described)
     jsonschema.Draft202012Validator(described).validate(document)

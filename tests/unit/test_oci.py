@@ -16,7 +16,7 @@ from agent.model.values import Limit
 from agent.model.workload import Pod
 from agent.normalise import normalise
 from agent.overhead.window import Window
-from agent.service import snapshot
+from agent.session import snapshot_of
 from collectors import cgroup, oci
 from collectors.cgroup import CgroupCache
 from collectors.oci import Bundle, BundleCache, parse_config, parse_state, parse_status
@@ -292,6 +292,6 @@ def test_a_pod_s_names_and_a_label_are_metrics(tmp_path: Path) -> None:
     (web,) = host.workloads
     assert (web.runtime, web.name, web.image, web.cgroup) == ("containerd", "web", "nginx:1", f"/{slice_}/cri-containerd-{ID}.scope")
     assert web.pod == Pod(POD, "burstable", "web-7d9", "shop")
-    lines = exposition(snapshot(Window(after=host), 0.0), Run(), TextCache()).decode().splitlines()
+    lines = exposition(snapshot_of(Window(after=host), 0.0), Run(), TextCache()).decode().splitlines()
     assert f'strata_workload_pod_info{{workload="{ID}",pod="web-7d9",namespace="shop",uid="{POD}",qos="burstable"}} 1' in lines
     assert f'strata_workload_label_info{{workload="{ID}",label="team",value="red\\"\\n}}"}} 1' in lines

@@ -30,7 +30,7 @@ from agent.normalise import normalise
 from agent.normalise.findings import findings
 from agent.overhead.explain import explain as explained
 from agent.overhead.window import Window
-from agent.service import snapshot, watch
+from agent.session import Session, snapshot_of, take_window
 from collectors.root import MARK, SysRoot
 from collectors.wasm_maps.layouts import GIB, MIB
 from collectors.wasm_stats import table
@@ -202,7 +202,8 @@ def test_numbers_that_no_embedder_has(tmp_path: Path, base: int, number: int) ->
     one: dict[str, object] = {"instance": "x", "base": base, "page_bytes": min(number, (1 << 32) - 1)}
     found = published(tmp_path, stating(one | dict.fromkeys(keys, number)))
     assert found.memory.allotted_bytes == 2 * PAGE
-    everything = snapshot(Window(after=watch(SysRoot(tmp_path), Config(root=str(tmp_path)))[0].after), 0.0)
+    window = take_window(Session(root=SysRoot(tmp_path), config=Config(root=str(tmp_path))))
+    everything = snapshot_of(Window(after=window.after), 0.0)
     document = json.loads(render(everything))
     jsonschema.Draft202012Validator(json.loads(schema())).validate(document)
     assert b"strata_workload_statements{" in exposition(everything, Run(), TextCache())
@@ -225,9 +226,9 @@ def test_a_hostile_name_is_only_a_name(tmp_path: Path) -> None:
     assert document["memories"][0]["stated"][0]["instance"] == hostile
     (finding,) = told(publishes)
     assert finding.evidence.isprintable()
-    window, _ = watch(SysRoot(tmp_path), Config(root=str(tmp_path)))
+    window = take_window(Session(root=SysRoot(tmp_path), config=Config(root=str(tmp_path))))
     for openmetrics in (False, True):
-        assert b"TYPE x" not in exposition(snapshot(Window(after=window.after), 0.0), Run(), TextCache(), openmetrics)
+        assert b"TYPE x" not in exposition(snapshot_of(Window(after=window.after), 0.0), Run(), TextCache(), openmetrics)
     its = next(workload for workload in window.after.workloads if workload.id == publishes.id)
     shown = explain.render(explained(window, its, ()), width=100, terminal=False, encoding="utf-8")
     assert b"\x1b" not in shown

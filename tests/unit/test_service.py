@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from agent import service
+from agent import service, session
 from agent.collect.caches import Caches
 from agent.collect.take import take
 from agent.config import Config
 from agent.model.snapshot import Snapshot
 from agent.model.values import STAT, UPTIME
 from agent.overhead.window import Window
+from agent.session import Session
 from collectors.root import LATER, MARK, SysRoot
 from tests.unit.tree import A_MARK, grow
 
@@ -24,7 +25,7 @@ def test_a_window_is_as_long_as_the_counters_ran(monkeypatch: pytest.MonkeyPatch
     delays = iter((0.5, 0.0))
     windows: list[float | None] = []
     read = list[float]()
-    whole = service.snapshot
+    whole = session.snapshot_of
 
     def late(*_: object) -> None:
         time.sleep(next(delays))
@@ -35,7 +36,7 @@ def test_a_window_is_as_long_as_the_counters_ran(monkeypatch: pytest.MonkeyPatch
         return whole(window, taken_at)
 
     monkeypatch.setattr("agent.collect.take.processes.read", late)
-    monkeypatch.setattr(service, "snapshot", noted)
+    monkeypatch.setattr(session, "snapshot_of", noted)
     monkeypatch.setattr(service, "FRESH_SECONDS", 0.0)
     served = service.Service(SysRoot(str(tmp_path)), Config(root=str(tmp_path)))
     served.metrics(False, 1.0)
@@ -83,7 +84,7 @@ def test_a_calibration_that_was_asked_for_and_is_not_there_is_a_gap(tmp_path: Pa
     root, path = str(tmp_path), str(tmp_path / "calibration.json")
 
     def gaps(config: Config) -> set[tuple[str, str]]:
-        return {(gap.source, gap.reason) for gap in service.once(SysRoot(root), config).gaps}
+        return {(gap.source, gap.reason) for gap in session.take_snapshot(Session(root=SysRoot(root), config=config)).gaps}
 
     assert ("calibration", "absent") in gaps(Config(root=root, only=("proc_stat",), calibration=path))
     assert ("calibration", "absent") not in gaps(Config(root=root, only=("proc_stat",)))
@@ -104,8 +105,9 @@ def test_a_recording_of_two_passes_is_the_window_between_them(tmp_path: Path) ->
             },
         )
     config = Config(root=str(tmp_path), only=("cgroup", "proc_sys"))
-    window, taken_at = service.watch(SysRoot(tmp_path), config)
-    assert (taken_at, window.seconds) == (1700000009, 4.0)
+    replayed = Session(root=SysRoot(tmp_path), config=config)
+    window = session.take_window(replayed)
+    assert (replayed.taken_at, window.seconds) == (1700000009, 4.0)
     (workload,) = window.after.workloads
     activity = window.activity(workload)
     assert activity is not None

@@ -16,7 +16,7 @@ from agent.model.values import CpuSet, Limit
 from agent.model.workload import Workload
 from agent.normalise import normalise
 from agent.overhead.window import Window
-from agent.service import snapshot
+from agent.session import snapshot_of
 from collectors.root import MARK
 from exporters.metrics.catalogue import exposition
 from exporters.metrics.of_agent import Run
@@ -94,7 +94,7 @@ def test_counters_are_those_of_this_life(tmp_path: Path) -> None:
         (vm,) = machines(found).values()
         assert vm.guest is not None
         assert (vm.vcpus[0].kvm, vm.guest.kvm, vm.guest.balloon) == (({"exits": 9}, {"pages_2m": 4}, {"rss": 5}) if known else ({}, {}, {}))
-        text = exposition(snapshot(Window(after=found), 0.0), Run(), TextCache()).decode()
+        text = exposition(snapshot_of(Window(after=found), 0.0), Run(), TextCache()).decode()
         assert (f'strata_vcpu_all_exits_total{{workload="{UUID}",vcpu="0"}} 9' in text) is known
         assert (f'strata_machine_mapped_pages{{workload="{UUID}",page_bytes="2097152"}} 4' in text) is known
 
@@ -135,7 +135,7 @@ def test_a_machine_that_only_the_kernel_knows(tmp_path: Path) -> None:
     found = host(tmp_path, files, links)
     (vm,) = machines(found).values()
     assert (vm.guest and vm.guest.kvm) == {"exits": 7, "pages_4k": 12}
-    text = exposition(snapshot(Window(after=found), 0.0), Run(), TextCache()).decode()
+    text = exposition(snapshot_of(Window(after=found), 0.0), Run(), TextCache()).decode()
     assert 'strata_machine_mapped_pages{workload="kvm/30/1030",page_bytes="4096"} 12' in text
     assert (vm.id, vm.runtime, vm.paradigm, vm.pid) == ("kvm/30/1030", "firecracker", "virtualization", 30)
     assert [(vcpu.number, vcpu.pinned, vcpu.thread and vcpu.thread.tid) for vcpu in vm.vcpus] == [(0, True, 32), (1, True, 33)]
@@ -194,7 +194,7 @@ def test_vcpus_a_cpu(tmp_path: Path) -> None:
         "core 0-1": (1.5, 0.75),
         "core 2-3": (1.5, 0.75),
     }
-    text = exposition(snapshot(Window(after=found), 0.0), Run(), TextCache()).decode()
+    text = exposition(snapshot_of(Window(after=found), 0.0), Run(), TextCache()).decode()
     assert 'strata_vcpu_overcommit_ratio{scope="core",cpus="2-3"} 0.75' in text
     # Of one it is not known where it may run: it may be anywhere.
     assert host(tmp_path, libvirt({"vcpus": [*vcpus, {"number": 3}]}) | table()).devices.cpu.overcommit == ()
@@ -219,7 +219,7 @@ def test_memory_a_node(tmp_path: Path) -> None:
         "node 0": (1.0, 1.0, 1.0),
         "node 1": (2.0, 3.0, 0.666667),
     }
-    text = exposition(snapshot(Window(after=found), 0.0), Run(), TextCache()).decode()
+    text = exposition(snapshot_of(Window(after=found), 0.0), Run(), TextCache()).decode()
     assert 'strata_machine_memory_overcommit_ratio{scope="node",node="0"} 1' in text
     # Of one it is not known which nodes it may use, then how large it is.
     files[status] = files[status].replace("Mems_allowed_list:\t0-1\n", "")
@@ -243,7 +243,7 @@ def test_what_kvm_counts_and_what_the_kernel_keeps_for_it(tmp_path: Path) -> Non
     found = host(tmp_path, files)
     (vm,) = machines(found).values()
     assert vm.memory.stat["sec_pagetables"] == 8192
-    text = exposition(snapshot(Window(after=found), 0.0), Run(), TextCache()).decode()
+    text = exposition(snapshot_of(Window(after=found), 0.0), Run(), TextCache()).decode()
     assert 'strata_meminfo_bytes{field="SecPageTables"} 12288' in text
     assert f'strata_vcpu_directed_yields_total{{workload="{UUID}",vcpu="0",result="successful"}} 4' in text
 

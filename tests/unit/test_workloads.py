@@ -13,8 +13,8 @@ from agent.config import Config
 from agent.model.values import UNLIMITED, CpuSet, Limit
 from agent.model.workload import Confinement, IdRange, Pids, Pod, Workload
 from agent.normalise import normalise
-from agent.normalise.containers import Known, containers
-from agent.service import once
+from agent.normalise.containers import ContainerCache, containers
+from agent.session import Session, take_snapshot
 from collectors.root import MARK, SysRoot
 from exporters.views.json import render
 from tests.unit.tree import grow, recorded
@@ -69,13 +69,13 @@ def test_what_is_told_again_makes_the_same_workload_again(tmp_path: Path) -> Non
     files = dict(HOST) | group("/system.slice", "cpu memory", **{"memory.max": "1073741824"})
     for pid, scope in enumerate(scopes, 7):
         files |= group(scope, "cpu memory", **{"cpu.weight": "20", "memory.max": "max", "cgroup.procs": f"{pid}"}) | thread(pid, pid, "x")
-    root, known = recorded(tmp_path, files), Known()
+    root, cache = recorded(tmp_path, files), ContainerCache()
 
     def look() -> tuple[list[Workload], list[Workload]]:
-        """The same pass twice: with what is known, and without."""
+        """The same pass twice: with the cache, and without."""
         sample = take(root, Config(root=str(tmp_path)), Caches())
-        assert normalise(sample, known) == normalise(sample)
-        return [workload for _, workload in known.values()], list(containers(sample))
+        assert normalise(sample, cache) == normalise(sample)
+        return [workload for _, workload in cache.workloads.values()], list(containers(sample))
 
     (one, other), _ = look()
     again, fresh = look()
@@ -383,4 +383,4 @@ def test_a_jailed_machine(tmp_path: Path) -> None:
     assert (vm.id, vm.name, vm.runtime, vm.paradigm, vm.execution_mode) == ("vm-1", "vm-1", "firecracker", "virtualization", "two-level")
     assert [(vcpu.number, vcpu.thread and vcpu.thread.tid) for vcpu in vm.vcpus] == [(0, 21), (1, 22)]
     assert ([other.tid for other in vm.threads], vm.cpu.run_ns, str(vm.placement.last_cpus)) == ([20], 2000000, "1-2")
-    json.loads(render(once(SysRoot(tmp_path), Config(root=str(tmp_path)))))
+    json.loads(render(take_snapshot(Session(root=SysRoot(tmp_path), config=Config(root=str(tmp_path))))))

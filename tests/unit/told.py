@@ -13,7 +13,7 @@ from agent.model.workload import Workload
 from agent.normalise.findings import findings
 from agent.normalise.placement import placed, stacked
 from agent.overhead.window import Window
-from agent.service import snapshot
+from agent.session import snapshot_of
 from tests.unit.overhead_hosts import host
 
 TEXTS = Path(__file__).parent / "texts"
@@ -34,7 +34,7 @@ def window(workloads: tuple[tuple[Workload, ...], tuple[Workload, ...]] = ((), (
 
 
 def document(seen: Window) -> Snapshot:
-    return snapshot(seen, 0.0)
+    return snapshot_of(seen, 0.0)
 
 
 def reviewed(name: str, text: str, request: pytest.FixtureRequest) -> None:

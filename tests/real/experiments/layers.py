@@ -26,7 +26,7 @@ from agent.overhead.parameters import Param, Parameters
 from agent.overhead.shares import lag_seconds
 from agent.overhead.startup import start_seconds
 from agent.overhead.two_level import overcommit, steal_overcommitted
-from agent.service import once
+from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
 from tests.lab import host
 from tests.need import which
@@ -70,7 +70,11 @@ def memory(docker: host.Docker, libvirt: host.Libvirt, directory: Path, given: P
     config = Config(docker=(docker.host,), libvirt=(libvirt.uri,), interval_seconds=0)
 
     def figures() -> dict[str, Prediction]:
-        return {one.workload: one for one in once(SysRoot(), config).predictions if one.component == "memory_overhead"}
+        return {
+            one.workload: one
+            for one in take_snapshot(Session(root=SysRoot(), config=config)).predictions
+            if one.component == "memory_overhead"
+        }
 
     with side_by_side(docker, libvirt, directory) as made:
         before = figures()
@@ -219,7 +223,7 @@ def cores(libvirt: host.Libvirt, directory: Path) -> Iterator[Row]:
 def _steals(libvirt: host.Libvirt, seconds: float, machines: list[str]) -> dict[str, float | None]:
     """Measured, by machine; once more where libvirt, which shares the CPUs with them, was late."""
     for _ in range(5):
-        found = once(SysRoot(), Config(libvirt=(libvirt.uri,), interval_seconds=seconds))
+        found = take_snapshot(Session(root=SysRoot(), config=Config(libvirt=(libvirt.uri,), interval_seconds=seconds)))
         steals = {one.workload: one.measured for one in found.predictions if one.component == "steal"}
         if all(steals.get(id_) is not None for id_ in machines):
             break
