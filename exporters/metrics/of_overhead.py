@@ -84,28 +84,12 @@ _BY_UNIT: tuple[Row[tuple[Prediction, ...]], ...] = (
         labels=("workload", "component", "bound"),
     ),
     gauge(
-        "strata_overhead_measured_references",
-        "What the host measured of a component that was predicted, over the same time",
-        "references",
-        "`measured_from` of the prediction in `agent snapshot`",
-        lambda predictions: _measured(predictions, "references"),
-        labels=("workload", "component"),
-    ),
-    gauge(
         "strata_overhead_predicted_seconds",
         "Cost of a workload's layers by component as predicted, not measured: the point (mode) and its interval (lo, hi)",
         "seconds",
         "the model, agent/overhead",
         lambda predictions: _predicted(predictions, "seconds"),
         labels=("workload", "component", "bound"),
-    ),
-    gauge(
-        "strata_overhead_measured_seconds",
-        "What the host measured of a component that was predicted, over the same time",
-        "seconds",
-        "`measured_from` of the prediction in `agent snapshot`",
-        lambda predictions: _measured(predictions, "seconds"),
-        labels=("workload", "component"),
     ),
     gauge(
         "strata_overhead_predicted_cpus",

@@ -81,8 +81,6 @@ UNCOVERED: frozenset[str] = frozenset(
     (
         "strata_cpuset_partition_info",
         "strata_memory_theoretical_bandwidth_bytes_per_second",
-        "strata_overhead_measured_references",
-        "strata_overhead_measured_seconds",
         "strata_swap_size_bytes",
         "strata_swap_used_bytes",
         "strata_workload_reclaimed_pages_total",

@@ -28,7 +28,7 @@ from tests.lab.smbios import DDR5, DRAM, Dimm, array_address, device_address, me
 from tests.need import TOP
 
 JOBS = TOP / "tests" / "guests" / "recordings"
-LIMIT_SECONDS = 1500.0
+LIMIT_SECONDS = 2400.0
 
 
 _MIB = 1 << 20

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.model.components import METRIC_UNITS
+from agent.model.components import COMPONENTS, METRIC_UNITS, UNITS
 from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet, Limit
 from exporters.metrics.catalogue import METRICS, exposition, families
@@ -90,7 +90,9 @@ def test_help_stands_alone(metric: Metric) -> None:
 
 def test_every_base_unit_of_the_model_has_its_families() -> None:
     names = {metric.name for metric in METRICS}
-    assert {f"strata_overhead_{kind}_{unit}" for kind in ("predicted", "measured") for unit in METRIC_UNITS} <= names
+    measured = {UNITS[component.unit].metric for component in COMPONENTS.values() if component.measured_by}
+    wanted = {f"strata_overhead_predicted_{unit}" for unit in METRIC_UNITS} | {f"strata_overhead_measured_{unit}" for unit in measured}
+    assert wanted == {name for name in names if name.startswith(("strata_overhead_predicted_", "strata_overhead_measured_"))}
 
 
 def test_a_unit_that_nobody_knows_ends_no_scrape() -> None:
