@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agent.model.values import Fact
+from collectors.proc_pid.status import status_parser
 from collectors.root import SysRoot
-from collectors.text import Malformed, integer, newline_separated, numbers
+from collectors.text import Malformed, newline_separated, numbers
 
 KINDS = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 
@@ -18,6 +19,8 @@ SECCOMP = {"0": "disabled", "1": "strict", "2": "filter"}
 
 # More than the kernel takes (UID_GID_MAP_MAX_EXTENTS, include/linux/user_namespace.h).
 MAX_RANGES = 340
+
+_parse_status = status_parser("CapEff", "CapBnd", "NoNewPrivs", "Seccomp", "Seccomp_filters")
 
 
 class Isolation(Fact, frozen=True, kw_only=True):
@@ -37,34 +40,30 @@ class Isolation(Fact, frozen=True, kw_only=True):
 
 def read(root: SysRoot, pids: Iterable[int]) -> tuple[Isolation, ...]:
     """Each of `pids` that is there, and process 1, whose namespaces are the host's."""
-    return tuple(found for pid in sorted({1, *pids}) if (found := _process(root, pid)) is not None)
+    return tuple(isolation for pid in sorted({1, *pids}) if (isolation := _process(root, pid)) is not None)
 
 
 def _process(root: SysRoot, pid: int) -> Isolation | None:
-    here = f"proc/{pid}"
+    directory = f"proc/{pid}"
     # A recording holds each file once, and counters of proc/PID/status are another reader's.
-    status = root.parse(f"{here}/task/{pid}/status", parse_status)
+    status = root.parse(f"{directory}/task/{pid}/status", _parse_status)
     if status is None:
         return None
-    spaces = {kind: number for kind in KINDS if (number := parse_namespace(root.link(f"{here}/ns/{kind}") or "")) is not None}
-    filters, privileges = status.get("Seccomp_filters"), status.get("NoNewPrivs")
+    inodes = {kind: parse_namespace(root.link(f"{directory}/ns/{kind}") or "") for kind in KINDS}
+    no_new_privs = status.number("NoNewPrivs")
     return Isolation(
         pid=pid,
-        namespaces=spaces,
-        seccomp=SECCOMP.get(status.get("Seccomp", "")),
-        seccomp_filters=None if filters is None else integer(filters),
-        no_new_privs=None if privileges is None else integer(privileges) != 0,
-        bounding=status.get("CapBnd"),
-        effective=status.get("CapEff"),
+        namespaces={kind: inode for kind, inode in inodes.items() if inode is not None},
+        seccomp=SECCOMP.get(status.fields.get("Seccomp", "")),
+        seccomp_filters=status.number("Seccomp_filters"),
+        no_new_privs=None if no_new_privs is None else no_new_privs != 0,
+        bounding=status.fields.get("CapBnd"),
+        effective=status.fields.get("CapEff"),
         # EINVAL where no security module is loaded: then there is no label, and nothing is missing.
-        label=root.watch().parse(f"{here}/attr/current", parse_label),
-        uids=root.parse(f"{here}/uid_map", parse_map) or (),
-        gids=root.parse(f"{here}/gid_map", parse_map) or (),
+        label=root.watch().parse(f"{directory}/attr/current", parse_label),
+        uids=root.parse(f"{directory}/uid_map", parse_map) or (),
+        gids=root.parse(f"{directory}/gid_map", parse_map) or (),
     )
-
-
-def parse_status(text: str) -> dict[str, str]:
-    return {key: value.strip() for line in newline_separated(text) for key, _, value in [line.partition(":")]}
 
 
 def parse_namespace(text: str) -> int | None:

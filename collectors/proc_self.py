@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agent.model.values import CpuSet, Fact
+from collectors.proc_pid.status import status_parser
 from collectors.root import SysRoot
-from collectors.text import Malformed, cpu_list, newline_separated
 
 
 class Allowed(Fact, frozen=True):
@@ -12,17 +12,15 @@ class Allowed(Fact, frozen=True):
     nodes: CpuSet | None = None
 
 
+_PATH = "proc/self/status"
+_parse_status = status_parser("Cpus_allowed_list", "Mems_allowed_list")
+
+
 def read(root: SysRoot) -> Allowed:
-    return parse(root.require("proc/self/status"))
+    """`Unavailable` where there is no such file."""
+    return root.parse_bytes(_PATH, root.require_raw(_PATH), parse)
 
 
 def parse(text: str) -> Allowed:
-    found: dict[str, CpuSet] = {}
-    for number, line in enumerate(newline_separated(text), 1):
-        name, _, value = line.partition(":")
-        if name in ("Cpus_allowed_list", "Mems_allowed_list"):
-            try:
-                found[name] = cpu_list(value)
-            except Malformed as error:
-                raise Malformed(error.detail, number) from None
-    return Allowed(found.get("Cpus_allowed_list"), found.get("Mems_allowed_list"))
+    status = _parse_status(text)
+    return Allowed(status.cpus("Cpus_allowed_list"), status.cpus("Mems_allowed_list"))

@@ -11,8 +11,15 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from agent.model.values import CpuSet, Fact
+from collectors.proc_pid.smaps import parse_smaps_rollup
+from collectors.proc_pid.status import Status, status_parser
 from collectors.root import SysRoot
-from collectors.text import Malformed, Stat, cpu_list, integer, newline_separated, numbers, process_stat, size_bytes
+from collectors.text import Malformed, Stat, integer, newline_separated, numbers, process_stat
+
+_parse_status = status_parser(
+    *("NSpid", "VmSize", "VmRSS", "VmData", "VmPTE", "VmSwap", "Threads", "Cpus_allowed_list", "Mems_allowed_list"),
+    *("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"),
+)
 
 NOTHING: Mapping[int, Stat] = MappingProxyType({})
 
@@ -104,37 +111,37 @@ def _sleeps(root: SysRoot, pid: int, status: bytes, first: Stat | None, cached: 
 
 def _process(root: SysRoot, pid: int, data: bytes, first: Stat | None, accounted: bool) -> tuple[TaskGroup | None, CachedTask | None]:
     """A process by its status, None where it is gone; and what the next pass may take from the cache."""
-    status = root.parse_bytes(f"proc/{pid}/status", data, parse_status)
+    status = root.parse_bytes(f"proc/{pid}/status", data, _parse_status)
     # The one thread of a process is called as the process is, which most have.
-    single = status.get("Threads") == "1"
+    single = status.fields.get("Threads") == "1"
     tids = [pid] if single else sorted(int(tid) for tid in root.names(f"proc/{pid}/task") if tid.isdecimal())
     # A process' own status is its first thread's, too.
-    leader = status, first if status else None
+    leader = status, first if status.fields else None
     tasks = tuple([task for tid in tids if (task := _task(root, pid, tid, *(leader if tid == pid else (None, None)))) is not None])
     if not tasks:
         return None, None
     group = TaskGroup(
         pid=pid,
         tasks=tasks,
-        resident_bytes=_bytes(status, "VmRSS"),
-        page_table_bytes=_bytes(status, "VmPTE"),
-        virtual_bytes=_bytes(status, "VmSize"),
-        data_bytes=_bytes(status, "VmData"),
-        swapped_bytes=_bytes(status, "VmSwap"),
-        anon_huge_bytes=None if accounted else root.parse(f"proc/{pid}/smaps_rollup", parse_anon_huge),
+        resident_bytes=status.size_bytes("VmRSS"),
+        page_table_bytes=status.size_bytes("VmPTE"),
+        virtual_bytes=status.size_bytes("VmSize"),
+        data_bytes=status.size_bytes("VmData"),
+        swapped_bytes=status.size_bytes("VmSwap"),
+        anon_huge_bytes=None if accounted else root.parse(f"proc/{pid}/smaps_rollup", _anon_huge_bytes),
         cgroups={} if accounted else root.parse(f"proc/{pid}/cgroup", parse_cgroup) or {},
     )
     return group, CachedTask(data, first, group) if single and first and accounted else None
 
 
-def _task(root: SysRoot, pid: int, tid: int, status: dict[str, str] | None, stat: Stat | None) -> Task | None:
+def _task(root: SysRoot, pid: int, tid: int, status: Status | None, stat: Stat | None) -> Task | None:
     directory = f"proc/{pid}/task/{tid}"
     if stat is None:
         stat = root.parse(f"{directory}/stat", process_stat)
     schedstat = root.parse(f"{directory}/schedstat", parse_schedstat)
     if status is None:
-        status = root.parse(f"{directory}/status", parse_status) or {}
-    if stat is None and schedstat is None and not status:
+        status = root.parse(f"{directory}/status", _parse_status) or _parse_status("")
+    if stat is None and schedstat is None and not status.fields:
         return None
     run_ns, delay_ns, timeslices = schedstat or (None, None, None)
     return Task(
@@ -146,12 +153,12 @@ def _task(root: SysRoot, pid: int, tid: int, status: dict[str, str] | None, stat
         run_ns=run_ns,
         delay_ns=delay_ns,
         timeslices=timeslices,
-        allowed_cpus=_list(status, "Cpus_allowed_list"),
-        allowed_nodes=_list(status, "Mems_allowed_list"),
-        voluntary_switches=_count(status, "voluntary_ctxt_switches"),
-        involuntary_switches=_count(status, "nonvoluntary_ctxt_switches"),
+        allowed_cpus=status.cpus("Cpus_allowed_list"),
+        allowed_nodes=status.cpus("Mems_allowed_list"),
+        voluntary_switches=status.number("voluntary_ctxt_switches"),
+        involuntary_switches=status.number("nonvoluntary_ctxt_switches"),
         # Since Linux 4.1 ("/proc/PID/status: show all sets of pid according to ns").
-        inner_tid=integer(words[-1]) if (words := status.get("NSpid", "").split()) else None,
+        inner_tid=integer(words[-1]) if (words := status.fields.get("NSpid", "").split()) else None,
     )
 
 
@@ -164,33 +171,10 @@ def parse_schedstat(text: str) -> tuple[int, int, int]:
     return run_ns, delay_ns, timeslices
 
 
-# In the order in which the kernel writes them (fs/proc/array.c), so that what was passed is not searched again.
-_STATUS = (
-    *("NSpid", "VmSize", "VmRSS", "VmData", "VmPTE", "VmSwap", "Threads", "Cpus_allowed_list", "Mems_allowed_list"),
-    *("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"),
-)
-_KEYS = tuple((key, f"\n{key}:", len(key) + 2) for key in _STATUS)
-
-
-def parse_status(text: str) -> dict[str, str]:
-    """Those lines of sixty that are of use here. A name with a line feed in it is escaped, and cannot be one of them."""
-    found: dict[str, str] = {}
-    text, passed = f"\n{text}", 0
-    for key, begins, length in _KEYS:
-        start = text.find(begins, passed)
-        if start < 0 and (start := text.find(begins)) < 0:
-            continue
-        passed = end if (end := text.find("\n", start + 1)) >= 0 else len(text)
-        found[key] = text[start + length : passed].strip()
-    return found
-
-
-def parse_anon_huge(text: str) -> int | None:
-    """AnonHugePages of smaps_rollup: memory of this process that transparent huge pages back."""
-    for line in newline_separated(text):
-        if line.startswith("AnonHugePages:"):
-            return size_bytes(line[14:])
-    return None
+def _anon_huge_bytes(text: str) -> int | None:
+    """Memory of a process that transparent huge pages back."""
+    usage = parse_smaps_rollup(text)
+    return usage.anon_huge_pages if usage else None
 
 
 def parse_cgroup(text: str) -> dict[str, str]:
@@ -203,15 +187,3 @@ def parse_cgroup(text: str) -> dict[str, str]:
         for controller in parts[1].split(","):
             found[controller] = parts[2]
     return found
-
-
-def _list(status: dict[str, str], key: str) -> CpuSet | None:
-    return cpu_list(status[key]) if key in status else None
-
-
-def _count(status: dict[str, str], key: str) -> int | None:
-    return integer(status[key]) if key in status else None
-
-
-def _bytes(status: dict[str, str], key: str) -> int | None:
-    return size_bytes(status[key]) if key in status else None

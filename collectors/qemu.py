@@ -6,7 +6,6 @@ again, a few machines are walked each time and the rest is what the last walk fo
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from agent.model.values import MAX_ID, Detail, Fact
+from agent.model.values import Detail, Fact
+from collectors.proc_pid.numa_maps import parse_numa_maps, sum_by_node
+from collectors.proc_pid.smaps import Mapping, parse_smaps
 from collectors.root import SysRoot
-from collectors.text import Malformed, convert, newline_separated, size_bytes
 
 # The kernel walks every resident page for either file: about 6 ms a GiB of 4 KiB pages. Above this the walks are not made.
 MAX_RESIDENT_BYTES = 2 << 30
@@ -25,9 +25,6 @@ MAX_CELLS = 128
 AGAIN_SECONDS = 30.0
 AT_ONCE_SECONDS = 0.02
 """No walk is begun later than this in a pass for metrics."""
-
-_ON_NODE = re.compile(r"N(\d{1,5})=(\d{1,15})")
-_PAGE = re.compile(r"kernelpagesize_kB=(\d{1,9})")
 
 
 class GuestMemory(Fact, frozen=True, kw_only=True):
@@ -94,106 +91,65 @@ def _walk(root: SysRoot, machine: Machine) -> GuestMemory | None:
     if machine.resident_bytes > MAX_RESIDENT_BYTES:
         root.note(path, "unsupported", f"more than {MAX_RESIDENT_BYTES >> 30} GiB resident: too slow to walk")
         return None
-    text = root.text(path)
-    memory = parse(text, machine.pid, machine.sizes) if text else None
+    mappings = root.parse(path, parse_smaps)
+    memory = guest_memory(mappings, machine.pid, machine.sizes) if mappings else None
     if memory is None:
         return None
-    table = root.text(f"proc/{machine.pid}/numa_maps")
-    by_node, process_by_node = parse_nodes(table, memory.spans) if table else (None, None)
-    return replace(memory, by_node=by_node, process_by_node=process_by_node)
+    nodes = root.parse(f"proc/{machine.pid}/numa_maps", parse_numa_maps)
+    if nodes is None:
+        return memory
+    in_guest = [by_node for start, by_node in nodes.items() if any(low <= start < high for low, high in memory.spans)]
+    return replace(memory, by_node=sum_by_node(in_guest), process_by_node=sum_by_node(nodes.values()))
 
 
-def parse(text: str, pid: int, sizes: Sequence[int]) -> GuestMemory | None:
-    """QEMU maps RAM as one mapping of exactly the machine's size, or one a cell; advice on parts of it splits it into neighbours.
+def guest_memory(mappings: Sequence[Mapping], pid: int, sizes: Sequence[int]) -> GuestMemory | None:
+    """The mappings of a QEMU process that are its guest's memory, of one size a cell; None where they are not found.
 
-    So the first run of adjoining mappings, all open for writing, whose sizes add up to the memory's is the guest's. A heap arena of
-    glibc takes 64 MiB of addresses, as small guests do, but most of it is closed.
+    QEMU maps RAM as one mapping of exactly the machine's size, or one a cell; advice on parts of it splits it into neighbours. So the
+    first run of adjoining mappings, all open for writing, whose sizes add up to the memory's is the guest's. A heap arena of glibc takes
+    64 MiB of addresses, as small guests do, but most of it is closed.
     """
-    maps = [mapping for mapping in _mappings(text) if mapping.writable]
-    # Where each mapping ends, and where the run of adjoining mappings that it is in begins.
-    ends, begins, begin = {}, [], 0
-    for index, mapping in enumerate(maps):
-        begin = begin if index and maps[index - 1].end == mapping.start else index
-        begins.append(begin)
-        ends[mapping.end] = index
-    if len(sizes) > MAX_CELLS:
+    open_ones = [mapping for mapping in mappings if mapping.perms.startswith("rw")]
+    taken = _guest_runs(open_ones, sizes)
+    if not taken:
         return None
-    taken: set[int] = set()
-    spans: list[tuple[int, int]] = []
-    for size in sorted(sizes, reverse=True):
-        for first, mapping in enumerate(maps):
-            last = ends.get(mapping.start + size)
-            if last is not None and last >= first and begins[last] <= first and taken.isdisjoint(range(first, last + 1)):
-                taken.update(range(first, last + 1))
-                spans.append((mapping.start, mapping.start + size))
-                break
-        else:
-            return None
-    parts = [maps[index] for index in sorted(taken)]
-    if not parts:
-        return None
-    swapped, merged = [part.swapped for part in parts], [part.merged for part in parts]
+    parts = [open_ones[index].usage for first, last in taken for index in range(first, last + 1)]
     return GuestMemory(
         pid=pid,
         mapped_bytes=sum(sizes),
-        resident_bytes=sum(part.resident for part in parts),
-        huge_bytes=sum(part.huge for part in parts),
-        hugetlb_bytes=sum(part.hugetlb for part in parts),
-        swapped_bytes=None if None in swapped else sum(size for size in swapped if size is not None),
-        ksm_bytes=None if None in merged else sum(size for size in merged if size is not None),
-        spans=tuple(sorted(spans)),
+        resident_bytes=sum(part.rss for part in parts),
+        huge_bytes=sum((part.anon_huge_pages or 0) + (part.shmem_pmd_mapped or 0) + (part.file_pmd_mapped or 0) for part in parts),
+        hugetlb_bytes=sum((part.shared_hugetlb or 0) + (part.private_hugetlb or 0) for part in parts),
+        swapped_bytes=_sum_if_known([part.swap for part in parts]),
+        ksm_bytes=_sum_if_known([part.ksm for part in parts]),
+        spans=tuple(sorted((open_ones[first].start, open_ones[last].end) for first, last in taken)),
     )
 
 
-def parse_nodes(text: str, spans: Sequence[tuple[int, int]]) -> tuple[dict[int, int], dict[int, int]]:
-    """Bytes by node of the mappings that begin within `spans`, and of all: "7f00 default anon=3 N0=2 N1=1 kernelpagesize_kB=4"."""
-    within: dict[int, int] = {}
-    every: dict[int, int] = {}
-    for number, line in enumerate(newline_separated(text), 1):
-        head, _, rest = line.partition(" ")
-        start = convert(_hex, head, number)
-        found = (within, every) if any(low <= start < high for low, high in spans) else (every,)
-        page = _PAGE.search(rest)
-        for match in _ON_NODE.finditer(rest):
-            if page is None or int(match[1]) >= MAX_ID:
-                raise Malformed(f"expected nodes and the size of a page, got {line[:60]!r}", number)
-            for by_node in found:
-                by_node[int(match[1])] = by_node.get(int(match[1]), 0) + int(match[2]) * (int(page[1]) << 10)
-    return within, every
+def _guest_runs(mappings: Sequence[Mapping], sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """First and last index of a run of adjoining mappings for each size, none of them in two; empty where a size has none."""
+    if len(sizes) > MAX_CELLS:
+        return []
+    # By its end, the index of each mapping; and for each, the index at which the run of adjoining mappings begins that it is in.
+    ends: dict[int, int] = {}
+    begins: list[int] = []
+    for index, mapping in enumerate(mappings):
+        begins.append(begins[-1] if index and mappings[index - 1].end == mapping.start else index)
+        ends[mapping.end] = index
+    taken: set[int] = set()
+    runs: list[tuple[int, int]] = []
+    for size in sorted(sizes, reverse=True):
+        for first, mapping in enumerate(mappings):
+            last = ends.get(mapping.start + size)
+            if last is not None and last >= first and begins[last] <= first and taken.isdisjoint(range(first, last + 1)):
+                taken.update(range(first, last + 1))
+                runs.append((first, last))
+                break
+        else:
+            return []
+    return runs
 
 
-class _Mapping(Fact, frozen=True, kw_only=True):
-    start: int
-    end: int
-    writable: bool
-    resident: int = 0
-    huge: int = 0
-    hugetlb: int = 0
-    swapped: int | None = None
-    merged: int | None = None
-
-
-def _mappings(text: str) -> list[_Mapping]:
-    maps: list[_Mapping] = []
-    for number, line in enumerate(newline_separated(text), 1):
-        head, _, rest = line.partition(" ")
-        if not head.endswith(":"):
-            first, _, last = head.partition("-")
-            maps.append(_Mapping(start=convert(_hex, first, number), end=convert(_hex, last, number), writable=rest.startswith("rw")))
-        elif not maps:
-            raise Malformed(f"expected a mapping, got {line[:60]!r}", number)
-        elif head == "Rss:":
-            maps[-1] = replace(maps[-1], resident=size_bytes(rest))
-        elif head in ("AnonHugePages:", "ShmemPmdMapped:", "FilePmdMapped:"):
-            maps[-1] = replace(maps[-1], huge=maps[-1].huge + size_bytes(rest))
-        elif head in ("Shared_Hugetlb:", "Private_Hugetlb:"):
-            maps[-1] = replace(maps[-1], hugetlb=maps[-1].hugetlb + size_bytes(rest))
-        elif head == "Swap:":
-            maps[-1] = replace(maps[-1], swapped=size_bytes(rest))
-        elif head == "KSM:":
-            maps[-1] = replace(maps[-1], merged=size_bytes(rest))
-    return maps
-
-
-def _hex(text: str) -> int:
-    return int(text[:20], 16)
+def _sum_if_known(sizes: Sequence[int | None]) -> int | None:
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None

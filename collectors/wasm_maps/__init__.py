@@ -15,10 +15,10 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from agent.model.values import Fact
+from collectors.proc_pid.maps import Vma, parse_maps
 from collectors.root import Contents, SysRoot
 from collectors.text import Malformed, integer
 from collectors.wasm_maps.detection import LinearMemory, detect
-from collectors.wasm_maps.files import Vma, parse_maps
 from collectors.wasm_maps.programs import search, shape
 from collectors.wasm_maps.residency import measured
 from collectors.wasm_maps.runs import rust_stacks

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from agent.model.runtimes import Runtime
 from agent.model.values import Fact
-from collectors.wasm_maps.files import Vma
+from collectors.proc_pid.maps import Vma
 from collectors.wasm_maps.layouts import Elastic, Layout, layouts_of
 from collectors.wasm_maps.learning import learn
 from collectors.wasm_maps.runs import ARENA_BYTES, GUARD_BYTES, STACK_GUARD_BYTES, WASM_PAGE_BYTES, Part, runs_of

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from agent.model.runtimes import WASM_RUNTIMES, Runtime
+from collectors.proc_pid.maps import Vma
 from collectors.root import Contents, SysRoot
 from collectors.wasm_maps.detection import detect
-from collectors.wasm_maps.files import Vma
 
 _MARKED = [runtime for runtime in WASM_RUNTIMES if runtime.code_words]
 _ALL_WORDS = tuple(word for runtime in _MARKED for word in runtime.code_words)

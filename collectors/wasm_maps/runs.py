@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from collectors.wasm_maps.files import Vma
+from collectors.proc_pid.maps import Vma
 from collectors.wasm_maps.layouts import GIB, KIB, MIB
 
 # glibc starts an arena at a multiple of HEAP_MAX_SIZE and closes what it has not used (malloc/arena.c).

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agent.model.runtimes import RUNTIMES, WASM_RUNTIMES, WASMTIME, Runtime
-from collectors.wasm_maps.files import Vma
+from collectors.proc_pid.maps import Vma
 
 IMAGE = "/memfd:wasm-memory-image"
 # What the embedder publishes in (collectors/wasm_stats).

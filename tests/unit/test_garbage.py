@@ -29,6 +29,8 @@ from agent.normalise import normalise
 from agent.overhead.window import Window
 from agent.session import snapshot_of
 from collectors import libvirt_stats, proc_cpuinfo, proc_stat, qemu, smbios, sys_mm, taskstats
+from collectors.proc_pid.smaps import parse_smaps
+from collectors.proc_pid.status import status_parser
 from collectors.root import MARK, SysRoot, Tree, Unavailable
 from collectors.text import Malformed
 from collectors.wasm_stats import statements
@@ -58,8 +60,8 @@ def _answered(parse: Callable[[bytes], object], text: str) -> None:
 
 PARSERS = dict(_parsers())
 # This one is told whose text it is.
-PARSERS["qemu.parse"] = lambda text: qemu.parse(text, 1, (8192, 4096))
-PARSERS["qemu.parse_nodes"] = lambda text: qemu.parse_nodes(text, ((0, 1 << 64),))
+PARSERS["qemu.guest_memory"] = lambda text: qemu.guest_memory(parse_smaps(text), 1, (8192, 4096))
+PARSERS["proc_pid.status"] = lambda text: status_parser("Name", "Cpus_allowed_list")(text).cpus("Cpus_allowed_list")
 # What libvirt's library hands over is no text.
 PARSERS["libvirt_stats.parse_stats"] = lambda text: libvirt_stats.parse_stats("u", 1, {key: len(key) for key in text.split()})
 # Tables of bytes; tests/unit/test_smbios.py and test_wasm_stats.py break whole ones.
@@ -105,9 +107,9 @@ def test_every_parser_is_here() -> None:
         "cgroup.memory.parse_numa_stat",
         "domain_xml.parse_xml",
         "proc_stat.parse",
-        "wasm_maps.files.parse_maps",
+        "proc_pid.maps.parse_maps",
     } <= PARSERS.keys()
-    assert {name.partition(".")[0] for name in PARSERS} <= {*SOURCES, "domain_xml"}
+    assert {name.partition(".")[0] for name in PARSERS} <= {*SOURCES, "domain_xml", "proc_pid"}
 
 
 class Listing(Tree):

@@ -14,10 +14,8 @@ from collectors.proc_task import (
     Task,
     TaskCache,
     TaskGroup,
-    parse_anon_huge,
     parse_cgroup,
     parse_schedstat,
-    parse_status,
     read,
 )
 from collectors.root import SysRoot
@@ -59,7 +57,6 @@ def test_an_old_kernel_names_no_cpu() -> None:
         (parse_schedstat, "1 2 -3"),
         (parse_cgroup, "/docker\n"),
         (parse_cgroup, "1:cpu\n"),
-        (parse_anon_huge, "AnonHugePages: x kB\n"),
     ],
 )
 def test_bad_texts(parse: Callable[[str], object], text: str) -> None:
@@ -85,13 +82,6 @@ def test_groups(text: str, groups: dict[str, str]) -> None:
 
 def test_small_texts() -> None:
     assert parse_schedstat("1 22 333\n") == (1, 22, 333)
-    assert parse_status("Name:\tVmRSS:\\nVmRSS: 1\nNSpid:\t9\t1\nodd\nVmRSS:\t 8 kB\nVmSize:\t9 kB") == {
-        "NSpid": "9\t1",
-        "VmRSS": "8 kB",
-        "VmSize": "9 kB",
-    }
-    assert parse_anon_huge("00-ff ---p [rollup]\nRss: 8 kB\nAnonHugePages:   2048 kB\n") == 2 << 20
-    assert parse_anon_huge("Rss: 8 kB\n") is None
 
 
 STATUS = "Name:\tx\nVmRSS:\t     100 kB\nVmPTE:\t 8 kB\nVmSwap:\t 0 kB\n"
@@ -104,7 +94,7 @@ def test_a_process(tmp_path: Path) -> None:
         {
             "proc/9/status": STATUS + TASK_STATUS,
             "proc/9/cgroup": "0::/x\n",
-            "proc/9/smaps_rollup": "AnonHugePages: 2048 kB\n",
+            "proc/9/smaps_rollup": "00-ff ---p 0 00:00 0 [rollup]\nAnonHugePages: 2048 kB\n",
             "proc/9/task/10/stat": f"10 (b) R {REST}",
             "proc/9/task/9/stat": f"9 (a) S {REST}",
             "proc/9/task/9/schedstat": "1 2 3\n",
@@ -146,7 +136,7 @@ def test_what_is_told_is_not_asked_for_again(tmp_path: Path) -> None:
         "proc/9/status": STATUS + "Threads:\t1\n" + TASK_STATUS,
         "proc/9/task/9/schedstat": "1 2 3\n",
         "proc/9/task/10/stat": "one that came after its process was counted",
-        "proc/9/smaps_rollup": "AnonHugePages: 2048 kB\n",
+        "proc/9/smaps_rollup": "00-ff ---p 0 00:00 0 [rollup]\nAnonHugePages: 2048 kB\n",
         "proc/9/cgroup": "0::/x\n",
         # Its process has ended since.
         "proc/8/task/8/": "",

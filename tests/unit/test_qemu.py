@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from collectors import qemu
-from collectors.qemu import MAX_RESIDENT_BYTES, GuestMemory, Machine, WalkCache, parse, parse_nodes
-from collectors.text import Malformed
+from collectors.proc_pid.smaps import parse_smaps
+from collectors.qemu import MAX_RESIDENT_BYTES, GuestMemory, Machine, WalkCache, guest_memory
 from tests.unit.tree import grow, plant
 
 MIB = 1 << 20
@@ -47,7 +47,7 @@ def smaps(*mappings: tuple[int, int, int, int], at: int = AT) -> str:
     ],
 )
 def test_the_guest_is_found(mappings: list[tuple[int, int, int, int]], memory: tuple[int, int] | None) -> None:
-    found = parse(smaps(*mappings), 7, (64 * MIB,))
+    found = guest_memory(parse_smaps(smaps(*mappings)), 7, (64 * MIB,))
     assert (found and (found.mapped_bytes, found.resident_bytes, found.huge_bytes)) == (
         memory and (64 * MIB, memory[0] << 10, memory[1] << 10)
     )
@@ -55,18 +55,18 @@ def test_the_guest_is_found(mappings: list[tuple[int, int, int, int]], memory: t
 
 def test_each_cell_has_a_mapping() -> None:
     text = smaps((0, 64, 4, 0), (100, 64, 8, 0), (200, 32, 16, 0), (300, 64, 1000, 0))
-    found = parse(text, 7, (64 * MIB, 32 * MIB, 64 * MIB))
+    found = guest_memory(parse_smaps(text), 7, (64 * MIB, 32 * MIB, 64 * MIB))
     assert found is not None
     assert (found.mapped_bytes, found.resident_bytes) == (160 * MIB, 28 << 10)
     assert found.spans == tuple((AT + low * MIB, AT + (low + size) * MIB) for low, size in ((0, 64), (100, 64), (200, 32)))
-    assert parse(text, 7, (64 * MIB, 31 * MIB)) is None
-    assert parse(text, 7, ()) is None
-    assert parse(text, 7, (64 * MIB,) * 200) is None
+    assert guest_memory(parse_smaps(text), 7, (64 * MIB, 31 * MIB)) is None
+    assert guest_memory(parse_smaps(text), 7, ()) is None
+    assert guest_memory(parse_smaps(text), 7, (64 * MIB,) * 200) is None
 
 
 def test_explicit_huge_pages_swap_and_merged_pages() -> None:
     text = "1000-3000 rw-s 0 0:1 2 /dev/hugepages/x\nRss: 0 kB\nPrivate_Hugetlb: 4 kB\nShared_Hugetlb: 4 kB\nSwap: 1 kB\nKSM: 2 kB\n"
-    assert parse(text, 1, (0x2000,)) == GuestMemory(
+    assert guest_memory(parse_smaps(text), 1, (0x2000,)) == GuestMemory(
         pid=1,
         mapped_bytes=0x2000,
         resident_bytes=0,
@@ -78,42 +78,32 @@ def test_explicit_huge_pages_swap_and_merged_pages() -> None:
     )
 
 
-def test_memory_by_node() -> None:
-    text = (
+def test_memory_by_node(tmp_path: Path) -> None:
+    nodes = (
         "1000 default file=/x mapped=1 N0=9 N2=1 kernelpagesize_kB=4\n"
         "2000 bind:1 anon=3 dirty=3 N0=2 N1=1 kernelpagesize_kB=4\n"
         "3000 default\n"
         "200000 default anon=1 N1=1 kernelpagesize_kB=2048\n"
         "400000 default anon=1 N1=1 kernelpagesize_kB=4\n"
     )
-    guest, process = parse_nodes(text, ((0x2000, 0x400000),))
-    assert guest == {0: 8 << 10, 1: (4 << 10) + (2 << 20)}
-    assert process == {0: 44 << 10, 1: (8 << 10) + (2 << 20), 2: 4 << 10}
-    for bad in ("2000 default N0=1\n", "2000 default N99999=1 kernelpagesize_kB=4\n", "x default\n"):
-        with pytest.raises(Malformed):
-            parse_nodes(bad, ((0x2000, 0x3000),))
+    root = grow(tmp_path, {"proc/1/smaps": "2000-400000 rw-p 0 0 0\nRss: 8 kB\n", "proc/1/numa_maps": nodes})
+    (memory,) = qemu.read(root, WalkCache(), [Machine(1, 1, (0x3FE000,), 4096)])
+    assert memory.by_node == {0: 8 << 10, 1: (4 << 10) + (2 << 20)}
+    assert memory.process_by_node == {0: 44 << 10, 1: (8 << 10) + (2 << 20), 2: 4 << 10}
 
 
 def test_every_kind_of_huge_page_counts() -> None:
     text = "1000-3000 rw-s 0 0:1 2 /memfd:x (deleted)\nRss: 8 kB\nAnonHugePages: 1 kB\nShmemPmdMapped: 2 kB\nFilePmdMapped: 4 kB\n"
-    assert parse(text, 1, (0x2000,)) == GuestMemory(
+    assert guest_memory(parse_smaps(text), 1, (0x2000,)) == GuestMemory(
         pid=1, mapped_bytes=0x2000, resident_bytes=8 << 10, huge_bytes=7 << 10, spans=((0x1000, 0x3000),)
     )
-
-
-@pytest.mark.parametrize(
-    "text", ["Rss: 1 kB\n", "x\n", "1000-\n", "1000-2000 r\nRss: x\n", "1000-2000 r\nAnonHugePages:\n", "1000-2000 r\n\n"]
-)
-def test_bad_maps(text: str) -> None:
-    with pytest.raises(Malformed):
-        parse(text, 1, (MIB,))
 
 
 def test_many_neighbours_cost_little() -> None:
     text = "".join(f"{page << 12:x}-{page + 1 << 12:x} rw-p 0 0 0\n" for page in range(60_000))
     began = time.process_time()
-    assert parse(text, 1, ((1 << 40) + 1,)) is None
-    assert parse(text, 1, (59_999 << 12,)) == GuestMemory(
+    assert guest_memory(parse_smaps(text), 1, ((1 << 40) + 1,)) is None
+    assert guest_memory(parse_smaps(text), 1, (59_999 << 12,)) == GuestMemory(
         pid=1, mapped_bytes=59_999 << 12, resident_bytes=0, huge_bytes=0, spans=((0, 59_999 << 12),)
     )
     assert time.process_time() - began < 3

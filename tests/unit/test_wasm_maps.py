@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,11 +15,10 @@ from hypothesis import strategies as st
 from agent.model.runtimes import RUNTIMES
 from agent.model.values import Fact
 from collectors import wasm_maps
+from collectors.proc_pid.maps import Vma, parse_maps
 from collectors.root import MARK, SysRoot
-from collectors.text import Malformed
 from collectors.wasm_maps import WasmCache, detection
 from collectors.wasm_maps.detection import LinearMemory
-from collectors.wasm_maps.files import Vma, parse_maps, parse_numa_maps, parse_smaps
 from collectors.wasm_maps.layouts import GIB, MIB
 from collectors.wasm_maps.runtimes import identify, may_hold_runtime
 from tests.unit.tree import A_MARK, grow
@@ -325,46 +323,6 @@ def test_any_order_of_vmas_is_survived(cuts: list[tuple[int, str]], in_order: bo
         assert 0 <= memory.size_bytes <= memory.reserved_bytes
 
 
-hexadecimal = st.text("0123456789abcdef-", max_size=20)
-line = st.builds(
-    " ".join, st.lists(st.one_of(hexadecimal, st.sampled_from(["rw-p", "N0=3", "N1=x", "kernelpagesize_kB=4", "Rss:", "kB"]), st.text()))
-)
-
-
-@pytest.mark.parametrize("parser", [parse_maps, parse_numa_maps, parse_smaps])
-@given(text=st.one_of(st.text(), st.lists(line).map("\n".join)))
-def test_any_text_is_read_or_malformed(parser: object, text: str) -> None:
-    assert callable(parser)
-    with suppress(Malformed):
-        parser(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "vma"),
-    [
-        ("7f00-8f00 rw-p 00000000 00:00 0 \n", Vma(0x7F00, 0x8F00, "rw-p", "")),
-        ("7f00-8f00 r-xp 00001000 fe:01 12                    /a b/c (deleted)\n", Vma(0x7F00, 0x8F00, "r-xp", "/a b/c (deleted)")),
-        (
-            "7f00-8f00 r--p 00001000 fe:01 12      /x\\0127f-8f ---p\x0b\x85\u2028\n",
-            Vma(0x7F00, 0x8F00, "r--p", "/x\\0127f-8f ---p\x0b\x85\u2028"),
-        ),
-        (
-            "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0      [vsyscall]",
-            Vma(0xFFFFFFFFFF600000, 0xFFFFFFFFFF601000, "--xp", "[vsyscall]"),
-        ),
-    ],
-)
-def test_a_line_of_maps(text: str, vma: Vma) -> None:
-    assert parse_maps(text) == [vma]
-
-
-@pytest.mark.parametrize("text", ["\n", "x\n", "1-2\n", "2-1 rw-p 0 0 0\n", "1-1 rw-p\n", "1-z rw-p\n", f"0-1{'0' * 20} rw-p\n"])
-def test_a_bad_line_of_maps(text: str) -> None:
-    with pytest.raises(Malformed) as caught:
-        parse_maps("1000-2000 rw-p 0 0 0\n" + text)
-    assert caught.value.line == 2
-
-
 @pytest.mark.parametrize(
     ("path", "perms", "yes"),
     [
@@ -419,18 +377,6 @@ def test_two_runtimes_in_one_process() -> None:
     assert [runtime.name for runtime in runtimes] == ["node", "wasmtime"]
     assert [memory.size_bytes for memory in detection.detect(vmas, runtimes)] == [PAGE]
     assert detection.detect(vmas, runtimes[:1]) == []
-
-
-def test_numa_maps() -> None:
-    text = (
-        "7f00 default anon=3 dirty=3 active=0 N0=2 N1=1 kernelpagesize_kB=4\n"
-        "8f00 default\n"
-        "9f00 prefer (many):0-1 file=/memfd:N0\\0759\\040(deleted) huge dirty=1 N3=1 kernelpagesize_kB=2048\n"
-    )
-    assert parse_numa_maps(text) == {0x7F00: {0: 8 * KIB, 1: 4 * KIB}, 0x8F00: {}, 0x9F00: {3: 2 * MIB}}
-    for bad in ("z default\n", "7f00 default N0=x kernelpagesize_kB=4\n", "7f00 default N0=1\n"):
-        with pytest.raises(Malformed):
-            parse_numa_maps(bad)
 
 
 def write(root: Path, pid: int, pages: int = 2 << 20, **files: str) -> None:

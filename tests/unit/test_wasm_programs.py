@@ -9,11 +9,11 @@ import pytest
 
 from agent.model.runtimes import WASM_RUNTIMES
 from collectors import wasm_maps
+from collectors.proc_pid.maps import Vma, parse_maps
 from collectors.root import MARK, SysRoot
 from collectors.root.recorder import Recorder
 from collectors.wasm_maps import WasmCache
 from collectors.wasm_maps.detection import detect
-from collectors.wasm_maps.files import Vma, parse_maps
 from collectors.wasm_maps.layouts import GIB, KIB
 from collectors.wasm_maps.programs import shape
 from tests.unit.test_wasm_maps import PAGE, WASMTIME, Space, maps, write

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from collectors.proc_pid.maps import parse_maps
 from collectors.root import SysRoot
 from collectors.root.recorder import Recorder
 from collectors.text import Malformed
 from collectors.wasm_maps import runtimes
-from collectors.wasm_maps.files import parse_maps
 from collectors.wasm_stats import embedder, table
 from collectors.wasm_stats.embedder import Slot
 from collectors.wasm_stats.statements import Published, Statement, parse, read, used
