@@ -1,4 +1,4 @@
-"""What one run was told. Nobody else reads the environment or the arguments."""
+"""The configuration of one run. No other module reads the environment, and none but the command line the arguments."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from agent.model.values import Fact
 
 
 class Config(Fact, frozen=True, kw_only=True):
-    """`docker` and `libvirt` name engines by URL or URI; none: the sockets below the root. Of containers' labels only `labels` are read.
+    """What the command line chose.
 
-    `calibration` is a file. None: the host's own, where there is one and the root is the host's; no other tree is measured by it.
+    `only` are the sources to ask; none: all of them. `docker` and `libvirt` are URLs and URIs of engines; none: the sockets below the root.
+    Of containers' labels only `labels` are read. `interval_seconds` lie between the two passes of a document; 0: one pass. `calibration` is
+    a file; None: the host's own, if there is one and the root is the host's.
     """
 
     root: str = "/"
@@ -24,5 +26,5 @@ class Config(Fact, frozen=True, kw_only=True):
 
 
 def calibration_file() -> str:
-    """Where this host's calibration lies: in the unit's StateDirectory=, as systemd.exec(5) hands it down, or where that would be."""
+    """The path of this host's calibration: in $STATE_DIRECTORY (systemd.exec(5)), or where the unit's StateDirectory= would be."""
     return os.path.join(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or "/var/lib/stratascope", "calibration.json")

@@ -16,7 +16,7 @@ from agent.model.values import CpuSet, Gap
 from agent.session import PATIENCE_SECONDS, Session, advance, judged
 from collectors import hotplug, own_cost
 from collectors.root import SysRoot
-from collectors.uevents import Watch
+from collectors.uevents import UeventSocket
 from exporters.metrics.catalogue import exposition
 from exporters.metrics.of_agent import Run
 
@@ -36,7 +36,7 @@ class Service:
     """Serves one host to threads that ask at any time. All that it knows from pass to pass is in its session, behind one lock."""
 
     def __init__(self, root: SysRoot, config: Config) -> None:
-        self._session = Session(root=root, config=config, caches=Caches(uevents=Watch()))
+        self._session = Session(root=root, config=config, caches=Caches(uevents=UeventSocket()))
         self._lock = threading.Lock()
 
     @property

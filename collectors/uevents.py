@@ -1,6 +1,6 @@
 """What the kernel announces of its devices: NETLINK_KOBJECT_UEVENT.
 
-Source: lib/kobject_uevent.c. The socket keeps what comes between two passes; nobody waits at it. It is opened plainly and not through
+Source: lib/kobject_uevent.c. The socket stays open and buffers what comes between two passes; nobody waits at it. It is opened without
 pyroute2, which has no class for these messages and takes a tenth of a second to import.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import dataclass
 
 from agent.model.values import Fact
 from collectors.root import SysRoot, Unavailable
@@ -20,7 +21,7 @@ _MESSAGES = 4096
 
 
 class Uevent(Fact, frozen=True):
-    """ "offline" of "/devices/system/cpu/cpu3" in "cpu"."""
+    """One change of a device: "offline" of "/devices/system/cpu/cpu3" in the subsystem "cpu"."""
 
     action: str
     path: str
@@ -28,24 +29,26 @@ class Uevent(Fact, frozen=True):
 
 
 class Uevents(Fact, frozen=True):
-    """What came since the last look; `lost`: there was more."""
+    """What came since the last pass; `lost`: there was more than the socket holds, or something that is not understood."""
 
-    seen: tuple[Uevent, ...] = ()
+    events: tuple[Uevent, ...] = ()
     lost: bool = False
 
 
-class Watch:
-    """A socket that is opened at the first look. Where it is refused, each look says so."""
+@dataclass(slots=True)
+class UeventSocket:
+    """The socket, once the first pass has opened it."""
 
-    def __init__(self) -> None:
-        self._socket: socket.socket | None = None
+    opened: socket.socket | None = None
 
-    def read(self, root: SysRoot) -> Uevents:
-        if not root.live:
-            return Uevents()
-        if self._socket is None:
-            self._socket = _listen()
-        return _drain(self._socket)
+
+def read(root: SysRoot, cache: UeventSocket) -> Uevents:
+    """What the kernel announced since the last pass; nothing in the first one, and on a recording. `Unavailable` where it is refused."""
+    if not root.live:
+        return Uevents()
+    if cache.opened is None:
+        cache.opened = _listen()
+    return _drain(cache.opened)
 
 
 def _listen() -> socket.socket:
@@ -67,13 +70,13 @@ def _refused(error: OSError) -> Unavailable:
 
 
 def _drain(opened: socket.socket) -> Uevents:
-    seen: list[Uevent] = []
+    events: list[Uevent] = []
     lost = False
     for _ in range(_MESSAGES):
         try:
             data, sender = opened.recvfrom(_MESSAGE_BYTES)
         except BlockingIOError:
-            return Uevents(tuple(seen), lost)
+            return Uevents(tuple(events), lost)
         except OSError:
             # ENOBUFS: more came than the socket holds.
             lost = True
@@ -81,10 +84,10 @@ def _drain(opened: socket.socket) -> Uevents:
         try:
             # The kernel has port 0; other processes may send to us, too.
             if sender[0] == 0:
-                seen.append(parse(data.decode("utf-8", "backslashreplace")))
+                events.append(parse(data.decode("utf-8", "backslashreplace")))
         except Malformed:
             lost = True
-    return Uevents(tuple(seen), lost=True)
+    return Uevents(tuple(events), lost=True)
 
 
 def parse(text: str) -> Uevent:

@@ -13,7 +13,7 @@ from collectors.oci import BundleCache
 from collectors.proc_task import TaskCache
 from collectors.processes import ProcessCache
 from collectors.qemu import WalkCache
-from collectors.uevents import Watch
+from collectors.uevents import UeventSocket
 from collectors.wasm_maps import WasmCache
 
 
@@ -21,11 +21,11 @@ from collectors.wasm_maps import WasmCache
 class Caches:
     """One field a reader that remembers, what stays until something is plugged, and the questions that are still out.
 
-    Without a `uevents` watch, nothing that the kernel announces is listened to: a single document has no use for it.
+    Without a `uevents` socket, nobody listens to what the kernel announces: a single document has no use for it.
     """
 
     statics: Statics | None = None
-    uevents: Watch | None = None
+    uevents: UeventSocket | None = None
     background: BackgroundQueries = field(default_factory=BackgroundQueries)
     domains: DomainCache = field(default_factory=DomainCache)
     domain_stats: StatsCache = field(default_factory=StatsCache)

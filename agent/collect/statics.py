@@ -39,7 +39,8 @@ def current(asking: Pass, caches: Caches, patience_seconds: float) -> tuple[Stat
     What the last pass kept stands as long as nothing was plugged: by what the kernel announced, and by the lists of CPUs and nodes.
     """
     deadline = time.monotonic() + min(_SETTLED_SECONDS, patience_seconds)
-    announced = asking.ask("uevents", caches.uevents.read) if caches.uevents else None
+    listening = caches.uevents
+    announced = asking.ask("uevents", lambda root: uevents.read(root, listening)) if listening else None
     kept = caches.statics
     if kept and kept.plugged and not _plugged(announced) and kept.plugged == asking.ask("hotplug", hotplug.read):
         nodes = kept.nodes
@@ -50,7 +51,7 @@ def current(asking: Pass, caches: Caches, patience_seconds: float) -> tuple[Stat
 
 def _plugged(announced: uevents.Uevents | None) -> bool:
     """Whether the kernel announced that something was plugged, or may have."""
-    return announced is not None and (announced.lost or any(event.subsystem in _PLUGGED_SUBSYSTEMS for event in announced.seen))
+    return announced is not None and (announced.lost or any(event.subsystem in _PLUGGED_SUBSYSTEMS for event in announced.events))
 
 
 def read(root: SysRoot, only: tuple[str, ...], deadline: float) -> Statics:

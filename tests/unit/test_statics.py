@@ -14,7 +14,7 @@ from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise
 from collectors.root import SysRoot, Tree
-from collectors.uevents import Uevent, Uevents, Watch
+from collectors.uevents import Uevent, Uevents, UeventSocket
 from tests.unit.tree import grow
 
 CPU, NODE = "sys/devices/system/cpu", "sys/devices/system/node"
@@ -69,18 +69,9 @@ def root(tmp_path: Path) -> Notebook:
     return Notebook(tmp_path)
 
 
-class Heard(Watch):
-    def __init__(self, *events: Uevent, lost: bool = False) -> None:
-        super().__init__()
-        self.news = [Uevents(events, lost)]
-
-    def read(self, root: SysRoot) -> Uevents:
-        return self.news.pop() if self.news else Uevents()
-
-
-def look(root: Notebook, known: Statics | None = None, watch: Watch | None = None) -> Sample:
+def look(root: Notebook, known: Statics | None = None, listening: UeventSocket | None = None) -> Sample:
     root.asked.clear()
-    return take(root, Config(only=ONLY), Caches(statics=known, uevents=watch))
+    return take(root, Config(only=ONLY), Caches(statics=known, uevents=listening))
 
 
 def test_a_second_pass_reads_what_changes_and_no_more(root: Notebook, tmp_path: Path) -> None:
@@ -121,33 +112,36 @@ def test_a_list_that_changed_is_news(root: Notebook, tmp_path: Path, path: str, 
 
 
 @pytest.mark.parametrize(
-    ("watch", "again"),
+    ("announced", "again"),
     [
-        (Heard(), False),
-        (Heard(Uevent("add", "/devices/virtual/net/veth0", "net")), False),
-        (Heard(Uevent("offline", "/devices/system/cpu/cpu1", "cpu")), True),
-        (Heard(Uevent("offline", "/devices/system/memory/memory40", "memory")), True),
-        (Heard(Uevent("add", "/devices/system/node/node1", "node")), True),
-        (Heard(lost=True), True),
+        (Uevents(), False),
+        (Uevents((Uevent("add", "/devices/virtual/net/veth0", "net"),)), False),
+        (Uevents((Uevent("offline", "/devices/system/cpu/cpu1", "cpu"),)), True),
+        (Uevents((Uevent("offline", "/devices/system/memory/memory40", "memory"),)), True),
+        (Uevents((Uevent("add", "/devices/system/node/node1", "node"),)), True),
+        (Uevents(lost=True), True),
     ],
 )
-def test_an_event_is_news(root: Notebook, watch: Watch, again: bool) -> None:
+def test_an_event_is_news(root: Notebook, announced: Uevents, again: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, listening = [announced], UeventSocket()
+    monkeypatch.setattr("collectors.uevents.read", lambda _root, _socket: waiting.pop() if waiting else Uevents())
     known = look(root).statics
-    look(root, known, watch)
+    look(root, known, listening)
+    assert waiting == []
     assert (SIBLINGS in root.asked) is again
-    look(root, known, watch)
+    look(root, known, listening)
     assert SIBLINGS not in root.asked
 
 
 def test_a_refused_socket_is_a_gap_and_the_lists_remain(root: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("collectors.uevents._KOBJECT_UEVENT", 99)
-    watch = Watch()
-    first = look(root, None, watch)
+    listening = UeventSocket()
+    first = look(root, None, listening)
     assert [(gap.source, gap.reason) for gap in first.gaps if gap.source == "uevents"] == [("uevents", "denied")]
-    look(root, first.statics, watch)
+    look(root, first.statics, listening)
     assert SIBLINGS not in root.asked
     grow(tmp_path, {f"{CPU}/online": "0\n"})
-    assert [str(core.cpus) for core in normalise(look(root, first.statics, watch)).physical.cores] == ["0"]
+    assert [str(core.cpus) for core in normalise(look(root, first.statics, listening)).physical.cores] == ["0"]
 
 
 def test_without_a_list_nothing_is_kept(root: Notebook, tmp_path: Path) -> None:

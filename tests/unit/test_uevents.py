@@ -9,7 +9,7 @@ import pytest
 
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
-from collectors.uevents import Uevent, Uevents, Watch, parse
+from collectors.uevents import Uevent, Uevents, UeventSocket, parse, read
 from tests.need import need
 from tests.unit.tree import recorded
 
@@ -18,13 +18,13 @@ MESSAGE = "offline@/devices/system/cpu/cpu3\0ACTION=offline\0DEVPATH=/devices/sy
 
 
 @pytest.fixture
-def watch() -> Watch:
-    watch = Watch()
+def listening() -> UeventSocket:
+    listening = UeventSocket()
     try:
-        watch.read(SysRoot("/"))
+        read(SysRoot("/"), listening)
     except Unavailable as error:
         pytest.skip(f"{error}")
-    return watch
+    return listening
 
 
 def announce() -> None:
@@ -34,7 +34,7 @@ def announce() -> None:
 
 def heard(found: Uevents) -> list[Uevent]:
     """Of CPU 0; this host may have other news."""
-    return [event for event in found.seen if event.path.endswith("/cpu0")]
+    return [event for event in found.events if event.path.endswith("/cpu0")]
 
 
 def test_parse() -> None:
@@ -44,34 +44,34 @@ def test_parse() -> None:
         parse("libudev\0")
 
 
-def test_what_came_between_two_looks(watch: Watch) -> None:
+def test_what_came_between_two_looks(listening: UeventSocket) -> None:
     need(root=True)
-    assert heard(watch.read(SysRoot("/"))) == []
+    assert heard(read(SysRoot("/"), listening)) == []
     announce()
-    assert heard(watch.read(SysRoot("/"))) == [Uevent("change", "/devices/system/cpu/cpu0", "cpu")]
-    assert heard(watch.read(SysRoot("/"))) == []
+    assert heard(read(SysRoot("/"), listening)) == [Uevent("change", "/devices/system/cpu/cpu0", "cpu")]
+    assert heard(read(SysRoot("/"), listening)) == []
 
 
-def test_more_than_the_socket_holds_is_lost_and_said(watch: Watch) -> None:
+def test_more_than_the_socket_holds_is_lost_and_said(listening: UeventSocket) -> None:
     need(root=True)
     for _ in range(1500):
         announce()
-    assert watch.read(SysRoot("/")).lost
+    assert read(SysRoot("/"), listening).lost
     announce()
-    found = watch.read(SysRoot("/"))
+    found = read(SysRoot("/"), listening)
     assert (len(heard(found)), found.lost) == (1, False)
 
 
-def test_other_processes_are_not_the_kernel(watch: Watch) -> None:
+def test_other_processes_are_not_the_kernel(listening: UeventSocket) -> None:
     need(root=True)
-    opened = watch._socket
+    opened = listening.opened
     assert opened is not None
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, opened.proto) as other:
         other.sendto(MESSAGE.encode(), (opened.getsockname()[0], 0))
-    assert [event for event in watch.read(SysRoot("/")).seen if event.path.endswith("/cpu3")] == []
+    assert [event for event in read(SysRoot("/"), listening).events if event.path.endswith("/cpu3")] == []
 
 
 def test_a_recording_announces_nothing(tmp_path: Path) -> None:
-    watch = Watch()
-    assert watch.read(recorded(tmp_path, {})) == Uevents()
-    assert watch._socket is None
+    listening = UeventSocket()
+    assert read(recorded(tmp_path, {}), listening) == Uevents()
+    assert listening.opened is None
