@@ -19,7 +19,7 @@ LOCK := pip-compile --quiet --no-config --generate-hashes --strip-extras --no-em
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help snapshot check test quiet lab bench validate schema docs lock clean packages
+.PHONY: help snapshot check test mutants quiet lab bench validate schema docs lock clean packages
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
@@ -35,6 +35,9 @@ check: $(VENV)/test  ## lint, types, laws, unit tests and goldens: a minute; `ma
 test: packages $(VENV)/test  ## run the tests (as root it installs the Debian packages that they need); ARGS="-k name" for some
 	@$(call binding) || test "$$STRATASCOPE_STRICT" != 1
 	@$(BIN)/python -m pytest $(ARGS)
+
+mutants: $(VENV)/test  ## plant faults one at a time in copies of the tree, and print those that no test finds; ARGS="COUNT SEED"
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 quiet: packages $(VENV)/test  ## run the experiments that want a machine to themselves, on this host and in guests
 	@$(call binding) || test "$$STRATASCOPE_STRICT" != 1
