@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.containers import compiled
-from tests.lab import full
+from tests.lab import full, full_image
 from tests.need import TOP
 
 JOB = """set -eu
@@ -27,7 +27,7 @@ def main() -> None:
         if floor is None:
             print("the guest's containers: needs gcc", file=sys.stderr)
             return
-        files = {"site": full.site(place), "floor": floor} | {name: TOP / name for name in parts()}
+        files = {"site": full_image.site(place), "floor": floor} | {name: TOP / name for name in parts()}
         result = full.run(JOB, files, place, limit_seconds=LIMIT_SECONDS, shape=full.CROWD)
         print(result.log)
         if result.code:

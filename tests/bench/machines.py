@@ -19,7 +19,7 @@ from agent.normalise import normalise
 from collectors import libvirt_domains
 from collectors.libvirt_domains import DomainCache
 from collectors.root import SysRoot
-from tests.lab import host
+from tests.lab import boot, host
 
 RUNNING = 10
 COUNTS = (30, 40, 100)
@@ -66,11 +66,11 @@ def main(counts: tuple[int, ...] = COUNTS) -> None:
     import libvirt
 
     with host.libvirtd() as daemon, tempfile.TemporaryDirectory() as place:
-        rom = host.firmware(Path(place) / "idle")
+        rom = boot.firmware(Path(place) / "idle")
         costs, started = [], 0
         for count in counts:
             for number in range(started, count):
-                xml = host.domain_xml(f"bench-{number}", rom, vcpus=2, memory_mib=32, pins={0: "0"})
+                xml = boot.domain_xml(f"bench-{number}", rom, vcpus=2, memory_mib=32, pins={0: "0"})
                 path = Path(place) / "domain.xml"
                 path.write_text(xml)
                 daemon.virsh("create", str(path), *([] if number < RUNNING else ["--paused"]))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.guest import parts
-from tests.lab import full
+from tests.lab import full, full_image
 from tests.need import TOP, need
 
 pytestmark = [pytest.mark.real, pytest.mark.quiet, pytest.mark.timeout(900)]
@@ -23,9 +23,9 @@ LIMIT_SECONDS = 600  # two minutes are usual on two CPUs that are free
 
 
 def test_the_crowd_on_v2(tmp_path: Path) -> None:
-    need(*full.PROGRAMS, root=True)
-    full.image()
-    files = {"site": full.site(tmp_path)} | {name: TOP / name for name in parts()}
+    need(*full_image.PROGRAMS, root=True)
+    full_image.image()
+    files = {"site": full_image.site(tmp_path)} | {name: TOP / name for name in parts()}
     result = full.run(JOB, files, tmp_path, limit_seconds=LIMIT_SECONDS, shape=full.CROWD)
     print(result.log)
     assert {case.name: case.wrong for case in result.cases if case.wrong} == {}

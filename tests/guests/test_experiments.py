@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import full
+from tests.lab import full, full_image
 from tests.need import TOP, need
 from tests.real.experiments.rows import Row, by_component, score, table
 
@@ -26,9 +26,9 @@ MODULES = (
 
 
 def test_quotas_and_weights_of_version_2(tmp_path: Path) -> None:
-    need(*full.PROGRAMS, root=True)
-    full.image()
-    site = full.site(tmp_path)
+    need(*full_image.PROGRAMS, root=True)
+    full_image.image()
+    site = full_image.site(tmp_path)
     for module in (*MODULES, "tests/real/experiments/__init__.py", "tests/real/experiments/__main__.py"):
         place = site / module
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agent.model.values import CpuSet
 from collectors.text import cpu_list
-from tests.lab import full, oracles
+from tests.lab import full, full_image, oracles
 from tests.lab.full import TWO_NODES
 from tests.lab.shapes import CPU, Shape
 
@@ -40,7 +40,7 @@ def out(result: full.Result) -> Path:
 
 def plan(place: Path) -> full.Plan:
     """What the job works with."""
-    files = {f"wheels/{name}": path for name, path in full.wheels(place).items()} | {"hotplug.py": HERE / "hotplug.py"}
+    files = {f"wheels/{name}": path for name, path in full_image.wheels(place).items()} | {"hotplug.py": HERE / "hotplug.py"}
     return full.Plan(HERE / "hotplug_job", files, LIMIT_SECONDS, THREADS)
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.lab import full, guest
+from tests.lab import full, full_image, guest
 from tests.lab.guest import Guest, GuestFailed
 from tests.lab.process import terminable
 from tests.need import TOP, need
@@ -39,7 +39,7 @@ class Ahead:
 
     def result(self, module: str) -> full.Result:
         """Waits for this one; there is nothing else to do any more."""
-        need(*full.PROGRAMS, root=True)
+        need(*full_image.PROGRAMS, root=True)
         self._alone()
         into = self.place / module
         said = into / "said"

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.lab import engines, host
+from tests.lab import boot, engines, host
 from tests.lab.process import terminable, undisturbed
 from tests.need import TOP, lack, need
 
@@ -153,9 +153,9 @@ def _containers(docker: host.Docker, podman: engines.Podman, containerd: engines
 
 def _machines(libvirt: host.Libvirt, into: Path) -> None:
     """One that is idle and pinned, one that would run all the time and may do so for a fifth of it, anywhere."""
-    for name, code, pins, shape in (("db", host.IDLE, {0: "1", 1: "0-1"}, (2, 48)), ("web", host.BUSY, {}, (1, 64))):
+    for name, code, pins, shape in (("db", boot.IDLE, {0: "1", 1: "0-1"}, (2, 48)), ("web", boot.BUSY, {}, (1, 64))):
         vcpus, memory_mib = shape
-        xml = host.domain_xml(name, host.firmware(into / name, code), vcpus=vcpus, memory_mib=memory_mib, pins=pins)
+        xml = boot.domain_xml(name, boot.firmware(into / name, code), vcpus=vcpus, memory_mib=memory_mib, pins=pins)
         libvirt.define_and_start(xml)
     libvirt.virsh("schedinfo", "web", "--live", "--set", "vcpu_quota=20000", "--set", "cpu_shares=700")
 

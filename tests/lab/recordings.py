@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.hosts.trees import TREES
-from tests.lab import full, host, hybrid, tiny
+from tests.lab import boot, full, full_image, host, hybrid, tiny
 from tests.lab.guest import GuestFailed
 from tests.lab.shapes import SHAPES, Shape
 from tests.lab.smbios import DDR5, DRAM, Dimm, array_address, device_address, memory_array, memory_device
@@ -100,8 +100,13 @@ def _guest(name: str, into: Path) -> None:
     image.write_bytes(host.busybox_image())
     job = JOBS / name
     files = {path.name: path for path in (JOBS / "common", *job.iterdir(), *(JOBS / "engines").glob("*.py")) if path.name != "job"}
-    files |= {"site": full.site(into), "busybox.tar": image, "wasmtime.whl": full.wheel("wasmtime"), "boot": host.boot_disk(into / "boot")}
-    files |= {f"{kind}.rom": host.firmware(into / kind, code) for kind, code in (("idle", host.IDLE), ("busy", host.BUSY))}
+    files |= {
+        "site": full_image.site(into),
+        "busybox.tar": image,
+        "wasmtime.whl": full_image.wheel("wasmtime"),
+        "boot": boot.boot_disk(into / "boot"),
+    }
+    files |= {f"{kind}.rom": boot.firmware(into / kind, code) for kind, code in (("idle", boot.IDLE), ("busy", boot.BUSY))}
     result = full.run(job / "job", files, into, limit_seconds=LIMIT_SECONDS, shape=SHAPE)
     print(result.log, flush=True)
     if result.code:

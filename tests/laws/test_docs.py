@@ -11,7 +11,7 @@ import pytest
 
 from agent.cli import build_parser
 from exporters.metrics.catalogue import METRICS
-from tests.lab.full import install_commands
+from tests.lab.full_image import install_commands
 from tests.need import TOP
 
 DOCUMENTS = sorted(str(path.relative_to(TOP)) for path in (*TOP.glob("*.md"), *(TOP / "docs").glob("*.md")))

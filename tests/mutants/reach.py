@@ -41,8 +41,8 @@ class Reach:
         self._take(test if report.when == "call" else test.partition("::")[0])
 
     def _take(self, test: str) -> None:
-        codes = [code for code in self.called if code.co_filename.startswith(self.rooms)]
-        self.called.clear()
+        called, self.called = self.called, set()
+        codes = [code for code in called if code.co_filename.startswith(self.rooms)]
         paths = {code.co_filename.removeprefix(f"{TOP}/") for code in codes}
         self.by_test[test] |= paths | {f"{code.co_filename.removeprefix(f'{TOP}/')}:{code.co_firstlineno}" for code in codes}
 

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.lab import engines, host, tiny
+from tests.lab import boot, engines, host, tiny
 from tests.lab.shapes import UMA, Shape
 
 
@@ -17,7 +17,7 @@ def test_one_of_each_until_the_end(
     docker.run()
     podman.run()
     containerd.run("held")
-    libvirt.define_and_start(host.domain_xml("held", host.firmware(tmp_path / "rom")))
+    libvirt.define_and_start(boot.domain_xml("held", boot.firmware(tmp_path / "rom")))
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
     # A guest that hangs in a shell that nobody speaks to.
     guest = Shape(name="held", arguments=UMA.arguments, append="rdinit=/bin/sh")

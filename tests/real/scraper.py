@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from agent.config import Config
 from agent.model.host import Host
@@ -16,7 +16,9 @@ from agent.model.workload import Workload
 from agent.session import Session, advance, snapshot_of
 from collectors.root import SysRoot
 from exporters.metrics.catalogue import exposition
-from tests.lab import host
+from tests.lab import boot
+
+T = TypeVar("T")
 
 IN_TIME_SECONDS = 1.0
 
@@ -60,7 +62,7 @@ class Scraper:
 
 def domain_xml(name: str, starts: Path, vcpus: int = 1, elements: Iterable[str] = (), tune: str = "") -> str:
     """The lab's machine with these elements added to its domain, and these to its <cputune>."""
-    domain = ET.fromstring(host.domain_xml(name, starts, vcpus=vcpus))  # noqa: S314
+    domain = ET.fromstring(boot.domain_xml(name, starts, vcpus=vcpus))  # noqa: S314
     for text in elements:
         domain.append(ET.fromstring(text))  # noqa: S314
     (place,) = domain.findall("cputune")
@@ -75,3 +77,12 @@ def table(text: str) -> dict[str, str]:
 
 def keyed(text: str) -> dict[str, str]:
     return {key.strip(): value.strip() for line in text.splitlines() if ":" in line for key, _, value in [line.partition(":")]}
+
+
+def until(ask: Callable[[], T], seconds: float = 20) -> T:
+    """The first answer that is one."""
+    end = time.monotonic() + seconds
+    while not (found := ask()):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    return found

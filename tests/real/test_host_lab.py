@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import host, surroundings
+from tests.lab import boot, host, surroundings
 from tests.lab.process import mounting
 from tests.need import need
 
@@ -32,7 +32,7 @@ def test_a_container_has_its_limits(docker: host.Docker) -> None:
 
 def test_a_domain_has_its_pin(libvirt: host.Libvirt, tmp_path: Path) -> None:
     need(cpus=2)
-    xml = host.domain_xml("pinned", host.boot_disk(tmp_path / "disk"), pins={0: "1"})
+    xml = boot.domain_xml("pinned", boot.boot_disk(tmp_path / "disk"), pins={0: "1"})
     domain = libvirt.define_and_start(xml)
     try:
         pins = dict(line.split() for line in libvirt.virsh("vcpupin", domain).splitlines()[2:] if line)
@@ -44,7 +44,7 @@ def test_a_domain_has_its_pin(libvirt: host.Libvirt, tmp_path: Path) -> None:
             if process.name().startswith("qemu-system")
             for host_thread in Path(f"/proc/{process.pid}/task").iterdir()
         }
-        kind = "KVM" if host.kvm() else "TCG"
+        kind = "KVM" if boot.kvm() else "TCG"
         assert names[f"CPU 0/{kind}"] == {1}
         assert names[f"CPU 1/{kind}"] == os.sched_getaffinity(0)
     finally:
@@ -71,7 +71,7 @@ def test_nothing_stays(alone: None, tmp_path: Path) -> None:
         with host.dockerd() as docker, host.libvirtd() as libvirt:
             docker.run()
             docker.cli("pause", docker.run())
-            libvirt.define_and_start(host.domain_xml("left", host.boot_disk(tmp_path / "disk")))
+            libvirt.define_and_start(boot.domain_xml("left", boot.boot_disk(tmp_path / "disk")))
             running = [*docker.processes(), *libvirt.processes()]
             names = {process.name() for process in running}
             assert {"dockerd", "containerd", "libvirtd", "qemu-system-x86_64"} <= names

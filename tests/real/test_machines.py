@@ -6,28 +6,21 @@ virsh and the threads' own affinities are the judges.
 from __future__ import annotations
 
 import os
-import re
 import signal
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
-from agent.model.snapshot import Prediction
 from agent.model.values import CpuSet, Limit
 from agent.model.workload import Workload
-from tests.lab import host
-from tests.need import need, which
+from tests.lab import boot, host
+from tests.need import need
 from tests.real.scraper import IN_TIME_SECONDS, Pass, Scraper, domain_xml, keyed, table
 
 pytestmark = pytest.mark.real
 
-T = TypeVar("T")
 
 CELLS = (
     "<cpu><topology sockets='1' dies='1' cores='2' threads='1'/><numa>"
@@ -62,17 +55,12 @@ def domains(libvirt: host.Libvirt, tmp_path_factory: pytest.TempPathFactory) -> 
     started: dict[str, str] = {}
     try:
         for name, (vcpus, elements, tune) in KINDS.items():
-            rom = host.firmware(place / name, host.BUSY if name == "one-each" else host.IDLE)
+            rom = boot.firmware(place / name, boot.BUSY if name == "one-each" else boot.IDLE)
             started[name] = libvirt.define_and_start(domain_xml(name, rom, vcpus, elements, tune))
         yield started
     finally:
         for name in started:
             libvirt.destroy(name)
-
-
-@pytest.fixture
-def scraper(libvirt: host.Libvirt) -> Scraper:
-    return Scraper(libvirt.uri)
 
 
 def answered(scraper: Scraper) -> Pass:
@@ -199,7 +187,7 @@ def test_vcpus_as_virsh_has_them(libvirt: host.Libvirt, domains: dict[str, str],
     # Those that are bound to one CPU ran last where they may.
     bound = [keyed(part)["CPU"] for part in libvirt.virsh("vcpuinfo", "one-each").split("\n\n") if part.strip()]
     assert bound == [str(vcpu.last_cpu) for vcpu in after.named("one-each").vcpus] == ["0", "1"]
-    if host.kvm():
+    if boot.kvm():
         busy = after.named("one-each").vcpus[0].kvm
         assert busy["exits"] > 0
         assert "halt_poll_success_ns" in busy
@@ -294,178 +282,3 @@ def test_a_stopped_guest_blinds_nobody(domains: dict[str, str], scraper: Scraper
     guest = again.named("crowded").guest
     assert guest is not None
     assert guest.balloon
-
-
-def test_a_daemon_that_is_killed_and_comes_back(alone: None, tmp_path: Path) -> None:
-    need("nsenter", modules=["libvirt"], cpus=2)
-    with host.libvirtd() as daemon:
-        rom = host.firmware(tmp_path / "rom")
-        daemon.define_and_start(domain_xml("kept", rom, 1, (), "<vcpupin vcpu='0' cpuset='1'/>"))
-        scraper = Scraper(daemon.uri)
-        before = scraper.scrape().named("kept")
-        with Path(f"/proc/{daemon.pid}/ns/mnt").open() as namespace:
-            # In mid-scrape: what that one says is what it had, or a gap.
-            killer = threading.Timer(0.002, os.kill, (daemon.pid, signal.SIGKILL))
-            killer.start()
-            torn = scraper.scrape()
-            killer.join()
-            assert torn.seconds < IN_TIME_SECONDS
-            assert {gap.reason for gap in torn.gaps("libvirt_domains")} <= {"failed"}
-            for _ in range(3):
-                found = scraper.scrape()
-                assert found.seconds < IN_TIME_SECONDS
-                assert [gap.reason for gap in found.gaps("libvirt_domains")] == ["failed"]
-                assert [workload for workload in found.host.workloads if workload.paradigm == "virtualization"] == []
-            # In the daemon's own mounts, where its machines are.
-            command = [which("nsenter") or "", f"--mount=/proc/self/fd/{namespace.fileno()}", which("libvirtd") or ""]
-            log = (tmp_path / "log").open("wb")
-            with log, subprocess.Popen(command, pass_fds=[namespace.fileno()], stdout=log, stderr=log) as again:
-                try:
-                    end = time.monotonic() + 60
-                    while _silent(daemon):
-                        assert time.monotonic() < end
-                        time.sleep(0.2)
-                    after = [scraper.scrape(), scraper.scrape()][-1].named("kept")
-                    daemon.destroy("kept")
-                finally:
-                    again.kill()
-    assert (after.id, after.identity, after.pid) == (before.id, before.identity, before.pid)
-    assert [vcpu.affinity for vcpu in after.vcpus] == [CpuSet((1,))]
-
-
-def _silent(daemon: host.Libvirt) -> bool:
-    try:
-        return "running" not in daemon.virsh("domstate", "kept")
-    except subprocess.SubprocessError:
-        return True
-
-
-# It leaves a jump to itself at 0x8000, gets a data segment of 4 GiB by a moment of protected mode, and writes what starts a processor to
-# the local APIC: INIT and twice SIPI to all others, which begin at 0x8000. For itself there is a jump to itself, too.
-ALL_BUSY = bytes.fromhex(
-    "fa 31c0 8ed8 c7060080ebfe 0f0116487c 0f20c0 0c01 0f22c0 bb0800 8edb 24fe 0f22c0"
-    "6766c7050003e0fe00450c00 6766c7050003e0fe08460c00 6766c7050003e0fe08460c00 ebfe"
-    "0f004e7c0000 0000000000000000 ffff00000092cf00"
-)
-
-
-QUIET = 0.02
-"""Share of a CPU that others may take before a host counts as busy."""
-
-
-@pytest.mark.quiet
-@pytest.mark.parametrize("machines", [2, 1])
-def test_two_busy_vcpus_on_one_cpu(libvirt: host.Libvirt, tmp_path: Path, scraper: Scraper, machines: int) -> None:
-    """Of two machines or of one: each waits as long as it runs, and as the others on that CPU let it; the prediction holds it."""
-    need(modules=["libvirt"], cpus=2)
-    names = [f"busy-{number}" for number in range(machines)]
-    vcpus = 2 // machines
-    try:
-        for name in names:
-            rom = host.firmware(tmp_path / name, host.BUSY if vcpus == 1 else ALL_BUSY)
-            libvirt.define_and_start(host.domain_xml(name, rom, vcpus=vcpus, pins=dict.fromkeys(range(vcpus), "1")))
-        _until(lambda: all(_booted(libvirt, name) for name in names), 120)
-        for _ in range(5):
-            before, idle_before = scraper.scrape(), _idle_seconds(1)
-            time.sleep(3)
-            after, idle_after = scraper.scrape(), _idle_seconds(1)
-            taken = _taken_by_others(before, after, names, idle_after - idle_before)
-            shares, steals = _shares(before, after, names), [_steal(after, name) for name in names]
-            held = ", ".join(f"{steal.measured:.3f} in [{steal.lo:.3f}, {steal.hi:.3f}]" for steal in steals)
-            print(f"\ndelay/(run + delay) {', '.join(f'{share:.3f}' for share in shares)}; others took {taken:.3f}; steal {held}")
-            if taken < QUIET:
-                break
-    finally:
-        for name in names:
-            libvirt.destroy(name)
-    # Half each; what others take of that CPU both wait for.
-    within = 0.05 if taken < QUIET else 0.1
-    assert all(abs(share - (1 + taken) / 2) <= within for share in shares)
-    assert all(steal.inside for steal in steals)
-
-
-def _booted(libvirt: host.Libvirt, name: str) -> bool:
-    """Whether all vCPUs are where the boot sector sent them: the firmware's code lies elsewhere, and halts now and then."""
-    registers = libvirt.virsh("qemu-monitor-command", name, "--hmp", "info registers -a")
-    segments = re.findall(r"^CS =(\w+)", registers, re.MULTILINE)
-    return bool(segments) and set(segments) <= {"0000", "0800"}
-
-
-def _run_ns(machine: Workload) -> list[int]:
-    return [vcpu.thread.run_ns or 0 if vcpu.thread else 0 for vcpu in machine.vcpus]
-
-
-def _shares(before: Pass, after: Pass, names: list[str]) -> list[float]:
-    """Of each vCPU, the share of the time in which it could run in which it waited."""
-    found = []
-    for name in names:
-        for old, new in zip(before.named(name).vcpus, after.named(name).vcpus, strict=True):
-            assert old.thread is not None
-            assert new.thread is not None
-            assert None not in (old.thread.run_ns, new.thread.run_ns, old.thread.delay_ns, new.thread.delay_ns)
-            run = (new.thread.run_ns or 0) - (old.thread.run_ns or 0)
-            delay = (new.thread.delay_ns or 0) - (old.thread.delay_ns or 0)
-            found.append(delay / (run + delay))
-    return found
-
-
-def _taken_by_others(before: Pass, after: Pass, names: list[str], idle_seconds: float) -> float:
-    """The share of the vCPUs' one CPU that neither they had nor nobody."""
-    run = sum(sum(_run_ns(after.named(name))) - sum(_run_ns(before.named(name))) for name in names) / 1e9
-    return max(0.0, 1 - (run + idle_seconds) / (after.at - before.at))
-
-
-def _idle_seconds(cpu: int) -> float:
-    (line,) = re.findall(rf"^cpu{cpu} (.+)$", Path("/proc/stat").read_text(), re.MULTILINE)
-    return sum(map(int, line.split()[3:5])) / os.sysconf("SC_CLK_TCK")
-
-
-def _steal(found: Pass, name: str) -> Prediction:
-    (steal,) = [one for one in found.document.predictions if one.component == "steal" and one.workload == found.named(name).id]
-    return steal
-
-
-def test_a_machine_that_nobody_defined(scraper: Scraper, tmp_path: Path) -> None:
-    need("qemu-system-x86_64", modules=["libvirt"], root=True)
-    disk = host.boot_disk(tmp_path / "disk")
-    command = [
-        "qemu-system-x86_64",
-        "-accel",
-        "kvm" if host.kvm() else "tcg,thread=multi",
-        "-m",
-        "64",
-        "-smp",
-        "2",
-        "-nodefaults",
-        "-display",
-        "none",
-        "-drive",
-        f"file={disk},format=raw,if=virtio",
-    ]
-    with subprocess.Popen([*command, "-name", "by-hand,debug-threads=on"]) as process:
-        try:
-            if not host.kvm():
-                # It does not hold a KVM machine, and nothing is taken for one.
-                time.sleep(2)
-                assert [one.id for one in scraper.scrape().host.workloads if one.pid == process.pid and one.id.startswith("kvm/")] == []
-                return
-            (found,) = _until(lambda: [one for one in scraper.scrape().host.workloads if one.pid == process.pid and one.cpu.run_ns])
-            os.sched_setaffinity(next(vcpu.thread.tid for vcpu in found.vcpus if vcpu.thread), {1})
-            again = next(one for one in scraper.scrape().host.workloads if one.pid == process.pid)
-        finally:
-            process.kill()
-    assert re.fullmatch(rf"kvm/{process.pid}/\d+", found.id)
-    assert (found.name, found.runtime, found.paradigm, found.execution_mode) == ("by-hand", "qemu", "virtualization", "two-level")
-    assert [vcpu.number for vcpu in found.vcpus] == [0, 1]
-    assert [vcpu.pinned for vcpu in found.vcpus] == [False, False]
-    assert [vcpu.pinned for vcpu in again.vcpus] == [True, False]
-    assert found.placement.cores is not None
-    assert found.placement.nodes_spanned
-
-
-def _until(ask: Callable[[], T], seconds: float = 20) -> T:
-    end = time.monotonic() + seconds
-    while not (found := ask()):
-        assert time.monotonic() < end
-        time.sleep(0.2)
-    return found

@@ -21,7 +21,7 @@ from agent.session import PATIENCE_SECONDS
 from collectors import libvirt_connection, libvirt_domains
 from collectors.libvirt_domains import DomainCache
 from collectors.root import Unavailable
-from tests.lab import host
+from tests.lab import boot, host
 from tests.need import need, which
 from tests.real.scraper import IN_TIME_SECONDS, Pass, Scraper, domain_xml, table
 
@@ -53,7 +53,7 @@ def names(found: Pass) -> set[str]:
 def test_machines_that_come_and_go_while_they_are_read(libvirt: host.Libvirt, tmp_path: Path) -> None:
     """Saved and restored, ended and renamed and started, forgotten and made anew, each again and again."""
     need(modules=["libvirt"], cpus=2)
-    xml = {name: domain_xml(name, host.firmware(tmp_path / name), tune=PIN) for name in ("steady", "saved", "renamed", "forgotten")}
+    xml = {name: domain_xml(name, boot.firmware(tmp_path / name), tune=PIN) for name in ("steady", "saved", "renamed", "forgotten")}
     (tmp_path / "forgotten.xml").write_text(xml.pop("forgotten"))
     over, wrong = threading.Event(), list[str]()
 
@@ -113,7 +113,7 @@ def _seen_and_missed(passes: list[Pass]) -> bool:
 def test_one_that_is_on_its_way_out(libvirt: host.Libvirt, tmp_path: Path) -> None:
     """Its monitor was told to give its state away, and does not get to it: its pins are known, the rest is fresh, and then it is gone."""
     need(modules=["libvirt"], cpus=2)
-    leaving, staying = (domain_xml(name, host.firmware(tmp_path / name), tune=PIN) for name in ("leaving", "staying"))
+    leaving, staying = (domain_xml(name, boot.firmware(tmp_path / name), tune=PIN) for name in ("leaving", "staying"))
     with running(libvirt, staying):
         libvirt.define_and_start(leaving)
         scraper = Scraper(libvirt.uri)
@@ -147,7 +147,7 @@ def test_vcpus_that_are_plugged_in(libvirt: host.Libvirt, tmp_path: Path) -> Non
     need(modules=["libvirt"], cpus=2)
     for count, (command, there) in enumerate(((("setvcpus", "{}", "3"), [0, 1, 2]), (("setvcpu", "{}", "2", "--enable"), [0, 2]))):
         name = f"plugged-{count}"
-        domain = ET.fromstring(domain_xml(name, host.firmware(tmp_path / name), 3, tune="<vcpupin vcpu='2' cpuset='1'/>"))  # noqa: S314
+        domain = ET.fromstring(domain_xml(name, boot.firmware(tmp_path / name), 3, tune="<vcpupin vcpu='2' cpuset='1'/>"))  # noqa: S314
         domain.find("vcpu").set("current", "1")  # type: ignore[union-attr]
         with running(libvirt, ET.tostring(domain, encoding="unicode")):
             scraper = Scraper(libvirt.uri)
@@ -164,7 +164,7 @@ def test_as_many_vcpus_as_a_machine_may_have(libvirt: host.Libvirt, tmp_path: Pa
     need(modules=["libvirt"], cpus=2)
     path = tmp_path / "domain.xml"
     tune = "".join(f"<vcpupin vcpu='{number}' cpuset='{number % 2}'/>" for number in range(255))
-    path.write_text(domain_xml("many-vcpus", host.firmware(tmp_path / "rom"), 255, ("<features><acpi/><apic/></features>",), tune))
+    path.write_text(domain_xml("many-vcpus", boot.firmware(tmp_path / "rom"), 255, ("<features><acpi/><apic/></features>",), tune))
     libvirt.virsh("create", str(path), "--paused")
     try:
         scraper = Scraper(libvirt.uri)
@@ -185,9 +185,9 @@ def test_names_and_metadata_of_hostile_text(libvirt: host.Libvirt, tmp_path: Pat
     name = "\"} 1 # {$(reboot)} \\n 'a' & <b>鲸"
     long = f"<metadata><lab:x xmlns:lab='http://lab.invalid/'>{'<lab:y>&lt;domain&gt;</lab:y>' * 37_000}</lab:x></metadata>"
     title = "<title>] ]&gt; &amp;#0; $(reboot)</title>"
-    hostile = domain_xml(name, host.firmware(tmp_path / "rom"), elements=(title, long), tune=PIN)
+    hostile = domain_xml(name, boot.firmware(tmp_path / "rom"), elements=(title, long), tune=PIN)
     assert len(hostile) > 1 << 20
-    with running(libvirt, hostile, domain_xml("beside", host.firmware(tmp_path / "other"), tune=PIN)):
+    with running(libvirt, hostile, domain_xml("beside", boot.firmware(tmp_path / "other"), tune=PIN)):
         scraper = Scraper(libvirt.uri)
         scraper.scrape()
         passes = [scraper.scrape() for _ in range(3)]
@@ -201,7 +201,7 @@ def test_names_and_metadata_of_hostile_text(libvirt: host.Libvirt, tmp_path: Pat
 def test_a_daemon_that_is_stopped(libvirt: host.Libvirt, tmp_path: Path) -> None:
     """It gets its time and no more; it is whole again within two scrapes."""
     need(modules=["libvirt"], cpus=2)
-    with running(libvirt, domain_xml("patient", host.firmware(tmp_path / "rom"), tune=PIN)):
+    with running(libvirt, domain_xml("patient", boot.firmware(tmp_path / "rom"), tune=PIN)):
         scraper = Scraper(libvirt.uri)
         scraper.scrape()
         os.kill(libvirt.pid, signal.SIGSTOP)
@@ -269,7 +269,7 @@ def test_a_host_that_vanished_from_the_network(libvirt: host.Libvirt, tmp_path: 
     monkeypatch.setattr(libvirt_connection, "KEEPALIVE_COUNT", 1)
     wire, cache = Wire("/run/libvirt/libvirt-sock-ro"), DomainCache()
     uri = f"qemu+tcp://127.0.0.1:{wire.port}/system"
-    with running(libvirt, domain_xml("distant", host.firmware(tmp_path / "rom"), tune=PIN)):
+    with running(libvirt, domain_xml("distant", boot.firmware(tmp_path / "rom"), tune=PIN)):
         (hypervisor,) = libvirt_domains.ask(cache, (uri,), 1.0).hypervisors
         wire.cut.set()
         # Opening anew waits for the network's own patience: who is asked is the connection that there is.

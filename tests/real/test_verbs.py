@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from exporters.views.words import size
-from tests.lab import host
+from tests.lab import boot, host
 from tests.need import TOP, need
 from tests.real.test_workloads import sandbox
 
@@ -28,8 +28,8 @@ def workloads(docker: host.Docker, libvirt: host.Libvirt, tmp_path_factory: pyte
     """Their ids by paradigm, as somebody would name them."""
     need(modules=["libvirt", "wasmtime"], cpus=2)
     box = docker.run("--name", "told", "--cpus", "0.3", "--memory", "256m", command=("sh", "-c", WORKING))
-    disk = host.boot_disk(tmp_path_factory.mktemp("told") / "disk")
-    uuid = libvirt.define_and_start(host.domain_xml("told-machine", disk, pins={0: "1"}))
+    disk = boot.boot_disk(tmp_path_factory.mktemp("told") / "disk")
+    uuid = libvirt.define_and_start(boot.domain_xml("told-machine", disk, pins={0: "1"}))
     with sandbox() as (pid, _):
         yield {"containerization": "told", "virtualization": uuid[:13], "sandbox": str(pid)}
     libvirt.destroy(uuid)

@@ -26,7 +26,8 @@ from collectors.root import SysRoot
 from collectors.wasm_maps import WasmCache
 from tests.need import TOP, lack, which
 from tests.real.test_serve import free_port
-from tests.real.test_wasm_truth import NODE, Score, installed
+from tests.real.test_wasm_programs import NODE
+from tests.real.wasm_judge import Score, installed
 
 pytestmark = pytest.mark.real
 

@@ -19,7 +19,7 @@ from agent.config import Config
 from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
 from exporters.views.json import render, schema
-from tests.lab import host
+from tests.lab import boot, host
 from tests.need import TOP, need
 from tests.real.test_recording import deletions, document, record
 
@@ -67,8 +67,8 @@ def container(docker: host.Docker) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def domain(libvirt: host.Libvirt, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    rom = host.firmware(tmp_path_factory.mktemp("domain") / "rom")
-    uuid = libvirt.define_and_start(host.domain_xml("first-light", rom, pins={0: "1"}))
+    rom = boot.firmware(tmp_path_factory.mktemp("domain") / "rom")
+    uuid = libvirt.define_and_start(boot.domain_xml("first-light", rom, pins={0: "1"}))
     yield uuid
     libvirt.destroy(uuid)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tests.validation.__main__ import geometric_error, row
-from tests.validation.cases import CASES
+from tests.validation.cases_table import CASES
 
 NEW = tuple(case for case in CASES if case.out_of_sample)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import sys
 
-from tests.validation.cases import CASES, Case
+from tests.validation.cases import Case
+from tests.validation.cases_table import CASES
 
 
 def row(case: Case) -> str:

@@ -28,7 +28,7 @@ from agent.overhead.startup import start_seconds
 from agent.overhead.two_level import overcommit, steal_overcommitted
 from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
-from tests.lab import host
+from tests.lab import boot, host
 from tests.need import which
 from tests.real.experiments.groups import heaviest, load, taken
 from tests.real.experiments.rows import Row
@@ -56,9 +56,9 @@ def side_by_side(docker: host.Docker, libvirt: host.Libvirt, directory: Path) ->
             stack.callback(docker.remove, id_)
             made[id_] = f"container, {count} processes"
         for count in (1, 2, 4):
-            rom = host.firmware(directory / f"rom-{count}", host.BUSY)
+            rom = boot.firmware(directory / f"rom-{count}", boot.BUSY)
             # As little of the CPUs as the containers get, of which the program takes all that there is.
-            xml = host.domain_xml(f"counting-{count}", rom, vcpus=count)
+            xml = boot.domain_xml(f"counting-{count}", rom, vcpus=count)
             uuid = libvirt.define_and_start(xml.replace("</cputune>", "<period>100000</period><quota>5000</quota></cputune>"))
             stack.callback(libvirt.destroy, uuid)
             made[uuid] = f"machine, {count} vCPUs"
@@ -198,10 +198,10 @@ def _booted(libvirt: host.Libvirt, directory: Path) -> float:
     said = directory / "said"
     said.write_bytes(b"")
     # A kernel without firmware, the smallest: where KVM is emulated, SeaBIOS alone takes ten seconds.
-    rom = host.firmware(directory / "saying", SAYING)
+    rom = boot.firmware(directory / "saying", SAYING)
     serial = f"<serial type='file'><source path='{said}'/></serial></devices>"
     definition = directory / "saying.xml"
-    definition.write_text(host.domain_xml("saying", rom, vcpus=1).replace("</devices>", serial))
+    definition.write_text(boot.domain_xml("saying", rom, vcpus=1).replace("</devices>", serial))
     libvirt.virsh("define", str(definition))
     try:
         began = time.monotonic()
@@ -239,8 +239,8 @@ def _sharing(libvirt: host.Libvirt, directory: Path, count: int, allowed: str) -
     with contextlib.ExitStack() as stack:
         made = []
         for number in range(count):
-            rom = host.firmware(directory / f"rom-{number}", host.BUSY)
-            made.append(libvirt.define_and_start(host.domain_xml(f"sharing-{number}", rom, vcpus=1, pins={0: allowed})))
+            rom = boot.firmware(directory / f"rom-{number}", boot.BUSY)
+            made.append(libvirt.define_and_start(boot.domain_xml(f"sharing-{number}", rom, vcpus=1, pins={0: allowed})))
             stack.callback(libvirt.destroy, made[-1])
         # On all CPUs they would leave none to libvirt's daemon, which is asked for them.
         heaviest("machine", cpus < (os.cpu_count() or 1))
