@@ -96,7 +96,7 @@ def test_files_and_what_is_in_them_exist(name: str) -> None:
             assert re.search(rf"^ *(?:def|class|async def) {symbol}\b|^{symbol}\b", files[0].read_text(), re.MULTILINE), span
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
 def test_metrics_exist(name: str) -> None:
     families = {metric.name for metric in METRICS}
     for metric in re.findall(r"strata_\w+\*?", text(name)):
