@@ -179,11 +179,11 @@ def _anon_huge_bytes(text: str) -> int | None:
 
 def parse_cgroup(text: str) -> dict[str, str]:
     """ "4:memory:/docker/ID", "0::/system.slice". systemd's "1:name=systemd:..." may stand before the "0::" line."""
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for number, line in enumerate(newline_separated(text), 1):
         parts = line.split(":", 2)
         if len(parts) != 3:
             raise Malformed(f"expected 'id:controllers:path', got {line[:60]!r}", number)
         for controller in parts[1].split(","):
-            found[controller] = parts[2]
-    return found
+            paths[controller] = parts[2]
+    return paths

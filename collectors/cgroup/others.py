@@ -1,4 +1,4 @@
-"""What else bounds a group and tells of it: pids, huge pages, pressure, and the hierarchy's own files.
+"""The rest of a group: pids, huge pages, pressure, and the hierarchy's own files.
 
 Sources: Documentation/admin-guide/cgroup-v2.rst ("PID", "HugeTLB", "Core Interface Files"), Documentation/accounting/psi.rst,
 Documentation/admin-guide/cgroup-v1/{pids,hugetlb,freezer-subsystem}.rst.
@@ -55,7 +55,7 @@ class HugePages(Fact, frozen=True, kw_only=True):
 class State(Fact, frozen=True, kw_only=True):
     """The group itself. `dying_descendants` were removed and are still held by memory that is charged to them.
 
-    `freeze` is what was asked of this group, `frozen` what it is, by its own word or an ancestor's. `threads` are those in it, and not
+    `freeze` is what this group is set to, `frozen` what it is, by its own setting or an ancestor's. `threads` are those in it, and not
     in a group below.
     """
 
@@ -99,25 +99,25 @@ def huge_pages(files: GroupFiles, directory: HeldDirectory, sizes: Iterable[str]
         value = files.parse(directory, name, limit)
         return UNLIMITED if value is not None and value >= _V1_UNLIMITED else value
 
-    current, most, events = (".usage_in_bytes", ".limit_in_bytes", ".failcnt") if is_v1 else (".current", ".max", ".events")
+    current, max_, events = (".usage_in_bytes", ".limit_in_bytes", ".failcnt") if is_v1 else (".current", ".max", ".events")
     # Bytes in both versions. v1 names the group's own pages first.
     total = "hierarchical_total" if is_v1 else "total"
-    found = []
+    records = []
     for size in sizes:
-        counted = files.parse(directory, f"hugetlb.{size}{events}", integer if is_v1 else parse_max_events)
-        found.append(
+        failures = files.parse(directory, f"hugetlb.{size}{events}", integer if is_v1 else parse_max_events)
+        records.append(
             HugePages(
                 page_bytes=size_bytes(size),
                 current_bytes=files.parse(directory, f"hugetlb.{size}{current}", integer),
-                max_bytes=bound(f"hugetlb.{size}{most}"),
+                max_bytes=bound(f"hugetlb.{size}{max_}"),
                 reserved_bytes=files.parse(directory, f"hugetlb.{size}.rsvd{current}", integer),
-                reserved_max_bytes=bound(f"hugetlb.{size}.rsvd{most}"),
-                max_events=counted,
+                reserved_max_bytes=bound(f"hugetlb.{size}.rsvd{max_}"),
+                max_events=failures,
                 own_max_events=None if is_v1 else files.parse(directory, f"hugetlb.{size}.events.local", parse_max_events),
                 by_node=(files.parse(directory, f"hugetlb.{size}.numa_stat", parse_numa_stat) or {}).get(total, {}),
             )
         )
-    return tuple(found)
+    return tuple(records)
 
 
 def state_v2(files: GroupFiles, directory: HeldDirectory) -> State:
@@ -138,11 +138,11 @@ def state_v2(files: GroupFiles, directory: HeldDirectory) -> State:
 
 def state_v1(files: GroupFiles, freezer: HeldDirectory) -> State:
     """A group whose freezer.state is FREEZING is not frozen yet."""
-    word = files.parse(freezer, "freezer.state", phrase)
-    asked = files.parse(freezer, "freezer.self_freezing", integer)
+    state = files.parse(freezer, "freezer.state", phrase)
+    self_freezing = files.parse(freezer, "freezer.self_freezing", integer)
     return State(
-        frozen=None if word is None else word == "FROZEN",
-        freeze=_flag(asked),
+        frozen=None if state is None else state == "FROZEN",
+        freeze=_flag(self_freezing),
         threads=files.parse(freezer, "tasks", parse_count, blank=True),
     )
 
@@ -150,10 +150,10 @@ def state_v1(files: GroupFiles, freezer: HeldDirectory) -> State:
 def parse_stall(text: str) -> Stall:
     """ "some avg10=0.00 ... total=5", the same for "full"; one of them may not be there."""
     lines = nested_keyed(text)
-    found = {kind: integer(lines[kind]["total"]) for kind in ("some", "full") if "total" in lines.get(kind, {})}
-    if not found or lines.keys() & {"some", "full"} != found.keys():
+    totals = {kind: integer(lines[kind]["total"]) for kind in ("some", "full") if "total" in lines.get(kind, {})}
+    if not totals or lines.keys() & {"some", "full"} != totals.keys():
         raise Malformed(f"expected 'some ... total=N', got {text[:60]!r}")
-    return Stall(found.get("some"), found.get("full"))
+    return Stall(totals.get("some"), totals.get("full"))
 
 
 def parse_procs(text: str) -> tuple[int, ...]:

@@ -42,9 +42,9 @@ def whose(path: str) -> Owner | None:
     """
     parts = path.strip("/").split("/")
     for depth in range(len(parts), 0, -1):
-        found = _owner(parts[depth - 2] if depth > 1 else "", parts[depth - 1])
-        if found is not None:
-            return Owner(found[0].name, found[1], "/" + "/".join(parts[:depth]), found[0].paradigm)
+        match = _owner(parts[depth - 2] if depth > 1 else "", parts[depth - 1])
+        if match is not None:
+            return Owner(match[0].name, match[1], "/" + "/".join(parts[:depth]), match[0].paradigm)
     for depth in range(len(parts), 0, -1):
         if parts[depth - 1].endswith((".service", ".scope")):
             return Owner(SYSTEMD.name, parts[depth - 1], "/" + "/".join(parts[:depth]), SYSTEMD.paradigm)

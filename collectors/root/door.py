@@ -82,7 +82,7 @@ class SysRoot:
     def date(self, key: str | int) -> None:
         """Note when counters are read (seconds): a group's by its path, a process' by its pid, or a file's by its path.
 
-        A recording has the times of when it was made. One of format 1 has none, and its counters are dated as it is read.
+        In a recording these are the times at which it was made. One of format 1 has none: there it is the time of the replay.
         """
         if self.mark is None or self.mark.format < 2:
             self.read_times[key] = time.monotonic()
@@ -144,8 +144,10 @@ class SysRoot:
             return None
         return keep(data)
 
-    def words(self, path: str, words: Collection[bytes], known: Mapping[tuple[int, ...], Contents]) -> Contents | None:
-        """Which of these words the program of a process holds, by the kernel's link to it: exe. One that is `known` is not read again.
+    def words(self, path: str, words: Collection[bytes], cached: Mapping[tuple[int, ...], Contents]) -> Contents | None:
+        """Which of these words the program of a process holds, by the kernel's link to it: exe.
+
+        One that is in `cached`, by its identity, is not read again.
 
         As with `sealed` the link leads out of every root; nothing else of the program leaves this call.
         """
@@ -153,7 +155,7 @@ class SysRoot:
             data = self.raw(path)
             return None if data is None else Contents((), frozenset(word for word in words if word in data))
         try:
-            return self.tree.words(path, words, known)
+            return self.tree.words(path, words, cached)
         except OSError as error:
             self.refuse(path, error)
             return None

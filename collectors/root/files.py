@@ -89,12 +89,12 @@ class Tree:
         finally:
             os.close(fd)
 
-    def words(self, path: str, words: Collection[bytes], known: Mapping[tuple[int, ...], Contents]) -> Contents:
-        """Which of these words a program holds, through a link of the kernel's. A file that is `known` is not read again."""
+    def words(self, path: str, words: Collection[bytes], cached: Mapping[tuple[int, ...], Contents]) -> Contents:
+        """Which of these words a program holds, through a link of the kernel's. One in `cached`, by its identity, is not read again."""
         fd, status = open_kernel_link(self.fd, path)
         try:
             identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-            return known.get(identity) or Contents(identity, _words_in(fd, words))
+            return cached.get(identity) or Contents(identity, _words_in(fd, words))
         finally:
             os.close(fd)
 

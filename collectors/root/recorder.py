@@ -52,9 +52,9 @@ class Recorder(SysRoot):
             self._store(path, data)
         return data
 
-    def words(self, path: str, words: Collection[bytes], known: Mapping[tuple[int, ...], Contents]) -> Contents | None:
+    def words(self, path: str, words: Collection[bytes], cached: Mapping[tuple[int, ...], Contents]) -> Contents | None:
         with self._refusals_recorded():
-            contents = super().words(path, words, known)
+            contents = super().words(path, words, cached)
         if contents is not None:
             self._store(path, b"\n".join(sorted(contents.words)))
         return contents

@@ -16,7 +16,6 @@ STILL_MODULES = {
     "collectors/wasm_maps/detection.py",
     "exporters/views/evidence.py",
     "tests/unit/test_overhead_compose.py",
-    "tests/unit/test_root.py",
     "tests/unit/test_wasm_maps.py",
     "tests/unit/test_workloads.py",
 }
