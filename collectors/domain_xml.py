@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from agent.model.facts.domain_xml import Backing, BackingPages, Bandwidth, CellMemory, GuestCell, Schedule, Tuning
 from agent.model.values import MAX_ID, UNLIMITED, CpuSet, Fact, Limit
 from collectors.text import Malformed, convert, printable
 
@@ -22,70 +23,6 @@ _NO_QUOTA_USEC = 17_592_186_044_415
 _ON = ("on", "yes")
 
 
-class Cell(Fact, frozen=True):
-    """A memory node that the guest is shown; `distances` by cell."""
-
-    number: int
-    cpus: CpuSet | None = None
-    memory_bytes: int | None = None
-    distances: dict[int, int] = {}
-
-
-class CellMemory(Fact, frozen=True):
-    """<memnode>: the host nodes behind one cell."""
-
-    cell: int
-    mode: str | None = None
-    nodes: CpuSet | None = None
-
-
-class Schedule(Fact, frozen=True):
-    """<vcpusched>, <iothreadsched>, <emulatorsched>: the policy of some threads."""
-
-    threads: str
-    policy: str
-    numbers: CpuSet | None = None
-    priority: int | None = None
-
-
-class HugePages(Fact, frozen=True):
-    """`size_bytes` None: the host's default size. `cells` None: behind all guest memory."""
-
-    size_bytes: int | None = None
-    cells: CpuSet | None = None
-
-
-class Bandwidth(Fact, frozen=True):
-    """A quota a period, microseconds."""
-
-    period_usec: int | None = None
-    quota_usec: Limit | None = None
-
-
-class Tuning(Fact, frozen=True, kw_only=True):
-    """<cputune>: pins by number, weights and quotas. `vcpu` is of each vCPU, `machine` of the machine as a whole."""
-
-    vcpu_pins: dict[int, CpuSet] = {}
-    emulator_pin: CpuSet | None = None
-    iothread_pins: dict[int, CpuSet] = {}
-    shares: int | None = None
-    vcpu: Bandwidth = Bandwidth()
-    machine: Bandwidth = Bandwidth()
-    emulator: Bandwidth = Bandwidth()
-    iothread: Bandwidth = Bandwidth()
-    schedules: tuple[Schedule, ...] = ()
-
-
-class Backing(Fact, frozen=True, kw_only=True):
-    """<memoryBacking>. `mergeable` False: KSM is kept off."""
-
-    hugepages: tuple[HugePages, ...] = ()
-    locked: bool = False
-    mergeable: bool = True
-    source: str | None = None
-    shared: bool | None = None
-
-
 class Definition(Fact, frozen=True, kw_only=True):
     """A machine as it was defined. `enlightenments` are the paravirtual features that change what it costs, by section."""
 
@@ -101,7 +38,7 @@ class Definition(Fact, frozen=True, kw_only=True):
     clusters: int | None = None
     cores: int | None = None
     threads: int | None = None
-    cells: tuple[Cell, ...] = ()
+    cells: tuple[GuestCell, ...] = ()
     numatune_mode: str | None = None
     numatune_nodes: CpuSet | None = None
     numatune_placement: str | None = None
@@ -161,11 +98,11 @@ def parse_xml(text: str) -> Definition:
     )
 
 
-def _cells(domain: Element) -> Iterator[Cell]:
+def _cells(domain: Element) -> Iterator[GuestCell]:
     for place, cell in enumerate(domain.iterfind("cpu/numa/cell")):
         number = _number(cell.get("id"))
         siblings = [(_number(one.get("id")), _number(one.get("value"))) for one in cell.iterfind("distances/sibling")]
-        yield Cell(
+        yield GuestCell(
             place if number is None else number,
             _cpus(cell.get("cpus")),
             _scaled(cell.get("memory"), cell.get("unit")),
@@ -211,9 +148,9 @@ def _backing(backing: Element | None) -> Backing:
         return Backing()
     huge = backing.find("hugepages")
     source, access = backing.find("source"), backing.find("access")
-    pages = [HugePages(_scaled(page.get("size"), page.get("unit")), _cpus(page.get("nodeset"))) for page in huge or ()]
+    pages = [BackingPages(_scaled(page.get("size"), page.get("unit")), _cpus(page.get("nodeset"))) for page in huge or ()]
     return Backing(
-        hugepages=() if huge is None else tuple(pages) or (HugePages(),),
+        hugepages=() if huge is None else tuple(pages) or (BackingPages(),),
         locked=backing.find("locked") is not None,
         mergeable=backing.find("nosharepages") is None,
         source=None if source is None else source.get("type"),

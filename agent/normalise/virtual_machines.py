@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
 from agent.collect.sample import Sample
-from agent.model.guest import Backing, CellMemory, Guest, GuestCell, Tuning
+from agent.model.guest import Guest
 from agent.model.runtimes import EMULATION, HARDWARE, MODES, RUNTIMES, Paradigm, monitor
-from agent.model.values import CpuSet, Limit
+from agent.model.values import CpuSet
 from agent.model.workload import Memory, Placement, Thread, VCpu, Workload
 from agent.normalise.groups import Tree, container_around, controls_of, cpu_of, memory_of, tree_of
 from agent.normalise.machine_threads import kernel_threads, vcpu_threads, with_roles
 from agent.normalise.workloads import NO_STACK, cpus_of, path_of, started, threads_of, union_of
 from collectors import cgroup, libvirt_domains, libvirt_stats, proc_task
-
-T = TypeVar("T")
 
 
 def machines(sample: Sample) -> tuple[Workload, ...]:
@@ -212,15 +208,15 @@ def _guest(domain: libvirt_domains.Domain, hypervisor: libvirt_domains.Hyperviso
         cores=known.cores,
         threads=known.threads,
         numa_cells=len(known.cells) or None,
-        cells=_same(known.cells, tuple[GuestCell, ...]),
+        cells=known.cells,
         numatune_mode=known.numatune_mode,
         numatune_nodes=known.numatune_nodes,
         numatune_placement=known.numatune_placement,
-        cell_memories=_same(known.cell_memories, tuple[CellMemory, ...]),
-        tuning=_same(known.tuning, Tuning),
+        cell_memories=known.cell_memories,
+        tuning=known.tuning,
         emulator_affinity=domain.emulator_affinity,
         hugepages=bool(known.backing.hugepages),
-        backing=_same(known.backing, Backing),
+        backing=known.backing,
         memory_slots_bytes=known.memory_slots_bytes,
         iothreads=len(known.iothreads),
         iothread_numbers=known.iothreads,
@@ -232,15 +228,6 @@ def _guest(domain: libvirt_domains.Domain, hypervisor: libvirt_domains.Hyperviso
         balloon=told.balloon if told else {},
         told_seconds_ago=told.seconds_ago if told else None,
     )
-
-
-def _same(record: object, kind: type[T]) -> T:
-    """A collector's record as the model's of the same fields."""
-    return msgspec.convert(record, kind, from_attributes=True, dec_hook=_as_is)
-
-
-def _as_is(kind: type, value: object) -> object:
-    return value if isinstance(value, kind) or not isinstance(value, (int, float)) else Limit(value)
 
 
 def _vm_group(tree: Tree, process: proc_task.TaskGroup | None) -> cgroup.Group | None:

@@ -14,10 +14,6 @@ MOST_POSITIONAL = 4
 # Names that stand for two different things, each in its own room.
 TWO_MEANINGS: dict[str, str] = {}
 STILL_TWICE = {
-    "Backing",
-    "Bandwidth",
-    "Cell",
-    "CellMemory",
     "Cpu",
     "Cpus",
     "Domain",
@@ -33,10 +29,8 @@ STILL_TWICE = {
     "Pod",
     "Published",
     "Row",
-    "Schedule",
     "Stat",
     "Statement",
-    "Tuning",
 }
 
 

@@ -7,18 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.facts.domain_xml import Backing, BackingPages, Bandwidth, CellMemory, GuestCell, Schedule, Tuning
 from agent.model.values import UNLIMITED, CpuSet, Limit
-from collectors.domain_xml import (
-    Backing,
-    Bandwidth,
-    Cell,
-    CellMemory,
-    Definition,
-    HugePages,
-    Schedule,
-    Tuning,
-    parse_xml,
-)
+from collectors.domain_xml import Definition, parse_xml
 from collectors.text import Malformed
 
 FULL = """
@@ -79,7 +70,7 @@ def test_everything() -> None:
         clusters=1,
         cores=2,
         threads=2,
-        cells=(Cell(0, CpuSet((0, 1)), 512 << 20, {0: 10, 1: 21}), Cell(1, CpuSet((2, 3)), 512 << 20)),
+        cells=(GuestCell(0, CpuSet((0, 1)), 512 << 20, {0: 10, 1: 21}), GuestCell(1, CpuSet((2, 3)), 512 << 20)),
         numatune_mode="strict",
         numatune_nodes=CpuSet((0, 1, 4)),
         cell_memories=(CellMemory(1, "preferred", CpuSet((4,))),),
@@ -96,7 +87,7 @@ def test_everything() -> None:
         ),
         iothreads=(4, 7),
         backing=Backing(
-            hugepages=(HugePages(2 << 20, CpuSet((0,))), HugePages(1 << 30, CpuSet((1,)))),
+            hugepages=(BackingPages(2 << 20, CpuSet((0,))), BackingPages(1 << 30, CpuSet((1,)))),
             locked=True,
             mergeable=False,
             source="memfd",
@@ -126,7 +117,7 @@ def test_everything() -> None:
         ("<domain><cputune><vcpupin cpuset='1'/></cputune></domain>", Definition()),
         ("<domain><iothreads>many</iothreads></domain>", Definition()),
         ("<domain><iothreads>3</iothreads></domain>", Definition(iothreads=(1, 2, 3))),
-        ("<domain><memoryBacking><hugepages/></memoryBacking></domain>", Definition(backing=Backing(hugepages=(HugePages(),)))),
+        ("<domain><memoryBacking><hugepages/></memoryBacking></domain>", Definition(backing=Backing(hugepages=(BackingPages(),)))),
         ("<domain><cpu><feature policy='disable' name='svm'/></cpu></domain>", Definition(cpu_mode="custom", nested=False)),
         ("<domain><memory unit='furlongs'>7</memory><currentMemory>7</currentMemory></domain>", Definition(memory_now_bytes=7 << 10)),
         ("<domain><cputune/></domain>", Definition()),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from agent.model.facts.domain_xml import Tuning
 from agent.model.facts.proc_stat import CpuTime
 from agent.model.finding import Finding
-from agent.model.guest import Guest, Tuning
+from agent.model.guest import Guest
 from agent.model.host import Identity, Virtualization
 from agent.model.logical import Cpu as LogicalCpu
 from agent.model.logical import Logical
