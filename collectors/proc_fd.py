@@ -17,26 +17,26 @@ MAX_DESCRIPTORS = 4096
 _VCPU = re.compile(r"anon_inode:kvm-vcpu:(\d{1,5})")
 
 
-class Machine(Fact, frozen=True):
+class KvmProcess(Fact, frozen=True):
     """A process that holds a virtual machine of KVM, and the numbers of its vCPUs. None: its descriptors are not to be seen."""
 
     pid: int
     vcpus: tuple[int, ...] | None = ()
 
 
-def read(root: SysRoot, pids: Iterable[int]) -> tuple[Machine, ...]:
+def read(root: SysRoot, pids: Iterable[int]) -> tuple[KvmProcess, ...]:
     return tuple(machine for pid in sorted(set(pids)) if (machine := _machine(root, pid)) is not None)
 
 
-def _machine(root: SysRoot, pid: int) -> Machine | None:
+def _machine(root: SysRoot, pid: int) -> KvmProcess | None:
     refused = len(root.refusals)
     names = root.names(f"proc/{pid}/fd")
     if len(root.refusals) > refused:
-        return Machine(pid, None)
+        return KvmProcess(pid, None)
     if len(names) > MAX_DESCRIPTORS:
         root.note(f"proc/{pid}/fd", "unsupported", f"more than {MAX_DESCRIPTORS} descriptors")
         return None
     links = [root.link(f"proc/{pid}/fd/{name}") for name in names]
     if "anon_inode:kvm-vm" not in links:
         return None
-    return Machine(pid, tuple(sorted({int(match[1]) for link in links if link and (match := _VCPU.fullmatch(link))})))
+    return KvmProcess(pid, tuple(sorted({int(match[1]) for link in links if link and (match := _VCPU.fullmatch(link))})))

@@ -11,7 +11,7 @@ from collectors.text import Malformed, cpu_mask, cpu_number, integer, newline_se
 _MAX_DOMAINS = 256
 
 
-class Domain(Fact, frozen=True):
+class SchedstatDomain(Fact, frozen=True):
     """The CPUs among which load is balanced. Since version 17 the file has the name, too."""
 
     cpus: CpuSet
@@ -22,7 +22,7 @@ class Chain(Fact, frozen=True):
     """The domains of some CPUs, from the smallest up; CPUs that are balanced with nobody have none."""
 
     cpus: CpuSet
-    domains: tuple[Domain, ...]
+    domains: tuple[SchedstatDomain, ...]
 
 
 class Schedstat(Fact, frozen=True):
@@ -73,5 +73,5 @@ def _chains(above: dict[int, list[tuple[str, str]]]) -> tuple[Chain, ...]:
         groups.setdefault(tuple(domains), []).append(cpu)
     masks = {mask: cpu_mask(mask) for domains in groups for _, mask in domains}
     return tuple(
-        Chain(CpuSet(cpus), tuple(Domain(masks[mask], name or None) for name, mask in domains)) for domains, cpus in groups.items()
+        Chain(CpuSet(cpus), tuple(SchedstatDomain(masks[mask], name or None) for name, mask in domains)) for domains, cpus in groups.items()
     )

@@ -14,14 +14,14 @@ from agent.model.values import CpuSet, Fact
 from collectors.proc_pid.smaps import parse_smaps_rollup
 from collectors.proc_pid.status import Status, status_parser
 from collectors.root import SysRoot
-from collectors.text import Malformed, Stat, integer, newline_separated, numbers, process_stat
+from collectors.text import Malformed, ProcessStat, integer, newline_separated, numbers, process_stat
 
 _parse_status = status_parser(
     *("NSpid", "VmSize", "VmRSS", "VmData", "VmPTE", "VmSwap", "Threads", "Cpus_allowed_list", "Mems_allowed_list"),
     *("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"),
 )
 
-NOTHING: Mapping[int, Stat] = MappingProxyType({})
+NOTHING: Mapping[int, ProcessStat] = MappingProxyType({})
 
 
 class Task(Fact, frozen=True, kw_only=True):
@@ -63,7 +63,7 @@ class CachedTask(NamedTuple):
     """What was read of a process with one thread that is accounted for by its group: the bytes of status, and what they came to."""
 
     status: bytes
-    first: Stat
+    first: ProcessStat
     group: TaskGroup
 
 
@@ -75,7 +75,11 @@ class TaskCache:
 
 
 def read(
-    root: SysRoot, cache: TaskCache, pids: Iterable[int], first_threads: Mapping[int, Stat] = NOTHING, accounted: Collection[int] = ()
+    root: SysRoot,
+    cache: TaskCache,
+    pids: Iterable[int],
+    first_threads: Mapping[int, ProcessStat] = NOTHING,
+    accounted: Collection[int] = (),
 ) -> tuple[TaskGroup, ...]:
     """The threads of `pids`. `first_threads`: what the process table said of each process's first thread, which is not read again.
 
@@ -101,7 +105,7 @@ def read(
     return tuple(groups)
 
 
-def _sleeps(root: SysRoot, pid: int, status: bytes, first: Stat | None, cached: CachedTask) -> bool:
+def _sleeps(root: SysRoot, pid: int, status: bytes, first: ProcessStat | None, cached: CachedTask) -> bool:
     """Whether the only thread of a process has not run since the last pass, as most have not from one scrape to the next."""
     if (status, first) != (cached.status, cached.first):
         return False
@@ -109,7 +113,9 @@ def _sleeps(root: SysRoot, pid: int, status: bytes, first: Stat | None, cached: 
     return root.parse(f"proc/{pid}/task/{pid}/schedstat", parse_schedstat) == (task.run_ns, task.delay_ns, task.timeslices)
 
 
-def _process(root: SysRoot, pid: int, data: bytes, first: Stat | None, accounted: bool) -> tuple[TaskGroup | None, CachedTask | None]:
+def _process(
+    root: SysRoot, pid: int, data: bytes, first: ProcessStat | None, accounted: bool
+) -> tuple[TaskGroup | None, CachedTask | None]:
     """A process by its status, None where it is gone; and what the next pass may take from the cache."""
     status = root.parse_bytes(f"proc/{pid}/status", data, _parse_status)
     # The one thread of a process is called as the process is, which most have.
@@ -134,7 +140,7 @@ def _process(root: SysRoot, pid: int, data: bytes, first: Stat | None, accounted
     return group, CachedTask(data, first, group) if single and first and accounted else None
 
 
-def _task(root: SysRoot, pid: int, tid: int, status: Status | None, stat: Stat | None) -> Task | None:
+def _task(root: SysRoot, pid: int, tid: int, status: Status | None, stat: ProcessStat | None) -> Task | None:
     directory = f"proc/{pid}/task/{tid}"
     if stat is None:
         stat = root.parse(f"{directory}/stat", process_stat)

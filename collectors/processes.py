@@ -14,7 +14,7 @@ from itertools import pairwise
 from agent.model.runtimes import states_identity
 from agent.model.values import USER_HZ, Detail, Fact
 from collectors.root import SysRoot, Unavailable
-from collectors.text import Malformed, Stat, printable, process_stat
+from collectors.text import Malformed, ProcessStat, printable, process_stat
 
 _CUT = 15
 """Characters of a name that the kernel keeps (TASK_COMM_LEN)."""
@@ -37,7 +37,7 @@ class Process(Fact, frozen=True, kw_only=True):
     exe: str | None = None
     vm_uuid: str | None = None
     vm_name: str | None = None
-    stat: Stat | None = None
+    stat: ProcessStat | None = None
     """As the kernel wrote it, with the name that it cut."""
 
 
@@ -84,7 +84,7 @@ def ask(root: SysRoot, cache: ProcessCache, detail: Detail = "document") -> tupl
     return tuple([process for _, process in current.values()])
 
 
-def _process(root: SysRoot, pid: int, stat: Stat, boot_time: int, detail: Detail) -> Process | None:
+def _process(root: SysRoot, pid: int, stat: ProcessStat, boot_time: int, detail: Detail) -> Process | None:
     """None of a monitor that has given its memory back and will end: what it still has open makes no machine."""
     name, uuid, vm_name, exe = stat.name, None, None, None
     # Kernel threads are children of kthreadd, pid 2, and have no executable.

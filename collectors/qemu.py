@@ -46,7 +46,7 @@ class GuestMemory(Fact, frozen=True, kw_only=True):
     seconds_ago: float = 0.0
 
 
-class Machine(NamedTuple):
+class GuestProcess(NamedTuple):
     """A QEMU process, since when it runs, the sizes of its guest's memory (one for each cell) and what of the process is resident."""
 
     pid: int
@@ -66,7 +66,7 @@ class WalkCache:
     walks: dict[MachineKey, tuple[float, GuestMemory | None]] = field(default_factory=dict)
 
 
-def read(root: SysRoot, cache: WalkCache, machines: Sequence[Machine], detail: Detail = "document") -> tuple[GuestMemory, ...]:
+def read(root: SysRoot, cache: WalkCache, machines: Sequence[GuestProcess], detail: Detail = "document") -> tuple[GuestMemory, ...]:
     """What backs the guests' memory, where it can be read.
 
     For a document all machines are walked now. For metrics, those that were walked longest ago, as far as the time goes; the others are as
@@ -75,7 +75,7 @@ def read(root: SysRoot, cache: WalkCache, machines: Sequence[Machine], detail: D
     if detail == "document":
         return tuple(memory for machine in machines if (memory := _walk(root, machine)) is not None)
     began = time.monotonic()
-    keys: dict[Machine, MachineKey] = {machine: (machine.pid, machine.start_ticks, machine.sizes) for machine in machines}
+    keys: dict[GuestProcess, MachineKey] = {machine: (machine.pid, machine.start_ticks, machine.sizes) for machine in machines}
     cache.walks = {key: cache.walks[key] for key in keys.values() if key in cache.walks}
     for machine in sorted(machines, key=lambda machine: cache.walks.get(keys[machine], (0.0, None))[0]):
         walked_at, _ = cache.walks.get(keys[machine], (-AGAIN_SECONDS, None))
@@ -86,7 +86,7 @@ def read(root: SysRoot, cache: WalkCache, machines: Sequence[Machine], detail: D
     return tuple(replace(memory, seconds_ago=round(now - walked_at, 6)) for walked_at, memory in cache.walks.values() if memory is not None)
 
 
-def _walk(root: SysRoot, machine: Machine) -> GuestMemory | None:
+def _walk(root: SysRoot, machine: GuestProcess) -> GuestMemory | None:
     path = f"proc/{machine.pid}/smaps"
     if machine.resident_bytes > MAX_RESIDENT_BYTES:
         root.note(path, "unsupported", f"more than {MAX_RESIDENT_BYTES >> 30} GiB resident: too slow to walk")

@@ -60,7 +60,7 @@ class CpuSpeed(Fact, frozen=True, kw_only=True):
     midr: int | None = None
 
 
-class Cpus(Fact, frozen=True, kw_only=True):
+class SysfsCpus(Fact, frozen=True, kw_only=True):
     """The lists are as the kernel prints them; `numbers` are the cpuN directories."""
 
     numbers: CpuSet
@@ -76,7 +76,7 @@ class Cpus(Fact, frozen=True, kw_only=True):
     kinds: dict[str, CpuSet] = {}
 
 
-def read(root: SysRoot) -> Cpus:
+def read(root: SysRoot) -> SysfsCpus:
     numbers = CpuSet(int(name[3:]) for name in root.names(CPU) if name[:3] == "cpu" and is_number(name[3:]))
     online = root.parse(f"{CPU}/online", cpu_list)
     if online is None and numbers:
@@ -85,7 +85,7 @@ def read(root: SysRoot) -> Cpus:
     seen: set[tuple[int, str, CpuSet]] = set()
     for cpu in numbers:
         caches += _caches(root, cpu, seen)
-    return Cpus(
+    return SysfsCpus(
         numbers=numbers,
         possible=root.parse(f"{CPU}/possible", cpu_list),
         present=root.parse(f"{CPU}/present", cpu_list),

@@ -24,14 +24,14 @@ _COUNTER = re.compile(
 )
 
 
-class Machine(Fact, frozen=True):
+class KvmCounters(Fact, frozen=True):
     """Counters under KVM's names, by the process that made the machine."""
 
     pid: int
     counters: dict[str, int]
 
 
-def read(root: SysRoot, pids: Iterable[int]) -> tuple[Machine, ...]:
+def read(root: SysRoot, pids: Iterable[int]) -> tuple[KvmCounters, ...]:
     wanted, refused = set(pids), len(root.refusals)
     directories = root.directories(KVM)
     if not directories and len(root.refusals) == refused:
@@ -47,4 +47,4 @@ def read(root: SysRoot, pids: Iterable[int]) -> tuple[Machine, ...]:
             value = root.parse(f"{KVM}/{name}/{counter}", integer)
             if value is not None:
                 counters[counter] = counters.get(counter, 0) + value
-    return tuple(Machine(pid, counters) for pid, counters in sorted(found.items()))
+    return tuple(KvmCounters(pid, counters) for pid, counters in sorted(found.items()))

@@ -22,7 +22,7 @@ _MAX_WORDS = 256
 _MAX_DOMAINS = 256
 
 
-class Domain(Fact, frozen=True):
+class DebugfsDomain(Fact, frozen=True):
     """What one CPU's domain is called, and its SD_* flags by name (numbers before Linux 5.10, which are left out)."""
 
     cpu: int
@@ -42,7 +42,7 @@ class SchedDebug(Fact, frozen=True, kw_only=True):
     wakeup_granularity_ns: int | None = None
     migration_cost_ns: int | None = None
     nr_migrate: int | None = None
-    domains: tuple[Domain, ...] = ()
+    domains: tuple[DebugfsDomain, ...] = ()
 
 
 def read(root: SysRoot, cpus: CpuSet) -> SchedDebug:
@@ -85,13 +85,13 @@ def parse_preempt(text: str) -> str | None:
     return match[1] if match else None
 
 
-def _domains(root: SysRoot, home: str, cpus: CpuSet) -> tuple[Domain, ...]:
-    found: list[Domain] = []
+def _domains(root: SysRoot, home: str, cpus: CpuSet) -> tuple[DebugfsDomain, ...]:
+    found: list[DebugfsDomain] = []
     for cpu in cpus:
         for place in range(_MAX_DOMAINS):
             here = f"{home}/cpu{cpu}/domain{place}"
             name = parse_words(root.text(f"{here}/name") or "")
             if not name:
                 break
-            found.append(Domain(cpu, name[0], parse_words(root.text(f"{here}/flags") or "")))
+            found.append(DebugfsDomain(cpu, name[0], parse_words(root.text(f"{here}/flags") or "")))
     return tuple(found)

@@ -85,7 +85,7 @@ def cpu_columns(header: str) -> list[int]:
     return cpus
 
 
-class Stat(Fact, frozen=True, kw_only=True):
+class ProcessStat(Fact, frozen=True, kw_only=True):
     """What is used of /proc/PID/stat, and of a thread's. Of a process' first thread both say the same. `start_ticks` are since boot."""
 
     name: str
@@ -96,7 +96,7 @@ class Stat(Fact, frozen=True, kw_only=True):
     last_cpu: int | None
 
 
-def process_stat(text: str) -> Stat:
+def process_stat(text: str) -> ProcessStat:
     """The name may hold anything, ")" and spaces too: the last ")" ends it."""
     opening, closing = text.find("("), text.rfind(")")
     fields = text[closing + 1 :].split()
@@ -105,7 +105,7 @@ def process_stat(text: str) -> Stat:
     # The third is the first of them.
     parent, threads, started = integer(fields[1]), integer(fields[17]), integer(fields[19])
     last_cpu = cpu_number(fields[36]) if len(fields) > 36 and fields[36].isdecimal() else None
-    return Stat(
+    return ProcessStat(
         name=text[opening + 1 : closing], state=fields[0], parent_pid=parent, threads=threads, start_ticks=started, last_cpu=last_cpu
     )
 

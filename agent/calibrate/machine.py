@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from agent.model.calibration import Machine
+from agent.model.calibration import MachineIdentity
 from agent.model.host import Host
 
 
-def machine_of(host: Host) -> Machine:
+def machine_of(host: Host) -> MachineIdentity:
     identity, packages = host.identity, host.physical.packages
     virtual = identity.virtualization
-    return Machine(
+    return MachineIdentity(
         hostname=identity.hostname,
         architecture=identity.architecture,
         hypervisor=None if virtual is None else virtual.hypervisor,

@@ -7,7 +7,7 @@ import os
 
 import msgspec
 
-from agent.model.calibration import TOLERANCE, Calibration, Machine
+from agent.model.calibration import TOLERANCE, Calibration, MachineIdentity
 
 _MOST_BYTES = 1 << 20
 BUSY = 0.5
@@ -56,13 +56,13 @@ def replaces(new: Calibration, old: Calibration | None) -> bool:
     return pressure is None or pressure <= BUSY or (before is not None and pressure <= before)
 
 
-def same(one: Machine, other: Machine) -> bool:
+def same(one: MachineIdentity, other: MachineIdentity) -> bool:
     """Whether figures of one hold on the other: the boot may differ."""
     return differences(one, other) == []
 
 
-def differences(one: Machine, other: Machine) -> list[str]:
-    names = [name for name in Machine.__struct_fields__ if name != "boot_id"]
+def differences(one: MachineIdentity, other: MachineIdentity) -> list[str]:
+    names = [name for name in MachineIdentity.__struct_fields__ if name != "boot_id"]
     return [name for name in names if getattr(one, name) != getattr(other, name)]
 
 

@@ -59,7 +59,7 @@ class Statics(Fact, frozen=True, kw_only=True):
     `plugged` is what was plugged in meanwhile; without it these facts hold for one pass and are not kept.
     """
 
-    cpus: sys_cpu.Cpus | None = None
+    cpus: sys_cpu.SysfsCpus | None = None
     nodes: sys_node.Nodes | None = None
     cpuinfo: proc_cpuinfo.Cpuinfo | None = None
     cpuid: cpuid.Cpuid | None = None
@@ -112,14 +112,14 @@ class WorkloadFacts(Fact, frozen=True, kw_only=True):
     engines: tuple[docker_engine.Engine, ...] | None = None
     hypervisors: tuple[libvirt_domains.Hypervisor, ...] | None = None
     domain_stats: tuple[libvirt_stats.DomainStats, ...] | None = None
-    monitors: tuple[proc_fd.Machine, ...] | None = None
+    monitors: tuple[proc_fd.KvmProcess, ...] | None = None
     """Processes with a machine of KVM that libvirt does not know."""
-    monitor_counters: tuple[sys_debug_kvm.Machine, ...] | None = None
+    monitor_counters: tuple[sys_debug_kvm.KvmCounters, ...] | None = None
     guests: tuple[qemu.GuestMemory, ...] | None = None
     sandboxes: tuple[wasm_maps.WasmProcess, ...] | None = None
     unread_maps: int = 0
     """Processes whose memory map was refused or is missing: what they hold is not known."""
-    statements: tuple[statements.Published, ...] | None = None
+    statements: tuple[statements.StatementTable, ...] | None = None
     """What embedders of Wasm state of their instances, read after the memory maps."""
     tasks: tuple[proc_task.TaskGroup, ...] | None = None
     accounts: tuple[taskstats.Account, ...] | None = None

@@ -17,7 +17,7 @@ from collectors import (
     qemu,
     wasm_maps,
 )
-from collectors.text import Stat
+from collectors.text import ProcessStat
 
 _KTHREADD = 2
 """The pid of the parent of all kernel threads."""
@@ -28,7 +28,7 @@ def user_processes(table: Iterable[processes.Process]) -> dict[int, float]:
     return {process.pid: process.started_at for process in table if _KTHREADD not in (process.pid, process.parent_pid)}
 
 
-def first_threads(table: Iterable[processes.Process]) -> dict[int, Stat]:
+def first_threads(table: Iterable[processes.Process]) -> dict[int, ProcessStat]:
     """What the process table said of each process's first thread."""
     return {process.pid: process.stat for process in table if process.stat}
 
@@ -100,12 +100,12 @@ def unmanaged_monitors(
 
 def guests(
     hypervisors: Iterable[libvirt_domains.Hypervisor], machines: Mapping[str, int], tasks: Collection[proc_task.TaskGroup]
-) -> list[qemu.Machine]:
+) -> list[qemu.GuestProcess]:
     """The processes of libvirt's domains, with what is known of the memory of each."""
     resident = {group.pid: group.resident_bytes for group in tasks}
     started = {group.pid: task.start_ticks for group in tasks for task in group.tasks if task.tid == group.pid}
     return [
-        qemu.Machine(pid, started.get(pid), _memory_sizes(domain) or (domain.max_memory_bytes,), resident_bytes)
+        qemu.GuestProcess(pid, started.get(pid), _memory_sizes(domain) or (domain.max_memory_bytes,), resident_bytes)
         for hypervisor in hypervisors
         for domain in hypervisor.domains
         if (pid := machines.get(domain.uuid)) is not None and domain.max_memory_bytes and (resident_bytes := resident.get(pid))

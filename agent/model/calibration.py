@@ -68,7 +68,7 @@ class Conditions(Fact, frozen=True):
     """The measuring thread waited for its CPU."""
 
 
-class Machine(Fact, frozen=True, kw_only=True):
+class MachineIdentity(Fact, frozen=True, kw_only=True):
     """Whose figures these are. A calibration is used on the same machine, kernel and microcode; the boot may be another."""
 
     hostname: str | None = None
@@ -84,7 +84,7 @@ class Calibration(Fact, frozen=True, kw_only=True):
     schema: Literal["stratascope-calibration/1"]
     taken_at: datetime
     version: str
-    machine: Machine
+    machine: MachineIdentity
     cpu: int
     """The CPU that was measured."""
     seconds: float

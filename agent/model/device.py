@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.model.values import CpuSet, Fact
 
 
-class Overcommit(Fact, frozen=True, kw_only=True):
+class CpuOvercommit(Fact, frozen=True, kw_only=True):
     """vCPUs a CPU among `cpus`, each vCPU counted in equal parts where it may run. `scope`: "host", "node", "llc" or "core"."""
 
     name: str
@@ -41,7 +41,7 @@ class CpuDevices(Fact, frozen=True, kw_only=True):
     virtual: int | None = None
     virtual_pinned: int | None = None
     runtime_threads: int | None = None
-    overcommit: tuple[Overcommit, ...] = ()
+    overcommit: tuple[CpuOvercommit, ...] = ()
 
 
 class RuntimeProcesses(Fact, frozen=True):

@@ -92,7 +92,7 @@ class Partition(Fact, frozen=True):
     invalid: str | None = None
 
 
-class Isolation(Fact, frozen=True, kw_only=True):
+class CpuIsolation(Fact, frozen=True, kw_only=True):
     """CPUs that work is kept off, by the kernel's command line: `parameters` are those of it that bear on placement, as they stand."""
 
     parameters: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ class LogicalCpu(Fact, frozen=True, kw_only=True):
     domains: tuple[CpuSet, ...] = ()
 
 
-class Cpu(Fact, frozen=True, kw_only=True):
+class KernelCpu(Fact, frozen=True, kw_only=True):
     """`runnable_tasks` and `blocked_tasks` are of the moment; the rest counts since boot.
 
     `load_balance`: whether the root cpuset balances all CPUs alike (cgroup v1). `huge_page_bytes` are the sizes that the CPU's
@@ -144,7 +144,7 @@ class Cpu(Fact, frozen=True, kw_only=True):
     domains: tuple[SchedulingDomain, ...] = ()
     partitions: tuple[Partition, ...] = ()
     load_balance: bool | None = None
-    isolation: Isolation | None = None
+    isolation: CpuIsolation | None = None
     map: tuple[LogicalCpu, ...] = ()
 
 
@@ -160,7 +160,7 @@ class Overcommit(Fact, frozen=True):
     committed_ratio: float | None = None
 
 
-class Memory(Fact, frozen=True, kw_only=True):
+class KernelMemory(Fact, frozen=True, kw_only=True):
     """`meminfo_bytes` under the kernel's names; `vmstat` are counts since boot, or pages of the moment (nr_*)."""
 
     meminfo_bytes: dict[str, int] = {}
@@ -177,8 +177,8 @@ class Memory(Fact, frozen=True, kw_only=True):
 
 
 class Logical(Fact, frozen=True, kw_only=True):
-    cpu: Cpu
-    memory: Memory
+    cpu: KernelCpu
+    memory: KernelMemory
     pressure: Pressures | None = None
     kvm: Kvm | None = None
     cgroup_controllers: dict[str, str] = {}

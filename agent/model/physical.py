@@ -51,7 +51,7 @@ class Assembly(Fact, frozen=True):
     os_index: int | None = None
 
 
-class Group(Fact, frozen=True):
+class CpuGroup(Fact, frozen=True):
     """A die or a cluster that is more than the level below it and less than the one above."""
 
     cpus: CpuSet
@@ -135,7 +135,7 @@ class Restrictions(Fact, frozen=True):
     allowed_nodes: CpuSet | None = None
 
 
-class Memory(Fact, frozen=True, kw_only=True):
+class MainMemory(Fact, frozen=True, kw_only=True):
     """`total_bytes` is MemTotal of /proc/meminfo: what the kernel manages; `installed_bytes` is what firmware says is plugged in.
 
     `distances_alike`: every pair of more than two nodes is as far apart. Firmware states no distances, or fills in one: they tell nothing.
@@ -156,11 +156,11 @@ class Physical(Fact, frozen=True, kw_only=True):
     """`architecture`: one CPU, symmetric (one memory node), or NUMA."""
 
     cpus: Cpus
-    memory: Memory
+    memory: MainMemory
     architecture: Literal["uniprocessor", "smp", "numa"] | None = None
     packages: tuple[Package, ...] = ()
-    dies: tuple[Group, ...] = ()
-    clusters: tuple[Group, ...] = ()
+    dies: tuple[CpuGroup, ...] = ()
+    clusters: tuple[CpuGroup, ...] = ()
     books: tuple[Assembly, ...] = ()
     drawers: tuple[Assembly, ...] = ()
     cores: tuple[Core, ...] = ()

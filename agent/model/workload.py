@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from agent.model.guest import Guest as Guest
+from agent.model.guest import Guest
 from agent.model.runtimes import ExecutionMode, MemoryMode, Paradigm, Role
-from agent.model.sandbox import Growth, Published
-from agent.model.sandbox import LinearMemory as LinearMemory
+from agent.model.sandbox import Growth, LinearMemory, Published
 from agent.model.values import CpuSet, Fact, Limit, Origin
 
 
@@ -91,7 +90,7 @@ class Control(Fact, frozen=True, kw_only=True):
     unit: str
 
 
-class Cpu(Fact, frozen=True, kw_only=True):
+class WorkloadCpu(Fact, frozen=True, kw_only=True):
     """Limits and usage. `limit_cpus` is the tightest quota / period of the group and its ancestors, set by `limited_by`.
 
     `run_ns`, `delay_ns`, `timeslices` are sums over the threads that live now, `process_*` over the processes that do, with those
@@ -132,7 +131,7 @@ class Cpu(Fact, frozen=True, kw_only=True):
     irq_pressure_full_usec: int | None = None
 
 
-class Memory(Fact, frozen=True, kw_only=True):
+class WorkloadMemory(Fact, frozen=True, kw_only=True):
     """Limits and usage in bytes. `limit_bytes` is the tightest of the group and its ancestors, set by `limited_by`.
 
     `allotted_bytes` is what the workload was given to see (guest memory, linear memories); `backing_*` what of it is resident on
@@ -311,8 +310,8 @@ class Workload(Fact, frozen=True, kw_only=True):
     memory_mode: MemoryMode
     isolation: str
     stack: Stack
-    cpu: Cpu
-    memory: Memory
+    cpu: WorkloadCpu
+    memory: WorkloadMemory
     placement: Placement
     parent: str | None = None
     state: str | None = None

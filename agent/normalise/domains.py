@@ -25,7 +25,7 @@ _X86, _GENERIC = "x86_64", ("aarch64", "riscv64")
 Groups = Mapping[int, CpuSet]
 
 
-class Domain(NamedTuple):
+class DerivedDomain(NamedTuple):
     name: str
     cpus: CpuSet
 
@@ -60,7 +60,7 @@ def _named(sample: Sample, chain: Chain) -> list[SchedulingDomain]:
     ]
 
 
-def _guessed(domain: SchedulingDomain, derived: Mapping[int, tuple[Domain, ...]]) -> SchedulingDomain:
+def _guessed(domain: SchedulingDomain, derived: Mapping[int, tuple[DerivedDomain, ...]]) -> SchedulingDomain:
     """The name of the level that spans the same CPUs."""
     chain = derived.get(next(iter(domain.members or ()), -1), ())
     name = next((level.name for level in chain if level.cpus == domain.cpus), None)
@@ -79,7 +79,9 @@ def _ordered(found: Iterable[SchedulingDomain]) -> tuple[SchedulingDomain, ...]:
     return tuple(sorted(whole, key=lambda domain: (len(domain.cpus), next(iter(domain.cpus), 0))))
 
 
-def derive(sample: Sample, online: CpuSet, nodes: tuple[Node, ...], balanced: tuple[CpuSet, ...] | None) -> dict[int, tuple[Domain, ...]]:
+def derive(
+    sample: Sample, online: CpuSet, nodes: tuple[Node, ...], balanced: tuple[CpuSet, ...] | None
+) -> dict[int, tuple[DerivedDomain, ...]]:
     """Each CPU's domains, from the smallest up; nothing where they cannot be known."""
     topology = {entry.cpu: entry for entry in (sample.statics.cpus.topology if sample.statics.cpus else ()) if entry.cpu in online}
     by_node = _node_groups(online, nodes)
@@ -94,19 +96,19 @@ def derive(sample: Sample, online: CpuSet, nodes: tuple[Node, ...], balanced: tu
     found = {}
     for among in balanced:
         for cpu in among & online:
-            chain = [Domain(name, groups[cpu]) for name, groups in levels]
+            chain = [DerivedDomain(name, groups[cpu]) for name, groups in levels]
             found[cpu] = _cut((*chain, *far[by_node[cpu]]), among & online)
     return found
 
 
-def _cut(chain: Iterable[Domain], among: CpuSet) -> tuple[Domain, ...]:
+def _cut(chain: Iterable[DerivedDomain], among: CpuSet) -> tuple[DerivedDomain, ...]:
     """build_sched_domains(): what a level spans holds what the level below it does, and the first to span all is the last."""
-    kept: list[Domain] = []
+    kept: list[DerivedDomain] = []
     below = CpuSet()
     for name, cpus in chain:
         span = (cpus & among) | below
         if len(span) > 1 and span != below:
-            kept.append(Domain(name, span))
+            kept.append(DerivedDomain(name, span))
         below = span
         if span == among:
             break
@@ -182,7 +184,7 @@ def _node_groups(online: CpuSet, nodes: tuple[Node, ...]) -> Groups | None:
     return groups if len(groups) == len(online) else None
 
 
-def _far(nodes: tuple[Node, ...], by_node: Groups) -> dict[CpuSet, tuple[Domain, ...]] | None:
+def _far(nodes: tuple[Node, ...], by_node: Groups) -> dict[CpuSet, tuple[DerivedDomain, ...]] | None:
     """sched_init_numa(): a level for each distance between nodes with CPUs, which holds the nodes within it; NODE is the least."""
     peopled = [node for node in nodes if node.cpus]
     if len(peopled) < 2:
@@ -190,13 +192,13 @@ def _far(nodes: tuple[Node, ...], by_node: Groups) -> dict[CpuSet, tuple[Domain,
     if not all(other.os_index in node.distances for node in peopled for other in peopled):
         return None
     least = min(node.distances[other.os_index] for node in peopled for other in peopled)
-    found: dict[CpuSet, tuple[Domain, ...]] = {}
+    found: dict[CpuSet, tuple[DerivedDomain, ...]] = {}
     for node in peopled:
         within, chain = CpuSet(), []
         # At distances that are not the node's own its set does not grow: such a domain would go.
         for distance in sorted({node.distances[other.os_index] for other in peopled} | {least}):
             near = [other.cpus for other in peopled if node.distances[other.os_index] == distance and other.cpus]
             within = CpuSet.of_mask(within.mask | sum({cpus.mask for cpus in near}))
-            chain.append(Domain("NODE" if distance == least else "NUMA", within))
+            chain.append(DerivedDomain("NODE" if distance == least else "NUMA", within))
         found[node.cpus or CpuSet()] = tuple(chain)
     return found

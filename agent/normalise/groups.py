@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 from agent.collect.sample import Sample
 from agent.model.values import CpuSet, Fact, Limit
-from agent.model.workload import Control, Cpu, Group, HugePages, Memory, Pids, Thread
+from agent.model.workload import Control, Group, HugePages, Pids, Thread, WorkloadCpu, WorkloadMemory
 from collectors import cgroup, proc_task, taskstats
 
 _NO_CPU, _NO_MEMORY = cgroup.Cpu(), cgroup.Memory()
@@ -77,7 +77,7 @@ def cpu_of(
     threads: tuple[Thread, ...],
     accounts: Sequence[taskstats.Account | None],
     own_group: bool = True,
-) -> Cpu:
+) -> WorkloadCpu:
     """`own_group`: the group is the workload's alone, so that its usage is the workload's, too. `accounts`: of each of its processes;
     of a machine, whose processes do more than its vCPUs, of none.
     """
@@ -85,7 +85,7 @@ def cpu_of(
     cpu = home.cpu if home and home.cpu and own_group else _NO_CPU
     stalls = home.pressure if home and own_group else {}
     stall, irq = stalls.get("cpu"), stalls.get("irq")
-    return Cpu(
+    return WorkloadCpu(
         quota_usec=cpu.quota_usec,
         period_usec=cpu.period_usec,
         burst_usec=cpu.burst_usec,
@@ -143,13 +143,13 @@ _STAT_V1 = _Stat(
 )
 
 
-def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_task.TaskGroup], own_group: bool = True) -> Memory:
+def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_task.TaskGroup], own_group: bool = True) -> WorkloadMemory:
     limit, by = tightest(tree, home, "memory")
     memory = home.memory if home and home.memory and own_group else _NO_MEMORY
     stall = home.pressure.get("memory") if home and own_group else None
     stat, is_v1 = memory.stat, tree.controllers.get("memory") == "v1"
     names = _STAT_V1 if is_v1 else _STAT_V2
-    return Memory(
+    return WorkloadMemory(
         min_bytes=memory.min_bytes,
         low_bytes=memory.low_bytes,
         high_bytes=memory.high_bytes,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from agent.collect.sample import Sample
 from agent.model.sandbox import Bound, BoundName, Growth, LinearMemory
 from agent.model.values import Limit, Origin
-from agent.model.workload import Memory
+from agent.model.workload import WorkloadMemory
 from agent.normalise.groups import Tree
 from collectors import proc_task
 from collectors.wasm_maps import WasmProcess
@@ -19,7 +19,7 @@ _ADDRESSES = 1 << 47
 
 
 def growth(
-    sample: Sample, tree: Tree, process: WasmProcess, live: proc_task.TaskGroup, named: tuple[LinearMemory, ...], around: Memory
+    sample: Sample, tree: Tree, process: WasmProcess, live: proc_task.TaskGroup, named: tuple[LinearMemory, ...], around: WorkloadMemory
 ) -> Growth:
     bounds = (*_declared(named), *_slots(process), *_group(tree, around), *_process(sample, live))
     room = {bound.name: bound.room_bytes for bound in bounds if bound.name != "process_address_space" and bound.room_bytes is not None}
@@ -54,7 +54,7 @@ def _sum(name: BoundName, ends: list[int], sizes: list[int], origin: Origin) -> 
     return Bound(name=name, limit_bytes=Limit(sum(ends)), room_bytes=Limit(sum(ends) - sum(sizes)), origin=origin)
 
 
-def _group(tree: Tree, around: Memory) -> Iterator[Bound]:
+def _group(tree: Tree, around: WorkloadMemory) -> Iterator[Bound]:
     limit = around.limit_bytes
     if limit is None:
         return

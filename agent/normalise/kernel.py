@@ -6,7 +6,7 @@ import re
 
 from agent.collect.sample import Sample
 from agent.model.host import Virtualization
-from agent.model.logical import Cpu, Ipis, Logical
+from agent.model.logical import Ipis, KernelCpu, Logical
 from agent.model.physical import Physical
 from agent.model.runtimes import HYPERVISORS
 from agent.normalise.domains import scheduling_domains
@@ -35,12 +35,12 @@ def logical(sample: Sample, hardware: Physical) -> Logical:
     )
 
 
-def _cpu(sample: Sample, hardware: Physical) -> Cpu:
+def _cpu(sample: Sample, hardware: Physical) -> KernelCpu:
     stat, kernel, lines, cpuinfo = sample.host.stat, sample.host.kernel, sample.host.interrupts, sample.statics.cpuinfo
     tick, tick_origin = tick_hz(sample)
     online = hardware.cpus.online
     domains = scheduling_domains(sample, online, hardware.nodes, balanced(sample, online))
-    return Cpu(
+    return KernelCpu(
         times=stat.cpus if stat else (),
         run_queues=sample.host.schedstat.queues if sample.host.schedstat else (),
         runnable_tasks=stat.procs_running if stat else None,

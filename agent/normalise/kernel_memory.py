@@ -11,7 +11,7 @@ from agent.collect.sample import Sample
 from agent.model.facts.proc_sys_vm import MemoryPolicy
 from agent.model.facts.proc_vm import Zone
 from agent.model.facts.sys_mm import Zswap
-from agent.model.logical import Memory, Overcommit
+from agent.model.logical import KernelMemory, Overcommit
 from agent.model.values import Fact
 
 R = TypeVar("R", bound=Fact)
@@ -25,14 +25,14 @@ _VMSTAT = (
 _OVERCOMMIT: dict[int, Literal["heuristic", "always", "never"]] = {0: "heuristic", 1: "always", 2: "never"}
 
 
-def memory(sample: Sample) -> Memory:
+def memory(sample: Sample) -> KernelMemory:
     files, pools, mm, vm = sample.host.memory, sample.host.huge_page_pools, sample.host.memory_policy, sample.host.vm_sysctls
     meminfo = files.meminfo_bytes if files else {}
     zswap = replace(mm.zswap if mm else Zswap(), pool_bytes=meminfo.get("Zswap"), stored_bytes=meminfo.get("Zswapped"))
     policy = vm or MemoryPolicy()
     if mm is not None:
         policy = replace(policy, demotion_enabled=mm.demotion_enabled, interleave_weights=mm.interleave_weights)
-    return Memory(
+    return KernelMemory(
         meminfo_bytes=meminfo,
         zones=_zones(sample),
         vmstat={name: value for name, value in files.vmstat.items() if name.startswith(_VMSTAT)} if files else {},

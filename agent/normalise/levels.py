@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from agent.model.physical import Assembly, Cache, Core, Group, Package
+from agent.model.physical import Assembly, Cache, Core, CpuGroup, Package
 from agent.model.values import CpuSet
 from agent.normalise.cores import known, partition
 from collectors.sys_cpu import CpuTopology
@@ -21,7 +21,7 @@ from collectors.sys_cpu import CpuTopology
 
 def dies(
     topology: dict[int, CpuTopology], online: CpuSet, packages: tuple[Package, ...], cores: tuple[Core, ...], package_of: dict[int, int]
-) -> tuple[Group, ...]:
+) -> tuple[CpuGroup, ...]:
     trivial = {package.cpus for package in packages} | {core.cpus for core in cores}
     said = {cpu: entry.die_cpus for cpu, entry in topology.items() if entry.die_cpus and known(entry.die_id) is not None}
     return _groups(
@@ -33,11 +33,11 @@ def clusters(
     topology: dict[int, CpuTopology],
     online: CpuSet,
     packages: tuple[Package, ...],
-    dies: tuple[Group, ...],
+    dies: tuple[CpuGroup, ...],
     cores: tuple[Core, ...],
     caches: tuple[Cache, ...],
     package_of: dict[int, int],
-) -> tuple[Group, ...]:
+) -> tuple[CpuGroup, ...]:
     trivial = {entry.cpus for level in (packages, dies, cores) for entry in level}
     trivial |= {cache.cpus for cache in caches}
     said = {cpu: entry.cluster_cpus for cpu, entry in topology.items() if entry.cluster_cpus and known(entry.cluster_id) is not None}
@@ -67,15 +67,15 @@ def _apart(said: dict[int, CpuSet], online: CpuSet, packages: tuple[Package, ...
     return {group for group in partition(online, inside.get) if any(cpu in inside for cpu in group)} if inside else set()
 
 
-def _groups(sets: set[CpuSet], package_of: dict[int, int], number: Callable[[int], int | None]) -> tuple[Group, ...]:
+def _groups(sets: set[CpuSet], package_of: dict[int, int], number: Callable[[int], int | None]) -> tuple[CpuGroup, ...]:
     found = []
     for cpus in sorted(sets, key=lambda cpus: next(iter(cpus), 0)):
         if cpus:
             lead = next(iter(cpus))
-            found.append(Group(cpus, package_of[lead], number(lead)))
+            found.append(CpuGroup(cpus, package_of[lead], number(lead)))
     return tuple(found)
 
 
-def with_dies(packages: tuple[Package, ...], dies: tuple[Group, ...]) -> tuple[Package, ...]:
+def with_dies(packages: tuple[Package, ...], dies: tuple[CpuGroup, ...]) -> tuple[Package, ...]:
     inside = ((package, tuple(die.cpus for die in dies if die.cpus <= package.cpus)) for package in packages)
     return tuple(replace(package, dies=its) if its else package for package, its in inside)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 from agent.collect.sample import Sample
-from agent.model.physical import Cpus, Memory, Physical, Restrictions
+from agent.model.physical import Cpus, MainMemory, Physical, Restrictions
 from agent.model.values import CpuSet
 from agent.normalise import caches, cores, levels, nodes
 from agent.normalise.channels import channels
@@ -53,7 +53,7 @@ def physical(sample: Sample) -> Physical:
     )
 
 
-def _architecture(online: CpuSet, memory: Memory) -> Literal["uniprocessor", "smp", "numa"] | None:
+def _architecture(online: CpuSet, memory: MainMemory) -> Literal["uniprocessor", "smp", "numa"] | None:
     if memory.architecture == "numa":
         return "numa"
     if len(online) > 1:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from agent.collect.sample import Sample
 from agent.model.channels import Dimm, Evidence, MemoryChannel
 from agent.model.facts.edac import MemoryController
-from agent.model.physical import Memory, Node, Package
+from agent.model.physical import MainMemory, Node, Package
 from collectors.smbios import AddressRange, MemoryDevice, Smbios
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Wiring(NamedTuple):
     channel: str | None
 
 
-def memory_devices(sample: Sample, memory: Memory, nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> Memory:
+def memory_devices(sample: Sample, memory: MainMemory, nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> MainMemory:
     firmware = sample.statics.smbios
     others = {array.handle for array in firmware.arrays if not array.system_memory} if firmware else set()
     devices = {slot: device for slot, device in enumerate(firmware.devices) if device.array not in others} if firmware else {}

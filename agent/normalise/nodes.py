@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from agent.collect.sample import Sample
 from agent.model.facts.sys_dax import DaxDevice
-from agent.model.physical import Cache, Memory, Node, Package
+from agent.model.physical import Cache, MainMemory, Node, Package
 from agent.model.values import CpuSet
 from collectors import sys_node
 
@@ -154,11 +154,11 @@ def _fastest(sample: Sample) -> int | None:
     return max((bandwidth for bandwidth in stated if bandwidth is not None), default=None)
 
 
-def memory(sample: Sample, found: tuple[Node, ...]) -> Memory:
+def memory(sample: Sample, found: tuple[Node, ...]) -> MainMemory:
     meminfo = sample.host.memory.meminfo_bytes if sample.host.memory else {}
     # Nodes whose memory is not stated count: a tree without their meminfo has them all the same.
     with_memory = [node for node in found if node.memory_bytes != 0]
-    return Memory(
+    return MainMemory(
         architecture="numa" if len(with_memory) > 1 else "uma" if with_memory else None,
         total_bytes=meminfo.get("MemTotal"),
         distances_alike=_alike(found),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from agent.model.device import MemoryOvercommit, Overcommit
+from agent.model.device import CpuOvercommit, MemoryOvercommit
 from agent.model.physical import Physical
 from agent.model.values import CpuSet
 from agent.model.workload import Workload
 
 
-def overcommits(workloads: Iterable[Workload], hardware: Physical, all_caches: bool) -> tuple[Overcommit, ...]:
+def overcommits(workloads: Iterable[Workload], hardware: Physical, all_caches: bool) -> tuple[CpuOvercommit, ...]:
     """Each vCPU counts on the CPUs that it may use in equal parts. Nothing where there is none, or one may be anywhere."""
     online = hardware.cpus.online
     sets = Counter(
@@ -31,7 +31,7 @@ def overcommits(workloads: Iterable[Workload], hardware: Physical, all_caches: b
     found = []
     for scope, cpus in _scopes(hardware, all_caches):
         vcpus = round(sum(parts.get(cpu, 0.0) for cpu in cpus), 6)
-        found.append(Overcommit(name=f"{scope} {cpus}", scope=scope, cpus=cpus, vcpus=vcpus, ratio=round(vcpus / len(cpus), 6)))
+        found.append(CpuOvercommit(name=f"{scope} {cpus}", scope=scope, cpus=cpus, vcpus=vcpus, ratio=round(vcpus / len(cpus), 6)))
     return tuple(found)
 
 

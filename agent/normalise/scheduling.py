@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 from agent.collect.sample import Sample
-from agent.model.logical import Isolation, LogicalCpu, Partition, Scheduler, SchedulingDomain
+from agent.model.logical import CpuIsolation, LogicalCpu, Partition, Scheduler, SchedulingDomain
 from agent.model.physical import Physical
 from agent.model.values import CpuSet, Origin
 from collectors import proc_sys_sched, sys_debug_sched
@@ -124,11 +124,11 @@ def _preemption(sample: Sample, debug: sys_debug_sched.SchedDebug) -> tuple[str 
     return (model, "configured") if model else (None, None)
 
 
-def isolation(sample: Sample) -> Isolation | None:
+def isolation(sample: Sample) -> CpuIsolation | None:
     line = sample.statics.command_line
     if line is None:
         return None
-    return Isolation(
+    return CpuIsolation(
         parameters=line.parameters,
         isolcpus=line.isolcpus,
         isolcpus_flags=line.isolcpus_flags,

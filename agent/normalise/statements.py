@@ -40,7 +40,7 @@ def stated(sample: Sample, process: proc_task.TaskGroup, memories: tuple[LinearM
     return Stated(named, Published(len(table.statements), table.dropped, table.torn, tuple(elsewhere)))
 
 
-def _statement(one: statements.Statement, size: int | None, read_at: float | None, tids: dict[int, int]) -> Statement:
+def _statement(one: statements.StatementSlot, size: int | None, read_at: float | None, tids: dict[int, int]) -> Statement:
     written = one.written_ns / 1e9
     return Statement(
         instance=one.instance,
@@ -62,7 +62,7 @@ def _statement(one: statements.Statement, size: int | None, read_at: float | Non
     )
 
 
-def _mismatch(one: statements.Statement, size: int | None) -> Mismatch | None:
+def _mismatch(one: statements.StatementSlot, size: int | None) -> Mismatch | None:
     if size is None:
         return "nowhere" if one.base or one.size_bytes else None
     if one.maximum_pages is not None and size - _ROUNDED_BYTES >= one.maximum_pages * one.page_bytes:

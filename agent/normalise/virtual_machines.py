@@ -10,7 +10,7 @@ from agent.collect.sample import Sample
 from agent.model.guest import Guest
 from agent.model.runtimes import EMULATION, HARDWARE, MODES, RUNTIMES, Paradigm, monitor
 from agent.model.values import CpuSet
-from agent.model.workload import Memory, Placement, Thread, VCpu, Workload
+from agent.model.workload import Placement, Thread, VCpu, Workload, WorkloadMemory
 from agent.normalise.groups import Tree, container_around, controls_of, cpu_of, memory_of, tree_of
 from agent.normalise.machine_threads import kernel_threads, vcpu_threads, with_roles
 from agent.normalise.workloads import NO_STACK, cpus_of, path_of, started, threads_of, union_of
@@ -246,7 +246,7 @@ def _guest_memory(
     tree: Tree,
     home: cgroup.Group | None,
     process: proc_task.TaskGroup | None,
-) -> Memory:
+) -> WorkloadMemory:
     backing = next((guest for guest in sample.workloads.guests or () if process and guest.pid == process.pid), None)
     return replace(
         memory_of(tree, home, [process] if process else []),

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from agent.collect.sample import Sample
 from agent.model.runtimes import LINEAR, MODES
-from agent.model.sandbox import statements
+from agent.model.sandbox import LinearMemory, statements
 from agent.model.values import USER_HZ, CpuSet
-from agent.model.workload import LinearMemory, Placement, Stack, Thread, VCpu, Workload
+from agent.model.workload import Placement, Stack, Thread, VCpu, Workload
 from agent.normalise.groups import Tree, container_around, cpu_of, memory_of, tree_of
 from agent.normalise.growth import growth
 from agent.normalise.roles import with_roles

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from agent.overhead.parameters import Param
+from agent.model.snapshot import Param
 
 _Z = 1.6448536269514722
 _SQUARE, _CUBE = (_Z * _Z - 1) / 6, (2 * _Z**3 - 5 * _Z) / 36

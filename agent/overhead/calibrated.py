@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from agent.model.calibration import TOLERANCE, Calibration, Figure, NodePair
 from agent.model.physical import Node
+from agent.model.snapshot import Param
 from agent.overhead import parameters as p
-from agent.overhead.parameters import Param, Parameters
+from agent.overhead.parameters import Parameters
 
 _LOCAL_DISTANCE = 10
 

@@ -13,11 +13,11 @@ from itertools import pairwise
 
 from agent.model.components import MEMORY_OVERHEAD, RUN_QUEUE_DELAY, Component
 from agent.model.runtimes import Paradigm
-from agent.model.snapshot import Claim, Prediction, Verdict
+from agent.model.snapshot import Claim, Param, Prediction, Verdict
 from agent.model.workload import Workload
 from agent.overhead import memory, parameters, translation, two_level, wasm
 from agent.overhead.lost import measured_lost
-from agent.overhead.parameters import DEFAULTS, Param, Parameters, bounds
+from agent.overhead.parameters import DEFAULTS, Parameters, bounds
 
 Cost = Callable[..., float]
 

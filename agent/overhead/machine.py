@@ -12,7 +12,7 @@ _SHARED_LEVEL = 3
 Distances = tuple[tuple[float | None, ...], ...]
 
 
-class Machine(Fact, frozen=True, dict=True):
+class MachineIndex(Fact, frozen=True, dict=True):
     """Siblings, memory nodes and caches by CPU or by number."""
 
     physical: Physical

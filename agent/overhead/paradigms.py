@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from agent.model.guest import Guest
 from agent.model.runtimes import MODES, Paradigm
-from agent.model.workload import Guest, LinearMemory, Memory, VCpu, Workload
+from agent.model.sandbox import LinearMemory
+from agent.model.workload import VCpu, Workload, WorkloadMemory
 from agent.overhead.translation import PAGE_BYTES, PER_TABLE
 from agent.overhead.window import scheduled
 
@@ -25,7 +27,7 @@ def become(workload: Workload, paradigm: Paradigm) -> tuple[Workload, list[str]]
         vcpus=(),
         memories=(),
         threads=threads,
-        memory=Memory(),
+        memory=WorkloadMemory(),
     )
     if used is None:
         return same if paradigm != "virtualization" else _machine(same, None, None), ["its memory is not known"]
@@ -45,21 +47,21 @@ def become(workload: Workload, paradigm: Paradigm) -> tuple[Workload, list[str]]
                 confidence="low",
                 resident_bytes=used,
             )
-            memory = Memory(allotted_bytes=used, backing_bytes=used, resident_bytes=used, anon_huge_bytes=huge)
+            memory = WorkloadMemory(allotted_bytes=used, backing_bytes=used, resident_bytes=used, anon_huge_bytes=huge)
             return replace(same, memories=(linear,), memory=memory), [
                 "the same work compiled to WebAssembly for wasmtime, in one linear memory with guard pages"
             ]
         case _:
             tables = used // PER_TABLE + PAGE_BYTES
             stat = {"anon": used, "file_mapped": 0} | ({} if huge is None else {"anon_thp": huge})
-            memory = Memory(page_table_bytes=tables, stat=stat, resident_bytes=used, anon_huge_bytes=huge)
+            memory = WorkloadMemory(page_table_bytes=tables, stat=stat, resident_bytes=used, anon_huge_bytes=huge)
             return replace(same, memory=memory, processes=1), ["one process with as many threads, its page tables for 4 KiB pages"]
 
 
 def _machine(same: Workload, used: int | None, huge: int | None) -> Workload:
     vcpus = tuple(VCpu(number=number, thread=thread) for number, thread in enumerate(same.threads))
     guest = Guest(accelerator="kvm", iothreads=0, video_bytes=0)
-    return replace(same, guest=guest, vcpus=vcpus, memory=Memory(backing_bytes=used, backing_huge_bytes=huge))
+    return replace(same, guest=guest, vcpus=vcpus, memory=WorkloadMemory(backing_bytes=used, backing_huge_bytes=huge))
 
 
 def used_memory(workload: Workload) -> tuple[int | None, int | None]:

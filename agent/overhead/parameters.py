@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cached_property
 from itertools import product
 
-from agent.model.snapshot import Param as Param
+from agent.model.snapshot import Param
 from agent.model.values import Fact
 
 

@@ -15,8 +15,8 @@ from typing import TypeVar, cast
 from agent.model.facts.proc_stat import CpuTime
 from agent.model.host import Host
 from agent.model.values import STAT, UPTIME, USER_HZ, CpuSet, Fact, ReadTimes
-from agent.model.workload import Cpu, Thread, Workload
-from agent.overhead.machine import Machine
+from agent.model.workload import Thread, Workload, WorkloadCpu
+from agent.overhead.machine import MachineIndex
 from agent.overhead.parameters import DEFAULTS, Parameters
 
 _ANSWERS_APART_SECONDS = 0.5
@@ -34,7 +34,9 @@ Counts = tuple[int | None, ...]
 
 _OF_A_THREAD = ("run_ns", "delay_ns", "timeslices", "voluntary_switches", "involuntary_switches")
 _of_a_thread: Callable[[Thread], Counts] = attrgetter(*_OF_A_THREAD)
-_of_a_group: Callable[[Cpu], Counts] = attrgetter("usage_usec", "periods", "throttled_periods", "throttled_usec", "pressure_some_usec")
+_of_a_group: Callable[[WorkloadCpu], Counts] = attrgetter(
+    "usage_usec", "periods", "throttled_periods", "throttled_usec", "pressure_some_usec"
+)
 
 
 class Activity(Fact, frozen=True, kw_only=True):
@@ -113,8 +115,8 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
         return self.read_at[key] - self.began_at[key]
 
     @cached_property
-    def machine(self) -> Machine:
-        return Machine(self.after.physical)
+    def machine(self) -> MachineIndex:
+        return MachineIndex(self.after.physical)
 
     @property
     def cpu_seconds(self) -> float | None:

@@ -18,7 +18,7 @@ from agent.model.values import Fact
 from collectors.proc_pid.maps import Vma, parse_maps
 from collectors.root import Contents, SysRoot
 from collectors.text import Malformed, integer
-from collectors.wasm_maps.detection import LinearMemory, detect
+from collectors.wasm_maps.detection import MappedMemory, detect
 from collectors.wasm_maps.programs import search, shape
 from collectors.wasm_maps.residency import measured
 from collectors.wasm_maps.runs import rust_stacks
@@ -38,7 +38,7 @@ class WasmProcess(Fact, frozen=True, kw_only=True):
     pid: int
     runtime: str
     evidence: str
-    memories: tuple[LinearMemory, ...]
+    memories: tuple[MappedMemory, ...]
     visible: bool = True
     table: str | None = None
     stacks: tuple[tuple[int, int], ...] = ()

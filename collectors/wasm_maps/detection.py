@@ -30,7 +30,7 @@ MANY_EMPTY = 8
 Confidence = Literal["high", "low"]
 
 
-class LinearMemory(Fact, frozen=True, kw_only=True):
+class MappedMemory(Fact, frozen=True, kw_only=True):
     """One memory. `base` is the address of its byte 0; `reserved_bytes` counts the address space with its guards.
 
     `size_bytes` is a multiple of the host's page, of the guest's 64 KiB unless it declares a smaller page. `pooled`: a slot of a
@@ -67,11 +67,11 @@ class Step(NamedTuple):
 
     at: int
     number: int
-    memories: Sequence[LinearMemory] = ()
+    memories: Sequence[MappedMemory] = ()
     before: Step | None = None
 
 
-def detect(vmas: Iterable[Vma], runtimes: Iterable[Runtime]) -> list[LinearMemory]:
+def detect(vmas: Iterable[Vma], runtimes: Iterable[Runtime]) -> list[MappedMemory]:
     """The memories of these runtimes' layouts, by base. Low confidence: it fits, but so would something else.
 
     A memory of no pages opens nothing: it is counted where closed space is a whole number of reservations. In a slab it cannot
@@ -84,7 +84,7 @@ def detect(vmas: Iterable[Vma], runtimes: Iterable[Runtime]) -> list[LinearMemor
         return []
     reader = _Reader(rules)
     runs = list(runs_of(vmas))
-    found: dict[int, list[LinearMemory] | None] = {number: reader.exactly(run) for number, run in enumerate(runs)}
+    found: dict[int, list[MappedMemory] | None] = {number: reader.exactly(run) for number, run in enumerate(runs)}
     # Free slots of a pool that is not known yet may add up to memories of no pages.
     unread = [number for number, memories in found.items() if memories is None or _empties(memories) > MANY_EMPTY]
     learns = any(runtime.learns for runtime in runtimes)
@@ -101,7 +101,7 @@ def detect(vmas: Iterable[Vma], runtimes: Iterable[Runtime]) -> list[LinearMemor
                 memories, before = reader.exactly(runs[number]), found[number]
                 if memories is not None and (before is None or _empties(memories) < _empties(before)):
                     found[number] = memories
-    all_memories: list[LinearMemory] = []
+    all_memories: list[MappedMemory] = []
     for number, run in enumerate(runs):
         known = found[number]
         all_memories += reader.loosely(run, learns) if known is None else known
@@ -110,7 +110,7 @@ def detect(vmas: Iterable[Vma], runtimes: Iterable[Runtime]) -> list[LinearMemor
     return [memory for memory in all_memories if memory.size_bytes or memory.confidence == "high" or memory.layout in used][:MAX_MEMORIES]
 
 
-def _empties(memories: list[LinearMemory]) -> int:
+def _empties(memories: list[MappedMemory]) -> int:
     return sum(1 for memory in memories if not memory.size_bytes)
 
 
@@ -127,7 +127,7 @@ class _Reader:
         self.strong_bare = [one for one in self.strong if not one[0].pre]
         self.weak_bare = [one for one in self.weak if not one[0].pre]
 
-    def exactly(self, run: list[Part], step: Step | None = None) -> list[LinearMemory] | None:
+    def exactly(self, run: list[Part], step: Step | None = None) -> list[MappedMemory] | None:
         """The memories of a run, read from its bottom, or on from a step, to its top; None when there is no such reading."""
         top = run[-1].end
         seen: set[int] = set()
@@ -153,12 +153,12 @@ class _Reader:
             stack.append(self._next(run, step))
         return None
 
-    def loosely(self, run: list[Part], shapes: bool) -> list[LinearMemory]:
+    def loosely(self, run: list[Part], shapes: bool) -> list[MappedMemory]:
         """Open parts with room enough on both sides, whose closed space is merged with something unknown.
 
         With `shapes`, any open part of whole Wasm pages between closed ones: the reservation may be the embedder's choice.
         """
-        found: list[LinearMemory] = []
+        found: list[MappedMemory] = []
         edge = run[0].start
         for index, part in enumerate(run):
             if not part.open or part.start < edge:
@@ -182,7 +182,7 @@ class _Reader:
                     above = run[index + 1].end
                     below = run[index - 1].start if index < 2 else part.start
                     found.append(
-                        LinearMemory(
+                        MappedMemory(
                             base=part.start,
                             size_bytes=part.end - part.start,
                             reserved_bytes=above - below,
@@ -275,7 +275,7 @@ class _Reader:
                 if run[number].start < end and least <= end <= least + size and (end - least) % WASM_PAGE_BYTES == 0:
                     following = number if end < run[number].end else min(number + 1, len(run) - 1)
                     reserved = end - base + elastic.guard
-                    memory = LinearMemory(
+                    memory = MappedMemory(
                         base=base,
                         size_bytes=size,
                         reserved_bytes=reserved,
@@ -293,7 +293,7 @@ def _sized(layouts: Iterable[Layout]) -> list[tuple[Layout, int]]:
     return [(layout, layout.total) for layout in layouts]
 
 
-def _memories(step: Step | None) -> list[LinearMemory]:
+def _memories(step: Step | None) -> list[MappedMemory]:
     pieces = []
     while step is not None:
         pieces.append(step.memories)
@@ -301,7 +301,7 @@ def _memories(step: Step | None) -> list[LinearMemory]:
     return [memory for memories in reversed(pieces) for memory in memories]
 
 
-def _members(run: list[Part], index: int, first: int, layout: Layout, confidence: Confidence) -> list[LinearMemory] | None:
+def _members(run: list[Part], index: int, first: int, layout: Layout, confidence: Confidence) -> list[MappedMemory] | None:
     """The open parts of one reservation that starts at `first`; None when one of them is out of place."""
     end = first + layout.total
     if end > run[-1].end:
@@ -327,16 +327,16 @@ def _members(run: list[Part], index: int, first: int, layout: Layout, confidence
     return members
 
 
-def _empty(layout: Layout, start: int) -> LinearMemory:
+def _empty(layout: Layout, start: int) -> MappedMemory:
     return _memory(layout, start + layout.pre, 0, "high" if layout.total & (layout.total - 1) else "low")
 
 
-def _memory(layout: Layout, base: int, size: int, confidence: Confidence, image_bytes: int = 0) -> LinearMemory:
+def _memory(layout: Layout, base: int, size: int, confidence: Confidence, image_bytes: int = 0) -> MappedMemory:
     pooled = layout.slots > 1
     reserved = layout.slot if pooled else layout.total
     guard = layout.guard if pooled else layout.pre + layout.guard
     base, size = base + layout.header, max(0, size - layout.header)
-    return LinearMemory(
+    return MappedMemory(
         base=base,
         size_bytes=size,
         reserved_bytes=reserved,

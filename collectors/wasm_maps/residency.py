@@ -14,7 +14,7 @@ from collectors.proc_pid.numa_maps import parse_numa_maps, sum_by_node
 from collectors.proc_pid.smaps import Mapping, parse_smaps, parse_smaps_rollup
 from collectors.proc_pid.status import status_parser
 from collectors.root import SysRoot
-from collectors.wasm_maps.detection import LinearMemory
+from collectors.wasm_maps.detection import MappedMemory
 
 # No architecture maps anonymous memory by less at once in what it counts as AnonHugePages.
 HUGE_BYTES = 2 << 20
@@ -22,7 +22,7 @@ HUGE_BYTES = 2 << 20
 _parse_status = status_parser("VmSwap")
 
 
-def measured(root: SysRoot, pid: int, memories: tuple[LinearMemory, ...]) -> tuple[LinearMemory, ...]:
+def measured(root: SysRoot, pid: int, memories: tuple[MappedMemory, ...]) -> tuple[MappedMemory, ...]:
     """The memories with their resident, huge and swapped bytes, as far as the kernel says them."""
     if not memories:
         return ()
@@ -63,7 +63,7 @@ def _swap_bytes(text: str) -> int | None:
     return _parse_status(text).size_bytes("VmSwap")
 
 
-def _within(starts: list[int], memory: LinearMemory) -> list[int]:
+def _within(starts: list[int], memory: MappedMemory) -> list[int]:
     # A header of the runtime, or a neighbour's open part, may share the memory's first mapping.
     return starts[bisect_left(starts, memory.base) : bisect_left(starts, memory.base + memory.size_bytes)]
 

@@ -28,7 +28,7 @@ MAX_DESCRIPTORS = 4096
 _TRIES = 3
 
 
-class Statement(Fact, frozen=True, kw_only=True):
+class StatementSlot(Fact, frozen=True, kw_only=True):
     """One slot. `written_ns` is time since boot, `tid` the thread that wrote it, in its own PID namespace."""
 
     instance: str
@@ -47,21 +47,21 @@ class Statement(Fact, frozen=True, kw_only=True):
     epoch_ticks: int | None = None
 
 
-class Published(Fact, frozen=True):
+class StatementTable(Fact, frozen=True):
     """The table of one process. `dropped`: memories that found it full. `torn`: slots that were not whole at any look."""
 
     pid: int
-    statements: tuple[Statement, ...]
+    statements: tuple[StatementSlot, ...]
     dropped: int = 0
     torn: int = 0
 
 
-def read(root: SysRoot, mapped: Mapping[int, str]) -> tuple[Published, ...]:
+def read(root: SysRoot, mapped: Mapping[int, str]) -> tuple[StatementTable, ...]:
     """The tables of these processes, by the range of addresses ("7f00-7f10") at which each has mapped its own."""
     return tuple(table for pid, addresses in sorted(mapped.items()) if (table := _table(root, pid, addresses)) is not None)
 
 
-def _table(root: SysRoot, pid: int, addresses: str) -> Published | None:
+def _table(root: SysRoot, pid: int, addresses: str) -> StatementTable | None:
     path = f"proc/{pid}/map_files/{addresses}"
     data = root.sealed(path, MAX_BYTES, used)
     if data is None:
@@ -110,22 +110,22 @@ def _header(data: bytes) -> tuple[int, int]:
     return version, min(in_use, slots)
 
 
-def parse(pid: int, data: bytes) -> Published:
+def parse(pid: int, data: bytes) -> StatementTable:
     version, in_use = _header(data)
     if version != VERSION:
         raise Malformed(f"expected version {VERSION} of the table, got {version or 'something else'}")
     slots = [data[at : at + SLOT_BYTES] for at in range(HEADER_BYTES, min(HEADER_BYTES + in_use * SLOT_BYTES, len(data)), SLOT_BYTES)]
     bodies = [body_of(slot) if len(slot) == SLOT_BYTES else None for slot in slots[:MAX_SLOTS]]
     (dropped,) = COUNT.unpack_from(data, DROPPED_AT) if in_use else (0,)
-    return Published(pid, tuple(_statements(filter(None, bodies))), dropped, bodies.count(None))
+    return StatementTable(pid, tuple(_statements(filter(None, bodies))), dropped, bodies.count(None))
 
 
-def _statements(bodies: Iterator[bytes]) -> Iterator[Statement]:
+def _statements(bodies: Iterator[bytes]) -> Iterator[StatementSlot]:
     for body in bodies:
         in_use, page_bytes, store, base, size, maximum, fuel, deadline, ticks, grows, written, tid, *names = BODY.unpack(body)
         if in_use:
             instance, module, tenant = (_name(name) for name in names)
-            yield Statement(
+            yield StatementSlot(
                 instance=instance,
                 module=module,
                 tenant=tenant,

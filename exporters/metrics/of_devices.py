@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from agent.model.channels import Dimm, IrqRoute
 from agent.model.facts.edac import EdacDimm, MemoryController
 from agent.model.facts.sys_pci import Link
-from agent.model.physical import Memory, Physical
+from agent.model.physical import MainMemory, Physical
 from exporters.metrics.family import (
     Column,
     Family,
@@ -40,11 +40,11 @@ def device_families(physical: Physical, routes: tuple[IrqRoute, ...]) -> Iterato
     yield from from_rows(_IRQ, routes)
 
 
-def _slots(memory: Memory) -> Iterable[Sample]:
+def _slots(memory: MainMemory) -> Iterable[Sample]:
     return [((d.slot, d.locator, d.bank, d.type, d.form, d.manufacturer, d.part_number, d.channel, d.node), 1) for d in memory.dimms]
 
 
-def _edac_dimms(memory: Memory) -> Iterable[Sample]:
+def _edac_dimms(memory: MainMemory) -> Iterable[Sample]:
     return [
         ((controller.os_index, dimm.name, dimm.label, dimm.location, dimm.mem_type, dimm.edac_mode, dimm.slot), 1)
         for controller in memory.controllers
@@ -68,7 +68,7 @@ def _routes(routes: tuple[IrqRoute, ...]) -> Iterable[Sample]:
     return [((route.irq, route.device, route.affinity, route.effective_affinity), 1) for route in routes]
 
 
-_MEMORY: tuple[Row[Memory], ...] = (
+_MEMORY: tuple[Row[MainMemory], ...] = (
     info(
         "strata_dimm_info",
         "The places for memory devices, empty ones, too, as firmware lists them",

@@ -8,7 +8,7 @@ from agent.model.facts.hugepages import HugePagePool
 from agent.model.facts.proc_swaps import Swap
 from agent.model.facts.sys_mm import Ksm, Thp
 from agent.model.facts.sys_zram import Zram
-from agent.model.logical import Memory
+from agent.model.logical import KernelMemory
 from exporters.metrics.family import (
     Column,
     Family,
@@ -25,7 +25,7 @@ from exporters.metrics.family import (
 )
 
 
-def kernel_memory_families(memory: Memory) -> Iterator[Family]:
+def kernel_memory_families(memory: KernelMemory) -> Iterator[Family]:
     yield from from_rows(_MEMORY, memory)
     # Files may be of one name, below different roots.
     areas = {swap.name: swap for swap in memory.swaps or ()}
@@ -35,25 +35,25 @@ def kernel_memory_families(memory: Memory) -> Iterator[Family]:
         yield Family(metric, labels, tuple([memory.vmstat.get(key) for key in keys.values()]))
 
 
-def _free_blocks(memory: Memory) -> Iterator[Sample]:
+def _free_blocks(memory: KernelMemory) -> Iterator[Sample]:
     for zone in memory.zones:
         for order, count in enumerate(zone.free_blocks):
             yield (zone.node, zone.name, order), count
 
 
-def _watermarks(memory: Memory) -> Iterator[Sample]:
+def _watermarks(memory: KernelMemory) -> Iterator[Sample]:
     for zone in memory.zones:
         for mark, pages in (("min", zone.min_pages), ("low", zone.low_pages), ("high", zone.high_pages)):
             yield (zone.node, zone.name, mark), pages
 
 
-def _unusable(memory: Memory) -> Iterator[Sample]:
+def _unusable(memory: KernelMemory) -> Iterator[Sample]:
     for zone in memory.zones:
         for order, share in enumerate(zone.unusable_ratio):
             yield (zone.node, zone.name, order), share
 
 
-def _hugepages(memory: Memory) -> Iterator[Sample]:
+def _hugepages(memory: KernelMemory) -> Iterator[Sample]:
     for pool in memory.hugepages:
         for state, pages in _states(pool):
             yield (pool.page_bytes, state), pages
@@ -87,7 +87,7 @@ def _zram(devices: Iterable[Zram]) -> Iterator[Sample]:
         yield (name, "memory_used"), device.memory_used_bytes
 
 
-_MEMORY: tuple[Row[Memory], ...] = (
+_MEMORY: tuple[Row[KernelMemory], ...] = (
     gauge(
         "strata_meminfo_bytes",
         "Memory of the host, under the kernel's names",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from agent.model.facts.proc_pressure import Pressure, Pressures
 from agent.model.facts.proc_schedstat import RunQueue
 from agent.model.facts.proc_stat import CpuTime
-from agent.model.logical import Cpu, Ipis, Logical, Scheduler
+from agent.model.logical import Ipis, KernelCpu, Logical, Scheduler
 from exporters.metrics.family import (
     Column,
     Family,
@@ -32,7 +32,7 @@ def logical_families(logical: Logical) -> Iterator[Family]:
     yield from from_columns(_BY_PRESSURE, [()], [logical.pressure or Pressures()])
 
 
-def _times(cpu: Cpu) -> Iterator[Sample]:
+def _times(cpu: KernelCpu) -> Iterator[Sample]:
     for time in cpu.times:
         for mode, spent in _modes(time):
             yield (time.cpu, mode), spent
@@ -53,7 +53,7 @@ def _modes(time: CpuTime) -> tuple[tuple[str, float | None], ...]:
     )
 
 
-def _ipis(cpu: Cpu) -> Iterator[Sample]:
+def _ipis(cpu: KernelCpu) -> Iterator[Sample]:
     for taken in cpu.ipis:
         for kind, count in _kinds(taken):
             yield (taken.cpu, kind), count
@@ -63,16 +63,16 @@ def _kinds(taken: Ipis) -> tuple[tuple[str, int | None], ...]:
     return ("reschedule", taken.reschedule), ("function_call", taken.function_call), ("tlb_shootdown", taken.tlb_shootdown)
 
 
-def _scheduler(cpu: Cpu) -> Iterable[Sample]:
+def _scheduler(cpu: KernelCpu) -> Iterable[Sample]:
     scheduler = cpu.scheduler
     return [((scheduler.fair_class, scheduler.fair_class_origin, scheduler.preemption), 1)] if scheduler else []
 
 
-def _domains(cpu: Cpu) -> Iterable[Sample]:
+def _domains(cpu: KernelCpu) -> Iterable[Sample]:
     return [((domain.name, domain.cpus, domain.members, domain.origin), 1) for domain in cpu.domains]
 
 
-def _partitions(cpu: Cpu) -> Iterable[Sample]:
+def _partitions(cpu: KernelCpu) -> Iterable[Sample]:
     partitions = {partition.group: partition for partition in cpu.partitions}
     return [((group, part.kind, part.cpus, "no" if part.invalid else "yes"), 1) for group, part in partitions.items()]
 
@@ -85,7 +85,7 @@ def _stalled(pressure: Pressure | None) -> float | None:
     return seconds(pressure.full_usec, 1e6) if pressure else None
 
 
-_CPU: tuple[Row[Cpu], ...] = (
+_CPU: tuple[Row[KernelCpu], ...] = (
     counter(
         "strata_cpu_seconds_total",
         "CPU time by mode since boot (user holds guest, nice holds guest_nice)",

@@ -57,7 +57,7 @@ def compare(snapshot: Snapshot, lang: Lang = "en", sections: Sequence[str] = ())
     return Comparison(lang, tuple(_filled(one, snapshot, lang) for one in chosen), claims)
 
 
-def _filled(one: matrices.Matrix, snapshot: Snapshot, lang: Lang) -> Matrix:
+def _filled(one: matrices.MatrixTerms, snapshot: Snapshot, lang: Lang) -> Matrix:
     at = 0 if lang == "en" else 1
     seen = [Seen(snapshot, _of(snapshot, whose)) for whose, *_ in one.columns]
     columns = tuple(

@@ -18,7 +18,7 @@ from rich.tree import Tree
 from agent.model.facts.hugepages import HugePagePool
 from agent.model.facts.proc_vm import Zone
 from agent.model.host import Host
-from agent.model.logical import Cpu
+from agent.model.logical import KernelCpu
 from agent.model.physical import Node, Physical
 from agent.model.values import CpuSet, Gap
 from agent.model.workload import Workload
@@ -253,12 +253,12 @@ def _distances(nodes: tuple[Node, ...]) -> ConsoleRenderable:
     return _table(("distance from node", *(str(node.os_index) for node in nodes)), rows, False)
 
 
-def _forward(rows: list[maps.Row], whole: bool) -> ConsoleRenderable:
+def _forward(rows: list[maps.MapRow], whole: bool) -> ConsoleRenderable:
     cells = [(row.package, str(row.nodes), _cores(row), str(row.thread), ordered(row.cpus)) for row in rows]
     return _table(("package", "node", "cores", "thread", "is CPU, in the order of the cores"), cells, whole)
 
 
-def _back(rows: list[maps.Row], cpu: Cpu, whole: bool) -> ConsoleRenderable:
+def _back(rows: list[maps.MapRow], cpu: KernelCpu, whole: bool) -> ConsoleRenderable:
     domains = {entry.cpu: entry.domains for entry in cpu.map}
     cells = [
         (ordered(row.cpus), str(row.thread), _cores(row), row.package, str(row.nodes), _domains(row.cpus, cpu, domains)) for row in rows
@@ -267,7 +267,7 @@ def _back(rows: list[maps.Row], cpu: Cpu, whole: bool) -> ConsoleRenderable:
     return _table(columns if cpu.domains else columns[:-1], [row if cpu.domains else row[:-1] for row in cells], whole)
 
 
-def _domains(row: list[int], cpu: Cpu, domains: dict[int, tuple[CpuSet, ...]]) -> str | None:
+def _domains(row: list[int], cpu: KernelCpu, domains: dict[int, tuple[CpuSet, ...]]) -> str | None:
     """The chain of domains of these CPUs, the smallest first: which CPUs a domain has, or of how many it is where they differ."""
     named = {domain.cpus: guessed(domain.name, domain.name_origin or domain.origin) or "domain" for domain in cpu.domains}
     chains = [domains.get(number, ()) for number in row]
@@ -283,7 +283,7 @@ def _domains(row: list[int], cpu: Cpu, domains: dict[int, tuple[CpuSet, ...]]) -
     return " < ".join(levels)
 
 
-def _scheduler(cpu: Cpu) -> Iterator[Text]:
+def _scheduler(cpu: KernelCpu) -> Iterator[Text]:
     if scheduler := cpu.scheduler:
         slice_ms = None if scheduler.base_slice_ns is None else f"base slice {scheduler.base_slice_ns / 1e6:.3g} ms"
         yield words(
@@ -297,7 +297,7 @@ def _scheduler(cpu: Cpu) -> Iterator[Text]:
         yield words(f"{partition.kind} partition", partition.group, shown, (partition.invalid, "red") if partition.invalid else None)
 
 
-def _cores(row: maps.Row) -> str:
+def _cores(row: maps.MapRow) -> str:
     return f"{'' if row.numbered else '#'}{ordered(row.cores)}"
 
 

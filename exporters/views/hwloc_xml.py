@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from agent.model.facts.sys_node import Access
 from agent.model.host import Host
-from agent.model.physical import Assembly, Cache, Group, Node, Package, Physical
+from agent.model.physical import Assembly, Cache, CpuGroup, Node, Package, Physical
 from agent.model.values import CpuSet
 from exporters.views.tree import Place, machine
 
@@ -140,7 +140,7 @@ def _attributes(place: Place) -> dict[str, str | None]:
                 "cache_associativity": _number(cache.ways),
                 "cache_type": _CACHE_TYPES[cache.type],
             }
-        case Group() | Assembly() if place.kind in ("cluster", "book", "drawer"):
+        case CpuGroup() | Assembly() if place.kind in ("cluster", "book", "drawer"):
             return attributes | {"subtype": place.kind.capitalize()}
     return attributes
 

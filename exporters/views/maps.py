@@ -10,7 +10,7 @@ from agent.model.physical import Physical
 from agent.model.values import CpuSet
 
 
-class Row(Struct, kw_only=True):
+class MapRow(Struct, kw_only=True):
     """Threads of the same ordinal on cores of one package and node: `cpus[k]` is that of `cores[k]`.
 
     `cores` are the kernel's numbers, or (`numbered` false) positions in the package where those do not tell them apart.
@@ -24,8 +24,8 @@ class Row(Struct, kw_only=True):
     cpus: list[int]
 
 
-def physical_to_logical(physical: Physical) -> list[Row]:
-    rows: dict[object, Row] = {}
+def physical_to_logical(physical: Physical) -> list[MapRow]:
+    rows: dict[object, MapRow] = {}
     near: dict[int, list[int]] = {}
     for node in physical.nodes:
         for cpu in node.cpus or ():
@@ -39,23 +39,23 @@ def physical_to_logical(physical: Physical) -> list[Row]:
                 nodes = CpuSet(near.get(cpu, ()))
                 key = (position, nodes, thread)
                 name = str(position if package.os_index is None else package.os_index)
-                row = rows.setdefault(key, Row(package=name, nodes=nodes, thread=thread, numbered=numbered, cores=[], cpus=[]))
+                row = rows.setdefault(key, MapRow(package=name, nodes=nodes, thread=thread, numbered=numbered, cores=[], cpus=[]))
                 row.cores.append(number)
                 row.cpus.append(cpu)
     return list(rows.values())
 
 
-def logical_to_physical(rows: list[Row], limit: int) -> list[Row]:
+def logical_to_physical(rows: list[MapRow], limit: int) -> list[MapRow]:
     """By CPU number: each run of CPUs that follow one another a row, unless these are more than `limit`."""
     runs = sorted((run for row in rows for run in _runs(row)), key=lambda row: row.cpus[0])
     return runs if len(runs) <= limit else sorted(rows, key=lambda row: row.cpus[0])
 
 
-def _runs(row: Row) -> Iterator[Row]:
+def _runs(row: MapRow) -> Iterator[MapRow]:
     start = 0
     for end in range(1, len(row.cpus) + 1):
         if end == len(row.cpus) or row.cpus[end] != row.cpus[end - 1] + 1:
-            yield Row(
+            yield MapRow(
                 package=row.package,
                 nodes=row.nodes,
                 thread=row.thread,

@@ -73,20 +73,20 @@ Term = tuple[str, str]
 Cell = tuple[str, str, Evidence | None]
 
 
-class Row(Struct, frozen=True):
+class RowTerms(Struct, frozen=True):
     term: Term
     cells: tuple[Cell, Cell, Cell]
 
 
-class Matrix(Struct, frozen=True):
+class MatrixTerms(Struct, frozen=True):
     section: str
     title: Term
     columns: tuple[tuple[Whose, str, str], ...]
-    rows: tuple[Row, ...]
+    rows: tuple[RowTerms, ...]
 
 
-def _row(term: Term, first: Cell, second: Cell, third: Cell) -> Row:
-    return Row(term, (first, second, third))
+def _row(term: Term, first: Cell, second: Cell, third: Cell) -> RowTerms:
+    return RowTerms(term, (first, second, third))
 
 
 _PARADIGMS: tuple[tuple[Whose, str, str], ...] = (
@@ -96,8 +96,8 @@ _PARADIGMS: tuple[tuple[Whose, str, str], ...] = (
 )
 """The columns of most of them."""
 
-MATRICES: tuple[Matrix, ...] = (
-    Matrix(
+MATRICES: tuple[MatrixTerms, ...] = (
+    MatrixTerms(
         "2.3.2",
         ("CPU topology", "各范式 CPU 拓扑映射矩阵"),
         _PARADIGMS,
@@ -152,7 +152,7 @@ MATRICES: tuple[Matrix, ...] = (
             ),
         ),
     ),
-    Matrix(
+    MatrixTerms(
         "3.3.2",
         ("Memory topology", "各范式内存拓扑映射矩阵"),
         _PARADIGMS,
@@ -207,7 +207,7 @@ MATRICES: tuple[Matrix, ...] = (
             ),
         ),
     ),
-    Matrix(
+    MatrixTerms(
         "4.4.1",
         ("CPU execution modes", "CPU 执行模式对比矩阵"),
         (
@@ -266,7 +266,7 @@ MATRICES: tuple[Matrix, ...] = (
             ),
         ),
     ),
-    Matrix(
+    MatrixTerms(
         "5.4.1",
         ("Memory management modes", "内存管理模式对比矩阵"),
         (
@@ -337,7 +337,7 @@ MATRICES: tuple[Matrix, ...] = (
             ),
         ),
     ),
-    Matrix(
+    MatrixTerms(
         "6.3.2",
         ("CPU channels", "各范式 CPU 通道映射矩阵"),
         _PARADIGMS,
@@ -380,7 +380,7 @@ MATRICES: tuple[Matrix, ...] = (
             ),
         ),
     ),
-    Matrix(
+    MatrixTerms(
         "7.3.2",
         ("Memory channels", "各范式内存通道映射矩阵"),
         _PARADIGMS,
@@ -423,7 +423,7 @@ MATRICES: tuple[Matrix, ...] = (
             ),
         ),
     ),
-    Matrix(
+    MatrixTerms(
         "8.4.1",
         ("CPU devices", "CPU 设备模型对比矩阵"),
         (
@@ -482,7 +482,7 @@ MATRICES: tuple[Matrix, ...] = (
             ),
         ),
     ),
-    Matrix(
+    MatrixTerms(
         "9.4.1",
         ("Memory devices", "内存设备模型对比矩阵"),
         (
@@ -547,7 +547,7 @@ MATRICES: tuple[Matrix, ...] = (
             ),
         ),
     ),
-    Matrix(
+    MatrixTerms(
         "10.3.1",
         ("Stacks of CPU and memory", "CPU/内存协议栈对比矩阵"),
         _PARADIGMS,
@@ -602,7 +602,7 @@ MATRICES: tuple[Matrix, ...] = (
             ),
         ),
     ),
-    Matrix(
+    MatrixTerms(
         "11.1",
         ("What is alike", "CPU/内存架构同构性"),
         _PARADIGMS,
@@ -639,7 +639,7 @@ MATRICES: tuple[Matrix, ...] = (
             ),
         ),
     ),
-    Matrix(
+    MatrixTerms(
         "11.2",
         ("What is equivalent", "CPU/内存架构等价性"),
         _PARADIGMS,
@@ -682,7 +682,7 @@ MATRICES: tuple[Matrix, ...] = (
             ),
         ),
     ),
-    Matrix(
+    MatrixTerms(
         "11.3",
         ("Performance", "CPU/内存架构性能对比矩阵"),
         _PARADIGMS,
@@ -731,7 +731,7 @@ MATRICES: tuple[Matrix, ...] = (
             ),
         ),
     ),
-    Matrix(
+    MatrixTerms(
         "11.4",
         ("Security", "CPU/内存架构安全性对比矩阵"),
         _PARADIGMS,

@@ -12,7 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from agent.model.physical import Assembly, Cache, Core, Group, Node, Package, Physical
+from agent.model.physical import Assembly, Cache, Core, CpuGroup, Node, Package, Physical
 from agent.model.values import CpuSet
 
 Kind = Literal["machine", "drawer", "book", "package", "die", "cluster", "group", "cache", "core", "thread"]
@@ -32,7 +32,7 @@ class Place(Struct, kw_only=True):
 
     kind: Kind
     cpus: CpuSet
-    thing: Package | Group | Assembly | Cache | Core | None = None
+    thing: Package | CpuGroup | Assembly | Cache | Core | None = None
     number: int | None = None
     inside: list[Place] = []
     nodes: list[Node] = []

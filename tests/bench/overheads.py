@@ -11,10 +11,10 @@ from itertools import product
 from msgspec.structs import replace
 
 from agent.model.host import Host
+from agent.model.snapshot import Param
 from agent.model.workload import Workload
 from agent.overhead.bands import of
 from agent.overhead.compose import predict
-from agent.overhead.parameters import Param
 from agent.overhead.window import Window
 from agent.service import collect_rarely
 from tests.unit.overhead_hosts import container, cpu, host, machine, sandbox

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from agent.collect.caches import Caches
 from agent.collect.take import take
 from agent.config import Config
-from agent.model.logical import Cpu
+from agent.model.logical import KernelCpu
 from agent.normalise import normalise
 from collectors.root import SysRoot
 from tests.hosts.trees import AT_REST, unpack
@@ -18,11 +18,11 @@ from tests.lab import oracles
 from tests.lab.oracles import Set
 
 
-def chains(cpu: Cpu) -> dict[int, list[Set]]:
+def chains(cpu: KernelCpu) -> dict[int, list[Set]]:
     return {entry.cpu: [frozenset(cpus) for cpus in entry.domains] for entry in cpu.map}
 
 
-def derived(tree: Path) -> Cpu:
+def derived(tree: Path) -> KernelCpu:
     """With all taken away that the kernel says of its domains itself."""
     sample = take(SysRoot(tree), Config(root=str(tree)), Caches())
     return normalise(replace(sample, host=replace(sample.host, schedstat=None, sched_debug=None))).logical.cpu

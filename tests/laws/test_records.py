@@ -14,23 +14,10 @@ MOST_POSITIONAL = 4
 # Names that stand for two different things, each in its own room.
 TWO_MEANINGS: dict[str, str] = {}
 STILL_TWICE = {
-    "Cpu",
-    "Cpus",
-    "Domain",
     "Group",
     "HugePages",
-    "Isolation",
-    "LinearMemory",
-    "Machine",
-    "Matrix",
-    "Memory",
-    "Overcommit",
     "Pids",
     "Pod",
-    "Published",
-    "Row",
-    "Stat",
-    "Statement",
 }
 
 

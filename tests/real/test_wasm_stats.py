@@ -22,7 +22,7 @@ from collectors import wasm_maps
 from collectors.root import SysRoot
 from collectors.wasm_maps import WasmCache
 from collectors.wasm_stats import statements
-from collectors.wasm_stats.statements import Statement
+from collectors.wasm_stats.statements import StatementSlot
 from tests.need import TOP, need
 from tests.real.wasm_embedder import INSTANCES, PAGES, THREADS, seal
 
@@ -68,7 +68,7 @@ def embedder() -> Iterator[Embedder]:
             process.kill()
 
 
-def whole(one: Statement) -> bool:
+def whole(one: StatementSlot) -> bool:
     """Whether all of it was written at once."""
     named = re.fullmatch(r"guest (\d+)\.\d+", one.instance)
     if not named or one.size_bytes % 65536 or not 1 <= one.size_bytes // 65536 <= PAGES:
@@ -84,7 +84,7 @@ def test_a_million_reads_under_load(embedder: Embedder) -> None:
     (process,) = wasm_maps.read(root, {embedder.pid: None}, WasmCache()).processes
     assert process.table
     read = torn = passes = false = changed = 0
-    last: dict[int | None, Statement] = {}
+    last: dict[int | None, StatementSlot] = {}
     began, ran = time.monotonic(), time.thread_time()
     while read < READS:
         (table,) = statements.read(root, {embedder.pid: process.table})

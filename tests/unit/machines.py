@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from agent.model.device import CpuDevices, Devices, MemoryDevices
 from agent.model.host import Host, Identity
-from agent.model.logical import Cpu, Logical
-from agent.model.logical import Memory as KernelMemory
-from agent.model.physical import Cache, Core, Cpus, Memory, Node, Package, Physical
+from agent.model.logical import KernelCpu, KernelMemory, Logical
+from agent.model.physical import Cache, Core, Cpus, MainMemory, Node, Package, Physical
 from agent.model.values import CpuSet
 
 
@@ -20,7 +19,7 @@ def regular(packages: int, nodes: int, cores: int, threads: int) -> Physical:
     every = packages * nodes
     return Physical(
         cpus=Cpus(online=CpuSet(range(total * threads))),
-        memory=Memory(architecture="numa" if every > 1 else "uma", total_bytes=every << 35),
+        memory=MainMemory(architecture="numa" if every > 1 else "uma", total_bytes=every << 35),
         architecture="numa" if every > 1 else "smp",
         packages=tuple(Package(cpus=group(nodes * cores, number), os_index=number, model_name="Model") for number in range(packages)),
         cores=tuple(Core(group(1, number), number // (nodes * cores), number % (nodes * cores)) for number in range(total)),
@@ -45,5 +44,5 @@ def regular(packages: int, nodes: int, cores: int, threads: int) -> Physical:
 
 
 def host(physical: Physical, **more: object) -> Host:
-    logical, devices = Logical(cpu=Cpu(), memory=KernelMemory()), Devices(CpuDevices(), MemoryDevices())
+    logical, devices = Logical(cpu=KernelCpu(), memory=KernelMemory()), Devices(CpuDevices(), MemoryDevices())
     return Host(identity=Identity(hostname="host"), physical=physical, logical=logical, devices=devices, **more)  # type: ignore[arg-type]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from agent.model.device import CpuDevices, Devices, MemoryDevices
 from agent.model.facts.proc_stat import CpuTime
 from agent.model.facts.sys_kvm import Kvm
+from agent.model.guest import Guest
 from agent.model.host import Host, Identity, Virtualization
-from agent.model.logical import Cpu, Logical
-from agent.model.logical import Memory as KernelMemory
+from agent.model.logical import KernelCpu, KernelMemory, Logical
 from agent.model.physical import Cache, Core, Cpus, Node, Physical
-from agent.model.physical import Memory as PhysicalMemory
+from agent.model.physical import MainMemory as PhysicalMemory
 from agent.model.runtimes import Paradigm
+from agent.model.sandbox import LinearMemory
 from agent.model.values import CpuSet, Limit
-from agent.model.workload import Cpu as WorkloadCpu
-from agent.model.workload import Guest, LinearMemory, Memory, Placement, Stack, Thread, VCpu, Workload
+from agent.model.workload import Placement, Stack, Thread, VCpu, Workload, WorkloadCpu, WorkloadMemory
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 BOTH = CpuSet((0, 1))
@@ -57,7 +57,7 @@ def cpu(passed: float = 0.0, usage: float = 3.0, quota: float = 50_000) -> Workl
 
 
 def container(passed: float = 0.0) -> Workload:
-    memory = Memory(
+    memory = WorkloadMemory(
         current_bytes=200 * MIB,
         kernel_bytes=2 * MIB,
         page_table_bytes=MIB // 2,
@@ -81,14 +81,14 @@ def counted(passed: float = 0.0) -> dict[str, int]:
 
 
 def machine(passed: float = 0.0) -> Workload:
-    memory = Memory(resident_bytes=GIB + 60 * MIB, backing_bytes=GIB, backing_huge_bytes=GIB // 2)
+    memory = WorkloadMemory(resident_bytes=GIB + 60 * MIB, backing_bytes=GIB, backing_huge_bytes=GIB // 2)
     vcpus = tuple(VCpu(number=number, thread=thread(21 + number, passed), kvm=counted(passed)) for number in range(2))
     guest = Guest(accelerator="kvm", iothreads=1, video_bytes=16 * MIB, told_seconds_ago=1.0)
     return _workload("vm", "virtualization", WorkloadCpu(), memory, (thread(20, passed, "S"),), vcpus=vcpus, guest=guest)
 
 
 def sandbox(passed: float = 0.0) -> Workload:
-    memory = Memory(allotted_bytes=16 * MIB, backing_bytes=8 * MIB, resident_bytes=40 * MIB, anon_huge_bytes=4 * MIB)
+    memory = WorkloadMemory(allotted_bytes=16 * MIB, backing_bytes=8 * MIB, resident_bytes=40 * MIB, anon_huge_bytes=4 * MIB)
     linear = LinearMemory(
         base="0x7f0000000000",
         size_bytes=16 * MIB,
@@ -105,7 +105,7 @@ def _workload(
     name: str,
     paradigm: Paradigm,
     used: WorkloadCpu,
-    memory: Memory,
+    memory: WorkloadMemory,
     threads: tuple[Thread, ...],
     processes: int | None = None,
     vcpus: tuple[VCpu, ...] = (),
@@ -148,7 +148,7 @@ def times(number: int, busy: float, passed: float = 0.0) -> CpuTime:
 def host(passed: float = 0.0, workloads: tuple[Workload, ...] | None = None, busy: float = 6.0) -> Host:
     """`busy`: seconds of ten in which each CPU runs somebody."""
     logical = Logical(
-        cpu=Cpu(
+        cpu=KernelCpu(
             times=tuple(times(number, 100 + busy * passed, passed) for number in BOTH), runnable_tasks=4, tick_hz=250, page_table_levels=4
         ),
         memory=KernelMemory(),

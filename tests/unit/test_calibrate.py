@@ -24,7 +24,7 @@ from agent.calibrate.machine import machine_of
 from agent.calibrate.room import room_bytes
 from agent.calibrate.run import at_their_fastest
 from agent.calibrate.use import parameters
-from agent.model.calibration import Calibration, Conditions, Figure, Machine, Rung
+from agent.model.calibration import Calibration, Conditions, Figure, MachineIdentity, Rung
 from collectors.root import SysRoot
 from exporters.views import calibration
 from tests.unit.overhead_hosts import host
@@ -34,7 +34,7 @@ KIB, MIB = 1 << 10, 1 << 20
 CAPACITIES = {1: 48 * KIB, 2: MIB, 3: 32 * MIB}
 
 
-def made(pressure: float | None = 0.1, *figures: Figure, machine: Machine | None = None) -> Calibration:
+def made(pressure: float | None = 0.1, *figures: Figure, machine: MachineIdentity | None = None) -> Calibration:
     return Calibration(
         schema="stratascope-calibration/1",
         taken_at=datetime(2026, 11, 1, tzinfo=UTC),
@@ -212,7 +212,7 @@ def test_a_run_under_load_replaces_no_better_one() -> None:
     assert not store.replaces(made(0.6), made(0.1))
     assert store.replaces(made(0.6), made(0.7))
     assert not store.replaces(made(0.6), made(None))
-    assert store.replaces(made(0.9), made(0.1, machine=Machine(kernel="another")))
+    assert store.replaces(made(0.9), made(0.1, machine=MachineIdentity(kernel="another")))
 
 
 def test_a_run_that_found_less_replaces_none() -> None:

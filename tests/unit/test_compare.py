@@ -10,9 +10,9 @@ from rich.cells import cell_len
 
 from agent.model.device import CpuDevices, Devices, MemoryDevices
 from agent.model.host import Host, Identity
-from agent.model.logical import Cpu, Logical, Memory
+from agent.model.logical import KernelCpu, KernelMemory, Logical
 from agent.model.physical import Cpus, Physical
-from agent.model.physical import Memory as PhysicalMemory
+from agent.model.physical import MainMemory as PhysicalMemory
 from agent.model.values import CpuSet
 from exporters.views.compare import Lang, compare, render
 from exporters.views.evidence import Seen
@@ -42,7 +42,7 @@ def nothing() -> Host:
     return Host(
         identity=Identity(),
         physical=Physical(cpus=Cpus(online=CpuSet()), memory=PhysicalMemory()),
-        logical=Logical(cpu=Cpu(), memory=Memory()),
+        logical=Logical(cpu=KernelCpu(), memory=KernelMemory()),
         devices=Devices(CpuDevices(), MemoryDevices()),
     )
 

@@ -14,12 +14,12 @@ from agent.model.facts.dmi import Dmi
 from agent.model.facts.hugepages import HugePagePool
 from agent.model.facts.proc_vm import Zone
 from agent.model.host import Host, Identity, Virtualization
-from agent.model.logical import Cpu, LogicalCpu, Scheduler, SchedulingDomain
+from agent.model.logical import KernelCpu, LogicalCpu, Scheduler, SchedulingDomain
 from agent.model.physical import CpuKind, Node
 from agent.model.values import CpuSet, Gap, Limit
-from agent.model.workload import Cpu as Limits
-from agent.model.workload import Memory as Used
 from agent.model.workload import Placement, Stack, Workload
+from agent.model.workload import WorkloadCpu as Limits
+from agent.model.workload import WorkloadMemory as Used
 from exporters.views.console import render
 from tests.unit.machines import host, regular
 
@@ -129,7 +129,7 @@ def test_hostile_names_are_only_names() -> None:
     physical = regular(1, 1, 2, 1)
     physical = replace(physical, packages=tuple(replace(package, model_name=HOSTILE) for package in physical.packages))
     scheduler = Scheduler(fair_class="eevdf", preemption=HOSTILE)
-    cpu = Cpu(tlb=HOSTILE, page_table_levels=4, scheduler=scheduler)
+    cpu = KernelCpu(tlb=HOSTILE, page_table_levels=4, scheduler=scheduler)
     evil = host(physical, workloads=(workload(HOSTILE, "1"),), gaps=(Gap(HOSTILE, "absent", HOSTILE),))
     evil = replace(evil, identity=identity, logical=replace(evil.logical, cpu=cpu))
     text = shown(evil, width=300)
@@ -189,7 +189,7 @@ def test_domains_and_huge_pages_and_distances() -> None:
     )
     chains = tuple(LogicalCpu(cpu=cpu, core=threads[cpu], package=every, domains=(threads[cpu], every)) for cpu in every)
     one = host(physical)
-    text = shown(replace(one, logical=replace(one.logical, cpu=Cpu(domains=domains, map=chains))))
+    text = shown(replace(one, logical=replace(one.logical, cpu=KernelCpu(domains=domains, map=chains))))
     assert "SMT~ of 2 < NUMA 0-7" in text
     assert "huge pages  8 x 2 MiB (2 free)  no 1 GiB" in text
     assert "interconnect  distance 32 between any two (10 is local)" in text

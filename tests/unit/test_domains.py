@@ -47,7 +47,7 @@ def machine(
         for cpu in range(count)
     )
     shared = tuple(sys_cpu.CpuCache(cpu=next(iter(cpus)), level=3, type="Unified", shared=cpus) for cpus in caches)
-    cpus = sys_cpu.Cpus(numbers=CpuSet(range(count)), topology=topology, caches=shared)
+    cpus = sys_cpu.SysfsCpus(numbers=CpuSet(range(count)), topology=topology, caches=shared)
     return Sample(
         statics=Statics(cpus=cpus, kernel_config=config),
         host=HostFacts(kernel=proc_sys.Kernel(architecture=architecture), schedstat=schedstat),
@@ -194,7 +194,10 @@ def test_domains_nest_and_hold_their_cpu(factors: tuple[int, ...], rows: list[li
 
 STATED = proc_schedstat.Schedstat(
     (RunQueue(0, 0, 0, 0),),
-    tuple(proc_schedstat.Chain(pair, (proc_schedstat.Domain(pair), proc_schedstat.Domain(CpuSet(range(8))))) for pair in groups(2, 8)),
+    tuple(
+        proc_schedstat.Chain(pair, (proc_schedstat.SchedstatDomain(pair), proc_schedstat.SchedstatDomain(CpuSet(range(8)))))
+        for pair in groups(2, 8)
+    ),
     15,
 )
 
@@ -206,7 +209,7 @@ def test_the_kernels_own_list_is_before_ours() -> None:
     assert found[0] == SchedulingDomain(cpus=CpuSet((0, 1)), name="SMT", name_origin="inferred")
     assert found[-1] == SchedulingDomain(cpus=CpuSet(range(8)), name="MC", name_origin="inferred")
     debug = sys_debug_sched.SchedDebug(
-        domains=tuple(sys_debug_sched.Domain(cpu, name, ("SD_X",)) for cpu in (0, 2, 4, 6) for name in ("SMT", "DIE"))
+        domains=tuple(sys_debug_sched.DebugfsDomain(cpu, name, ("SD_X",)) for cpu in (0, 2, 4, 6) for name in ("SMT", "DIE"))
     )
     named = scheduling_domains(replace(sample, host=replace(sample.host, sched_debug=debug)), CpuSet(range(8)), UMA, None)
     assert named[-1] == SchedulingDomain(cpus=CpuSet(range(8)), name="DIE", flags=("SD_X",))

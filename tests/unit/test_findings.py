@@ -10,13 +10,13 @@ from agent.model.facts.proc_stat import CpuTime
 from agent.model.finding import Finding
 from agent.model.guest import Guest
 from agent.model.host import Identity, Virtualization
-from agent.model.logical import Cpu as LogicalCpu
+from agent.model.logical import KernelCpu as LogicalCpu
+from agent.model.logical import KernelMemory as LogicalMemory
 from agent.model.logical import Logical
-from agent.model.logical import Memory as LogicalMemory
 from agent.model.physical import Core, Cpus, Node, Physical
-from agent.model.physical import Memory as PhysicalMemory
+from agent.model.physical import MainMemory as PhysicalMemory
 from agent.model.values import CpuSet
-from agent.model.workload import Cpu, Memory, Placement, Stack, Thread, VCpu, Workload
+from agent.model.workload import Placement, Stack, Thread, VCpu, Workload, WorkloadCpu, WorkloadMemory
 from agent.normalise.findings import findings
 
 CORES = tuple(Core(CpuSet((2 * index, 2 * index + 1)), 0, index) for index in range(4))
@@ -40,8 +40,8 @@ def machine(*pins: str | None, guest: Guest | None = None, id_: str = "m", emula
         memory_mode="independent-physical",
         isolation="hardware virtualization",
         stack=Stack((), ()),
-        cpu=Cpu(),
-        memory=Memory(),
+        cpu=WorkloadCpu(),
+        memory=WorkloadMemory(),
         placement=Placement(allowed_cpus=allowed, sharing_workloads=0),
         pid=20,
         guest=guest or Guest(emulator_affinity=None if emulator is None else CpuSet.parse_list(emulator)),

@@ -10,7 +10,7 @@ from agent.model.facts.proc_swaps import Swap
 from agent.model.facts.proc_sys_vm import MemoryPolicy
 from agent.model.facts.proc_vm import Zone
 from agent.model.facts.sys_mm import Ksm, Thp, Zswap
-from agent.model.logical import Memory, Overcommit
+from agent.model.logical import KernelMemory, Overcommit
 from agent.normalise.kernel_memory import memory, unusable
 from collectors import hugepages, proc_vm, sys_mm
 
@@ -78,7 +78,7 @@ def test_choices_and_what_came_of_them() -> None:
 
 
 def test_nothing() -> None:
-    assert memory(Sample()) == Memory()
+    assert memory(Sample()) == KernelMemory()
     assert memory(
         Sample(
             host=HostFacts(
@@ -87,4 +87,4 @@ def test_nothing() -> None:
                 memory=proc_vm.ProcMemory(meminfo_bytes={"CommitLimit": 0, "Committed_AS": 1}),
             )
         )
-    ) == Memory(meminfo_bytes={"CommitLimit": 0, "Committed_AS": 1}, swaps=(), overcommit=Overcommit(None, 0, 1))
+    ) == KernelMemory(meminfo_bytes={"CommitLimit": 0, "Committed_AS": 1}, swaps=(), overcommit=Overcommit(None, 0, 1))

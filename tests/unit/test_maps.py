@@ -4,11 +4,11 @@ from msgspec.structs import replace
 
 from agent.model.physical import Core
 from agent.model.values import CpuSet
-from exporters.views.maps import Row, logical_to_physical, physical_to_logical
+from exporters.views.maps import MapRow, logical_to_physical, physical_to_logical
 from tests.unit.machines import regular
 
 
-def told(rows: list[Row]) -> dict[int, tuple[str, int, int]]:
+def told(rows: list[MapRow]) -> dict[int, tuple[str, int, int]]:
     return {cpu: (row.package, core, row.thread) for row in rows for core, cpu in zip(row.cores, row.cpus, strict=True)}
 
 

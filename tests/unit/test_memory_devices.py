@@ -10,7 +10,7 @@ import pytest
 from agent.collect.caches import Caches
 from agent.collect.take import take
 from agent.config import Config
-from agent.model.physical import Memory
+from agent.model.physical import MainMemory
 from agent.normalise.machine import physical
 from collectors.edac import MC
 from collectors.smbios import TABLE
@@ -25,7 +25,7 @@ GIB = 1 << 30
 NODE = "sys/devices/system/node"
 
 
-def look(path: Path, files: Mapping[str, str | bytes]) -> Memory:
+def look(path: Path, files: Mapping[str, str | bytes]) -> MainMemory:
     root = recorded(path, files)
     sample = take(root, Config(root=str(path), only=SOURCES), Caches())
     assert {gap.reason for gap in sample.gaps} <= {"absent"}
@@ -71,16 +71,16 @@ def two_nodes() -> dict[str, str]:
     return files
 
 
-def nodes(memory: Memory) -> list[tuple[int | None, str | None]]:
+def nodes(memory: MainMemory) -> list[tuple[int | None, str | None]]:
     return [(dimm.node, dimm.node_evidence) for dimm in memory.dimms]
 
 
-def channels(memory: Memory) -> list[tuple[str | None, str | None]]:
+def channels(memory: MainMemory) -> list[tuple[str | None, str | None]]:
     return [(dimm.channel, dimm.channel_origin) for dimm in memory.dimms]
 
 
 def test_nothing(tmp_path: Path) -> None:
-    assert look(tmp_path, {}) == Memory()
+    assert look(tmp_path, {}) == MainMemory()
 
 
 def test_addresses_of_devices_name_the_node(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.model.snapshot import Param
 from agent.overhead import memory, numa, sharing, startup, switching, two_level, wasm
 from agent.overhead import parameters as p
 from agent.overhead.bands import band, of, percentiles, summed
-from agent.overhead.parameters import Param
 
 DRAWS = 20_000
 """2,000 have a noise of up to 6 % of their own in these percentiles."""

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from agent.model.calibration import Calibration, Conditions, Figure, Machine, NodePair
+from agent.model.calibration import Calibration, Conditions, Figure, MachineIdentity, NodePair
 from agent.model.physical import Node
-from agent.model.snapshot import Prediction
+from agent.model.snapshot import Param, Prediction
 from agent.model.values import CpuSet
 from agent.overhead import parameters as p
 from agent.overhead.calibrated import DIRECT, parameters_of
 from agent.overhead.claims import claims
 from agent.overhead.compose import predict
-from agent.overhead.parameters import DEFAULTS, Param, Parameters
+from agent.overhead.parameters import DEFAULTS, Parameters
 from agent.overhead.window import Window
 from tests.unit.overhead_hosts import host
 
@@ -46,7 +46,7 @@ def calibration(*figures: Figure, nodes: tuple[NodePair, ...] = ()) -> Calibrati
         schema="stratascope-calibration/1",
         taken_at=datetime(2026, 11, 1, tzinfo=UTC),
         version="1",
-        machine=Machine(),
+        machine=MachineIdentity(),
         cpu=0,
         seconds=1.0,
         conditions=Conditions(0.25),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from agent.model.snapshot import Prediction, Verdict
+from agent.model.snapshot import Param, Prediction, Verdict
 from agent.overhead import parameters
 from agent.overhead.claims import claims, order, within
-from agent.overhead.parameters import Param
 from tests.unit.overhead_hosts import container, machine
 
 ONE = Param(name="one", unit="seconds", lo=1.0, mode=2.0, hi=9.0, source="made up")

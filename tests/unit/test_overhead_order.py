@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.model.snapshot import Param
 from agent.overhead import parameters as p
-from agent.overhead.parameters import Param
 from agent.overhead.scheduling import saturated_delay, wait_alone_seconds, wait_balanced_seconds
 from agent.overhead.startup import start_seconds
 from agent.overhead.translation import PAGE_BYTES, miss_ratio, nested_overhead

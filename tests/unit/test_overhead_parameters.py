@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.model.snapshot import Param
 from agent.overhead import parameters
-from agent.overhead.parameters import Param, bounds
+from agent.overhead.parameters import bounds
 
 PARAMS = [value for value in vars(parameters).values() if isinstance(value, Param)]
 

@@ -8,7 +8,7 @@ import pytest
 
 from agent.model.runtimes import is_monitor
 from collectors import proc_fd
-from collectors.proc_fd import Machine
+from collectors.proc_fd import KvmProcess
 from collectors.root import SysRoot
 
 
@@ -23,7 +23,7 @@ def test_machines_by_their_descriptors(tmp_path: Path) -> None:
     descriptors(tmp_path, 7, "/dev/null", "/dev/kvm", "anon_inode:kvm-vm", "anon_inode:kvm-vcpu:10", "anon_inode:kvm-vcpu:0")
     descriptors(tmp_path, 8, "/dev/kvm", "anon_inode:[eventfd]")
     descriptors(tmp_path, 9, "anon_inode:kvm-vm", "anon_inode:kvm-vcpu:x", "anon_inode:kvm-vcpu:123456")
-    assert proc_fd.read(SysRoot(tmp_path), [9, 7, 8, 7, 10]) == (Machine(7, (0, 10)), Machine(9, ()))
+    assert proc_fd.read(SysRoot(tmp_path), [9, 7, 8, 7, 10]) == (KvmProcess(7, (0, 10)), KvmProcess(9, ()))
 
 
 def test_too_many_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from agent.model.facts.proc_schedstat import RunQueue
 from agent.model.values import CpuSet
-from collectors.proc_schedstat import Chain, Domain, Schedstat, parse, read
+from collectors.proc_schedstat import Chain, Schedstat, SchedstatDomain, parse, read
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 
@@ -18,13 +18,13 @@ from collectors.text import Malformed
     [
         (
             "version 15\ntimestamp 4295\ncpu0 0 0 5 6 7 8 100 200 300\ndomain0 03 1 2 3\n",
-            Schedstat((RunQueue(0, 100, 200, 300),), (Chain(CpuSet((0,)), (Domain(CpuSet((0, 1))),)),), 15, 4295),
+            Schedstat((RunQueue(0, 100, 200, 300),), (Chain(CpuSet((0,)), (SchedstatDomain(CpuSet((0, 1))),)),), 15, 4295),
         ),
         (
             "version 17\ncpu3 0 0 0 0 0 0 1 2 3\ndomain0 MC 03 0\ncpu11 0 0 0 0 0 0 4 5 6 99\n",
             Schedstat(
                 (RunQueue(3, 1, 2, 3), RunQueue(11, 4, 5, 6)),
-                (Chain(CpuSet((3,)), (Domain(CpuSet((0, 1)), "MC"),)), Chain(CpuSet((11,)), ())),
+                (Chain(CpuSet((3,)), (SchedstatDomain(CpuSet((0, 1)), "MC"),)), Chain(CpuSet((11,)), ())),
                 17,
             ),
         ),
@@ -44,7 +44,7 @@ def test_cpus_with_the_same_domains_are_one_chain() -> None:
     for cpu in range(4):
         lines += [f"cpu{cpu} 0 0 0 0 0 0 1 2 3", f"domain0 {'3' if cpu < 2 else 'c'} 0", "domain1 00000000,0000000f 0"]
     assert parse("\n".join(lines)).chains == tuple(
-        Chain(CpuSet(pair), (Domain(CpuSet(pair)), Domain(CpuSet(range(4))))) for pair in ((0, 1), (2, 3))
+        Chain(CpuSet(pair), (SchedstatDomain(CpuSet(pair)), SchedstatDomain(CpuSet(range(4))))) for pair in ((0, 1), (2, 3))
     )
 
 

@@ -19,7 +19,7 @@ from collectors.proc_task import (
     read,
 )
 from collectors.root import SysRoot
-from collectors.text import Malformed, Stat, process_stat
+from collectors.text import Malformed, ProcessStat, process_stat
 from tests.unit.tree import grow
 
 # Fields 4-21, 22 (start time), 23-38, 39 (last CPU), 40-52.
@@ -28,16 +28,20 @@ REST = " ".join(["1"] * 18) + " 4242 " + " ".join(["2"] * 16) + " 7 " + " ".join
 
 @pytest.mark.parametrize("name", ["bash", "a b", "a) R 1 (b", ")", "((", "", "tab\tnew\nline", "CPU 0/KVM", "\\xff", "(sd-pam)"])
 def test_names(name: str) -> None:
-    assert process_stat(f"12 ({name}) S {REST}\n") == Stat(name=name, state="S", parent_pid=1, threads=1, start_ticks=4242, last_cpu=7)
+    assert process_stat(f"12 ({name}) S {REST}\n") == ProcessStat(
+        name=name, state="S", parent_pid=1, threads=1, start_ticks=4242, last_cpu=7
+    )
 
 
 @given(st.text(max_size=15))
 def test_any_name(name: str) -> None:
-    assert process_stat(f"12 ({name}) S {REST}\n") == Stat(name=name, state="S", parent_pid=1, threads=1, start_ticks=4242, last_cpu=7)
+    assert process_stat(f"12 ({name}) S {REST}\n") == ProcessStat(
+        name=name, state="S", parent_pid=1, threads=1, start_ticks=4242, last_cpu=7
+    )
 
 
 def test_an_old_kernel_names_no_cpu() -> None:
-    assert process_stat(f"1 (x) R {' '.join(['1'] * 18)} 5") == Stat(
+    assert process_stat(f"1 (x) R {' '.join(['1'] * 18)} 5") == ProcessStat(
         name="x", state="R", parent_pid=1, threads=1, start_ticks=5, last_cpu=None
     )
 
@@ -141,7 +145,7 @@ def test_what_is_told_is_not_asked_for_again(tmp_path: Path) -> None:
         # Its process has ended since.
         "proc/8/task/8/": "",
     }
-    told = {pid: Stat(name="a", state="R", parent_pid=1, threads=1, start_ticks=4242, last_cpu=3) for pid in (8, 9)}
+    told = {pid: ProcessStat(name="a", state="R", parent_pid=1, threads=1, start_ticks=4242, last_cpu=3) for pid in (8, 9)}
     first = Task(
         tid=9,
         name="a",
@@ -177,7 +181,7 @@ def test_what_is_told_is_not_asked_for_again(tmp_path: Path) -> None:
 def test_who_slept_is_the_same_record(tmp_path: Path) -> None:
     files = {"proc/9/status": STATUS + "Threads:\t1\n" + TASK_STATUS, "proc/9/task/9/schedstat": "1 2 3\n"}
     cache, root = TaskCache(), grow(tmp_path, files)
-    told = {9: Stat(name="a", state="S", parent_pid=1, threads=1, start_ticks=4242, last_cpu=3)}
+    told = {9: ProcessStat(name="a", state="S", parent_pid=1, threads=1, start_ticks=4242, last_cpu=3)}
     (first,), (second,) = (read(root.watch(), cache, [9], told, {9}) for _ in range(2))
     assert second is first
     for path, text in (("proc/9/task/9/schedstat", "2 2 4\n"), ("proc/9/status", STATUS + "Threads:\t1\n")):
@@ -186,7 +190,7 @@ def test_who_slept_is_the_same_record(tmp_path: Path) -> None:
         assert (now,) == read(SysRoot(tmp_path), TaskCache(), [9], told, {9})
         assert now != second
         second = now
-    (ran,) = read(root, cache, [9], {9: Stat(name="a", state="R", parent_pid=1, threads=1, start_ticks=4242, last_cpu=2)}, {9})
+    (ran,) = read(root, cache, [9], {9: ProcessStat(name="a", state="R", parent_pid=1, threads=1, start_ticks=4242, last_cpu=2)}, {9})
     assert (ran.tasks[0].state, ran.tasks[0].last_cpu) == ("R", 2)
     # Of whom the table told nothing, state and CPU are asked for each time.
     for cpu in (5, 6):

@@ -15,7 +15,7 @@ from collectors import processes
 from collectors.processes import Process, ProcessCache, vm_identity
 from collectors.root import SysRoot, Unavailable
 from collectors.root.recorder import Recorder
-from collectors.text import Malformed, Stat
+from collectors.text import Malformed, ProcessStat
 from tests.unit.tree import grow, recorded
 
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
@@ -126,7 +126,7 @@ def test_one_that_cannot_be_understood_costs_the_others_nothing(tmp_path: Path) 
         name="a) S (b",
         started_at=1002.5,
         threads=3,
-        stat=Stat(name="a) S (b", state="S", parent_pid=1, threads=3, start_ticks=250, last_cpu=None),
+        stat=ProcessStat(name="a) S (b", state="S", parent_pid=1, threads=3, start_ticks=250, last_cpu=None),
     )
     assert [(refusal.path, refusal.reason) for refusal in root.refusals] == [("proc/8/stat", "failed")]
 
@@ -134,7 +134,7 @@ def test_one_that_cannot_be_understood_costs_the_others_nothing(tmp_path: Path) 
 def test_a_recording_of_format_1_has_a_stat_without_names(tmp_path: Path) -> None:
     rows = '[{"pid": 7, "parent_pid": 1, "name": "x", "started_at": 1.5, "threads": 2, "stat": ["x", "S", 1, 2, 250, null]}]'
     (process,) = processes.read(recorded(tmp_path, {"replies/processes.json": rows}), ProcessCache())
-    assert process.stat == Stat(name="x", state="S", parent_pid=1, threads=2, start_ticks=250, last_cpu=None)
+    assert process.stat == ProcessStat(name="x", state="S", parent_pid=1, threads=2, start_ticks=250, last_cpu=None)
 
 
 @pytest.mark.parametrize("stat", ["[]", '["x"]', "[1, 2, 3, 4, 5, 6, 7, 8]", "[", "7"])

@@ -9,7 +9,7 @@ import pytest
 
 from collectors import qemu
 from collectors.proc_pid.smaps import parse_smaps
-from collectors.qemu import MAX_RESIDENT_BYTES, GuestMemory, Machine, WalkCache, guest_memory
+from collectors.qemu import MAX_RESIDENT_BYTES, GuestMemory, GuestProcess, WalkCache, guest_memory
 from tests.unit.tree import grow, plant
 
 MIB = 1 << 20
@@ -87,7 +87,7 @@ def test_memory_by_node(tmp_path: Path) -> None:
         "400000 default anon=1 N1=1 kernelpagesize_kB=4\n"
     )
     root = grow(tmp_path, {"proc/1/smaps": "2000-400000 rw-p 0 0 0\nRss: 8 kB\n", "proc/1/numa_maps": nodes})
-    (memory,) = qemu.read(root, WalkCache(), [Machine(1, 1, (0x3FE000,), 4096)])
+    (memory,) = qemu.read(root, WalkCache(), [GuestProcess(1, 1, (0x3FE000,), 4096)])
     assert memory.by_node == {0: 8 << 10, 1: (4 << 10) + (2 << 20)}
     assert memory.process_by_node == {0: 44 << 10, 1: (8 << 10) + (2 << 20), 2: 4 << 10}
 
@@ -115,7 +115,7 @@ def test_reading(tmp_path: Path) -> None:
         tmp_path,
         {"proc/1/smaps": smaps((0, 64, 4, 0)), "proc/1/numa_maps": nodes, "proc/2/smaps": smaps((0, 1, 4, 0)), "proc/4/smaps": ""},
     )
-    machines = [Machine(pid, 1, (64 * MIB,), 4096) for pid in (1, 2, 3, 4)] + [Machine(1, 1, (64 * MIB,), MAX_RESIDENT_BYTES + 1)]
+    machines = [GuestProcess(pid, 1, (64 * MIB,), 4096) for pid in (1, 2, 3, 4)] + [GuestProcess(1, 1, (64 * MIB,), MAX_RESIDENT_BYTES + 1)]
     guest = GuestMemory(
         pid=1,
         mapped_bytes=64 * MIB,
@@ -130,7 +130,7 @@ def test_reading(tmp_path: Path) -> None:
 
 
 def test_walks_are_spread_over_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    machines = [Machine(pid, 1, (64 * MIB,), 4096) for pid in (1, 2, 3)]
+    machines = [GuestProcess(pid, 1, (64 * MIB,), 4096) for pid in (1, 2, 3)]
     root = grow(tmp_path, {f"proc/{machine.pid}/smaps": smaps((0, 64, machine.pid, 0)) for machine in machines})
     cache = WalkCache()
     monkeypatch.setattr(qemu, "AT_ONCE_SECONDS", 10.0)
@@ -142,5 +142,5 @@ def test_walks_are_spread_over_passes(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(qemu, "AGAIN_SECONDS", 0.0)
     assert [found.resident_bytes >> 10 for found in qemu.read(root, cache, machines, "metrics")] == [1, 50, 3]
     # Another process of the same number is another machine.
-    assert [found.pid for found in qemu.read(root, cache, [Machine(2, 7, (64 * MIB,), 4096)], "metrics")] == [2]
+    assert [found.pid for found in qemu.read(root, cache, [GuestProcess(2, 7, (64 * MIB,), 4096)], "metrics")] == [2]
     assert len(cache.walks) == 1

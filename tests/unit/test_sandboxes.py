@@ -18,11 +18,11 @@ from agent.config import Config
 from agent.model.device import RuntimeProcesses
 from agent.model.finding import Finding
 from agent.model.host import Host, Identity
-from agent.model.logical import Cpu as LogicalCpu
+from agent.model.logical import KernelCpu as LogicalCpu
+from agent.model.logical import KernelMemory as LogicalMemory
 from agent.model.logical import Logical
-from agent.model.logical import Memory as LogicalMemory
 from agent.model.physical import Cpus, Physical
-from agent.model.physical import Memory as PhysicalMemory
+from agent.model.physical import MainMemory as PhysicalMemory
 from agent.model.sandbox import Published, Statement
 from agent.model.values import CpuSet, encode_value
 from agent.model.workload import Workload

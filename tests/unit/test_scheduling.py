@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from agent.collect.sample import HostFacts, Sample, Statics, WorkloadFacts
-from agent.model.logical import Isolation, LogicalCpu, Partition, Scheduler, SchedulingDomain
-from agent.model.physical import Core, Cpus, Memory, Node, Package, Physical
+from agent.model.logical import CpuIsolation, LogicalCpu, Partition, Scheduler, SchedulingDomain
+from agent.model.physical import Core, Cpus, MainMemory, Node, Package, Physical
 from agent.model.values import CpuSet
 from agent.normalise.scheduling import balanced, cpu_map, isolation, load_balance, partitions, scheduler, tick_hz
 from collectors import cgroup, kernel_config, proc_cmdline, proc_sched, proc_schedstat, proc_sys, proc_sys_sched, sys_cpu, sys_debug_sched
@@ -119,7 +119,7 @@ def test_debugfs_says_what_is_in_force() -> None:
 def test_isolation() -> None:
     line = proc_cmdline.parse("isolcpus=domain,2-3 rcu_nocbs=2-3 nosmt")
     two = CpuSet((2, 3))
-    assert isolation(Sample(statics=Statics(command_line=line))) == Isolation(
+    assert isolation(Sample(statics=Statics(command_line=line))) == CpuIsolation(
         parameters=("isolcpus=domain,2-3", "rcu_nocbs=2-3", "nosmt"), isolcpus=two, isolcpus_flags=("domain",), rcu_nocbs=two
     )
     assert isolation(Sample()) is None
@@ -132,7 +132,7 @@ def cgroups(version: str, *groups: tuple[str, dict[str, Any]], controllers: tupl
     )
     versions: dict[str, str] = {"cpuset": version}
     return Sample(
-        statics=Statics(cpus=sys_cpu.Cpus(numbers=EIGHT, isolated=CpuSet())),
+        statics=Statics(cpus=sys_cpu.SysfsCpus(numbers=EIGHT, isolated=CpuSet())),
         workloads=WorkloadFacts(cgroups=cgroup.Cgroups("v1" if version == "v1" else "v2", versions, made)),
     )
 
@@ -188,15 +188,15 @@ def test_v1() -> None:
 
 
 def test_isolated_cpus_are_balanced_with_nobody() -> None:
-    assert shown(Sample(statics=Statics(cpus=sys_cpu.Cpus(numbers=EIGHT, isolated=CpuSet((2, 3)))))) == ["0-1,4-7"]
-    assert shown(Sample(statics=Statics(cpus=sys_cpu.Cpus(numbers=EIGHT)))) is None
+    assert shown(Sample(statics=Statics(cpus=sys_cpu.SysfsCpus(numbers=EIGHT, isolated=CpuSet((2, 3)))))) == ["0-1,4-7"]
+    assert shown(Sample(statics=Statics(cpus=sys_cpu.SysfsCpus(numbers=EIGHT)))) is None
     assert shown(Sample()) is None
 
 
 def test_the_map() -> None:
     hardware = Physical(
         cpus=Cpus(online=CpuSet((0, 1))),
-        memory=Memory(),
+        memory=MainMemory(),
         packages=(Package(cpus=CpuSet((0, 1)), os_index=0),),
         cores=(Core(CpuSet((0,)), 0), Core(CpuSet((1,)), 0)),
         nodes=(Node(os_index=3, cpus=CpuSet((0, 1))),),

@@ -8,7 +8,7 @@ import pytest
 
 from agent.model.values import CpuSet
 from collectors.root import SysRoot
-from collectors.sys_cpu import CPU, CpuCache, Cpus, CpuSpeed, CpuTopology, read
+from collectors.sys_cpu import CPU, CpuCache, CpuSpeed, CpuTopology, SysfsCpus, read
 from collectors.text import Malformed
 from tests.unit.tree import grow
 
@@ -17,7 +17,7 @@ BOTH = CpuSet((0, 1))
 
 
 def test_nothing(tmp_path: Path) -> None:
-    assert read(SysRoot(tmp_path)) == Cpus(numbers=CpuSet())
+    assert read(SysRoot(tmp_path)) == SysfsCpus(numbers=CpuSet())
 
 
 def test_lists(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_lists(tmp_path: Path) -> None:
         },
     )
     found = read(root)
-    assert found == Cpus(
+    assert found == SysfsCpus(
         numbers=CpuSet((0, 3)),
         possible=CpuSet(range(192)),
         present=CpuSet(range(4)),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collectors.root import Unavailable
-from collectors.sys_debug_kvm import KVM, Machine, read
+from collectors.sys_debug_kvm import KVM, KvmCounters, read
 from collectors.text import Malformed
 from tests.unit.tree import grow
 
@@ -27,7 +27,7 @@ def test_counters_by_process(tmp_path: Path) -> None:
         f"{KVM}/32-4/exits": "1\n",
         f"{KVM}/x-4/exits": "1\n",
     }
-    machines = (Machine(30, {"exits": 7, "halt_exits": 3, "pages_2m": 12}), Machine(31, {"exits": 11}))
+    machines = (KvmCounters(30, {"exits": 7, "halt_exits": 3, "pages_2m": 12}), KvmCounters(31, {"exits": 11}))
     assert read(grow(tmp_path, files), [31, 30, 40]) == machines
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from agent.model.values import CpuSet
 from collectors.root import SysRoot, Unavailable
-from collectors.sys_debug_sched import SCHED, Domain, SchedDebug, parse_preempt, parse_words, read
+from collectors.sys_debug_sched import SCHED, DebugfsDomain, SchedDebug, parse_preempt, parse_words, read
 from tests.unit.tree import grow
 
 OLD = "proc/sys/kernel/sched_domain"
@@ -31,7 +31,7 @@ def test_a_kernel_of_today(tmp_path: Path) -> None:
             f"{SCHED}/domains/cpu1/domain0/name": "SMT\n",
         },
     )
-    domains = (Domain(0, "SMT", ("SD_BALANCE_NEWIDLE", "SD_SHARE_CPUCAPACITY")), Domain(0, "MC"))
+    domains = (DebugfsDomain(0, "SMT", ("SD_BALANCE_NEWIDLE", "SD_SHARE_CPUCAPACITY")), DebugfsDomain(0, "MC"))
     assert read(root, ZERO) == SchedDebug(
         features=("PLACE_LAG", "NO_NEXT_BUDDY"),
         preempt="full",
@@ -47,7 +47,7 @@ def test_a_kernel_of_today(tmp_path: Path) -> None:
 def test_before_debugfs_had_a_directory(tmp_path: Path) -> None:
     """The domains were for everybody, and their flags a number."""
     root = grow(tmp_path, {f"{OLD}/cpu0/domain0/name": "DIE\n", f"{OLD}/cpu0/domain0/flags": "4143\n"})
-    assert read(root, ZERO) == SchedDebug(domains=(Domain(0, "DIE"),))
+    assert read(root, ZERO) == SchedDebug(domains=(DebugfsDomain(0, "DIE"),))
     grow(tmp_path, {"sys/kernel/debug/sched_features": "GENTLE_FAIR_SLEEPERS\n"})
     assert read(root, ZERO).features == ("GENTLE_FAIR_SLEEPERS",)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from agent.model.physical import Assembly, Cache, Core, Cpus, Group, Memory, Node, Package, Physical
+from agent.model.physical import Assembly, Cache, Core, CpuGroup, Cpus, MainMemory, Node, Package, Physical
 from agent.model.values import CpuSet
 from exporters.views.tree import Place, machine
 from tests.unit.machines import regular
@@ -79,12 +79,12 @@ def test_objects_with_the_same_cpus_have_an_order() -> None:
     one = CpuSet((0,))
     physical = Physical(
         cpus=Cpus(online=one),
-        memory=Memory(),
+        memory=MainMemory(),
         packages=(Package(cpus=one),),
         books=(Assembly(one),),
         drawers=(Assembly(one),),
-        dies=(Group(one, 0),),
-        clusters=(Group(one, 0),),
+        dies=(CpuGroup(one, 0),),
+        clusters=(CpuGroup(one, 0),),
         cores=(Core(one, 0),),
         caches=(
             Cache(level=1, type="Instruction", cpus=one),
@@ -102,7 +102,7 @@ def test_objects_with_the_same_cpus_have_an_order() -> None:
 def test_a_forged_depth_is_bounded() -> None:
     online = CpuSet(range(3000))
     caches = tuple(Cache(level=4, type="Unified", cpus=CpuSet(range(size))) for size in range(2, 3000))
-    tree = machine(Physical(cpus=Cpus(online=online), memory=Memory(), caches=caches))
+    tree = machine(Physical(cpus=Cpus(online=online), memory=MainMemory(), caches=caches))
     assert sum(place.kind == "thread" for place in every(tree.root)) == 3000
     assert len(tree.left_out) > 2900
 
@@ -114,8 +114,8 @@ SETS = st.frozensets(st.integers(0, 9), max_size=10).map(CpuSet)
 def test_whatever_is_claimed_it_is_a_tree(caches: list[CpuSet], clusters: list[CpuSet], nodes: list[CpuSet]) -> None:
     physical = Physical(
         cpus=Cpus(online=CpuSet(range(8))),
-        memory=Memory(),
-        clusters=tuple(Group(cpus, 0) for cpus in clusters),
+        memory=MainMemory(),
+        clusters=tuple(CpuGroup(cpus, 0) for cpus in clusters),
         caches=tuple(Cache(level=2, type="Unified", cpus=cpus) for cpus in caches),
         nodes=tuple(near(number, cpus) for number, cpus in enumerate(nodes)),
     )

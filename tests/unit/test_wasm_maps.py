@@ -18,7 +18,7 @@ from collectors import wasm_maps
 from collectors.proc_pid.maps import Vma, parse_maps
 from collectors.root import MARK, SysRoot
 from collectors.wasm_maps import WasmCache, detection
-from collectors.wasm_maps.detection import LinearMemory
+from collectors.wasm_maps.detection import MappedMemory
 from collectors.wasm_maps.layouts import GIB, MIB
 from collectors.wasm_maps.runtimes import identify, may_hold_runtime
 from tests.unit.tree import A_MARK, grow
@@ -27,7 +27,7 @@ KIB = 1 << 10
 WASMTIME = [RUNTIMES["wasmtime"]]
 
 
-def detect(vmas: list[Vma]) -> list[LinearMemory]:
+def detect(vmas: list[Vma]) -> list[MappedMemory]:
     return detection.detect(vmas, WASMTIME)
 
 
@@ -484,7 +484,7 @@ def test_a_map_that_says_what_it_said_holds_the_same_memories_as_they_are_now(tm
     numa, looked = f"{first:x} default anon=2 N0={{}} kernelpagesize_kB=4\n", []
     write(tmp_path, 1, maps=running(space), numa_maps=numa.format(2))
 
-    def detected(*arguments: object) -> list[LinearMemory]:
+    def detected(*arguments: object) -> list[MappedMemory]:
         looked.append(arguments)
         return detection.detect(*arguments)  # type: ignore[arg-type]
 

@@ -21,7 +21,7 @@ from collectors.text import Malformed
 from collectors.wasm_maps import runtimes
 from collectors.wasm_stats import embedder, table
 from collectors.wasm_stats.embedder import Slot
-from collectors.wasm_stats.statements import Published, Statement, parse, read, used
+from collectors.wasm_stats.statements import StatementSlot, StatementTable, parse, read, used
 
 U64 = st.integers(0, table.UNKNOWN)
 SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW
@@ -37,17 +37,17 @@ def slot(made: embedder._Table, instance: str = "one", module: str = "m.wasm", t
     return made.slot(names, 7, table.UNKNOWN if maximum is None else maximum, 1 << 16)
 
 
-def seen(made: embedder._Table) -> Published:
+def seen(made: embedder._Table) -> StatementTable:
     return parse(1, used(bytes(made.memory)))
 
 
 def test_what_is_stated_is_read(made: embedder._Table) -> None:
     one, other = slot(made, maximum=16), slot(made, "two", "", "")
-    assert seen(made) == Published(1, ())
+    assert seen(made) == StatementTable(1, ())
     one.tell(0x7F00, 65536, fuel=0, epoch_deadline=9, epoch_ticks=8)
     other.tell(0, 0)
     first, second = seen(made).statements
-    assert first == Statement(
+    assert first == StatementSlot(
         instance="one",
         module="m.wasm",
         tenant="acme",
@@ -91,7 +91,7 @@ def test_a_slot_with_a_wrong_bit_is_torn(at: int, bit: int) -> None:
     slot(made).tell(65536, 65536)
     data = bytearray(made.memory)
     data[table.HEADER_BYTES + at] ^= 1 << bit
-    assert parse(1, bytes(data)) == Published(1, (), torn=1)
+    assert parse(1, bytes(data)) == StatementTable(1, (), torn=1)
 
 
 @given(first=st.lists(U64, min_size=10, max_size=10), second=st.lists(U64, min_size=10, max_size=10), at=st.integers(0, table.SLOT_BYTES))

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.model.snapshot import Param
 from agent.overhead import numa, translation, two_level
-from agent.overhead.parameters import Param, bounds
+from agent.overhead.parameters import bounds
 
 GIB = 1 << 30
 HUGE = translation.HUGE_PAGE_BYTES

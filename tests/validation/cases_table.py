@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from agent.model.snapshot import Param
 from agent.overhead import memory, numa, startup, throttling, translation, wasm
 from agent.overhead import parameters as p
-from agent.overhead.parameters import Param
 from tests.validation.cases import (
     GIB,
     PAGE,

@@ -17,12 +17,12 @@ from pathlib import Path
 from statistics import median
 
 from agent.config import Config
-from agent.model.snapshot import Prediction
+from agent.model.snapshot import Param, Prediction
 from agent.model.values import CpuSet
 from agent.overhead import parameters as p
 from agent.overhead.bands import band
 from agent.overhead.memory import sandbox_bytes
-from agent.overhead.parameters import Param, Parameters
+from agent.overhead.parameters import Parameters
 from agent.overhead.shares import lag_seconds
 from agent.overhead.startup import start_seconds
 from agent.overhead.two_level import overcommit, steal_overcommitted

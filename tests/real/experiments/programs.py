@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent.calibrate.sandboxes import CONFIGURATIONS, program
+from agent.model.snapshot import Param
 from agent.overhead import parameters as p
 from agent.overhead.bands import band
-from agent.overhead.parameters import Param, Parameters
+from agent.overhead.parameters import Parameters
 from agent.overhead.wasm import execution_factor
 from tests.need import need
 from tests.real.experiments.kernels import KERNELS
