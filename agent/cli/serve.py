@@ -53,7 +53,8 @@ def run(parsed: argparse.Namespace) -> int:
     import threading
 
     from agent.service import Service, collect_rarely
-    from exporters.http import application as http
+    from exporters.http import server
+    from exporters.http.application import application
 
     config = arguments.config(parsed)
     _raise_open_files_limit()
@@ -67,7 +68,7 @@ def run(parsed: argparse.Namespace) -> int:
         calibrate(config)
     service = Service(root, config)
     try:
-        sockets = http.listen(config.listen)
+        sockets = server.listen(config.listen)
     except OSError as error:
         fail(1, str(error.strerror))
     # uvicorn raises the signal that ended it again once it has shut down, which would make a clean end a failure.
@@ -76,7 +77,7 @@ def run(parsed: argparse.Namespace) -> int:
     threading.Thread(target=lambda: service.metrics(False, 1.0), daemon=True).start()
     for listening in sockets:
         logging.getLogger("stratascope").info("listening on http://%s:%s/metrics", *listening.getsockname()[:2])
-    http.serve(http.application(service.metrics, lambda: service.ready, __version__), sockets)
+    server.serve(application(service.metrics, lambda: service.ready, __version__), sockets)
     return 0
 
 

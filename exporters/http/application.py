@@ -1,12 +1,9 @@
-"""The HTTP side: /metrics, health, readiness and a landing page, served by uvicorn and starlette."""
+"""What is served over HTTP: /metrics, health, readiness and a landing page. `server` listens and serves it."""
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -16,7 +13,7 @@ from starlette.routing import Route
 
 from exporters.metrics.text import OPENMETRICS, TEXT
 
-# What Prometheus allows itself when it does not say (scrape_timeout), less what the way back takes.
+# Prometheus' own default of scrape_timeout, and what the way back may take of it.
 SCRAPE_SECONDS = 10.0
 MARGIN_SECONDS = 0.5
 
@@ -33,7 +30,7 @@ def application(metrics: Callable[[bool, float], bytes], ready: Callable[[], boo
 
     def scrape(request: Request) -> Response:
         openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
-        patience = _patience(request.headers.get("x-prometheus-scrape-timeout-seconds"))
+        patience = patience_seconds(request.headers.get("x-prometheus-scrape-timeout-seconds"))
         return Response(metrics(openmetrics, patience), media_type=OPENMETRICS if openmetrics else TEXT)
 
     def healthy(_: Request) -> Response:
@@ -56,30 +53,10 @@ def application(metrics: Callable[[bool, float], bytes], ready: Callable[[], boo
     )
 
 
-def _patience(header: str | None) -> float:
-    """Seconds that a scrape may take, from the header that Prometheus sends; nonsense in it is ignored."""
+def patience_seconds(header: str | None) -> float:
+    """How long a scrape may take, by the timeout that Prometheus sends in a header; nonsense in it is ignored."""
     try:
         seconds = float(header) if header else SCRAPE_SECONDS
     except ValueError:
         seconds = SCRAPE_SECONDS
     return max(0.1, min(seconds, SCRAPE_SECONDS) - MARGIN_SECONDS) if seconds > 0 else SCRAPE_SECONDS - MARGIN_SECONDS
-
-
-def listen(addresses: Sequence[tuple[str, int]]) -> list[socket.socket]:
-    """Bound sockets; OSError names the address that cannot be had."""
-    sockets = []
-    for host, port in addresses:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            sockets.append(socket.create_server((host, port), family=family, backlog=128))
-        except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from None
-    return sockets
-
-
-def serve(app: Starlette, sockets: list[socket.socket]) -> None:
-    """Until SIGTERM or SIGINT; what is in flight then gets eight seconds, which a pass over a slow host can take, of the unit's ten."""
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="off", limit_concurrency=64, timeout_keep_alive=75, timeout_graceful_shutdown=8
-    )
-    uvicorn.Server(config).run(sockets=sockets)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from exporters.http.application import MARGIN_SECONDS, SCRAPE_SECONDS, _patience, listen
+from exporters.http.application import MARGIN_SECONDS, SCRAPE_SECONDS, patience_seconds
+from exporters.http.server import listen
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ from exporters.http.application import MARGIN_SECONDS, SCRAPE_SECONDS, _patience
     ],
 )
 def test_the_scrapers_deadline(header: str | None, seconds: float) -> None:
-    assert _patience(header) == pytest.approx(seconds)
+    assert patience_seconds(header) == pytest.approx(seconds)
 
 
 def test_listening_on_several_addresses() -> None:
