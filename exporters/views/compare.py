@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from msgspec.structs import replace
 from rich.console import ConsoleRenderable, Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from agent.model.comparison import Cell, Column, Comparison, Matrix, Row
-from agent.model.snapshot import Claim, Snapshot, Verdict
+from agent.model.snapshot import Snapshot, Verdict
 from agent.model.workload import Workload
 from exporters.views import matrices
 from exporters.views.console import printed
-from exporters.views.evidence import Seen
+from exporters.views.evidence import Scope
 from exporters.views.explain import line
 from exporters.views.matrices import CLAIMS, MATRICES, Whose
 
 Lang = Literal["en", "zh"]
 WIDE = 100
 """From so many columns on, a matrix is a table; below, a list."""
+# English, Chinese, style.
 _VERDICTS: dict[Verdict, tuple[str, str, str]] = {
     "holds": ("holds", "成立", "green"),
     "violated": ("violated", "不成立", "red"),
@@ -40,62 +42,57 @@ _WORDS = {
 
 
 def compare(snapshot: Snapshot, lang: Lang = "en", sections: Sequence[str] = ()) -> Comparison:
-    """All matrices, or those of `sections`; claims of the same sections."""
-    chosen = [one for one in MATRICES if not sections or one.section in sections]
+    """The matrices filled with this host's evidence, and the claims: all of them, or those of `sections`."""
+    filled = tuple(_filled(matrix, snapshot, lang) for matrix in MATRICES if not sections or matrix.section in sections)
     claims = tuple(
-        Claim(
-            id=one.id,
-            section=one.section,
-            claim=CLAIMS.get(one.id, one.claim) if lang == "zh" else one.claim,
-            basis=one.basis,
-            verdict=one.verdict,
-            evidence=one.evidence,
-        )
-        for one in snapshot.claims
-        if not sections or one.section in sections
+        replace(claim, claim=CLAIMS.get(claim.id, claim.claim)) if lang == "zh" else claim
+        for claim in snapshot.claims
+        if not sections or claim.section in sections
     )
-    return Comparison(lang, tuple(_filled(one, snapshot, lang) for one in chosen), claims)
+    return Comparison(lang, filled, claims)
 
 
-def _filled(one: matrices.MatrixTerms, snapshot: Snapshot, lang: Lang) -> Matrix:
+def _filled(matrix: matrices.MatrixTerms, snapshot: Snapshot, lang: Lang) -> Matrix:
     at = 0 if lang == "en" else 1
-    seen = [Seen(snapshot, _of(snapshot, whose)) for whose, *_ in one.columns]
+    scopes = [Scope(snapshot, _of(snapshot, whose)) for whose, *_ in matrix.columns]
     columns = tuple(
-        Column(term[at], None if whose == "host" else len(of.workloads)) for (whose, *term), of in zip(one.columns, seen, strict=True)
+        Column(term[at], None if whose == "host" else len(scope.workloads))
+        for (whose, *term), scope in zip(matrix.columns, scopes, strict=True)
     )
     rows = tuple(
         Row(
             row.term[at],
             tuple(
-                Cell((en, zh)[at], evidence(of) if evidence and (of.workloads or whose == "host") else None)
-                for (en, zh, evidence), of, (whose, *_) in zip(row.cells, seen, one.columns, strict=True)
+                Cell((en, zh)[at], evidence(scope) if evidence and (scope.workloads or whose == "host") else None)
+                for (en, zh, evidence), scope, (whose, *_) in zip(row.cells, scopes, matrix.columns, strict=True)
             ),
         )
-        for row in one.rows
+        for row in matrix.rows
     )
-    return Matrix(one.section, one.title[at], columns, rows)
+    return Matrix(matrix.section, matrix.title[at], columns, rows)
 
 
 def _of(snapshot: Snapshot, whose: Whose) -> tuple[Workload, ...]:
-    wanted = {"host": (), "kernel": ("containerization", "sandbox")}.get(whose, (whose,))
-    return tuple(one for one in snapshot.workloads if one.paradigm in wanted)
+    paradigms = {"host": (), "kernel": ("containerization", "sandbox")}.get(whose, (whose,))
+    return tuple(workload for workload in snapshot.workloads if workload.paradigm in paradigms)
 
 
-def render(one: Comparison, *, width: int | None, terminal: bool, encoding: str) -> bytes:
-    return printed(lambda columns: _parts(one, columns), width=width, terminal=terminal, encoding=encoding)
+def render(comparison: Comparison, *, width: int | None, terminal: bool, encoding: str) -> bytes:
+    """As text: a table a matrix, or a list where the terminal is narrow. `width` None: the terminal's."""
+    return printed(lambda columns: _parts(comparison, columns), width=width, terminal=terminal, encoding=encoding)
 
 
-def _parts(one: Comparison, width: int) -> Iterator[ConsoleRenderable]:
-    at = 0 if one.lang == "en" else 1
+def _parts(comparison: Comparison, width: int) -> Iterator[ConsoleRenderable]:
+    at = 0 if comparison.lang == "en" else 1
     yield line(_WORDS["legend"][at], "dim")
-    for matrix in one.matrices:
+    for matrix in comparison.matrices:
         yield Text()
         yield line(f"{matrix.section} {matrix.title}", "bold underline")
         yield _table(matrix, at) if width >= WIDE else _list(matrix, at)
-    if one.claims:
+    if comparison.claims:
         yield Text()
         yield line(_WORDS["claims"][at], "bold underline")
-    for claim in one.claims:
+    for claim in comparison.claims:
         word, style = _VERDICTS[claim.verdict][at], _VERDICTS[claim.verdict][2]
         yield Text.assemble((f"{word}: ", style), line(f"{claim.claim} ({claim.section}, {_WORDS[claim.basis][at]})"))
         yield Padding(line(claim.evidence, "dim"), (0, 0, 0, 2))
@@ -115,12 +112,12 @@ def _table(matrix: Matrix, at: int) -> ConsoleRenderable:
 
 
 def _list(matrix: Matrix, at: int) -> ConsoleRenderable:
-    said: list[ConsoleRenderable] = []
+    parts: list[ConsoleRenderable] = []
     for row in matrix.rows:
-        said.append(line(row.term, "bold"))
+        parts.append(line(row.term, "bold"))
         for column, cell in zip(matrix.columns, row.cells, strict=True):
-            said.append(Padding(Text.assemble((f"{_head(column, at)}: ", "dim"), _cell(cell, ": ")), (0, 0, 0, 2)))
-    return Group(*said)
+            parts.append(Padding(Text.assemble((f"{_head(column, at)}: ", "dim"), _cell(cell, ": ")), (0, 0, 0, 2)))
+    return Group(*parts)
 
 
 def _cell(cell: Cell, between: str = "\n") -> Text:

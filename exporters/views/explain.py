@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from shlex import quote
 
 from rich.console import ConsoleRenderable, Group
@@ -22,53 +23,55 @@ WIDE = 120
 """From so many columns on, the two halves of the stack stand side by side."""
 
 
-def render(one: Explanation, *, width: int | None, terminal: bool, encoding: str) -> bytes:
-    return printed(lambda columns: _parts(one, columns), width=width, terminal=terminal, encoding=encoding)
+def render(explanation: Explanation, *, width: int | None, terminal: bool, encoding: str) -> bytes:
+    """The stack as text. `width` None: the terminal's."""
+    return printed(lambda columns: _parts(explanation, columns), width=width, terminal=terminal, encoding=encoding)
 
 
-def _parts(one: Explanation, width: int) -> Iterator[ConsoleRenderable]:
-    yield words((one.name, "bold"), one.paradigm, one.runtime, one.workload)
-    yield line(f"CPU time: {one.execution_mode} scheduling. Memory: {one.memory_mode}.")
-    yield line(_summary(one))
+def _parts(explanation: Explanation, width: int) -> Iterator[ConsoleRenderable]:
+    yield words((explanation.name, "bold"), explanation.paradigm, explanation.runtime, explanation.workload)
+    yield line(f"CPU time: {explanation.execution_mode} scheduling. Memory: {explanation.memory_mode}.")
+    yield line(_summary(explanation))
     yield words()
     if width >= WIDE:
-        yield _beside(one)
+        yield _side_by_side(explanation)
     else:
-        yield from (Text("CPU", "bold underline"), *(_level(level) for level in one.cpu), words())
-        yield from (Text("Memory", "bold underline"), *(_level(level) for level in one.memory))
-    weak = sorted({flag for cost in _costs(one) for flag in cost.prediction.validity} & WEAKNESSES.keys())
+        yield from (Text("CPU", "bold underline"), *(_level(level) for level in explanation.cpu), words())
+        yield from (Text("Memory", "bold underline"), *(_level(level) for level in explanation.memory))
+    weak = sorted({flag for cost in _costs(explanation) for flag in cost.prediction.validity} & WEAKNESSES.keys())
     if weak:
         yield words()
         yield line("Predictions are weakened by this: " + "; ".join(WEAKNESSES[flag] for flag in weak) + ".")
     yield words()
     yield Text("Misplaced", "bold underline")
-    amiss = [found for found in one.findings if found.remedy is not None]
-    for found in amiss:
-        yield line(f"{found.text} ({found.evidence})", "red")
-        yield line(f"  remedy: {found.remedy}")
-    if not amiss:
+    misplaced = [finding for finding in explanation.findings if finding.remedy is not None]
+    for finding in misplaced:
+        yield line(f"{finding.text} ({finding.evidence})", "red")
+        yield line(f"  remedy: {finding.remedy}")
+    if not misplaced:
         yield line("nothing that can be seen from here")
     yield words()
     yield Text("What would pay most", "bold underline")
-    yield from _advice(one)
+    yield from _advice(explanation)
     yield words()
     yield Text(f"{GUESS} inferred, stated by nobody", "dim")
 
 
-def _summary(one: Explanation) -> str:
-    if one.lost is None:
+def _summary(explanation: Explanation) -> str:
+    lost = explanation.lost
+    if lost is None:
         return "How much time its layers cost it is not known: it did not run, or how it ran could not be read."
-    seen = "" if one.measured_lost is None else f" Measured: {duration(one.measured_lost)} of waiting."
-    low, high = duration(one.lost.lo), duration(one.lost.hi)
-    return f"For each second that it runs, its layers are predicted to cost it {duration(one.lost.value)} ({low} to {high}).{seen}"
+    measured = "" if explanation.measured_lost is None else f" Measured: {duration(explanation.measured_lost)} of waiting."
+    spread = f"{duration(lost.lo)} to {duration(lost.hi)}"
+    return f"For each second that it runs, its layers are predicted to cost it {duration(lost.value)} ({spread}).{measured}"
 
 
-def _beside(one: Explanation) -> ConsoleRenderable:
+def _side_by_side(explanation: Explanation) -> ConsoleRenderable:
     table = Table(box=None, pad_edge=False, expand=True, header_style="bold underline")
     for half in ("CPU", "Memory"):
         table.add_column(half, ratio=1, overflow="fold")
-    for number in range(max(len(one.cpu), len(one.memory))):
-        table.add_row(*(_level(side[number]) if number < len(side) else "" for side in (one.cpu, one.memory)))
+    for cpu, memory in zip_longest(explanation.cpu, explanation.memory):
+        table.add_row(*(_level(level) if level else "" for level in (cpu, memory)))
     return table
 
 
@@ -85,48 +88,48 @@ def _level(level: Level) -> ConsoleRenderable:
     return drawn
 
 
-def _cost(one: Prediction) -> ConsoleRenderable:
-    said = line(f"{meaning(one.component)}: {predicted(one)}", "yellow")
-    told = measured(one)
-    return Group(said, line(told, "green" if one.inside else "red")) if told else said
+def _cost(prediction: Prediction) -> ConsoleRenderable:
+    figure = line(f"{meaning(prediction.component)}: {predicted(prediction)}", "yellow")
+    counterpart = measured(prediction)
+    return Group(figure, line(counterpart, "green" if prediction.inside else "red")) if counterpart else figure
 
 
 def _share(costs: Sequence[Cost]) -> str:
-    """The layer's part of all lost time."""
+    """The layer's share of all lost time."""
     of_predicted = [cost.share for cost in costs if cost.share is not None]
     of_measured = [cost.measured_share for cost in costs if cost.measured_share is not None]
     if not of_predicted:
         return ""
-    seen = f", {percent(sum(of_measured))} of the measured" if of_measured else ""
-    return f"  {percent(sum(of_predicted))} of the predicted lost time{seen}"
+    measured = f", {percent(sum(of_measured))} of the measured" if of_measured else ""
+    return f"  {percent(sum(of_predicted))} of the predicted lost time{measured}"
 
 
-def _costs(one: Explanation) -> Sequence[Cost]:
-    return [cost for level in (*one.cpu, *one.memory) for cost in level.costs]
+def _costs(explanation: Explanation) -> Sequence[Cost]:
+    return [cost for level in (*explanation.cpu, *explanation.memory) for cost in level.costs]
 
 
-def _advice(one: Explanation) -> Iterator[Text]:
-    advice = one.advice
-    for waits in (cost.prediction for cost in _costs(one) if "saturated" in cost.prediction.validity):
-        if waits.component == "run_queue_delay":
-            asked, there = waits.inputs["other_busy_cpus"], waits.inputs["cpus"]
+def _advice(explanation: Explanation) -> Iterator[Text]:
+    advice = explanation.advice
+    for delay in (cost.prediction for cost in _costs(explanation) if "saturated" in cost.prediction.validity):
+        if delay.component == "run_queue_delay":
+            taken, there = delay.inputs["other_busy_cpus"], delay.inputs["cpus"]
             yield line(
-                f"The CPUs that it may use are full: others took {asked:.3g} of {there:g}. Less beside it would help it, or more CPUs."
+                f"The CPUs that it may use are full: others took {taken:.3g} of {there:g}. Less beside it would help it, or more CPUs."
             )
     if advice is not None and advice.lost is not None:
         yield line(f"{changed(advice.change)[0].upper()}{changed(advice.change)[1:]}: {saved(advice.lost)}.", "bold")
         if advice.lost.hi > 0:
             yield line("The interval holds losses, too: try it and measure.")
         yield from (line(f"Not in that: {text}.") for text in advice.caveats)
-        yield line(f"agent what-if {quote(one.workload[:SHORT])} {option(advice.change)}", "dim")
-    elif one.lost is None:
+        yield line(f"agent what-if {quote(explanation.workload[:SHORT])} {option(advice.change)}", "dim")
+    elif explanation.lost is None:
         yield line("not known: what it loses is not known")
-    elif one.considered:
-        yield line("Nothing would help, as far as the model can tell. Tried: " + "; ".join(map(changed, one.considered)) + ".")
+    elif explanation.considered:
+        yield line("Nothing would help, as far as the model can tell. Tried: " + "; ".join(map(changed, explanation.considered)) + ".")
     else:
         yield line("Nothing would help, as far as the model can tell: it is limited by nothing that could be changed here.")
 
 
 def line(text: str, style: str = "") -> Text:
-    """A sentence that is broken at any blank. Nothing in it is markup."""
+    """A sentence that may be broken at any blank. Nothing in it is markup."""
     return Text(safe(text), style, overflow="fold")

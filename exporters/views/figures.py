@@ -1,4 +1,4 @@
-"""Figures of the model in words: what a component means to whoever runs the host, and a value in a unit that can be read."""
+"""Figures of the model in words: what a component means, a value with its unit, a change as an order to the operator."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ WEAKNESSES = {
 
 
 def meaning(component: str) -> str:
+    """What it is to the workload: "waits for a CPU"."""
     return COMPONENTS[component].meaning
 
 
 def figure(value: float, unit: str) -> str:
+    """A value in one of the model's units: "12.5 ms a second", "0.5 CPUs", "23.5 GiB"."""
     match unit:
         case "ratio":
             return percent(value)
@@ -54,35 +56,40 @@ def percent(ratio: float) -> str:
 def duration(seconds: float) -> str:
     """ "12.5 ms"."""
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        # 999.9 us is 1 ms in three digits.
+        # Three digits of 999.9 us are 1 ms.
         if abs(seconds) >= 0.9995 * scale:
             return f"{seconds / scale:.3g} {unit}"
     return f"{seconds / 1e-9:.3g} ns" if seconds else "0 s"
 
 
 def interval(lo: float, hi: float, unit: str) -> str:
+    """ "3 to 5 CPUs": a unit that both have is written once."""
     first, last = figure(lo, unit), figure(hi, unit)
     common = next((end for end in (" a second", " CPUs", " times", " %") if first.endswith(end) and last.endswith(end)), "")
     return f"{first.removesuffix(common)} to {last}"
 
 
-def predicted(one: Prediction) -> str:
-    point = figure(one.value, one.unit)
-    if figure(one.lo, one.unit) == figure(one.hi, one.unit) == point:
+def predicted(prediction: Prediction) -> str:
+    """The point, and the interval unless it reads the same."""
+    unit = prediction.unit
+    point = figure(prediction.value, unit)
+    if figure(prediction.lo, unit) == figure(prediction.hi, unit) == point:
         return f"predicted {point}"
-    return f"predicted {point} ({interval(one.lo, one.hi, one.unit)})"
+    return f"predicted {point} ({interval(prediction.lo, prediction.hi, unit)})"
 
 
-def measured(one: Prediction) -> str | None:
-    """The measurement and what it says of the prediction."""
-    if one.measured is None:
+def measured(prediction: Prediction) -> str | None:
+    """The measurement, and whether it lies in the predicted interval."""
+    if prediction.measured is None:
         return None
-    verdict = "as predicted" if one.inside else "less than predicted" if one.measured < one.lo else "more than predicted"
-    return f"measured {figure(one.measured, one.unit)}, {verdict}"
+    verdict = (
+        "as predicted" if prediction.inside else "less than predicted" if prediction.measured < prediction.lo else "more than predicted"
+    )
+    return f"measured {figure(prediction.measured, prediction.unit)}, {verdict}"
 
 
 def saved(lost: Lost) -> str:
-    """What a change does to the time lost, each second that the workload runs; negative is a gain."""
+    """What a change does to the time lost in each second that the workload runs; less than 0 is a gain."""
     first, last = sorted((abs(lost.lo), abs(lost.hi)))
     if lost.lo < 0 < lost.hi:
         spread = f"from {duration(-lost.lo)} saved to {duration(lost.hi)} lost"
@@ -94,31 +101,31 @@ def saved(lost: Lost) -> str:
 
 def changed(change: Change) -> str:
     """The change as an order to the operator."""
-    said = []
+    orders = []
     if change.paradigm is not None:
-        said.append(
+        orders.append(
             {"virtualization": "run it in a virtual machine", "containerization": "run it in a container"}.get(
                 change.paradigm, "run it in a sandbox"
             )
         )
     if change.pin is not None:
-        said.append(f"let it run on {cpus(change.pin)} only")
+        orders.append(f"let it run on {cpus(change.pin)} only")
     if change.cpus is not None:
-        said.append("lift its CPU quota" if change.cpus.unlimited else f"set its CPU quota to {change.cpus:g} CPUs")
+        orders.append("lift its CPU quota" if change.cpus.unlimited else f"set its CPU quota to {change.cpus:g} CPUs")
     if change.weight is not None:
-        said.append(f"set its CPU weight to {change.weight}")
+        orders.append(f"set its CPU weight to {change.weight}")
     if change.hugepages:
-        said.append("back its memory with huge pages")
+        orders.append("back its memory with huge pages")
     if change.node is not None:
-        said.append(f"keep its memory on node {change.node}")
-    return " and ".join(said) or "change nothing"
+        orders.append(f"keep its memory on node {change.node}")
+    return " and ".join(orders) or "change nothing"
 
 
 def option(change: Change) -> str:
     """The change as arguments of `agent what-if`."""
-    said = [] if change.pin is None else [f"--pin {change.pin}"]
+    options = [] if change.pin is None else [f"--pin {change.pin}"]
     if change.cpus is not None:
-        said.append(f"--cpus {'max' if math.isinf(change.cpus) else format(change.cpus, 'g')}")
+        options.append(f"--cpus {'max' if math.isinf(change.cpus) else format(change.cpus, 'g')}")
     if change.node is not None:
-        said.append(f"--node {change.node}")
-    return " ".join(said)
+        options.append(f"--node {change.node}")
+    return " ".join(options)

@@ -1,4 +1,4 @@
-"""The snapshot, and whatever else is told, as JSON; the snapshot's JSON Schema: both straight from the types."""
+"""Records as JSON, the snapshot's JSON Schema: both straight from the types."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _ENCODER = msgspec.json.Encoder(enc_hook=encode_value)
 
 
 def render(record: Fact, pretty: bool = False) -> bytes:
-    """One document in UTF-8, with a newline at its end."""
+    """A record as JSON in UTF-8, with a newline at its end."""
     document = _ENCODER.encode(record)
     return (msgspec.json.format(document, indent=2) if pretty else document) + b"\n"
 
 
 def schema() -> bytes:
-    """JSON Schema (2020-12) of the document."""
+    """JSON Schema (2020-12) of `Snapshot`."""
     described = msgspec.json.schema(Snapshot, schema_hook=schema_value)
     return (
         msgspec.json.format(msgspec.json.encode({"$schema": "https://json-schema.org/draft/2020-12/schema"} | described), indent=2) + b"\n"

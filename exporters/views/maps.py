@@ -1,4 +1,4 @@
-"""The map from hardware threads to the kernel's CPU numbers, and the way back, as few rows as say all of it."""
+"""The map from hardware threads to the kernel's CPU numbers, and the way back, in as few rows as possible."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from agent.model.values import CpuSet
 
 
 class MapRow(Struct, kw_only=True):
-    """Threads of the same ordinal on cores of one package and node: `cpus[k]` is that of `cores[k]`.
+    """Threads of one ordinal on the cores of a package and node: `cpus[k]` is the thread of `cores[k]`.
 
-    `cores` are the kernel's numbers, or (`numbered` false) positions in the package where those do not tell them apart.
+    `cores` are the kernel's numbers, or (`numbered` false) positions in the package, where these numbers are not unique.
     """
 
     package: str
@@ -25,6 +25,7 @@ class MapRow(Struct, kw_only=True):
 
 
 def physical_to_logical(physical: Physical) -> list[MapRow]:
+    """A row for each package, set of near nodes and ordinal of thread."""
     rows: dict[object, MapRow] = {}
     near: dict[int, list[int]] = {}
     for node in physical.nodes:
@@ -46,7 +47,7 @@ def physical_to_logical(physical: Physical) -> list[MapRow]:
 
 
 def logical_to_physical(rows: list[MapRow], limit: int) -> list[MapRow]:
-    """By CPU number: each run of CPUs that follow one another a row, unless these are more than `limit`."""
+    """The rows by CPU number: split into runs of consecutive CPUs, unless these are more than `limit`."""
     runs = sorted((run for row in rows for run in _runs(row)), key=lambda row: row.cpus[0])
     return runs if len(runs) <= limit else sorted(rows, key=lambda row: row.cpus[0])
 

@@ -22,12 +22,12 @@ def _parts(answer: Answer) -> Iterator[ConsoleRenderable]:
     yield words((answer.name, "bold"), answer.workload)
     yield line(f"If you {changed(answer.change)}:")
     yield words()
-    moved = [one for one in answer.effects if not (one.before and one.after) or one.difference or one.lo or one.hi]
+    moved = [effect for effect in answer.effects if not (effect.before and effect.after) or effect.difference or effect.lo or effect.hi]
     if moved:
         yield _table(moved, answer.change)
     else:
         yield line("No figure of the model changes.")
-    same = [meaning(one.component) for one in answer.effects if one not in moved]
+    same = [meaning(effect.component) for effect in answer.effects if effect not in moved]
     if moved and same:
         yield line(f"unchanged: {', '.join(same)}", "dim")
     yield words()
@@ -45,7 +45,7 @@ def _sum(answer: Answer) -> str:
 
 
 def _absent(change: Change, component: str) -> str:
-    """Why a figure is on one side only: another paradigm or no quota has not got it, or an input of it is not known."""
+    """Why a figure is on one side only: it does not exist in another paradigm or without a quota, or an input of it is missing."""
     return "does not apply" if change.paradigm is not None or component.startswith("throttled") else "not said"
 
 
@@ -53,11 +53,12 @@ def _table(effects: list[Effect], change: Change) -> ConsoleRenderable:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("what", "predicted now", "predicted then", "predicted change", "between"):
         table.add_column(column, overflow="fold")
-    for one in effects:
-        before, after = (figure(side.value, one.unit) if side else _absent(change, one.component) for side in (one.before, one.after))
+    for effect in effects:
+        unit = effect.unit
+        before, after = (figure(side.value, unit) if side else _absent(change, effect.component) for side in (effect.before, effect.after))
         difference = spread = ""
-        if one.difference is not None and one.lo is not None and one.hi is not None:
-            difference = f"{'+' if one.difference > 0 else ''}{figure(one.difference, one.unit)}"
-            spread = interval(one.lo, one.hi, one.unit)
-        table.add_row(*(line(cell) for cell in (meaning(one.component), before, after, difference, spread)))
+        if effect.difference is not None and effect.lo is not None and effect.hi is not None:
+            difference = f"{'+' if effect.difference > 0 else ''}{figure(effect.difference, unit)}"
+            spread = interval(effect.lo, effect.hi, unit)
+        table.add_row(*(line(cell) for cell in (meaning(effect.component), before, after, difference, spread)))
     return table

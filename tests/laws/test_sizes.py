@@ -14,7 +14,6 @@ STILL_MODULES = {
     "agent/overhead/parameters.py",
     "agent/overhead/what_if.py",
     "collectors/wasm_maps/detection.py",
-    "exporters/views/evidence.py",
     "tests/unit/test_overhead_compose.py",
     "tests/unit/test_wasm_maps.py",
     "tests/unit/test_workloads.py",

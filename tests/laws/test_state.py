@@ -24,9 +24,6 @@ INTERNED = {
     "collectors/root/opening.py _openat2": "a function of the C library",
     "collectors/text.py cpu_list": "a CpuSet by its text",
 }
-STILL_MEMOISED = {
-    "exporters/views/evidence.py cost",
-}
 # State of a process, not of a reader, and why.
 OWN_PROCESS = {"collectors/wasm_stats/embedder.py _made": "the library of an embedder: its memfd is one a process, whoever publishes in it"}
 CONTAINERS = {
@@ -42,7 +39,7 @@ WRITERS = {
 def test_nothing_is_memoised() -> None:
     found = [(path, function, bounded) for path, tree in modules().items() for function, bounded in memos(path, tree)]
     kept = {f"{path} {function}" for path, function, bounded in found if path.startswith(READERS) or not bounded}
-    check(kept, INTERNED.keys() | STILL_MEMOISED)
+    check(kept, INTERNED.keys())
 
 
 def test_nothing_of_a_module_changes() -> None:

@@ -15,7 +15,7 @@ from agent.model.physical import Cpus, Physical
 from agent.model.physical import MainMemory as PhysicalMemory
 from agent.model.values import CpuSet
 from exporters.views.compare import Lang, compare, render
-from exporters.views.evidence import Seen
+from exporters.views.evidence import Scope
 from exporters.views.matrices import CLAIMS, MATRICES
 from tests.unit.overhead_hosts import container
 from tests.unit.told import HOSTILE, at, document, reviewed, window
@@ -83,8 +83,8 @@ def test_a_host_that_says_nothing_has_terms_only() -> None:
     found = compare(document(replace(window(), after=nothing(), before=None)))
     assert not [cell for one in found.matrices for row in one.rows for cell in row.cells if cell.evidence is not None]
     bare = replace(nothing(), workloads=(replace(container(), threads=(), memory=type(container().memory)(), cpu=type(container().cpu)()),))
-    seen = Seen(document(replace(window(), after=bare, before=None)), bare.workloads)
-    said = {evidence(seen) for one in MATRICES for row in one.rows for _, _, evidence in row.cells if evidence}
+    scope = Scope(document(replace(window(), after=bare, before=None)), bare.workloads)
+    said = {evidence(scope) for one in MATRICES for row in one.rows for _, _, evidence in row.cells if evidence}
     assert all(text is None or "0 of 0" not in text for text in said)
 
 
