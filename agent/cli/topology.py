@@ -78,7 +78,7 @@ def run(parsed: argparse.Namespace) -> int:
             width=text_width(parsed),
             terminal=sys.stdout.isatty(),
             encoding=sys.stdout.encoding,
-            whole=parsed.all,
+            uncut=parsed.all,
             workloads=not config.only or not {*config.only} <= {*MACHINE},
         )
     )

@@ -1,4 +1,4 @@
-"""A calibration for a person: what was measured, under what load, and how it compares with the one before."""
+"""A calibration as text: what was measured, under what load, and beside the calibration before."""
 
 from __future__ import annotations
 
@@ -7,35 +7,39 @@ from collections.abc import Sequence
 from agent.model.calibration import Calibration, Figure, NodePair
 
 Compared = Sequence[tuple[str, float, float, bool]]
-"""Name, old value, new value, whether they are apart."""
+"""Name, old value, new value, whether they differ by more than their intervals allow."""
 
 
-def render(found: Calibration, compared: Compared = ()) -> bytes:
+def render(calibration: Calibration, compared: Compared = ()) -> bytes:
+    """A table of figures, then latency by size of memory, steps that were left out, and the load during the run."""
     before = {name: (value, apart) for name, value, _, apart in compared}
-    rows = [_row(figure, before.get(figure.name)) for figure in found.figures]
+    rows = [_row(figure, before.get(figure.name)) for figure in calibration.figures]
     rows += [
         (f"node {pair.cpu_node} to memory {pair.memory_node}", _amount(pair.latency_seconds, "seconds"), "", f"{_rate(pair)} GB/s", "")
-        for pair in found.nodes
+        for pair in calibration.nodes
     ]
     lines = _columns([("", "value", "to the median", "chunks", "before" if before else ""), *rows])
-    if found.ladder:
-        levels = (f"{one.name} {_size(one.from_bytes)}-{_size(one.to_bytes)}: {_amount(one.seconds, 'seconds')}" for one in found.plateaus)
+    if calibration.ladder:
+        levels = (
+            f"{level.name} {_size(level.from_bytes)}-{_size(level.to_bytes)}: {_amount(level.seconds, 'seconds')}"
+            for level in calibration.plateaus
+        )
         lines += ["", "latency by size:  " + "; ".join(levels)]
-    lines += [f"left out: {one.step}: {one.why}" for one in found.skipped]
+    lines += [f"left out: {skipped.step}: {skipped.why}" for skipped in calibration.skipped]
     shares = (
-        ("CPU pressure", found.conditions.cpu_pressure),
-        ("steal", found.conditions.steal),
-        ("own run delay", found.conditions.run_delay),
+        ("CPU pressure", calibration.conditions.cpu_pressure),
+        ("steal", calibration.conditions.steal),
+        ("own run delay", calibration.conditions.run_delay),
     )
     load = ", ".join(f"{name} {'unknown' if share is None else format(share, '.0%')}" for name, share in shares)
-    lines += ["", f"CPU {found.cpu}, {found.seconds:.1f} s; {load}"]
+    lines += ["", f"CPU {calibration.cpu}, {calibration.seconds:.1f} s; {load}"]
     return ("\n".join(line.rstrip() for line in lines) + "\n").encode()
 
 
 def _row(figure: Figure, before: tuple[float, bool] | None) -> tuple[str, ...]:
-    words = figure.name.replace("_", " ")
-    was = "" if before is None else _amount(before[0], figure.unit) + (" APART" if before[1] else "")
-    return words, _amount(figure.value, figure.unit), _amount(figure.hi, figure.unit), str(figure.chunks), was
+    name = figure.name.replace("_", " ")
+    old = "" if before is None else _amount(before[0], figure.unit) + (" APART" if before[1] else "")
+    return name, _amount(figure.value, figure.unit), _amount(figure.hi, figure.unit), str(figure.chunks), old
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -28,23 +28,23 @@ from exporters.views.words import FIRM, GUESS, count, cpus, frequency, guessed, 
 
 T = TypeVar("T")
 
-# A screen or two: longer tables are cut, and say so, unless all is asked for.
+# Longer tables are cut, and say so, but for --all: it is a screen or two.
 ROWS = 12
-# So many rows are read sooner than a rule is.
+# Up to so many runs of CPUs the map is by CPU; above, it stays by core.
 RUNS = 12
-# A smaller share of a node's pages in the allocator's hands is worth a word: of a very small machine the kernel itself takes a quarter.
+# A smaller share of a node's pages under the allocator is said: of a very small machine the kernel itself takes a quarter.
 MANAGED = 0.6
-# So many nodes are a table of distances that can be read.
+# Up to so many nodes their distances are a table.
 MATRIX = 8
 
 
-def render(host: Host, *, width: int | None, terminal: bool, encoding: str, whole: bool, workloads: bool) -> bytes:
-    """`width` None: the terminal's. `workloads`: whether they were asked for; without, none is not said to be none."""
-    return printed(lambda _width: _parts(host, whole, workloads), width=width, terminal=terminal, encoding=encoding)
+def render(host: Host, *, width: int | None, terminal: bool, encoding: str, uncut: bool, workloads: bool) -> bytes:
+    """The host as text. `width` None: the terminal's. `uncut`: with all rows. `workloads`: with them, or the word that there is none."""
+    return printed(lambda _width: _parts(host, uncut, workloads), width=width, terminal=terminal, encoding=encoding)
 
 
 def printed(parts: Callable[[int], Iterable[ConsoleRenderable]], *, width: int | None, terminal: bool, encoding: str) -> bytes:
-    """What `parts` makes of so many columns, as bytes for that terminal or file."""
+    """What `parts` gives for a number of columns, as bytes for a terminal or a file of that encoding."""
     plain = not terminal or Console().no_color
     sink = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace", newline="\n")
     console = Console(file=sink, width=width, force_terminal=terminal, color_system=None if plain else "auto", highlight=False)
@@ -55,21 +55,21 @@ def printed(parts: Callable[[int], Iterable[ConsoleRenderable]], *, width: int |
     return "".join(f"{line}\n" for line in lines).encode(encoding, "backslashreplace")
 
 
-def _parts(host: Host, whole: bool, workloads: bool) -> Iterator[ConsoleRenderable]:
+def _parts(host: Host, uncut: bool, workloads: bool) -> Iterator[ConsoleRenderable]:
     physical = host.physical
     yield from _machine(host)
     tree = machine(physical)
     if physical.cpus.online:
-        drawn = picture.draw(tree, physical, words(("machine", "bold"), _total(physical)), whole)
+        drawn = picture.draw(tree, physical, words(("machine", "bold"), _total(physical)), uncut)
         yield from _titled("Hardware", drawn, *_left_out(tree), *_contradictions(physical))
     if physical.nodes:
-        yield from _titled("Memory", *_memory(host, whole))
+        yield from _titled("Memory", *_memory(host, uncut))
     if rows := maps.physical_to_logical(physical):
-        yield from _titled("Hardware to kernel", _forward(rows, whole))
-        back = maps.logical_to_physical(rows, len(physical.cpus.online) if whole else RUNS)
-        yield from _titled("Kernel to hardware", _back(back, host.logical.cpu, whole), *_scheduler(host.logical.cpu))
+        yield from _titled("Hardware to kernel", _forward(rows, uncut))
+        back = maps.logical_to_physical(rows, len(physical.cpus.online) if uncut else RUNS)
+        yield from _titled("Kernel to hardware", _back(back, host.logical.cpu, uncut), *_scheduler(host.logical.cpu))
     if workloads and host.workloads:
-        yield from _titled("Workloads", _workloads(host.workloads, whole))
+        yield from _titled("Workloads", _workloads(host.workloads, uncut))
     elif workloads and not {gap.source for gap in host.gaps} & {"cgroup", "processes"}:
         yield from _titled("Workloads", words("none seen"))
     if host.gaps:
@@ -85,7 +85,7 @@ def _titled(title: str, *parts: ConsoleRenderable) -> Iterator[ConsoleRenderable
 
 
 def _machine(host: Host) -> Iterator[Text]:
-    """Who it is, what it is made of, which CPUs there are."""
+    """Identity, parts and CPUs of the machine."""
     identity, physical, smbios = host.identity, host.physical, host.identity.smbios
     guest = identity.virtualization
     yield words(
@@ -136,18 +136,18 @@ def _total(physical: Physical) -> str | None:
 
 
 def _left_out(tree: Machine) -> Iterator[Text]:
-    """What no tree can hold: sets that cross."""
+    """Objects that no tree can hold, as their sets of CPUs cross others."""
     for place in tree.left_out:
         yield words(("not drawn:", "red"), f"{place.name} of {cpus(place.cpus)}", "it crosses another object's CPUs")
 
 
 def _contradictions(physical: Physical) -> Iterator[Text]:
-    for one in physical.contradictions[:ROWS]:
-        yield words(("contradiction:", "red"), one.subject, cpus(one.cpus), one.detail)
+    for contradiction in physical.contradictions[:ROWS]:
+        yield words(("contradiction:", "red"), contradiction.subject, cpus(contradiction.cpus), contradiction.detail)
 
 
-def _memory(host: Host, whole: bool) -> Iterator[ConsoleRenderable]:
-    """The document's tree for this host: one memory behind one bus, or nodes with memory of their own and what is between them."""
+def _memory(host: Host, uncut: bool) -> Iterator[ConsoleRenderable]:
+    """The concept document's tree of memory for this host: UMA, one memory behind one bus, or NUMA, nodes and what connects them."""
     physical = host.physical
     zones: dict[int, list[Zone]] = {}
     for zone in host.logical.memory.zones:
@@ -157,25 +157,25 @@ def _memory(host: Host, whole: bool) -> Iterator[ConsoleRenderable]:
         drawn = Tree(words(("NUMA", "bold"), "each node's CPUs are near to its memory, and far from the others'"), guide_style="dim")
     elif physical.memory.architecture == "uma":
         drawn = Tree(words(("UMA", "bold"), "one memory, as far from every CPU"), guide_style="dim")
-        for package in _some(physical.packages, whole):
+        for package in _some(physical.packages, uncut):
             drawn.add(words("package" if package.os_index is None else f"package {package.os_index}", cpus(package.cpus)))
         drawn.add(words("memory bus and controller"))
     else:
         drawn = Tree(words(("memory", "bold")), guide_style="dim")
     several = len(physical.nodes) > 1
-    for node in _some(physical.nodes, whole):
+    for node in _some(physical.nodes, uncut):
         near = cpus(node.cpus) if several and node.cpus is not None else None
         drawn.add(words((f"node {node.os_index}", "green"), near, *_bank(node, zones.get(node.os_index, []))))
     if several:
-        if not whole and len(physical.nodes) > ROWS:
+        if not uncut and len(physical.nodes) > ROWS:
             drawn.add(words((f"and {len(physical.nodes) - ROWS} more nodes (--all)", "dim")))
         alike = "which tells nothing: firmware gives all pairs the same" if physical.memory.distances_alike else None
         between = physical.channels.interconnect if physical.channels else None
         technology = f"{between.technology}{GUESS}" if between and between.technology else None
-        drawn.add(words("interconnect", technology, *_links(physical.nodes, whole), alike))
+        drawn.add(words("interconnect", technology, *_links(physical.nodes, uncut), alike))
     yield drawn
     remote = {far for node in physical.nodes for other, far in node.distances.items() if other != node.os_index}
-    if (whole or len(physical.nodes) <= MATRIX) and len(remote) > 1:
+    if (uncut or len(physical.nodes) <= MATRIX) and len(remote) > 1:
         yield words()
         yield _distances(physical.nodes)
     pools = [pool for node in physical.nodes for pool in node.hugepages] or list(host.logical.memory.hugepages)
@@ -193,8 +193,8 @@ def _memory(host: Host, whole: bool) -> Iterator[ConsoleRenderable]:
         yield words("huge pages", *_pools(pools))
 
 
-def _some(several: tuple[T, ...], whole: bool) -> tuple[T, ...]:
-    return several if whole else several[:ROWS]
+def _some(several: tuple[T, ...], uncut: bool) -> tuple[T, ...]:
+    return several if uncut else several[:ROWS]
 
 
 def _bank(node: Node, zones: list[Zone]) -> Iterator[str | None]:
@@ -202,10 +202,10 @@ def _bank(node: Node, zones: list[Zone]) -> Iterator[str | None]:
     yield f"{size(node.free_bytes)} free" if node.memory_bytes and node.free_bytes is not None else None
     yield guessed(node.kind.upper(), node.kind_origin) if node.kind and node.kind != "unknown" else None
     yield f"zones {', '.join(zone.name for zone in zones)}" if zones else None
-    # The files of a node count what the allocator manages: less than there is while pages are handed to it as they are needed.
+    # The files of a node count what the allocator manages. With deferred initialisation that grows after boot.
     present, managed = sum(zone.present_pages or 0 for zone in zones), [zone.managed_pages for zone in zones]
-    if None not in managed and (given := sum(pages or 0 for pages in managed)) < MANAGED * present:
-        yield f"the kernel's allocator has {given / present:.0%} of its pages".replace("%", " %")
+    if None not in managed and (in_allocator := sum(pages or 0 for pages in managed)) < MANAGED * present:
+        yield f"the kernel's allocator has {in_allocator / present:.0%} of its pages".replace("%", " %")
     yield from (f"{pool} huge pages" for pool in _pools([pool for pool in node.hugepages if pool.total_pages]))
 
 
@@ -217,29 +217,29 @@ def _pools(pools: list[HugePagePool]) -> Iterator[str]:
             yield f"{sum(totals) or 'no'} x {size(page_bytes)}{left}".replace("no x", "no")
 
 
-def _links(nodes: tuple[Node, ...], whole: bool) -> Iterator[str]:
-    """Which pairs of nodes are how far apart; SLIT numbers, 10 is local."""
-    apart: dict[int, list[str]] = {}
-    known = {(node.os_index, other): distance for node in nodes for other, distance in node.distances.items() if other != node.os_index}
-    for (node, other), distance in known.items():
-        if known.get((other, node)) != distance:
-            apart.setdefault(distance, []).append(f"from {node} to {other}")
+def _links(nodes: tuple[Node, ...], uncut: bool) -> Iterator[str]:
+    """Pairs of nodes by their distance: SLIT numbers, 10 is local."""
+    pairs_by_distance: dict[int, list[str]] = {}
+    distances = {(node.os_index, other): far for node in nodes for other, far in node.distances.items() if other != node.os_index}
+    for (node, other), distance in distances.items():
+        if distances.get((other, node)) != distance:
+            pairs_by_distance.setdefault(distance, []).append(f"from {node} to {other}")
         elif node < other:
-            apart.setdefault(distance, []).append(f"{node} and {other}")
-    if len(apart) == 1 and len(known) == len(nodes) * (len(nodes) - 1):
-        yield f"distance {next(iter(apart))} between any two (10 is local)"
-    elif apart:
+            pairs_by_distance.setdefault(distance, []).append(f"{node} and {other}")
+    if len(pairs_by_distance) == 1 and len(distances) == len(nodes) * (len(nodes) - 1):
+        yield f"distance {next(iter(pairs_by_distance))} between any two (10 is local)"
+    elif pairs_by_distance:
         yield "distances (10 is local)"
-        for distance, pairs in _some(tuple(sorted(apart.items())), whole):
-            shown = pairs if whole else pairs[:4]
+        for distance, pairs in _some(tuple(sorted(pairs_by_distance.items())), uncut):
+            shown = pairs if uncut else pairs[:4]
             yield f"{distance}: {', '.join(shown)}{f' and {len(pairs) - len(shown)} more' if len(pairs) > len(shown) else ''}"
 
 
-def _table(columns: Iterable[str], rows: Sequence[tuple[str | None, ...]], whole: bool) -> ConsoleRenderable:
+def _table(columns: Iterable[str], rows: Sequence[tuple[str | None, ...]], uncut: bool) -> ConsoleRenderable:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         table.add_column(column, justify="right" if column.isdecimal() else "left")
-    more = 0 if whole else max(0, len(rows) - ROWS)
+    more = 0 if uncut else max(0, len(rows) - ROWS)
     for row in rows[: len(rows) - more]:
         table.add_row(*(words(cell) for cell in row))
     return Group(table, words((f"and {more} more (--all)", "dim"))) if more else table
@@ -253,29 +253,29 @@ def _distances(nodes: tuple[Node, ...]) -> ConsoleRenderable:
     return _table(("distance from node", *(str(node.os_index) for node in nodes)), rows, False)
 
 
-def _forward(rows: list[maps.MapRow], whole: bool) -> ConsoleRenderable:
+def _forward(rows: list[maps.MapRow], uncut: bool) -> ConsoleRenderable:
     cells = [(row.package, str(row.nodes), _cores(row), str(row.thread), ordered(row.cpus)) for row in rows]
-    return _table(("package", "node", "cores", "thread", "is CPU, in the order of the cores"), cells, whole)
+    return _table(("package", "node", "cores", "thread", "is CPU, in the order of the cores"), cells, uncut)
 
 
-def _back(rows: list[maps.MapRow], cpu: KernelCpu, whole: bool) -> ConsoleRenderable:
+def _back(rows: list[maps.MapRow], cpu: KernelCpu, uncut: bool) -> ConsoleRenderable:
     domains = {entry.cpu: entry.domains for entry in cpu.map}
     cells = [
         (ordered(row.cpus), str(row.thread), _cores(row), row.package, str(row.nodes), _domains(row.cpus, cpu, domains)) for row in rows
     ]
     columns = ("CPU", "is thread", "of core", "in package", "near node", "balanced in scheduling domains")
-    return _table(columns if cpu.domains else columns[:-1], [row if cpu.domains else row[:-1] for row in cells], whole)
+    return _table(columns if cpu.domains else columns[:-1], [row if cpu.domains else row[:-1] for row in cells], uncut)
 
 
 def _domains(row: list[int], cpu: KernelCpu, domains: dict[int, tuple[CpuSet, ...]]) -> str | None:
-    """The chain of domains of these CPUs, the smallest first: which CPUs a domain has, or of how many it is where they differ."""
-    named = {domain.cpus: guessed(domain.name, domain.name_origin or domain.origin) or "domain" for domain in cpu.domains}
+    """The chain of domains of some CPUs, the smallest first: a domain's CPUs, or their number where the domains differ."""
+    names_of = {domain.cpus: guessed(domain.name, domain.name_origin or domain.origin) or "domain" for domain in cpu.domains}
     chains = [domains.get(number, ()) for number in row]
     if len({len(chain) for chain in chains}) > 1:
         return "differently"
     levels = []
     for level in zip(*chains, strict=True):
-        names = {named.get(cpus, "domain") for cpus in level}
+        names = {names_of.get(cpus, "domain") for cpus in level}
         if len(set(level)) == 1:
             levels.append(f"{names.pop()} {ordered(level[0])}")
         else:
@@ -301,32 +301,32 @@ def _cores(row: maps.MapRow) -> str:
     return f"{'' if row.numbered else '#'}{ordered(row.cores)}"
 
 
-def _workloads(workloads: tuple[Workload, ...], whole: bool) -> ConsoleRenderable:
-    """Each below the one it runs in."""
+def _workloads(workloads: tuple[Workload, ...], uncut: bool) -> ConsoleRenderable:
+    """Each workload below the one that it runs in."""
     inside: dict[str | None, list[Workload]] = {}
     ids = {workload.id for workload in workloads}
     for workload in workloads:
         inside.setdefault(workload.parent if workload.parent in ids else None, []).append(workload)
-    rows, seen = [], set()
-    # Who only has one another as parents comes last, at the edge.
+    rows, shown = [], set()
+    # Workloads that are one another's parents have no outermost one: they come last, without indentation.
     waiting = [(workload, 0) for workload in (*inside.get(None, ()), *workloads)][::-1]
     while waiting:
-        one, depth = waiting.pop()
-        if one.identity in seen:
+        workload, depth = waiting.pop()
+        if workload.identity in shown:
             continue
-        seen.add(one.identity)
-        waiting += [(inner, depth + 1) for inner in reversed(inside.get(one.id, ()))]
-        rows.append(_workload(one, depth))
-    return _table(("workload", "kind", "runtime", "may use CPUs", "of nodes", "at most", "ran last on"), rows, whole)
+        shown.add(workload.identity)
+        waiting += [(inner, depth + 1) for inner in reversed(inside.get(workload.id, ()))]
+        rows.append(_workload(workload, depth))
+    return _table(("workload", "kind", "runtime", "CPUs allowed", "nodes allowed", "at most", "last CPU"), rows, uncut)
 
 
-def _workload(one: Workload, depth: int) -> tuple[str | None, ...]:
-    placement, limit = one.placement, one.cpu.limit_cpus
+def _workload(workload: Workload, depth: int) -> tuple[str | None, ...]:
+    placement, limit = workload.placement, workload.cpu.limit_cpus
     nodes = placement.nodes_spanned if placement.nodes_spanned is not None else placement.allowed_nodes
     return (
-        "- " * min(depth, 8) + one.name,
-        one.paradigm,
-        one.runtime,
+        "- " * min(depth, 8) + workload.name,
+        workload.paradigm,
+        workload.runtime,
         None if placement.allowed_cpus is None else ordered(placement.allowed_cpus),
         None if nodes is None else ordered(nodes),
         None if limit is None or limit.unlimited else f"{limit:.3g} CPUs",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from agent.model.sandbox import LinearMemory
 from agent.model.values import CpuSet
-from agent.model.workload import LinearMemory, Workload
+from agent.model.workload import Workload
 from exporters.views.evidence import Scope, tally, total
 from exporters.views.words import count, cpus, size
 

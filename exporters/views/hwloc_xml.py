@@ -1,7 +1,7 @@
 """The physical model as a topology of hwloc 2, for `lstopo -i FILE` and everything that is built on hwloc.
 
-The format: hwloc/hwloc2.dtd. Objects carry their CPUs and memory nodes as masks; what has no place in a tree is left out, and
-an info of the machine says so.
+Format: hwloc/hwloc2.dtd. Objects have their CPUs and memory nodes as masks. What has no place in a tree is left out, and listed in an info
+of the machine.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from agent.model.values import CpuSet
 from exporters.views.tree import Place, machine
 
 _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE topology SYSTEM "hwloc2.dtd">\n'
-# What XML 1.0 has no place for, not even escaped (section 2.2, Char).
+# Characters that XML 1.0 does not allow, not even escaped (section 2.2, Char).
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-# hwloc knows these levels, by its names.
+# The levels that hwloc has names for.
 _CACHES = {(level, "") for level in range(1, 6)} | {(level, "i") for level in range(1, 4)}
 _SUBTYPES = {"dram": "DRAM", "hbm": "HBM", "pmem": "NVM", "cxl": "CXL-DRAM", "gpu": "GPUMemory"}
 _CACHE_TYPES = {"Unified": "0", "Data": "1", "Instruction": "2"}
@@ -38,7 +38,7 @@ _SLIT = "5"
 
 
 def render(host: Host) -> bytes:
-    """One document. ValueError: hwloc has no machine without CPUs."""
+    """One document. Raises ValueError where no CPU is known: hwloc has no machine without one."""
     physical = replace(host.physical, caches=tuple(cache for cache in host.physical.caches if _cache_type(cache)))
     if not physical.cpus.online:
         raise ValueError("no CPU is known, and hwloc has no machine without one")
@@ -52,11 +52,11 @@ def render(host: Host) -> bytes:
     root.set("allowed_nodeset", mask(nodes))
     for name, value in _about(host):
         _info(root, name, value)
-    unknown = (Place(kind="cache", cpus=cache.cpus, thing=cache) for cache in host.physical.caches if not _cache_type(cache))
-    for place in (*tree.left_out, *unknown):
+    nameless = (Place(kind="cache", cpus=cache.cpus, thing=cache) for cache in host.physical.caches if not _cache_type(cache))
+    for place in (*tree.left_out, *nameless):
         _info(root, "StratascopeLeftOut", f"{place.name} of CPUs {place.cpus}")
     if not physical.nodes:
-        # The format wants one. Its memory is not known.
+        # The format requires a node. Its memory is not known.
         _object(root, "NUMANode", tree.root.cpus, nodes, numbers, os_index="0")
     _inside(root, tree.root, CpuSet(), numbers)
     _distances(top, physical.nodes)
@@ -83,12 +83,12 @@ def _info(parent: Element, name: str, value: str | None) -> None:
 
 def _object(parent: Element, kind: str, cpus: CpuSet, nodes: CpuSet, numbers: Iterator[int], **attributes: str | None) -> Element:
     sets = {"cpuset": mask(cpus), "complete_cpuset": mask(cpus), "nodeset": mask(nodes), "complete_nodeset": mask(nodes)}
-    known = {name: value for name, value in attributes.items() if value is not None}
-    return SubElement(parent, "object", {"type": kind, **sets, "gp_index": str(next(numbers)), **known})
+    present = {name: value for name, value in attributes.items() if value is not None}
+    return SubElement(parent, "object", {"type": kind, **sets, "gp_index": str(next(numbers)), **present})
 
 
 def _about(host: Host) -> Iterator[tuple[str, str | None]]:
-    """Names that hwloc has for what it says of a machine, where there is one."""
+    """Infos of the machine, under hwloc's names where it has them."""
     identity, smbios = host.identity, host.identity.smbios
     yield "Backend", "Stratascope"
     yield "OSName", "Linux"
@@ -113,13 +113,13 @@ def _type(place: Place) -> str:
 
 
 def _cache_type(cache: Cache) -> str:
-    """ "L1Cache" is one for data; "" for what hwloc has no name for."""
+    """ "L1Cache" (data), "L1iCache" (instructions), "L3Cache"; "" where hwloc has no name."""
     suffix = "i" if cache.type == "Instruction" else ""
     return f"L{cache.level}{suffix}Cache" if (cache.level, suffix) in _CACHES and cache.type in _CACHE_TYPES else ""
 
 
 def _inside(parent: Element, place: Place, outside: CpuSet, numbers: Iterator[int]) -> None:
-    """What lies in a place: first the memory beside its children, as the format has it, then they."""
+    """Adds what lies in a place: the memory beside its children first, which is the format's order, then the children."""
     for node in place.nodes:
         _node(parent, node, place.cpus, numbers)
     outside = outside | CpuSet(node.os_index for node in place.nodes)
@@ -155,16 +155,16 @@ def _package(element: Element, thing: object) -> None:
 
 
 def _node(parent: Element, node: Node, cpus: CpuSet, numbers: Iterator[int]) -> None:
-    its = CpuSet((node.os_index,))
-    # The cache that is asked first lies outside.
+    nodes = CpuSet((node.os_index,))
+    # Level 1, which is looked up first, lies outside.
     for level, cache in sorted(node.side_caches.items()):
-        known = {"cache_size": _number(cache.size_bytes), "cache_linesize": _number(cache.line_bytes)}
-        parent = _object(parent, "MemCache", cpus, its, numbers, depth=str(level), cache_type="0", **known)
+        sizes = {"cache_size": _number(cache.size_bytes), "cache_linesize": _number(cache.line_bytes)}
+        parent = _object(parent, "MemCache", cpus, nodes, numbers, depth=str(level), cache_type="0", **sizes)
     element = _object(
         parent,
         "NUMANode",
         cpus,
-        its,
+        nodes,
         numbers,
         os_index=str(node.os_index),
         local_memory=_number(node.memory_bytes),
@@ -179,8 +179,8 @@ def _node(parent: Element, node: Node, cpus: CpuSet, numbers: Iterator[int]) -> 
 
 
 def _attributes_of_memory(top: Element, physical: Physical) -> None:
-    """What the CPUs that are near to a node see of its memory."""
-    targets = {each.get("os_index"): each for each in top.iter("object") if each.get("type") == "NUMANode"}
+    """Latency and bandwidth of each node's memory for the CPUs near it."""
+    targets = {element.get("os_index"): element for element in top.iter("object") if element.get("type") == "NUMANode"}
     for name, flags, field, unit in _MEMORY:
         values = []
         for node in physical.nodes:
@@ -191,8 +191,8 @@ def _attributes_of_memory(top: Element, physical: Physical) -> None:
                 values.append(near | {"value": str(value // unit)})
         if values:
             attribute = SubElement(top, "memattr", name=name, flags=flags)
-            for each in values:
-                SubElement(attribute, "memattr_value", {"target_obj_type": "NUMANode"} | each)
+            for entry in values:
+                SubElement(attribute, "memattr_value", {"target_obj_type": "NUMANode"} | entry)
 
 
 def _number(value: int | None) -> str | None:
@@ -200,7 +200,7 @@ def _number(value: int | None) -> str | None:
 
 
 def _distances(top: Element, nodes: tuple[Node, ...]) -> None:
-    """A matrix, only where all of it is known."""
+    """The matrix of SLIT distances, where it is complete."""
     numbers = [node.os_index for node in nodes]
     if len(nodes) < 2 or any(number not in node.distances for node in nodes for number in numbers):
         return
@@ -216,7 +216,7 @@ def _numbers(parent: Element, name: str, numbers: Iterable[int]) -> None:
 
 
 def _kinds(top: Element, physical: Physical) -> None:
-    """hwloc's order of efficiency is ours backwards: it begins with the slowest."""
+    """The kinds of CPUs. hwloc's efficiency rises from the slowest; `cpu_kinds` begin with the fastest."""
     for efficiency, kind in enumerate(reversed(physical.cpu_kinds)):
         element = SubElement(top, "cpukind", cpuset=mask(kind.cpus), forced_efficiency=str(efficiency))
         _info(element, "CoreType", kind.name)

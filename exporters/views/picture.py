@@ -1,6 +1,6 @@
-"""The machine's tree as a person draws it: memory beside what it belongs to, and equal siblings drawn once.
+"""The machine's tree for a person: memory beside what it belongs to, and equal siblings drawn once.
 
-Objects with the same CPUs share a line ("L2 1 MiB, L1d 48 KiB, core 3"). Siblings are equal when all below them is.
+Objects with the same CPUs share a line ("L2 1 MiB, L1d 48 KiB, core 3"). Siblings are equal when all that is below them is equal.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from agent.model.values import CpuSet
 from exporters.views.tree import Machine, Place
 from exporters.views.words import GUESS, count, cpus, guessed, ordered, sets, size, words
 
-# Up to so many equal packages, or objects with memory of their own, are drawn one by one: these have names that people know.
+# Up to so many packages, or objects with memory of their own, are drawn one by one even if they are equal: people know them by number.
 NAMED = 8
 
-# How the place of memory without CPUs is known: by firmware's table of who reaches what best (HMAT), or by its distances.
+# What says where memory without CPUs belongs: firmware's table of the best initiators (HMAT), or distances.
 _NEAR = {"access1": "here by HMAT", "access0": "here by HMAT", "distance": f"here by its distance{GUESS}"}
 _CACHE = {"Data": "d", "Instruction": "i"}
 
 
 class _Line(Struct):
-    """Objects with the same CPUs, the outermost first, and what is below the innermost."""
+    """Objects with the same CPUs (`chain`, the outermost first), and the lines below the innermost. Equal lines have equal shapes."""
 
     chain: list[Place]
     inside: list[_Line]
@@ -41,7 +41,7 @@ class _Line(Struct):
 
     @property
     def lone(self) -> bool:
-        """Nothing but the place that memory has: its line is the memory's."""
+        """Whether it is a group made for one memory node: the line is then the node's."""
         return all(place.kind == "group" for place in self.chain) and len(self.nodes) == 1
 
     @property
@@ -49,18 +49,18 @@ class _Line(Struct):
         return self.chain[-1]
 
 
-def draw(tree: Machine, physical: Physical, label: Text, whole: bool) -> Tree:
-    """`whole`: every thread has its line, and is named on that line only."""
+def draw(tree: Machine, physical: Physical, label: Text, every_thread: bool) -> Tree:
+    """`every_thread`: threads have lines of their own, and are named there only."""
     kinds = {cpu: position for position, kind in enumerate(physical.cpu_kinds) for cpu in kind.cpus}
     drawn = Tree(label, guide_style="dim")
     for node in tree.root.nodes:
         drawn.add(words(*memory(node)))
-    _Drawing(physical, whole).below(drawn, [_line(place, kinds) for place in tree.root.inside], (tree.root.cpus,))
+    _Drawing(physical, every_thread).below(drawn, [_line(place, kinds) for place in tree.root.inside], (tree.root.cpus,))
     return drawn
 
 
 def memory(node: Node) -> Iterator[tuple[str, str] | str | None]:
-    """What a node is, and how its place in the tree is known where it has no CPUs."""
+    """Words on a node; where it has no CPUs, also what says that it belongs here."""
     yield f"node {node.os_index}", "green"
     yield "no memory" if node.memory_bytes == 0 else size(node.memory_bytes)
     yield f"{size(node.free_bytes)} free" if node.memory_bytes and node.free_bytes is not None else None
@@ -78,8 +78,8 @@ def _line(place: Place, kinds: dict[int, int]) -> _Line:
         place = place.inside[0]
         chain.append(place)
     line = _Line(chain, [_line(inner, kinds) for inner in place.inside])
-    things = tuple((each.kind, _cache(each.thing) if isinstance(each.thing, Cache) else "") for each in chain)
-    # Not by its size: what firmware takes for itself makes no two nodes quite equal.
+    things = tuple((link.kind, _cache(link.thing) if isinstance(link.thing, Cache) else "") for link in chain)
+    # Sizes are no part of a shape: firmware takes a little of some nodes, so that no two are quite equal.
     banks = tuple(node.kind for node in line.nodes)
     kind = kinds.get(next(iter(place.cpus))) if place.kind == "core" else None
     line.shape = (len(line.cpus), things, kind, banks, tuple(inner.shape for inner in line.inside))
@@ -92,21 +92,21 @@ def _cache(cache: Cache) -> str:
 
 
 class _Drawing:
-    def __init__(self, physical: Physical, whole: bool) -> None:
+    def __init__(self, physical: Physical, every_thread: bool) -> None:
         self.physical = physical
-        self.whole = whole
+        self.every_thread = every_thread
 
     def below(self, drawn: Tree, lines: list[_Line], above: tuple[CpuSet, ...]) -> None:
-        """`above`: the CPUs of each object of the line above; these lines are all that is in them."""
+        """Adds the lines below a drawn one, whose objects have the CPUs of `above`."""
         equal: dict[object, list[_Line]] = {}
         for position, line in enumerate(lines):
-            equal.setdefault(position if self.whole or (len(above) == 1 and self._named(line)) else line.shape, []).append(line)
+            equal.setdefault(position if self.every_thread or (len(above) == 1 and self._named(line)) else line.shape, []).append(line)
         for same in equal.values():
-            branch = drawn.add(words(*self._said(same, above)))
+            branch = drawn.add(words(*self._words(same, above)))
             self._memory(branch, same)
             if same[0].last.kind != "core":
                 self.below(branch, [inner for line in same for inner in line.inside], tuple(line.cpus for line in same))
-            elif self.whole and len(same[0].cpus) > 1:
+            elif self.every_thread and len(same[0].cpus) > 1:
                 for number, cpu in enumerate(same[0].cpus):
                     branch.add(words(f"thread {number}", (f"CPU {cpu}", "bold")))
 
@@ -119,21 +119,21 @@ class _Drawing:
         nodes = [node for line in same for node in line.nodes]
         if len(same) > 1 and nodes:
             sizes = {node.memory_bytes for node in nodes}
-            known = sorted(size_bytes for size_bytes in sizes if size_bytes is not None) if None not in sizes else []
-            each = f"{' to '.join(dict.fromkeys(str(size(end)) for end in (known[0], known[-1])))} each" if known else None
-            branch.add(words((cpus((node.os_index for node in nodes), "node"), "green"), each))
+            ordered_sizes = sorted(size_bytes for size_bytes in sizes if size_bytes is not None) if None not in sizes else []
+            ends = dict.fromkeys(str(size(size_bytes)) for size_bytes in ordered_sizes[:1] + ordered_sizes[-1:])
+            branch.add(words((cpus((node.os_index for node in nodes), "node"), "green"), f"{' to '.join(ends)} each" if ends else None))
         elif not same[0].lone:
             for node in nodes:
                 branch.add(words(*memory(node)))
 
-    def _said(self, same: list[_Line], above: tuple[CpuSet, ...]) -> Iterator[tuple[str, str] | str | None]:
+    def _words(self, same: list[_Line], above: tuple[CpuSet, ...]) -> Iterator[tuple[str, str] | str | None]:
         """The words of one line, for one object or for several that are equal."""
         line, times = same[0], f"{len(same)} x " if len(same) > 1 else ""
         thing, number = line.last.thing, None if times or line.last.number is None else line.last.number
         caches = ", ".join(_cache(place.thing) for place in line.chain if isinstance(place.thing, Cache))
         match thing:
             case Core():
-                yield _cores([each.last.number for each in same]), "cyan"
+                yield _cores([equal.last.number for equal in same]), "cyan"
                 yield self._kind(line.cpus)
             case Package():
                 yield f"{times}package" if number is None else f"package {number}", "bold cyan"
@@ -149,16 +149,16 @@ class _Drawing:
             yield f"{len(same) // len(above)} in each"
         if isinstance(thing, Core):
             yield f"{count(len(line.cpus), 'thread')}{' each' if times else ''}"
-            if len(line.cpus) == 1 if self.whole else len(same) == 1 or tuple(each.cpus for each in same) != above:
-                yield cpus(CpuSet(cpu for each in same for cpu in each.cpus)), "bold"
-        elif self.whole:
+            if len(line.cpus) == 1 if self.every_thread else len(same) == 1 or tuple(equal.cpus for equal in same) != above:
+                yield cpus(CpuSet(cpu for equal in same for cpu in equal.cpus)), "bold"
+        elif self.every_thread:
             yield count(len(line.cpus), "CPU")
-        elif tuple(each.cpus for each in same) != above:
-            yield f"{'CPUs' if len(same) > 1 or len(line.cpus) > 1 else 'CPU'} {sets(each.cpus for each in same)}", "bold"
+        elif tuple(equal.cpus for equal in same) != above:
+            yield f"{'CPUs' if len(same) > 1 or len(line.cpus) > 1 else 'CPU'} {sets(equal.cpus for equal in same)}", "bold"
 
-    def _kind(self, its: CpuSet) -> str | None:
-        """Where CPUs are of several kinds: the kernel's name of it, or its part, or its capacity."""
-        kind = next((kind for kind in self.physical.cpu_kinds if its <= kind.cpus), None)
+    def _kind(self, members: CpuSet) -> str | None:
+        """Where CPUs are of several kinds, that of these: the kernel's name, else the part number, else the capacity."""
+        kind = next((kind for kind in self.physical.cpu_kinds if members <= kind.cpus), None)
         if kind is None:
             return None
         if kind.name is None and kind.midr is not None:
@@ -167,6 +167,6 @@ class _Drawing:
 
 
 def _cores(numbers: list[int | None]) -> str:
-    """ "core 3", "16 cores 0-15": with the kernel's numbers where they tell them apart."""
-    apart = [number for number in numbers if number is not None] if len(set(numbers)) == len(numbers) else []
-    return " ".join(filter(None, ("core" if len(numbers) == 1 else f"{len(numbers)} cores", ordered(apart))))
+    """ "core 3", "16 cores 0-15": with the kernel's numbers where they are unique."""
+    unique = [number for number in numbers if number is not None] if len(set(numbers)) == len(numbers) else []
+    return " ".join(filter(None, ("core" if len(numbers) == 1 else f"{len(numbers)} cores", ordered(unique))))

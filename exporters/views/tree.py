@@ -1,8 +1,8 @@
 """The machine as a tree of sets of CPUs: what the picture and the hwloc document are drawn from.
 
-An object lies in the smallest one that holds all its CPUs. Objects whose sets cross one that came before them (caches that
-overlap, tables of broken firmware) have no place in a tree: they are left out, and said. Memory is no level: a node hangs
-beside the children of the object whose CPUs are the node's own, and a group is made for it where there is no such object.
+An object lies in the smallest one that holds all its CPUs. Objects whose sets cross those of an earlier one (caches that overlap, tables
+of broken firmware) have no place in a tree: they are listed as left out. Memory is no level: a node hangs beside the children of the
+object whose CPUs are the node's own, and a group is made for it where there is no such object.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Kind = Literal["machine", "drawer", "book", "package", "die", "cluster", "group"
 # Of two objects with the same CPUs, the one named first is the outer one.
 _ORDER = ("drawer", "book", "package", "die", "cluster", "cache", "core", "group", "thread")
 
-# No machine nests so deep; a forged one might, and what walks the tree goes a step down for each.
+# No real machine nests so deep. A forged one might, and whoever walks the tree recurses for each level.
 _DEEPEST = 48
 
 
@@ -44,14 +44,14 @@ class Place(Struct, kw_only=True):
 
 
 class Machine(Struct, frozen=True):
-    """`left_out` has no place in the tree."""
+    """The tree, and the objects that have no place in it."""
 
     root: Place
     left_out: tuple[Place, ...] = ()
 
 
 def machine(physical: Physical) -> Machine:
-    """Every online CPU is a thread in it, once."""
+    """The tree of a machine. Every online CPU is a thread in it, once."""
     online = physical.cpus.online
     placed, left_out = _nested(_places(physical), online)
     root = Place(kind="machine", cpus=online)
@@ -71,7 +71,7 @@ def machine(physical: Physical) -> Machine:
 
 
 def _places(physical: Physical) -> Iterator[Place]:
-    """In the order in which they may claim a place."""
+    """All objects. Of two that cross, the earlier one gets its place."""
     yield from (Place(kind="thread", cpus=CpuSet((cpu,)), number=cpu) for cpu in physical.cpus.online)
     yield from (Place(kind="package", cpus=package.cpus, thing=package, number=package.os_index) for package in physical.packages)
     yield from (Place(kind="core", cpus=core.cpus, thing=core, number=core.os_index) for core in physical.cores)
@@ -84,30 +84,31 @@ def _places(physical: Physical) -> Iterator[Place]:
 
 
 def _outer(place: Place) -> int:
-    """Larger levels outside; at the same level data outside instructions."""
+    """The order of caches with the same CPUs: larger levels outside, and of one level data outside instructions."""
     return 2 * -place.thing.level + (place.thing.type == "Instruction") if isinstance(place.thing, Cache) else 0
 
 
 def _nested(places: Iterable[Place], online: CpuSet) -> tuple[list[Place], list[Place]]:
-    """Those that each hold, or lie in, or do not touch, any other; and the rest."""
-    known: list[CpuSet] = []
+    """The objects that nest: each holds, lies in, or does not touch any other one; and the rest."""
+    sets: list[CpuSet] = []
     above: dict[int, list[int]] = {cpu: [] for cpu in online}
     placed, left_out = [], []
     for place in places:
         cpus = place.cpus
         fits = cpus and cpus <= online and max(len(above[cpu]) for cpu in cpus) < _DEEPEST
-        if not fits or not all(known[one] <= cpus or cpus <= known[one] for one in {one for cpu in cpus for one in above[cpu]}):
+        touched = {position for cpu in cpus for position in above[cpu]} if fits else ()
+        if not fits or not all(sets[position] <= cpus or cpus <= sets[position] for position in touched):
             left_out.append(place)
             continue
         placed.append(place)
         for cpu in cpus:
-            above[cpu].append(len(known))
-        known.append(cpus)
+            above[cpu].append(len(sets))
+        sets.append(cpus)
     return placed, left_out
 
 
 def _hang(root: Place, node: Node, cpus: CpuSet) -> None:
-    """On the outermost object with these CPUs, the machine as a whole aside; else on the smallest that has them all."""
+    """Hangs a node on the outermost object with these CPUs (not the machine), else on the smallest that has them all."""
     here: Place | None = root
     home = root
     while here is not None:

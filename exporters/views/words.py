@@ -1,4 +1,4 @@
-"""How people read it: sizes, lists of CPUs, and names that somebody else chose."""
+"""Text for people: sizes, frequencies, lists of CPUs, and names that somebody else chose, made safe for a terminal."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rich.text import Text
 from agent.model.values import CpuSet, Origin
 
 GUESS = "~"
-# Stands for a blank at which no line is broken until all is laid out. Of private use, so that no name has it once it is safe.
+# A blank at which no line is broken; replaced once the text is laid out. It is of private use, so that no safe name contains it.
 FIRM = "\ue000"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def safe(name: str) -> str:
-    """A name with everything escaped that a terminal might act on or not show: control characters, directions of writing."""
+    """A name with all characters escaped that a terminal might act on or hide: control characters, directions of writing."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)
 
 
@@ -31,7 +31,7 @@ def words(*parts: tuple[str, str] | str | None) -> Text:
 
 
 def size(size_bytes: int | None) -> str | None:
-    """ "1.25 MiB": three digits are enough to know it again."""
+    """ "1.25 MiB", in three digits."""
     if size_bytes is None:
         return None
     value, unit = float(size_bytes), 0
@@ -45,18 +45,19 @@ def frequency(hertz: int | None) -> str | None:
 
 
 def guessed(value: str | None, origin: Origin | None) -> str | None:
-    """The value, marked where nobody stated it."""
+    """The value, marked where it is inferred."""
     return value + GUESS if value and origin in ("inferred", "synthesised") else value
 
 
-def count(number: int, one: str) -> str:
-    return f"{number} {one}" if number == 1 else f"{number} {one}{'es' if one.endswith('x') else 's'}"
+def count(number: int, noun: str) -> str:
+    """ "1 core", "2 boxes"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith(('s', 'x')) else 's'}"
 
 
-def cpus(numbers: Iterable[int], one: str = "CPU") -> str:
+def cpus(numbers: Iterable[int], noun: str = "CPU") -> str:
     """ "CPU 3", "CPUs 0-7,16-23", in the order given."""
     listed = list(numbers)
-    return f"{one if len(listed) == 1 else one + 's'} {ordered(listed)}" if listed else f"no {one}s"
+    return f"{noun if len(listed) == 1 else noun + 's'} {ordered(listed)}" if listed else f"no {noun}s"
 
 
 def ordered(numbers: Iterable[int]) -> str:
@@ -76,5 +77,5 @@ def ordered(numbers: Iterable[int]) -> str:
 
 def sets(several: Iterable[CpuSet]) -> str:
     """ "0-3 | 4-7 | ... | 60-63"."""
-    shown = [ordered(one) for one in several]
+    shown = [ordered(cpus) for cpus in several]
     return " | ".join(shown if len(shown) <= 16 else [*shown[:8], "...", shown[-1]])

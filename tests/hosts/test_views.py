@@ -79,7 +79,7 @@ def test_hwloc_finds_the_same_on_this_host() -> None:
 def test_golden_text(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     tree = unpack(name, tmp_path)
     found = normalise(take(SysRoot(tree), Config(root=str(tree)), Caches()))
-    text = console.render(found, width=100, terminal=False, encoding="utf-8", whole=False, workloads=True).decode()
+    text = console.render(found, width=100, terminal=False, encoding="utf-8", uncut=False, workloads=True).decode()
     golden = TREES / f"{name}.txt"
     if request.config.getoption("--update-golden"):
         golden.write_text(text)
@@ -92,7 +92,7 @@ def test_golden_text(name: str, tmp_path: Path, request: pytest.FixtureRequest) 
 def test_a_real_machine_is_two_screens_and_whole_if_asked(tree: Path) -> None:
     found = host(tree)
     short, whole = (
-        console.render(found, width=100, terminal=False, encoding="utf-8", whole=all_, workloads=False).decode() for all_ in (False, True)
+        console.render(found, width=100, terminal=False, encoding="utf-8", uncut=all_, workloads=False).decode() for all_ in (False, True)
     )
     assert len(short.splitlines()) <= 100
     drawn = whole.split("\nHardware\n")[1].split("\n\n")[0].splitlines()

@@ -27,7 +27,7 @@ HOSTILE = 'a[red]b[/]\x1b[31m\x9b1m\n\r\x07\u202e"\ue000鲸'
 
 
 def shown(of: Host, width: int = 100, whole: bool = False, terminal: bool = False, encoding: str = "utf-8", workloads: bool = True) -> str:
-    return render(of, width=width, terminal=terminal, encoding=encoding, whole=whole, workloads=workloads).decode(encoding)
+    return render(of, width=width, terminal=terminal, encoding=encoding, uncut=whole, workloads=workloads).decode(encoding)
 
 
 def workload(name: str, identity: str, parent: str | None = None, placed: Placement | None = None) -> Workload:
