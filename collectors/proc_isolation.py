@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agent.model.values import Fact
+from agent.model.facts.proc_isolation import Confinement, IdRange
 from collectors.proc_pid.status import status_parser
 from collectors.root import SysRoot
 from collectors.text import Malformed, newline_separated, numbers
@@ -23,27 +23,12 @@ MAX_RANGES = 340
 _parse_status = status_parser("CapEff", "CapBnd", "NoNewPrivs", "Seccomp", "Seccomp_filters")
 
 
-class Isolation(Fact, frozen=True, kw_only=True):
-    """`namespaces`: kind -> inode. `uids`, `gids`: first inside, first outside, how many. Capabilities are hexadecimal masks."""
-
-    pid: int
-    namespaces: dict[str, int] = {}
-    seccomp: str | None = None
-    seccomp_filters: int | None = None
-    no_new_privs: bool | None = None
-    bounding: str | None = None
-    effective: str | None = None
-    label: str | None = None
-    uids: tuple[tuple[int, int, int], ...] = ()
-    gids: tuple[tuple[int, int, int], ...] = ()
-
-
-def read(root: SysRoot, pids: Iterable[int]) -> tuple[Isolation, ...]:
+def read(root: SysRoot, pids: Iterable[int]) -> dict[int, Confinement]:
     """Each of `pids` that is there, and process 1, whose namespaces are the host's."""
-    return tuple(isolation for pid in sorted({1, *pids}) if (isolation := _process(root, pid)) is not None)
+    return {pid: confinement for pid in sorted({1, *pids}) if (confinement := _process(root, pid)) is not None}
 
 
-def _process(root: SysRoot, pid: int) -> Isolation | None:
+def _process(root: SysRoot, pid: int) -> Confinement | None:
     directory = f"proc/{pid}"
     # A recording holds each file once, and counters of proc/PID/status are another reader's.
     status = root.parse(f"{directory}/task/{pid}/status", _parse_status)
@@ -51,16 +36,15 @@ def _process(root: SysRoot, pid: int) -> Isolation | None:
         return None
     inodes = {kind: parse_namespace(root.link(f"{directory}/ns/{kind}") or "") for kind in KINDS}
     no_new_privs = status.number("NoNewPrivs")
-    return Isolation(
-        pid=pid,
+    return Confinement(
         namespaces={kind: inode for kind, inode in inodes.items() if inode is not None},
         seccomp=SECCOMP.get(status.fields.get("Seccomp", "")),
         seccomp_filters=status.number("Seccomp_filters"),
-        no_new_privs=None if no_new_privs is None else no_new_privs != 0,
-        bounding=status.fields.get("CapBnd"),
-        effective=status.fields.get("CapEff"),
+        no_new_privileges=None if no_new_privs is None else no_new_privs != 0,
+        capabilities=status.fields.get("CapBnd"),
+        effective_capabilities=status.fields.get("CapEff"),
         # EINVAL where no security module is loaded: then there is no label, and nothing is missing.
-        label=root.watch().parse(f"{directory}/attr/current", parse_label),
+        security_label=root.watch().parse(f"{directory}/attr/current", parse_label),
         uids=root.parse(f"{directory}/uid_map", parse_map) or (),
         gids=root.parse(f"{directory}/gid_map", parse_map) or (),
     )
@@ -77,13 +61,12 @@ def parse_label(text: str) -> str | None:
     return text.strip()[:256] or None
 
 
-def parse_map(text: str) -> tuple[tuple[int, int, int], ...]:
+def parse_map(text: str) -> tuple[IdRange, ...]:
     """ "0 100000 65536": inside, outside, count."""
     ranges = []
     for number, line in enumerate(newline_separated(text), 1):
         words = line.split()
         if len(words) != 3 or number > MAX_RANGES:
             raise Malformed(f"expected 'inside outside count', got {line[:60]!r}", number)
-        inside, outside, count = numbers(words, number)
-        ranges.append((inside, outside, count))
+        ranges.append(IdRange(*numbers(words, number)))
     return tuple(ranges)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
+from agent.model.facts.proc_task import Thread
 from agent.model.values import CpuSet, Fact
 from collectors.proc_pid.smaps import parse_smaps_rollup
 from collectors.proc_pid.status import Status, status_parser
@@ -24,32 +25,14 @@ _parse_status = status_parser(
 NOTHING: Mapping[int, ProcessStat] = MappingProxyType({})
 
 
-class Task(Fact, frozen=True, kw_only=True):
-    """One thread. `run_ns`, `delay_ns`, `timeslices` come with CONFIG_SCHED_INFO; `start_ticks` with the tid is its identity.
+class TaskGroup(Fact, frozen=True, kw_only=True):
+    """One process: its threads, its memory (bytes), and its cgroups by controller ("" is the v2 hierarchy).
 
-    `inner_tid` is what it is called in its own PID namespace, the innermost.
+    `allowed_nodes` are its first thread's. `inner_tids`: its threads by what they are called in its own PID namespace, the innermost.
     """
 
-    tid: int
-    name: str | None = None
-    state: str | None = None
-    start_ticks: int | None = None
-    last_cpu: int | None = None
-    run_ns: int | None = None
-    delay_ns: int | None = None
-    timeslices: int | None = None
-    allowed_cpus: CpuSet | None = None
-    allowed_nodes: CpuSet | None = None
-    voluntary_switches: int | None = None
-    involuntary_switches: int | None = None
-    inner_tid: int | None = None
-
-
-class TaskGroup(Fact, frozen=True, kw_only=True):
-    """One process: its threads, its memory (bytes), and its cgroups by controller ("" is the v2 hierarchy)."""
-
     pid: int
-    tasks: tuple[Task, ...]
+    tasks: tuple[Thread, ...]
     resident_bytes: int | None = None
     page_table_bytes: int | None = None
     swapped_bytes: int | None = None
@@ -57,6 +40,8 @@ class TaskGroup(Fact, frozen=True, kw_only=True):
     cgroups: dict[str, str] = {}
     virtual_bytes: int | None = None
     data_bytes: int | None = None
+    allowed_nodes: CpuSet | None = None
+    inner_tids: dict[int, int] = {}
 
 
 class CachedTask(NamedTuple):
@@ -123,12 +108,20 @@ def _process(
     tids = [pid] if single else sorted(int(tid) for tid in root.names(f"proc/{pid}/task") if tid.isdecimal())
     # A process' own status is its first thread's, too.
     leader = status, first if status.fields else None
-    tasks = tuple([task for tid in tids if (task := _task(root, pid, tid, *(leader if tid == pid else (None, None)))) is not None])
-    if not tasks:
+    threads: list[Thread] = []
+    inner_tids: dict[int, int] = {}
+    for tid in tids:
+        thread, inner_tid = _thread(root, pid, tid, *(leader if tid == pid else (None, None)))
+        if thread is None:
+            continue
+        threads.append(thread)
+        if inner_tid is not None:
+            inner_tids[inner_tid] = tid
+    if not threads:
         return None, None
     group = TaskGroup(
         pid=pid,
-        tasks=tasks,
+        tasks=tuple(threads),
         resident_bytes=status.size_bytes("VmRSS"),
         page_table_bytes=status.size_bytes("VmPTE"),
         virtual_bytes=status.size_bytes("VmSize"),
@@ -136,11 +129,14 @@ def _process(
         swapped_bytes=status.size_bytes("VmSwap"),
         anon_huge_bytes=None if accounted else root.parse(f"proc/{pid}/smaps_rollup", _anon_huge_bytes),
         cgroups={} if accounted else root.parse(f"proc/{pid}/cgroup", parse_cgroup) or {},
+        allowed_nodes=status.cpus("Mems_allowed_list"),
+        inner_tids=inner_tids,
     )
     return group, CachedTask(data, first, group) if single and first and accounted else None
 
 
-def _task(root: SysRoot, pid: int, tid: int, status: Status | None, stat: ProcessStat | None) -> Task | None:
+def _thread(root: SysRoot, pid: int, tid: int, status: Status | None, stat: ProcessStat | None) -> tuple[Thread | None, int | None]:
+    """The thread, None where it is gone, and its number in its own PID namespace."""
     directory = f"proc/{pid}/task/{tid}"
     if stat is None:
         stat = root.parse(f"{directory}/stat", process_stat)
@@ -148,9 +144,9 @@ def _task(root: SysRoot, pid: int, tid: int, status: Status | None, stat: Proces
     if status is None:
         status = root.parse(f"{directory}/status", _parse_status) or _parse_status("")
     if stat is None and schedstat is None and not status.fields:
-        return None
+        return None, None
     run_ns, delay_ns, timeslices = schedstat or (None, None, None)
-    return Task(
+    thread = Thread(
         tid=tid,
         name=stat.name if stat else None,
         state=stat.state if stat else None,
@@ -160,12 +156,12 @@ def _task(root: SysRoot, pid: int, tid: int, status: Status | None, stat: Proces
         delay_ns=delay_ns,
         timeslices=timeslices,
         allowed_cpus=status.cpus("Cpus_allowed_list"),
-        allowed_nodes=status.cpus("Mems_allowed_list"),
         voluntary_switches=status.number("voluntary_ctxt_switches"),
         involuntary_switches=status.number("nonvoluntary_ctxt_switches"),
-        # Since Linux 4.1 ("/proc/PID/status: show all sets of pid according to ns").
-        inner_tid=integer(words[-1]) if (words := status.fields.get("NSpid", "").split()) else None,
     )
+    # Since Linux 4.1 ("/proc/PID/status: show all sets of pid according to ns").
+    numbers_by_namespace = status.fields.get("NSpid", "").split()
+    return thread, integer(numbers_by_namespace[-1]) if numbers_by_namespace else None
 
 
 def parse_schedstat(text: str) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.model.facts.dmi import Dmi
 from agent.model.facts.edac import MemoryController
+from agent.model.facts.proc_isolation import Confinement
 from agent.model.facts.proc_pressure import Pressures
 from agent.model.facts.proc_swaps import Swap
 from agent.model.facts.proc_sys_vm import MemoryPolicy
@@ -27,7 +28,6 @@ from collectors import (
     proc_fd,
     proc_interrupts,
     proc_irq,
-    proc_isolation,
     proc_limits,
     proc_sched,
     proc_schedstat,
@@ -125,7 +125,7 @@ class WorkloadFacts(Fact, frozen=True, kw_only=True):
     accounts: tuple[taskstats.Account, ...] | None = None
     limits: dict[int, proc_limits.Limits] | None = None
     stack_pointers: dict[int, int] | None = None
-    isolation: tuple[proc_isolation.Isolation, ...] | None = None
+    confinements: dict[int, Confinement] | None = None
 
 
 class Sample(Fact, frozen=True, kw_only=True):

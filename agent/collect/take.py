@@ -237,5 +237,5 @@ def _late_answers(asking: Pass, slow: _SlowQuestions, workloads: WorkloadFacts, 
         monitors=monitors,
         monitor_counters=asking.ask("sys_debug_kvm", lambda r: sys_debug_kvm.read(r, pids)) if pids else None,
         guests=asking.ask("qemu", lambda r: qemu.read(r, caches.walks, guests, asking.detail)) if guests is not None else None,
-        isolation=asking.ask("proc_isolation", lambda r: proc_isolation.read(r, leaders)) if leaders else None,
+        confinements=asking.ask("proc_isolation", lambda r: proc_isolation.read(r, leaders)) if leaders else None,
     )

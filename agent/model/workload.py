@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from agent.model.facts.proc_isolation import Confinement
+from agent.model.facts.proc_task import Thread
 from agent.model.guest import Guest
-from agent.model.runtimes import ExecutionMode, MemoryMode, Paradigm, Role
+from agent.model.runtimes import ExecutionMode, MemoryMode, Paradigm
 from agent.model.sandbox import Growth, LinearMemory, Published
 from agent.model.values import CpuSet, Fact, Limit, Origin
 
@@ -34,28 +36,6 @@ class Stack(Fact, frozen=True):
 
     cpu: tuple[Layer, ...]
     memory: tuple[Layer, ...]
-
-
-class Thread(Fact, frozen=True, kw_only=True):
-    """A host thread. Counters since it began; `start_ticks` (1/100 s since boot) with the tid is its identity.
-
-    `role` is what it does. Of a virtual machine: "vhost" and "kvm" are the kernel's. Of a Wasm runtime: "guest" runs guest code, as its
-    embedder states; "executor" runs tasks, guests perhaps among them; "compiler", "collector". Whether it waits is its `state`.
-    """
-
-    tid: int
-    name: str | None = None
-    start_ticks: int | None = None
-    state: str | None = None
-    last_cpu: int | None = None
-    allowed_cpus: CpuSet | None = None
-    run_ns: int | None = None
-    delay_ns: int | None = None
-    timeslices: int | None = None
-    voluntary_switches: int | None = None
-    involuntary_switches: int | None = None
-    role: Role | None = None
-    role_origin: Origin | None = None
 
 
 class VCpu(Fact, frozen=True, kw_only=True):
@@ -249,32 +229,6 @@ class Pod(Fact, frozen=True):
     qos: str
     name: str | None = None
     namespace: str | None = None
-
-
-class IdRange(Fact, frozen=True):
-    """`count` ids from `inside` on are those from `outside` on for the host."""
-
-    inside: int
-    outside: int
-    count: int
-
-
-class Confinement(Fact, frozen=True, kw_only=True):
-    """What a workload's first process is kept in. `namespaces`: kind -> inode; those in `shared_with_host` isolate nothing.
-
-    `capabilities` is the bounding set in hexadecimal: what it can ever have. `seccomp`: "disabled", "strict", "filter".
-    """
-
-    namespaces: dict[str, int] = {}
-    shared_with_host: tuple[str, ...] | None = None
-    seccomp: str | None = None
-    seccomp_filters: int | None = None
-    no_new_privileges: bool | None = None
-    capabilities: str | None = None
-    effective_capabilities: str | None = None
-    security_label: str | None = None
-    uids: tuple[IdRange, ...] = ()
-    gids: tuple[IdRange, ...] = ()
 
 
 class Placement(Fact, frozen=True, kw_only=True):

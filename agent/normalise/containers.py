@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from agent.collect.sample import Sample
+from agent.model.facts.proc_isolation import Confinement
 from agent.model.runtimes import LIBVIRT, MODES, isolation, limits_group
 from agent.model.values import CpuSet, Detail, Fact, Limit
-from agent.model.workload import Confinement, IdRange, Placement, Pod, VCpu, Workload
+from agent.model.workload import Placement, Pod, VCpu, Workload
 from agent.normalise.groups import (
     Tree,
     container_around,
@@ -25,7 +28,7 @@ from agent.normalise.groups import (
 )
 from agent.normalise.machine_threads import vcpu_threads
 from agent.normalise.workloads import NO_STACK, cpus_of, started, threads_of
-from collectors import cgroup, docker_engine, oci, proc_isolation, proc_task, taskstats
+from collectors import cgroup, docker_engine, oci, proc_task, taskstats
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -46,8 +49,8 @@ class ContainerFacts(Fact, frozen=True, kw_only=True):
     engine: str | None
     container: docker_engine.Container | None
     bundle: oci.Bundle | None
-    first: proc_isolation.Isolation | None
-    host: proc_isolation.Isolation | None
+    first: Confinement | None
+    host: Confinement | None
     outer: cgroup.Owner | None
     sets: tuple[CpuSet | None, CpuSet | None]
     bounds: tuple[tuple[Limit | None, str | None], ...]
@@ -86,7 +89,7 @@ def _facts(sample: Sample, tree: Tree) -> Iterator[ContainerFacts]:
     engines = {container.id: (engine.name, container) for engine in sample.workloads.engines or () for container in engine.containers}
     bundles = {bundle.id: bundle for bundle in sample.workloads.bundles or ()}
     tasks = {group.pid: group for group in sample.workloads.tasks or ()}
-    kept = {process.pid: process for process in sample.workloads.isolation or ()}
+    confinements = sample.workloads.confinements or {}
     accounts = {account.pid: account for account in sample.workloads.accounts or ()}
     members: dict[cgroup.Owner, list[tuple[int, ...] | None]] = {}
     for group in tree.groups.values():
@@ -118,8 +121,8 @@ def _facts(sample: Sample, tree: Tree) -> Iterator[ContainerFacts]:
             engine=engine,
             container=container,
             bundle=bundles.get(owner.id),
-            first=kept.get(pids[0]) if pids else None,
-            host=kept.get(1),
+            first=confinements.get(pids[0]) if pids else None,
+            host=confinements.get(1),
             outer=None if owner.paradigm == "process" else container_around(tree, owner.path.rpartition("/")[0]),
             sets=cpuset_of(tree, home),
             bounds=(tightest(tree, home, "cpu"), tightest(tree, home, "memory"), tightest(tree, home, "pids")),
@@ -200,25 +203,11 @@ def _in_force(group: cgroup.Group | None) -> CpuSet | None:
     return group.cpuset.cpus_effective if group and group.cpuset else None
 
 
-def _confinement(kept: proc_isolation.Isolation | None, host: proc_isolation.Isolation | None) -> Confinement | None:
-    if kept is None:
-        return None
+def _confinement(first: Confinement | None, host: Confinement | None) -> Confinement | None:
+    """What the first process is kept in, with the namespaces that it has in common with init."""
+    if first is None or not first.namespaces:
+        return first
     shared = None
     if host is not None and host.namespaces:
-        shared = tuple(kind for kind, number in kept.namespaces.items() if host.namespaces.get(kind) == number)
-    return Confinement(
-        namespaces=kept.namespaces,
-        shared_with_host=shared if kept.namespaces else None,
-        seccomp=kept.seccomp,
-        seccomp_filters=kept.seccomp_filters,
-        no_new_privileges=kept.no_new_privs,
-        capabilities=kept.bounding,
-        effective_capabilities=kept.effective,
-        security_label=kept.label,
-        uids=_ranges(kept.uids),
-        gids=_ranges(kept.gids),
-    )
-
-
-def _ranges(found: Iterable[tuple[int, int, int]]) -> tuple[IdRange, ...]:
-    return tuple(IdRange(*each) for each in found)
+        shared = tuple(kind for kind, inode in first.namespaces.items() if host.namespaces.get(kind) == inode)
+    return replace(first, shared_with_host=shared)

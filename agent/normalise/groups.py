@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 from agent.collect.sample import Sample
+from agent.model.facts.proc_task import Thread
 from agent.model.values import CpuSet, Fact, Limit
-from agent.model.workload import Control, Group, HugePages, Pids, Thread, WorkloadCpu, WorkloadMemory
+from agent.model.workload import Control, Group, HugePages, Pids, WorkloadCpu, WorkloadMemory
 from collectors import cgroup, proc_task, taskstats
 
 _NO_CPU, _NO_MEMORY = cgroup.Cpu(), cgroup.Memory()

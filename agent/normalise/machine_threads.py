@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
+from agent.model.facts.proc_task import Thread
 from agent.model.runtimes import Role, is_iothread, vcpu_number
-from agent.model.workload import Thread
 from agent.normalise.workloads import threads_of
 from collectors import proc_task, processes
 

@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
+from agent.model.facts.proc_task import Thread
 from agent.model.runtimes import RUNTIMES, Role, thread_role
 from agent.model.values import Origin
-from agent.model.workload import Thread
 from collectors.wasm_maps import WasmProcess
 
 

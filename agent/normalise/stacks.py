@@ -6,11 +6,12 @@ A fact is what was read; an element without one applies but is not known here.
 
 from __future__ import annotations
 
+from agent.model.facts.proc_task import Thread
 from agent.model.logical import Logical
 from agent.model.physical import Physical
 from agent.model.sandbox import Growth
 from agent.model.values import CpuSet, Limit
-from agent.model.workload import Element, Layer, Stack, Thread, Workload
+from agent.model.workload import Element, Layer, Stack, Workload
 
 
 def stack(workload: Workload, hardware: Physical, kernel: Logical) -> Stack:

@@ -26,12 +26,11 @@ def stated(sample: Sample, process: proc_task.TaskGroup, memories: tuple[LinearM
     if table is None:
         return Stated(memories, None)
     read_at = sample.host.kernel.uptime_seconds if sample.host.kernel else None
-    tids = {task.inner_tid: task.tid for task in process.tasks if task.inner_tid is not None}
     sizes = {int(memory.base, 16): memory.size_bytes for memory in memories}
     by_base: dict[int, list[Statement]] = {}
     elsewhere = []
     for one in table.statements:
-        statement = _statement(one, sizes.get(one.base), read_at, tids)
+        statement = _statement(one, sizes.get(one.base), read_at, process.inner_tids)
         if one.base in sizes:
             by_base.setdefault(one.base, []).append(statement)
         else:

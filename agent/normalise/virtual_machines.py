@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from agent.collect.sample import Sample
+from agent.model.facts.proc_task import Thread
 from agent.model.guest import Guest
 from agent.model.runtimes import EMULATION, HARDWARE, MODES, RUNTIMES, Paradigm, monitor
 from agent.model.values import CpuSet
-from agent.model.workload import Placement, Thread, VCpu, Workload, WorkloadMemory
+from agent.model.workload import Placement, VCpu, Workload, WorkloadMemory
 from agent.normalise.groups import Tree, container_around, controls_of, cpu_of, memory_of, tree_of
 from agent.normalise.machine_threads import kernel_threads, vcpu_threads, with_roles
 from agent.normalise.workloads import NO_STACK, cpus_of, path_of, started, threads_of, union_of
@@ -119,7 +120,7 @@ def _unnamed(sample: Sample) -> Iterator[Workload]:
             # Where no thread says that it is a vCPU's, any may be: all of them together hold every vCPU's CPUs.
             placement=Placement(
                 allowed_cpus=union_of([thread.allowed_cpus for thread in whole or own]),
-                allowed_nodes=_nodes_of(group),
+                allowed_nodes=group.allowed_nodes,
                 last_cpus=cpus_of(whole),
             ),
             parent=owner.id if owner else None,
@@ -183,14 +184,10 @@ def _placement(
     backing = next((guest for guest in sample.workloads.guests or () if process and guest.pid == process.pid), None)
     return Placement(
         allowed_cpus=union_of([vcpu.affinity for vcpu in vcpus]),
-        allowed_nodes=_nodes_of(process) if process else None,
+        allowed_nodes=process.allowed_nodes if process else None,
         last_cpus=cpus_of(running),
         memory_by_node=(backing.by_node or {}) if backing else {},
     )
-
-
-def _nodes_of(process: proc_task.TaskGroup) -> CpuSet | None:
-    return next((task.allowed_nodes for task in process.tasks if task.tid == process.pid), None)
 
 
 def _guest(domain: libvirt_domains.Domain, hypervisor: libvirt_domains.Hypervisor, told: libvirt_stats.DomainStats | None) -> Guest:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, reduce
+from itertools import chain
 
 from msgspec.structs import replace
 
 from agent.collect.sample import Sample
+from agent.model.facts.proc_task import Thread
 from agent.model.runtimes import LINEAR, MODES
 from agent.model.sandbox import LinearMemory, statements
 from agent.model.values import USER_HZ, CpuSet
-from agent.model.workload import Placement, Stack, Thread, VCpu, Workload
+from agent.model.workload import Placement, Stack, VCpu, Workload
 from agent.normalise.groups import Tree, container_around, cpu_of, memory_of, tree_of
 from agent.normalise.growth import growth
 from agent.normalise.roles import with_roles
@@ -120,25 +122,7 @@ def _sum(sizes: Iterable[int | None]) -> int | None:
 
 
 def threads_of(processes: Sequence[proc_task.TaskGroup]) -> tuple[Thread, ...]:
-    return tuple(
-        [
-            Thread(
-                tid=task.tid,
-                name=task.name,
-                start_ticks=task.start_ticks,
-                state=task.state,
-                last_cpu=task.last_cpu,
-                allowed_cpus=task.allowed_cpus,
-                run_ns=task.run_ns,
-                delay_ns=task.delay_ns,
-                timeslices=task.timeslices,
-                voluntary_switches=task.voluntary_switches,
-                involuntary_switches=task.involuntary_switches,
-            )
-            for process in processes
-            for task in process.tasks
-        ]
-    )
+    return tuple(chain.from_iterable([process.tasks for process in processes]))
 
 
 def path_of(tree: Tree, process: proc_task.TaskGroup) -> str | None:

@@ -15,10 +15,11 @@ from msgspec.structs import replace
 
 from agent.model.change import Answer, Change, Effect, Lost
 from agent.model.components import COMPONENTS, CPU_SHARE, THROTTLED_PERIODS, THROTTLED_TIME
+from agent.model.facts.proc_task import Thread
 from agent.model.runtimes import Paradigm
 from agent.model.snapshot import Prediction
 from agent.model.values import CpuSet, Limit
-from agent.model.workload import Thread, Workload
+from agent.model.workload import Workload
 from agent.overhead import paradigms, parameters
 from agent.overhead.compose import components
 from agent.overhead.lost import lost, total

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from agent.model.facts.domain_xml import Tuning
 from agent.model.facts.proc_stat import CpuTime
+from agent.model.facts.proc_task import Thread
 from agent.model.finding import Finding
 from agent.model.guest import Guest
 from agent.model.host import Identity, Virtualization
@@ -16,7 +17,7 @@ from agent.model.logical import Logical
 from agent.model.physical import Core, Cpus, Node, Physical
 from agent.model.physical import MainMemory as PhysicalMemory
 from agent.model.values import CpuSet
-from agent.model.workload import Placement, Stack, Thread, VCpu, Workload, WorkloadCpu, WorkloadMemory
+from agent.model.workload import Placement, Stack, VCpu, Workload, WorkloadCpu, WorkloadMemory
 from agent.normalise.findings import findings
 
 CORES = tuple(Core(CpuSet((2 * index, 2 * index + 1)), 0, index) for index in range(4))

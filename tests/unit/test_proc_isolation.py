@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from collectors.proc_isolation import Isolation, parse_label, parse_map, read
+from agent.model.facts.proc_isolation import Confinement, IdRange
+from collectors.proc_isolation import parse_label, parse_map, read
 from collectors.root import SysRoot
 from collectors.root.recorder import Recorder
 from collectors.text import Malformed
@@ -17,29 +18,32 @@ from tests.unit.tree import grow
 def test_this_process(tmp_path: Path) -> None:
     pid = os.getpid()
     recorder = Recorder("/", tmp_path, 1.0, "test")
-    found = {isolation.pid: isolation for isolation in read(recorder, [pid])}
+    found = read(recorder, [pid])
     recorder.close()
     assert found.keys() == {1, pid}
     own = found[pid]
     links = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in own.namespaces}
     assert {kind: f"{kind}:[{number}]" for kind, number in own.namespaces.items()} == links
     assert {"mnt", "net", "pid", "uts"} <= own.namespaces.keys()
-    assert own.uids[0][2] > 0
-    assert own.bounding is not None
-    assert len(own.bounding) == 16
+    assert own.uids[0].count > 0
+    assert own.capabilities is not None
+    assert len(own.capabilities) == 16
     # And the recording says the same.
-    assert {isolation.pid: isolation for isolation in read(SysRoot(tmp_path), [pid])} == found
+    assert read(SysRoot(tmp_path), [pid]) == found
 
 
 def test_who_is_gone_is_left_out(tmp_path: Path) -> None:
     root = grow(tmp_path, {"proc/5/task/5/status": "Name:\tx\nSeccomp:\t9\nNoNewPrivs:\t0\n"})
-    assert read(root, [5, 6]) == (Isolation(pid=5, no_new_privs=False),)
+    assert read(root, [5, 6]) == {5: Confinement(no_new_privileges=False)}
 
 
 def test_small_texts() -> None:
     assert parse_label("unconfined\n") == "unconfined"
     assert parse_label("") is None
-    assert parse_map("         0       1000          1\n         1     100000      65536\n") == ((0, 1000, 1), (1, 100000, 65536))
+    assert parse_map("         0       1000          1\n         1     100000      65536\n") == (
+        IdRange(0, 1000, 1),
+        IdRange(1, 100000, 65536),
+    )
 
 
 @pytest.mark.parametrize("text", ["0 1\n", "a b c\n", "0 0 -1\n", "0 0 1\n" * 400])

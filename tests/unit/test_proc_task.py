@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.model.facts.proc_task import Thread
 from agent.model.values import CpuSet
 from collectors.proc_task import (
-    Task,
     TaskCache,
     TaskGroup,
     parse_cgroup,
@@ -107,7 +107,7 @@ def test_a_process(tmp_path: Path) -> None:
             "proc/11/task/": "",
         },
     )
-    first = Task(
+    first = Thread(
         tid=9,
         name="a",
         state="S",
@@ -117,19 +117,19 @@ def test_a_process(tmp_path: Path) -> None:
         delay_ns=2,
         timeslices=3,
         allowed_cpus=CpuSet(range(4)),
-        allowed_nodes=CpuSet((0,)),
         voluntary_switches=5,
         involuntary_switches=6,
     )
     assert read(root, TaskCache(), [9, 9, 11, 12]) == (
         TaskGroup(
             pid=9,
-            tasks=(first, Task(tid=10, name="b", state="R", start_ticks=4242, last_cpu=7)),
+            tasks=(first, Thread(tid=10, name="b", state="R", start_ticks=4242, last_cpu=7)),
             resident_bytes=100 << 10,
             page_table_bytes=8 << 10,
             swapped_bytes=0,
             anon_huge_bytes=2 << 20,
             cgroups={"": "/x"},
+            allowed_nodes=CpuSet((0,)),
         ),
     )
     assert root.refusals == []
@@ -146,7 +146,7 @@ def test_what_is_told_is_not_asked_for_again(tmp_path: Path) -> None:
         "proc/8/task/8/": "",
     }
     told = {pid: ProcessStat(name="a", state="R", parent_pid=1, threads=1, start_ticks=4242, last_cpu=3) for pid in (8, 9)}
-    first = Task(
+    first = Thread(
         tid=9,
         name="a",
         state="R",
@@ -156,13 +156,19 @@ def test_what_is_told_is_not_asked_for_again(tmp_path: Path) -> None:
         delay_ns=2,
         timeslices=3,
         allowed_cpus=CpuSet(range(4)),
-        allowed_nodes=CpuSet((0,)),
         voluntary_switches=5,
         involuntary_switches=6,
     )
     root, cache = grow(tmp_path, files), TaskCache()
     assert read(root, cache, [8, 9], told, accounted={9}) == (
-        TaskGroup(pid=9, tasks=(first,), resident_bytes=100 << 10, page_table_bytes=8 << 10, swapped_bytes=0),
+        TaskGroup(
+            pid=9,
+            tasks=(first,),
+            resident_bytes=100 << 10,
+            page_table_bytes=8 << 10,
+            swapped_bytes=0,
+            allowed_nodes=CpuSet((0,)),
+        ),
     )
     assert read(root, cache, [8, 9], told) == (
         TaskGroup(
@@ -173,6 +179,7 @@ def test_what_is_told_is_not_asked_for_again(tmp_path: Path) -> None:
             swapped_bytes=0,
             anon_huge_bytes=2 << 20,
             cgroups={"": "/x"},
+            allowed_nodes=CpuSet((0,)),
         ),
     )
     assert root.refusals == []
@@ -207,7 +214,7 @@ def test_who_slept_is_the_same_record(tmp_path: Path) -> None:
 
 def test_a_zombie_has_no_memory(tmp_path: Path) -> None:
     root = grow(tmp_path, {"proc/9/task/9/stat": f"9 (a) Z {REST}", "proc/9/status": "Name:\ta\n"})
-    assert read(root, TaskCache(), [9]) == (TaskGroup(pid=9, tasks=(Task(tid=9, name="a", state="Z", start_ticks=4242, last_cpu=7),)),)
+    assert read(root, TaskCache(), [9]) == (TaskGroup(pid=9, tasks=(Thread(tid=9, name="a", state="Z", start_ticks=4242, last_cpu=7),)),)
 
 
 def test_this_process() -> None:
@@ -222,4 +229,4 @@ def test_this_process() -> None:
 def test_its_number_in_its_own_namespace(tmp_path: Path) -> None:
     root = grow(tmp_path, {"proc/9/task/9/stat": f"9 (a) S {REST}", "proc/9/status": "NSpid:\t9\t40\t1\nVmSize:\t 20 kB\nVmData:\t 8 kB\n"})
     (group,) = read(root, TaskCache(), [9])
-    assert ([task.inner_tid for task in group.tasks], group.virtual_bytes, group.data_bytes) == ([1], 20 << 10, 8 << 10)
+    assert (group.inner_tids, group.virtual_bytes, group.data_bytes) == ({1: 9}, 20 << 10, 8 << 10)
