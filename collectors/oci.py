@@ -53,11 +53,11 @@ class Bundle(Fact, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
 
-class _Linux(msgspec.Struct, omit_defaults=True):
+class _Linux(msgspec.Struct, frozen=True, omit_defaults=True):
     cgroupsPath: str | None = None  # noqa: N815 (the specification's)
 
 
-class _File(msgspec.Struct, omit_defaults=True):
+class _File(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is read of the three kinds of files: config.json has the first two, state.json the next, status the last."""
 
     annotations: dict[str, str] | None = None
@@ -176,7 +176,7 @@ def _keep(data: bytes, wanted: frozenset[str]) -> bytes:
     except Malformed:
         return b"no JSON"
     if record.annotations:
-        record.annotations = {name: value for name, value in record.annotations.items() if name in wanted}
+        record = msgspec.structs.replace(record, annotations={name: value for name, value in record.annotations.items() if name in wanted})
     return msgspec.json.encode(record)
 
 

@@ -40,7 +40,7 @@ class Mark(msgspec.Struct, kw_only=True):
     refusals: dict[str, Refusal] = {}
 
 
-class _Header(msgspec.Struct):
+class _Header(msgspec.Struct, frozen=True):
     """The part of a mark that every format has."""
 
     format: int = 1

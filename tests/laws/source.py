@@ -172,7 +172,7 @@ def _record(full: str, names: Names) -> Record | None:
         return None
     own = {dotted(field.target): ast.unparse(field.annotation) for field in node.body if isinstance(field, ast.AnnAssign)}
     own = {name: annotation for name, annotation in own.items() if "ClassVar" not in annotation}
-    return Record(path, fields | own, positional + (0 if _keyword_only(node) else len(own)), kind)
+    return Record(path, fields | own, positional + (0 if _option(node, "kw_only") else len(own)), kind)
 
 
 def _kind(node: ast.ClassDef, module: str, names: Names) -> str | None:
@@ -188,7 +188,16 @@ def _called(node: ast.expr) -> ast.expr:
     return node.func if isinstance(node, ast.Call) else node
 
 
-def _keyword_only(node: ast.ClassDef) -> bool:
+def is_frozen(full: str, names: Names) -> bool:
+    """Whether a class is a record whose fields cannot be assigned."""
+    path, node = names.classes[full]
+    bases = [names.resolve(dotted(base), module_name(path)) for base in node.bases]
+    inherits = any(base in names.classes and is_frozen(base, names) for base in bases)
+    return inherits or _option(node, "frozen") or "typing.NamedTuple" in bases
+
+
+def _option(node: ast.ClassDef, name: str) -> bool:
+    """Whether a class, or a decorator of it, is given `name=True`."""
     calls = [decorator for decorator in node.decorator_list if isinstance(decorator, ast.Call)]
     options = [*node.keywords, *(option for call in calls for option in call.keywords)]
-    return any(option.arg == "kw_only" and ast.unparse(option.value) == "True" for option in options)
+    return any(option.arg == name and ast.unparse(option.value) == "True" for option in options)

@@ -7,5 +7,6 @@ from collections.abc import Collection
 
 def check(offenders: Collection[str], still: Collection[str] = ()) -> None:
     """Fails for an offender that is not listed, and for a listed one that offends no more."""
-    assert sorted(set(offenders) - set(still)) == [], "breaks this law"
-    assert sorted(set(still) - set(offenders)) == [], "is listed and breaks this law no more: take it off the list"
+    new, gone = sorted(set(offenders) - set(still)), sorted(set(still) - set(offenders))
+    assert not new, f"breaks this law: {', '.join(new)}"
+    assert not gone, f"listed, and breaks this law no more: {', '.join(gone)}"

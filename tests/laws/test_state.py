@@ -2,17 +2,19 @@
 
 In the rooms that read and join, nothing is memoised but what INTERNED lists; elsewhere memos are bounded, and of functions of a module, or
 they end with the object that has them. Nowhere does a function change a name of a module, or the object that such a name stands for; no
-class but a record holds a container that its instances share.
+class but a record holds a container that its instances share. Of the objects that change after they are made, caches are fields of the
+session's and made there alone; the others are listed, with what they are a part of.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from tests.laws.source import PRODUCT, FunctionNode, Names, dotted, imports, module_name, modules, records
+from tests.laws.source import PRODUCT, FunctionNode, Names, dotted, imports, is_frozen, module_name, modules, records
 from tests.laws.still import check
 
 READERS = ("collectors/", "agent/collect/", "agent/normalise/", "agent/cli/", "agent/service.py", "agent/session.py")
@@ -26,6 +28,29 @@ INTERNED = {
 }
 # State of a process, not of a reader, and why.
 OWN_PROCESS = {"collectors/wasm_stats/embedder.py _made": "the library of an embedder: its memfd is one a process, whoever publishes in it"}
+# Who makes caches beside the session's, and why.
+MADE = {
+    "agent/calibrate/run.py agent.collect.caches.Caches": "one pass of its own",
+    "agent/service.py agent.collect.caches.Caches": "gives the session's to it with a socket, as only a daemon listens",
+}
+# What changes after it is made and is no cache: what it is a part of, or how long it lives.
+CHANGING = {
+    "agent.collect.ask.Pass": "one pass",
+    "agent.collect.background.BackgroundQueries": "of Caches",
+    "agent.session.Session": "the home",
+    "collectors.cgroup.held.HeldDirectories": "of CgroupCache",
+    "collectors.cgroup.held.HeldDirectory": "of HeldDirectories",
+    "collectors.libvirt_connection.Connections": "of DomainCache",
+    "collectors.libvirt_domains._Definitions": "one pass",
+    "collectors.libvirt_stats.DomainQueries": "of StatsCache",
+    "collectors.root.door.SysRoot": "what one pass was refused, and when it read",
+    "collectors.root.recorder.Recorder": "one recording that is being written",
+    "collectors.root.recording.Mark": "of a Recorder",
+    "collectors.uevents.UeventSocket": "of Caches",
+    "collectors.wasm_maps.detection._Reader": "one search of one map",
+    "collectors.wasm_stats.embedder.Slot": "of the embedder",
+    "collectors.wasm_stats.embedder._Table": "of the embedder",
+}
 CONTAINERS = {
     *("Counter", "OrderedDict", "WeakKeyDictionary", "WeakSet", "WeakValueDictionary", "bytearray", "defaultdict", "deque"),
     *("dict", "list", "set"),
@@ -52,6 +77,34 @@ def test_no_class_holds_a_container_that_its_instances_share() -> None:
     plain = {full: node for full, (_, node) in names.classes.items() if full not in values}
     fields = [(full, field) for full, node in plain.items() for field in node.body if isinstance(field, ast.Assign | ast.AnnAssign)]
     check({f"{full} {ast.unparse(field)}" for full, field in fields if is_container(field.value) and "__slots__" not in ast.unparse(field)})
+
+
+def test_caches_are_the_session_s() -> None:
+    names = Names(modules())
+    caches = {full for full in mutable(names) if full.endswith(("Cache", "Caches"))}
+    homes = [names.classes["agent.session.Session"], names.classes["agent.collect.caches.Caches"]]
+    fields = [(path, ast.unparse(field.annotation)) for path, node in homes for field in node.body if isinstance(field, ast.AnnAssign)]
+    assert caches == {names.resolve(kind, module_name(path)) for path, kind in fields if kind.endswith(("Cache", "Caches"))}
+    used = {
+        f"{path} {full}"
+        for path, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for made in (node.func, *(option.value for option in node.keywords if option.arg == "default_factory"))
+        if (full := names.resolve(dotted(made), module_name(path))) in caches
+    }
+    check({place for place in used if place.partition(" ")[0] not in {path for path, _ in homes}}, MADE)
+
+
+def test_what_changes_has_a_home() -> None:
+    names = Names(modules())
+    readers = {full for full in mutable(names) if names.classes[full][0].startswith(READERS)}
+    check({full for full in readers if not full.endswith(("Cache", "Caches"))}, CHANGING)
+
+
+def test_the_door_keeps_only_what_a_pass_is_told() -> None:
+    names = Names(modules())
+    assert changed_attributes(names.classes["collectors.root.door.SysRoot"][1]) == {"read_times", "refusals"}
 
 
 @pytest.mark.parametrize(
@@ -87,6 +140,32 @@ def test_a_change_is_found(source: str) -> None:
 )
 def test_what_changes_no_module_is_not(source: str) -> None:
     assert list(changed(ast.parse(source))) == []
+
+
+def mutable(names: Names) -> set[str]:
+    """The classes whose objects change after they are made, or may."""
+    values = records(names)
+    plain = {full: node for full, (_, node) in names.classes.items() if not is_frozen(full, names)}
+    return {full for full, node in plain.items() if full in values or changed_attributes(node) or makes_containers(node)}
+
+
+def makes_containers(node: ast.ClassDef) -> bool:
+    """Whether an object of the class is made with a container in it."""
+    return any(is_container(part.value) for part in ast.walk(node) if isinstance(part, ast.Assign | ast.AnnAssign) and is_own(part))
+
+
+def is_own(node: ast.Assign | ast.AnnAssign) -> bool:
+    return any(dotted(target).startswith("self.") for target in (node.targets if isinstance(node, ast.Assign) else [node.target]))
+
+
+def changed_attributes(node: ast.ClassDef) -> set[str]:
+    """The attributes that the methods of a class assign, or change in place, after its objects are made."""
+    methods = [method for method in node.body if isinstance(method, FunctionNode) and method.name != "__init__"]
+    parts = [part for method in methods for part in ast.walk(method)]
+    assigned = {dotted(part) for part in parts if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store | ast.Del)}
+    chains = {ast.unparse(target) for part in parts for target in written(part)}
+    names = {name for name in assigned | chains if name.startswith("self.")}
+    return {re.split(r"[.\[]", name)[1] for name in names}
 
 
 def memos(path: str, tree: ast.Module) -> Iterator[tuple[str, bool]]:
