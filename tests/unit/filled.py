@@ -21,7 +21,7 @@ FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
     "Snapshot": {"schema": ("stratascope/1",), "taken_at": (datetime(2026, 1, 2, tzinfo=UTC),)},
     "Cpus": {"online": (CpuSet((0, 1)),), "present": (CpuSet((0, 1, 2)),), "isolated": (CpuSet((1,)),)},
     "Core": {"package": (1, 0), "cpus": (CpuSet((0,)), CpuSet((1,)))},
-    "Group": {"cpus": (CpuSet((1,)), CpuSet((0,)))},
+    "CpuGroup": {"cpus": (CpuSet((1,)), CpuSet((0,)))},
     "Node": {"cpus": (CpuSet((0,)), CpuSet((1,)))},
     "Workload": {"processes": (1,)},
     "Param": {"unit": ("ratio", "seconds")},
@@ -45,6 +45,13 @@ KEYS = {
 
 def document() -> Snapshot:
     return filled(Snapshot)
+
+
+def records(kind: Any) -> set[type[Fact]]:
+    """All kinds of records that a document is made of."""
+    if isinstance(kind, type) and issubclass(kind, Fact):
+        return {kind}.union(*(records(hint) for hint in get_type_hints(kind).values()))
+    return set().union(*(records(argument) for argument in get_args(kind)))
 
 
 def filled(kind: type[T], path: str = "", turn: int = 0) -> T:

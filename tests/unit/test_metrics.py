@@ -16,7 +16,7 @@ from exporters.metrics.catalogue import METRICS, exposition, families
 from exporters.metrics.family import Family, Metric, counter, gauge, info
 from exporters.metrics.of_agent import Run
 from exporters.metrics.text import TextCache, render
-from tests.unit.filled import document
+from tests.unit.filled import FIXED, document, records
 from tests.unit.told import reviewed
 
 RUN = Run(seconds={"sys_cpu": 0.25, "qemu": 0.5}, cpu_seconds=1.25, resident_bytes=20 << 20, open_fds=11, started_at=1700000000.5)
@@ -48,6 +48,11 @@ def test_every_family_of_a_filled_document(request: pytest.FixtureRequest) -> No
     reviewed("every-family", text, request)
     shown = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}
     assert shown == {metric.name for metric in METRICS}
+
+
+def test_what_is_fixed_are_fields_of_a_document() -> None:
+    fields = {kind.__name__: set(kind.__struct_fields__) for kind in records(Snapshot)}
+    assert all(set(fixed) <= fields[name] for name, fixed in FIXED.items())
 
 
 def test_no_series_is_there_twice() -> None:
