@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from agent.collect.sample import Sample
+from agent.model.facts.cgroup import WorkloadCpu, WorkloadMemory
 from agent.model.facts.proc_isolation import Confinement
 from agent.model.runtimes import LIBVIRT, MODES, isolation, limits_group
 from agent.model.values import CpuSet, Detail, Fact, Limit
-from agent.model.workload import Placement, Pod, VCpu, Workload
+from agent.model.workload import Placement, VCpu, Workload
 from agent.normalise.groups import (
     Tree,
     container_around,
@@ -20,9 +21,9 @@ from agent.normalise.groups import (
     cpu_of,
     cpuset_of,
     group_of,
-    huge_pages_of,
     memory_of,
     pids_of,
+    resident_by_node,
     tightest,
     tree_of,
 )
@@ -158,7 +159,7 @@ def _workload(tree: Tree, facts: ContainerFacts) -> Workload:
             allowed_cpus=cpus,
             allowed_nodes=nodes,
             last_cpus=cpus_of(working),
-            memory_by_node=home.memory.resident_by_node if home.memory else {},
+            memory_by_node=resident_by_node(tree, home),
         ),
         parent=outer.id if outer else None,
         state=container.state if container else None,
@@ -168,11 +169,11 @@ def _workload(tree: Tree, facts: ContainerFacts) -> Workload:
         processes=facts.processes,
         started_seconds=started(threads),
         pids=pids_of(tree, home),
-        huge_pages=huge_pages_of(home),
+        huge_pages=home.huge_pages,
         io_pressure_some_usec=io.some_usec if io else None,
         io_pressure_full_usec=io.full_usec if io else None,
         group=group_of(home),
-        pod=Pod(pod.uid, pod.qos, bundle.pod_name, bundle.pod_namespace) if pod else None,
+        pod=replace(pod, name=bundle.pod_name, namespace=bundle.pod_namespace) if pod else None,
         labels=bundle.labels | (container.labels if container else {}),
         confinement=_confinement(facts.first, facts.host),
         controls=tuple(controls_of(home, tree.controllers)) if facts.detail == "document" else (),
@@ -186,7 +187,7 @@ def _bounded(tree: Tree, home: cgroup.Group) -> bool:
     path, cpus = home.path, _in_force(tree.groups.get("/"))
     while path and path != "/":
         group = tree.groups.get(path)
-        cpu, memory = (group.cpu or cgroup.Cpu(), group.memory or cgroup.Memory()) if group else (cgroup.Cpu(), cgroup.Memory())
+        cpu, memory = (group.cpu or WorkloadCpu(), group.memory or WorkloadMemory()) if group else (WorkloadCpu(), WorkloadMemory())
         bounds = (cpu.quota_usec, memory.max_bytes, memory.high_bytes)
         if any(bound is not None and not bound.unlimited for bound in bounds) or memory.low_bytes or memory.min_bytes:
             return True

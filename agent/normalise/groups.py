@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
+from msgspec.structs import replace
+
 from agent.collect.sample import Sample
+from agent.model.facts.cgroup import GroupState, Pids, WorkloadCpu, WorkloadMemory
 from agent.model.facts.proc_task import Thread
 from agent.model.values import CpuSet, Fact, Limit
-from agent.model.workload import Control, Group, HugePages, Pids, WorkloadCpu, WorkloadMemory
+from agent.model.workload import Control
 from collectors import cgroup, proc_task, taskstats
 
-_NO_CPU, _NO_MEMORY = cgroup.Cpu(), cgroup.Memory()
+_NO_CPU, _NO_MEMORY = WorkloadCpu(), WorkloadMemory()
 
 Bound = tuple[Limit | None, str | None, bool]
 
@@ -86,29 +89,10 @@ def cpu_of(
     cpu = home.cpu if home and home.cpu and own_group else _NO_CPU
     stalls = home.pressure if home and own_group else {}
     stall, irq = stalls.get("cpu"), stalls.get("irq")
-    return WorkloadCpu(
-        quota_usec=cpu.quota_usec,
-        period_usec=cpu.period_usec,
-        burst_usec=cpu.burst_usec,
-        weight=cpu.weight,
-        shares=cpu.shares,
+    return replace(
+        cpu,
         limit_cpus=limit,
         limited_by=by,
-        usage_usec=cpu.usage_usec,
-        user_usec=cpu.user_usec,
-        system_usec=cpu.system_usec,
-        periods=cpu.periods,
-        throttled_periods=cpu.throttled_periods,
-        throttled_usec=cpu.throttled_usec,
-        own_throttled_usec=cpu.own_throttled_usec,
-        bursts=cpu.bursts,
-        burst_used_usec=cpu.burst_used_usec,
-        nice=cpu.nice,
-        idle=cpu.idle,
-        uclamp_min_percent=cpu.uclamp_min_percent,
-        uclamp_max_percent=cpu.uclamp_max_percent,
-        rt_runtime_usec=cpu.rt_runtime_usec,
-        rt_period_usec=cpu.rt_period_usec,
         run_ns=_sum([thread.run_ns for thread in threads]),
         delay_ns=_sum([thread.delay_ns for thread in threads]),
         timeslices=_sum([thread.timeslices for thread in threads]),
@@ -150,25 +134,10 @@ def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_ta
     stall = home.pressure.get("memory") if home and own_group else None
     stat, is_v1 = memory.stat, tree.controllers.get("memory") == "v1"
     names = _STAT_V1 if is_v1 else _STAT_V2
-    return WorkloadMemory(
-        min_bytes=memory.min_bytes,
-        low_bytes=memory.low_bytes,
-        high_bytes=memory.high_bytes,
-        max_bytes=memory.max_bytes,
-        soft_limit_bytes=memory.soft_limit_bytes,
-        swap_high_bytes=memory.swap_high_bytes,
-        swap_max_bytes=memory.swap_max_bytes,
-        zswap_max_bytes=memory.zswap_max_bytes,
-        zswap_writeback=memory.zswap_writeback,
-        swappiness=memory.swappiness,
+    return replace(
+        memory,
         limit_bytes=limit,
         limited_by=by,
-        current_bytes=memory.current_bytes,
-        peak_bytes=memory.peak_bytes,
-        swap_bytes=memory.swap_bytes,
-        swap_peak_bytes=memory.swap_peak_bytes,
-        zswap_bytes=memory.zswap_bytes,
-        kernel_bytes=memory.kernel_bytes,
         anon_bytes=stat.get(names.anon),
         file_bytes=stat.get(names.file),
         page_faults=stat.get(names.faults),
@@ -182,66 +151,31 @@ def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_ta
         anon_huge_bytes=_sum([process.anon_huge_bytes for process in processes]),
         pressure_some_usec=stall.some_usec if stall else None,
         pressure_full_usec=stall.full_usec if stall else None,
-        oom_group=memory.oom_group,
-        oom_kill_disable=memory.oom_kill_disable,
-        under_oom=memory.under_oom,
-        events=memory.events,
-        own_events=memory.own_events,
-        swap_events=memory.swap_events,
-        stat=stat,
-        by_node=memory.by_node,
     )
+
+
+def resident_by_node(tree: Tree, home: cgroup.Group) -> dict[int, int]:
+    """Bytes of a group that its processes use, by node: anonymous memory and page cache, without the kernel's own; {} where not known."""
+    by_node = home.memory.by_node if home.memory else {}
+    if tree.controllers.get("memory") == "v1":
+        return by_node.get("total", {})
+    if not by_node.keys() >= {"anon", "file"}:
+        return {}
+    # The kinds are exclusive: anon and file hold what cannot be evicted, too, and file holds shmem.
+    return {node: size + by_node["file"].get(node, 0) for node, size in by_node["anon"].items()}
 
 
 def pids_of(tree: Tree, home: cgroup.Group) -> Pids | None:
     limit, by = tightest(tree, home, "pids")
-    pids = home.pids
-    if pids is None:
-        return None if limit is None else Pids(limit=limit, limited_by=by)
-    return Pids(
-        current=pids.current,
-        peak=pids.peak,
-        max=pids.max,
-        limit=limit,
-        limited_by=by,
-        max_events=pids.max_events,
-        own_max_events=pids.own_max_events,
-    )
+    if home.pids is None and limit is None:
+        return None
+    return replace(home.pids or Pids(), limit=limit, limited_by=by)
 
 
-def huge_pages_of(home: cgroup.Group) -> tuple[HugePages, ...]:
-    return tuple(
-        HugePages(
-            page_bytes=pages.page_bytes,
-            current_bytes=pages.current_bytes,
-            max_bytes=pages.max_bytes,
-            reserved_bytes=pages.reserved_bytes,
-            reserved_max_bytes=pages.reserved_max_bytes,
-            max_events=pages.max_events,
-            own_max_events=pages.own_max_events,
-            by_node=pages.by_node,
-        )
-        for pages in home.huge_pages
-    )
-
-
-def group_of(home: cgroup.Group) -> Group | None:
-    state, cpuset = home.state or cgroup.State(), home.cpuset or cgroup.Cpuset()
-    found = Group(
-        type=state.type,
-        populated=state.populated,
-        frozen=state.frozen,
-        freeze=state.freeze,
-        threads=state.threads,
-        descendants=state.descendants,
-        dying_descendants=state.dying_descendants,
-        max_depth=state.max_depth,
-        max_descendants=state.max_descendants,
-        partition=cpuset.partition,
-        exclusive_cpus=cpuset.exclusive_cpus,
-        migrates_memory=cpuset.migrates_memory,
-    )
-    return None if found == Group() else found
+def group_of(home: cgroup.Group) -> GroupState | None:
+    state, cpuset = home.state or GroupState(), home.cpuset or cgroup.Cpuset()
+    state = replace(state, partition=cpuset.partition, exclusive_cpus=cpuset.exclusive_cpus, migrates_memory=cpuset.migrates_memory)
+    return None if state == GroupState() else state
 
 
 def container_around(tree: Tree, path: str) -> cgroup.Owner | None:
@@ -273,7 +207,7 @@ def cpuset_of(tree: Tree, home: cgroup.Group) -> tuple[CpuSet | None, CpuSet | N
 def controls_of(home: cgroup.Group, controllers: dict[str, str]) -> Iterable[Control]:
     """The controls of both versions beside each other, with the one that was read: a value means what its own file says."""
     cpu, memory, cpuset = home.cpu or _NO_CPU, home.memory or _NO_MEMORY, home.cpuset or cgroup.Cpuset()
-    pids = home.pids or cgroup.Pids()
+    pids = home.pids or Pids()
     rows: tuple[tuple[str, str, str | None, str | None, Limit | int | CpuSet | bool | None, str], ...] = (
         ("cpu", "quota", "cpu.cfs_quota_us", "cpu.max", cpu.quota_usec, "usec"),
         ("cpu", "period", "cpu.cfs_period_us", "cpu.max", cpu.period_usec, "usec"),

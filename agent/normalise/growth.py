@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 
 from agent.collect.sample import Sample
+from agent.model.facts.cgroup import WorkloadMemory
 from agent.model.sandbox import Bound, BoundName, Growth, LinearMemory
 from agent.model.values import Limit, Origin
-from agent.model.workload import WorkloadMemory
 from agent.normalise.groups import Tree
 from collectors import proc_task
 from collectors.wasm_maps import WasmProcess

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from agent.collect.sample import Sample
+from agent.model.facts.cgroup import WorkloadCpu, WorkloadMemory
 from agent.model.facts.proc_task import Thread
 from agent.model.guest import Guest
 from agent.model.runtimes import EMULATION, HARDWARE, MODES, RUNTIMES, Paradigm, monitor
 from agent.model.values import CpuSet
-from agent.model.workload import Placement, VCpu, Workload, WorkloadMemory
+from agent.model.workload import Placement, VCpu, Workload
 from agent.normalise.groups import Tree, container_around, controls_of, cpu_of, memory_of, tree_of
 from agent.normalise.machine_threads import kernel_threads, vcpu_threads, with_roles
 from agent.normalise.workloads import NO_STACK, cpus_of, path_of, started, threads_of, union_of
@@ -149,7 +150,7 @@ def _vcpu(
     told: libvirt_stats.DomainStats | None,
 ) -> VCpu:
     group = next((found for path in ("libvirt/", "") if home and (found := tree.groups.get(f"{home.path}/{path}vcpu{vcpu.number}"))), None)
-    cpu = group.cpu if group and group.cpu else cgroup.Cpu()
+    cpu = group.cpu if group and group.cpu else WorkloadCpu()
     return VCpu(
         number=vcpu.number,
         state=vcpu.state,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from agent.model.facts.cgroup import WorkloadMemory
 from agent.model.guest import Guest
 from agent.model.runtimes import MODES, Paradigm
 from agent.model.sandbox import LinearMemory
-from agent.model.workload import VCpu, Workload, WorkloadMemory
+from agent.model.workload import VCpu, Workload
 from agent.overhead.translation import PAGE_BYTES, PER_TABLE
 from agent.overhead.window import scheduled
 

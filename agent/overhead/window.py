@@ -12,11 +12,12 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TypeVar, cast
 
+from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.facts.proc_stat import CpuTime
 from agent.model.facts.proc_task import Thread
 from agent.model.host import Host
 from agent.model.values import STAT, UPTIME, USER_HZ, CpuSet, Fact, ReadTimes
-from agent.model.workload import Workload, WorkloadCpu
+from agent.model.workload import Workload
 from agent.overhead.machine import MachineIndex
 from agent.overhead.parameters import DEFAULTS, Parameters
 

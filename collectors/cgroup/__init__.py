@@ -11,30 +11,22 @@ from typing import Literal, NamedTuple
 
 from agent.model.values import Detail, Fact
 from collectors.cgroup import cpuset
-from collectors.cgroup.cpu import Cpu
 from collectors.cgroup.cpuset import Cpuset
 from collectors.cgroup.group import Group, read_group
 from collectors.cgroup.held import GroupFiles, HeldDirectories, HeldDirectory
 from collectors.cgroup.hierarchies import Directories, Hierarchies, StatedOwners, huge_page_sizes, mounts, walk
-from collectors.cgroup.memory import Memory
-from collectors.cgroup.others import HugePages, Pids, Stall, State
-from collectors.cgroup.owner import Owner, Pod, pod_of, whose
+from collectors.cgroup.others import Stall
+from collectors.cgroup.owner import Owner, pod_of, whose
 from collectors.root import SysRoot, Unavailable
 from collectors.text import integer, printable, space_separated
 
 __all__ = [
     "CgroupCache",
     "Cgroups",
-    "Cpu",
     "Cpuset",
     "Group",
-    "HugePages",
-    "Memory",
     "Owner",
-    "Pids",
-    "Pod",
     "Stall",
-    "State",
     "pod_of",
     "read",
     "whose",

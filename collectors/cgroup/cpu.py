@@ -6,47 +6,19 @@ Documentation/admin-guide/cgroup-v1/cpuacct.rst. Times are microseconds: v1 coun
 
 from __future__ import annotations
 
-from agent.model.values import UNLIMITED, Detail, Fact, Limit
+from agent.model.facts.cgroup import WorkloadCpu
+from agent.model.values import UNLIMITED, Detail, Limit
 from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.text import Malformed, decimal, flat_keyed, integer, limit
 
 
-class Cpu(Fact, frozen=True, kw_only=True):
-    """`weight` is v2's, `shares` v1's: container engines map one to the other in more than one way, so neither is computed.
-
-    `throttled_usec` counts the group's run queues that its own quota or an ancestor's stopped, `own_throttled_usec` the own quota's
-    share of it (cpu.stat.local, since Linux 6.8). `idle`: everything else goes first (SCHED_IDLE).
-    """
-
-    quota_usec: Limit | None = None
-    period_usec: int | None = None
-    burst_usec: int | None = None
-    weight: int | None = None
-    shares: int | None = None
-    usage_usec: int | None = None
-    user_usec: int | None = None
-    system_usec: int | None = None
-    periods: int | None = None
-    throttled_periods: int | None = None
-    throttled_usec: int | None = None
-    own_throttled_usec: int | None = None
-    bursts: int | None = None
-    burst_used_usec: int | None = None
-    nice: int | None = None
-    idle: bool | None = None
-    uclamp_min_percent: float | None = None
-    uclamp_max_percent: float | None = None
-    rt_runtime_usec: int | None = None
-    rt_period_usec: int | None = None
-
-
-def read_v2(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Cpu:
+def read_v2(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> WorkloadCpu:
     is_document = detail == "document"
     quota, period = files.parse(directory, "cpu.max", parse_max) or (None, None)
     stat = files.parse(directory, "cpu.stat", flat_keyed) or {}
-    more = _rarely_set(files, directory) if is_document else Cpu()
+    more = _rarely_set(files, directory) if is_document else WorkloadCpu()
     local = files.parse(directory, "cpu.stat.local", flat_keyed) or {} if is_document else {}
-    return Cpu(
+    return WorkloadCpu(
         quota_usec=quota,
         period_usec=period,
         burst_usec=files.parse(directory, "cpu.max.burst", integer) if is_document else None,
@@ -68,17 +40,17 @@ def read_v2(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Cpu:
     )
 
 
-def read_v1(files: GroupFiles, directory: HeldDirectory, accounting: HeldDirectory | None, detail: Detail) -> Cpu:
+def read_v1(files: GroupFiles, directory: HeldDirectory, accounting: HeldDirectory | None, detail: Detail) -> WorkloadCpu:
     is_document = detail == "document"
     quota = files.parse(directory, "cpu.cfs_quota_us", integer)
     stat = files.parse(directory, "cpu.stat", flat_keyed) or {}
-    more = _rarely_set(files, directory) if is_document else Cpu()
+    more = _rarely_set(files, directory) if is_document else WorkloadCpu()
     local = files.parse(directory, "cpu.stat.local", flat_keyed) or {} if is_document else {}
 
     def accounted(name: str) -> int | None:
         return _usec(files.parse(accounting, name, integer)) if accounting else None
 
-    return Cpu(
+    return WorkloadCpu(
         quota_usec=None if quota is None else UNLIMITED if quota < 0 else Limit(quota),
         period_usec=files.parse(directory, "cpu.cfs_period_us", integer),
         burst_usec=files.parse(directory, "cpu.cfs_burst_us", integer) if is_document else None,
@@ -115,10 +87,10 @@ def parse_clamp(text: str) -> float:
     return 100.0 if text.strip() == "max" else decimal(text)
 
 
-def _rarely_set(files: GroupFiles, directory: HeldDirectory) -> Cpu:
+def _rarely_set(files: GroupFiles, directory: HeldDirectory) -> WorkloadCpu:
     """What both versions call alike, and few set."""
     idle = files.parse(directory, "cpu.idle", integer)
-    return Cpu(
+    return WorkloadCpu(
         idle=None if idle is None else idle != 0,
         uclamp_min_percent=files.parse(directory, "cpu.uclamp.min", parse_clamp),
         uclamp_max_percent=files.parse(directory, "cpu.uclamp.max", parse_clamp),

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeVar
 
+from agent.model.facts.cgroup import GroupState, HugePages, Pids, WorkloadCpu, WorkloadMemory
 from agent.model.values import Detail, Fact
 from collectors.cgroup import cpu, cpuset, memory, others
-from collectors.cgroup.cpu import Cpu
 from collectors.cgroup.cpuset import Cpuset
 from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.cgroup.hierarchies import Directories, Hierarchies, StatedOwners
-from collectors.cgroup.memory import Memory
-from collectors.cgroup.others import HugePages, Pids, Stall, State
+from collectors.cgroup.others import Stall
 from collectors.cgroup.owner import Owner, whose
 from collectors.text import printable
 
-R = TypeVar("R", Cpu, Cpuset, Memory, Pids, State)
+R = TypeVar("R", WorkloadCpu, Cpuset, WorkloadMemory, Pids, GroupState)
 
 
 class Group(Fact, frozen=True, kw_only=True):
@@ -28,13 +27,13 @@ class Group(Fact, frozen=True, kw_only=True):
     inode: int | None = None
     controllers: tuple[str, ...] | None = None
     """Enabled here, on v2; None on v1, or where it is not known."""
-    cpu: Cpu | None = None
+    cpu: WorkloadCpu | None = None
     cpuset: Cpuset | None = None
-    memory: Memory | None = None
+    memory: WorkloadMemory | None = None
     pressure: dict[str, Stall] = {}
     pids: Pids | None = None
     huge_pages: tuple[HugePages, ...] = ()
-    state: State | None = None
+    state: GroupState | None = None
     processes: tuple[int, ...] | None = None
     owner: Owner | None = None
 
@@ -102,7 +101,7 @@ def _unless_empty(record: R) -> R | None:
     return None if record == type(record)() else record
 
 
-def _cpu(files: GroupFiles, homes: _Homes, detail: Detail) -> Cpu | None:
+def _cpu(files: GroupFiles, homes: _Homes, detail: Detail) -> WorkloadCpu | None:
     # cpu.stat is there without the controller, too.
     home = homes.of("cpu")
     if home is None:
@@ -121,7 +120,7 @@ def _cpuset(files: GroupFiles, homes: _Homes, is_top: bool, detail: Detail) -> C
     return _unless_empty(cpuset.read_v2(files, home, is_top, detail))
 
 
-def _memory(files: GroupFiles, homes: _Homes, detail: Detail) -> Memory | None:
+def _memory(files: GroupFiles, homes: _Homes, detail: Detail) -> WorkloadMemory | None:
     home = homes.with_files_of("memory")
     if home is None:
         return None
@@ -135,7 +134,7 @@ def _huge_pages(files: GroupFiles, homes: _Homes) -> tuple[HugePages, ...]:
     return others.huge_pages(files, home, sizes, "hugetlb" in homes.hierarchies.v1) if home else ()
 
 
-def _state(files: GroupFiles, homes: _Homes) -> State | None:
+def _state(files: GroupFiles, homes: _Homes) -> GroupState | None:
     freezer = homes.directories.get(homes.hierarchies.v1.get("freezer", ""))
     if freezer is not None:
         return _unless_empty(others.state_v1(files, freezer))

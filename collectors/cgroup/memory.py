@@ -7,7 +7,8 @@ and swap together (`memsw`), and memory.numa_stat in pages; its plain keys of me
 
 from __future__ import annotations
 
-from agent.model.values import UNLIMITED, Detail, Fact, Limit
+from agent.model.facts.cgroup import WorkloadMemory
+from agent.model.values import UNLIMITED, Detail, Limit
 from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.text import Malformed, flat_keyed, integer, limit, newline_separated
 
@@ -18,41 +19,7 @@ _V1_UNLIMITED = 1 << 62
 MAX_NODES = 1 << 10
 
 
-class Memory(Fact, frozen=True, kw_only=True):
-    """`soft_limit` and `oom_kill_disable` are v1's; `min`, `low` and `high` v2's. `stat` and `events` keep the kernel's keys.
-
-    `by_node` is memory.numa_stat: kind -> node -> bytes, of the group with its descendants. `resident_by_node` is the memory in it
-    that processes use: anonymous memory and page cache, without the kernel's own.
-    """
-
-    current_bytes: int | None = None
-    peak_bytes: int | None = None
-    min_bytes: int | None = None
-    low_bytes: int | None = None
-    high_bytes: Limit | None = None
-    max_bytes: Limit | None = None
-    soft_limit_bytes: Limit | None = None
-    swap_bytes: int | None = None
-    swap_peak_bytes: int | None = None
-    swap_high_bytes: Limit | None = None
-    swap_max_bytes: Limit | None = None
-    zswap_bytes: int | None = None
-    zswap_max_bytes: Limit | None = None
-    zswap_writeback: bool | None = None
-    kernel_bytes: int | None = None
-    oom_group: bool | None = None
-    oom_kill_disable: bool | None = None
-    under_oom: bool | None = None
-    swappiness: int | None = None
-    stat: dict[str, int] = {}
-    events: dict[str, int] = {}
-    own_events: dict[str, int] = {}
-    swap_events: dict[str, int] = {}
-    by_node: dict[str, dict[int, int]] = {}
-    resident_by_node: dict[int, int] = {}
-
-
-def read_v2(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Memory:
+def read_v2(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> WorkloadMemory:
     is_document = detail == "document"
 
     def number(name: str) -> int | None:
@@ -65,7 +32,7 @@ def read_v2(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Memo
     group = number("memory.oom.group") if is_document else None
     writeback = number("memory.zswap.writeback") if is_document else None
     by_node = files.parse(directory, "memory.numa_stat", parse_numa_stat) or {}
-    return Memory(
+    return WorkloadMemory(
         current_bytes=number("memory.current"),
         peak_bytes=number("memory.peak"),
         min_bytes=_finite(bound("memory.min")) if is_document else None,
@@ -86,12 +53,10 @@ def read_v2(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Memo
         own_events=files.parse(directory, "memory.events.local", flat_keyed) or {} if is_document else {},
         swap_events=files.parse(directory, "memory.swap.events", flat_keyed) or {} if is_document else {},
         by_node=by_node,
-        # The kinds are exclusive here: anon and file hold what cannot be evicted, too, and file holds shmem.
-        resident_by_node=_total(by_node, "anon", "file"),
     )
 
 
-def read_v1(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Memory:
+def read_v1(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> WorkloadMemory:
     is_document = detail == "document"
 
     def number(name: str) -> int | None:
@@ -111,7 +76,7 @@ def read_v1(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Memo
         for kind, counts in pages.items()
         if kind.startswith("hierarchical_")
     }
-    return Memory(
+    return WorkloadMemory(
         current_bytes=current,
         peak_bytes=number("memory.max_usage_in_bytes"),
         max_bytes=memory_max,
@@ -127,7 +92,6 @@ def read_v1(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Memo
         # What v2 calls "max" and "oom_kill" in memory.events.
         events=({} if failures is None else {"max": failures}) | ({"oom_kill": oom["oom_kill"]} if "oom_kill" in oom else {}),
         by_node=by_node,
-        resident_by_node=by_node.get("total", {}),
     )
 
 
@@ -149,13 +113,6 @@ def parse_numa_stat(text: str) -> dict[str, dict[int, int]]:
             raise Malformed(f"expected 'kind N0=number', got {line[:60]!r}", number)
         kinds[kind.partition("=")[0]] = nodes
     return kinds
-
-
-def _total(by_node: dict[str, dict[int, int]], *kinds: str) -> dict[int, int]:
-    """The sum of kinds; of none where one of them is not there."""
-    if not all(kind in by_node for kind in kinds):
-        return {}
-    return {node: sum(by_node[kind].get(node, 0) for kind in kinds) for node in by_node[kinds[0]]}
 
 
 def _swap_alone(memory: Limit, memory_and_swap: Limit) -> Limit:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from agent.model.facts.cgroup import GroupState, HugePages, Pids
 from agent.model.values import UNLIMITED, Detail, Fact, Limit
 from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.cgroup.memory import parse_numa_stat
@@ -24,50 +25,6 @@ class Stall(Fact, frozen=True):
 
     some_usec: int | None = None
     full_usec: int | None = None
-
-
-class Pids(Fact, frozen=True, kw_only=True):
-    """Tasks, threads counted. `max_events`: forks that a limit refused, this group's or an ancestor's; `own_max_events` its own alone."""
-
-    current: int | None = None
-    peak: int | None = None
-    max: Limit | None = None
-    max_events: int | None = None
-    own_max_events: int | None = None
-
-
-class HugePages(Fact, frozen=True, kw_only=True):
-    """Explicit huge pages of one size, in bytes. `reserved_*` counts mappings that are not touched yet.
-
-    `by_node` is of the group with its descendants (since Linux 5.16); memory.numa_stat does not count these pages.
-    """
-
-    page_bytes: int
-    current_bytes: int | None = None
-    max_bytes: Limit | None = None
-    reserved_bytes: int | None = None
-    reserved_max_bytes: Limit | None = None
-    max_events: int | None = None
-    own_max_events: int | None = None
-    by_node: dict[int, int] = {}
-
-
-class State(Fact, frozen=True, kw_only=True):
-    """The group itself. `dying_descendants` were removed and are still held by memory that is charged to them.
-
-    `freeze` is what this group is set to, `frozen` what it is, by its own setting or an ancestor's. `threads` are those in it, and not
-    in a group below.
-    """
-
-    type: str | None = None
-    populated: bool | None = None
-    frozen: bool | None = None
-    freeze: bool | None = None
-    threads: int | None = None
-    descendants: int | None = None
-    dying_descendants: int | None = None
-    max_depth: Limit | None = None
-    max_descendants: Limit | None = None
 
 
 def pressure(files: GroupFiles, directory: HeldDirectory) -> dict[str, Stall]:
@@ -120,10 +77,10 @@ def huge_pages(files: GroupFiles, directory: HeldDirectory, sizes: Iterable[str]
     return tuple(records)
 
 
-def state_v2(files: GroupFiles, directory: HeldDirectory) -> State:
+def state_v2(files: GroupFiles, directory: HeldDirectory) -> GroupState:
     events = files.parse(directory, "cgroup.events", flat_keyed) or {}
     stat = files.parse(directory, "cgroup.stat", flat_keyed) or {}
-    return State(
+    return GroupState(
         type=files.parse(directory, "cgroup.type", phrase),
         populated=_flag(events.get("populated")),
         frozen=_flag(events.get("frozen")),
@@ -136,11 +93,11 @@ def state_v2(files: GroupFiles, directory: HeldDirectory) -> State:
     )
 
 
-def state_v1(files: GroupFiles, freezer: HeldDirectory) -> State:
+def state_v1(files: GroupFiles, freezer: HeldDirectory) -> GroupState:
     """A group whose freezer.state is FREEZING is not frozen yet."""
     state = files.parse(freezer, "freezer.state", phrase)
     self_freezing = files.parse(freezer, "freezer.self_freezing", integer)
-    return State(
+    return GroupState(
         frozen=None if state is None else state == "FROZEN",
         freeze=_flag(self_freezing),
         threads=files.parse(freezer, "tasks", parse_count, blank=True),

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from agent.model.facts.cgroup import Pod, Qos
 from agent.model.runtimes import ENGINES, POD_UID, SYSTEMD, Paradigm, Runtime
-
-Qos = Literal["guaranteed", "burstable", "besteffort"]
 
 _POD = re.compile(rf"(?:kubepods(?:-(?:burstable|besteffort))?-)?pod({POD_UID})(?:\.slice)?")
 
@@ -25,13 +24,6 @@ class Owner(NamedTuple):
     id: str
     path: str
     paradigm: Paradigm = "containerization"
-
-
-class Pod(NamedTuple):
-    """A Kubernetes pod, and the class of service that the kubelet put it in."""
-
-    uid: str
-    qos: Qos
 
 
 def whose(path: str) -> Owner | None:

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from agent.model.facts.cgroup import Pids, WorkloadCpu, WorkloadMemory
 from collectors import cgroup
 from collectors.cgroup import CgroupCache
 from collectors.root import SysRoot
@@ -23,7 +24,7 @@ def groups(cache: CgroupCache) -> dict[str, tuple[object, ...]]:
     found: dict[str, tuple[object, ...]] = {}
     for group in cgroup.read(SysRoot(), cache, "metrics").groups:
         if mine in group.path:
-            cpu, memory, pids = group.cpu or cgroup.Cpu(), group.memory or cgroup.Memory(), group.pids or cgroup.Pids()
+            cpu, memory, pids = group.cpu or WorkloadCpu(), group.memory or WorkloadMemory(), group.pids or Pids()
             shares = cpu.shares if cpu.weight is None else cpu.weight
             found[group.path.rpartition("/")[2]] = (group.inode, group.processes, group.cpuset, shares, pids.max, memory.max_bytes)
     return found

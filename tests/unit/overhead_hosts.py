@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.model.device import CpuDevices, Devices, MemoryDevices
+from agent.model.facts.cgroup import WorkloadCpu, WorkloadMemory
 from agent.model.facts.proc_stat import CpuTime
 from agent.model.facts.proc_task import Thread
 from agent.model.facts.sys_kvm import Kvm
@@ -14,7 +15,7 @@ from agent.model.physical import MainMemory as PhysicalMemory
 from agent.model.runtimes import Paradigm
 from agent.model.sandbox import LinearMemory
 from agent.model.values import CpuSet, Limit
-from agent.model.workload import Placement, Stack, VCpu, Workload, WorkloadCpu, WorkloadMemory
+from agent.model.workload import Placement, Stack, VCpu, Workload
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 BOTH = CpuSet((0, 1))

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.facts.cgroup import Pids, WorkloadCpu, WorkloadMemory
 from agent.model.values import UNLIMITED, CpuSet, Limit
 from collectors import cgroup
-from collectors.cgroup import CgroupCache, Cpu, Cpuset, Group, Memory, Owner, Pids, Stall, whose
+from collectors.cgroup import CgroupCache, Cpuset, Group, Owner, Stall, whose
 from collectors.cgroup.cpu import parse_max
 from collectors.cgroup.others import parse_stall
 from collectors.root import SysRoot, Unavailable
@@ -117,9 +118,9 @@ def test_v2(tmp_path: Path, table: str) -> None:
     assert (found.version, found.controllers) == ("v2", dict.fromkeys(("cpu", "cpuset", "memory", "pids"), "v2"))
     assert [group.path for group in found.groups] == ["/", "/system.slice", DOCKER]
     top, slice_, group = found.groups
-    assert (top.cpu, top.processes) == (Cpu(usage_usec=999), None)
+    assert (top.cpu, top.processes) == (WorkloadCpu(usage_usec=999), None)
     assert (slice_.cpu, slice_.cpuset, slice_.memory, slice_.pressure, slice_.pids) == (None, None, None, {}, None)
-    assert group.cpu == Cpu(
+    assert group.cpu == WorkloadCpu(
         quota_usec=Limit(150000),
         period_usec=100000,
         burst_usec=0,
@@ -133,7 +134,7 @@ def test_v2(tmp_path: Path, table: str) -> None:
         throttled_usec=2000,
     )
     assert group.cpuset == Cpuset(cpus=None, cpus_effective=CpuSet((0, 1)), mems=None, mems_effective=CpuSet((0,)))
-    assert group.memory == Memory(
+    assert group.memory == WorkloadMemory(
         current_bytes=4096,
         min_bytes=0,
         low_bytes=None,  # "max" protects all there is: no number of bytes
@@ -200,7 +201,7 @@ def test_v1(tmp_path: Path, controllers: dict[str, str], mounts: bool) -> None:
     assert (found.version, found.controllers) == ("v1", dict.fromkeys(APART, "v1"))
     group = groups(root)[f"/docker/{A}"]
     # Nanoseconds become microseconds.
-    assert group.cpu == Cpu(
+    assert group.cpu == WorkloadCpu(
         quota_usec=UNLIMITED,
         period_usec=100000,
         burst_usec=None,
@@ -214,7 +215,7 @@ def test_v1(tmp_path: Path, controllers: dict[str, str], mounts: bool) -> None:
         throttled_usec=2000,
     )
     assert group.cpuset == Cpuset(cpus=CpuSet(range(4)), cpus_effective=CpuSet((0, 1)), mems=CpuSet((0,)))
-    assert group.memory == Memory(
+    assert group.memory == WorkloadMemory(
         current_bytes=4096,
         max_bytes=UNLIMITED,
         soft_limit_bytes=Limit(1 << 20),

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.facts.cgroup import GroupState, HugePages, Pids
 from agent.model.values import UNLIMITED, CpuSet, Fact, Limit
-from collectors.cgroup import Cpuset, HugePages, Pids, Stall, State
+from agent.normalise.groups import Tree, resident_by_node
+from collectors.cgroup import Cpuset, Stall
 from collectors.cgroup.cpu import parse_clamp
 from collectors.cgroup.memory import parse_numa_stat
 from collectors.cgroup.others import parse_procs, parse_stall
@@ -51,7 +53,7 @@ def test_v2_whole(v2: SysRoot) -> None:
     assert (memory.events["oom_kill"], memory.own_events["oom_kill"], memory.swap_events["max"]) == (1, 0, 1)
     # Bytes on v2, and anon holds all of it.
     assert memory.by_node == {"anon": {0: 100, 1: 20}, "file": {0: 3, 1: 0}, "kernel_stack": {0: 7, 1: 0}}
-    assert memory.resident_by_node == {0: 103, 1: 20}
+    assert resident_by_node(Tree({}, {"memory": "v2"}, {}), group) == {0: 103, 1: 20}
     assert group.pressure == {"cpu": Stall(11), "irq": Stall(None, 12), "io": Stall(13, 14)}
     assert group.pids == Pids(current=3, peak=5, max=Limit(64), max_events=9, own_max_events=4)
     assert group.huge_pages == (
@@ -66,7 +68,7 @@ def test_v2_whole(v2: SysRoot) -> None:
             by_node={0: 0, 1: 2 << 20},
         ),
     )
-    assert group.state == State(
+    assert group.state == GroupState(
         type="domain",
         populated=True,
         frozen=True,
@@ -129,11 +131,11 @@ def test_v1_in_the_same_records(tmp_path: Path) -> None:
     assert (group.cpu.idle, group.cpu.rt_runtime_usec) == (False, 0)
     assert group.cpuset == Cpuset(cpus=CpuSet((0, 1)), exclusive_cpus=CpuSet((0, 1)), migrates_memory=False)
     assert group.memory.by_node == {"total": {0: 4 * 4096, 1: 4096}, "anon": {0: 4096, 1: 0}}
-    assert group.memory.resident_by_node == {0: 4 * 4096, 1: 4096}
+    assert resident_by_node(Tree({}, {"memory": "v1"}, {}), group) == {0: 4 * 4096, 1: 4096}
     assert group.huge_pages == (
         HugePages(page_bytes=2 << 20, current_bytes=2 << 20, max_bytes=UNLIMITED, max_events=6, by_node={0: 2 << 20}),
     )
-    assert group.state == State(frozen=False, freeze=True, threads=2)
+    assert group.state == GroupState(frozen=False, freeze=True, threads=2)
 
 
 @pytest.mark.parametrize(

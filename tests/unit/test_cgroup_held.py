@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.facts.cgroup import Pids, WorkloadMemory
 from agent.model.values import Detail
 from collectors import cgroup
-from collectors.cgroup import CgroupCache, Memory, Pids
+from collectors.cgroup import CgroupCache
 from collectors.cgroup.held import GroupFiles, HeldDirectories
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
@@ -124,11 +125,11 @@ def test_a_group_that_is_another_one_in_one_hierarchy_only(tmp_path: Path) -> No
     files |= {"memory/cgroup.procs": "1\n", "memory/docker/cgroup.procs": "1\n", "memory/docker/memory.usage_in_bytes": "7\n"}
     root, cache = grow(tmp_path, {f"{TOP}/{path}": text for path, text in files.items()}), CgroupCache()
     for _ in range(2):
-        assert read_groups(root, cache)["/docker"].memory == Memory(current_bytes=7)
+        assert read_groups(root, cache)["/docker"].memory == WorkloadMemory(current_bytes=7)
     directory = tmp_path / TOP / "memory/docker"
     directory.rename(tmp_path / "another")
     plant(tmp_path, {f"{TOP}/memory/docker/memory.usage_in_bytes": "8\n"})
-    assert read_groups(root, cache)["/docker"].memory == Memory(current_bytes=8)
+    assert read_groups(root, cache)["/docker"].memory == WorkloadMemory(current_bytes=8)
 
 
 def test_descriptors_are_closed_with_the_cache() -> None:

@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from rich.cells import cell_len
 
 from agent.model.channels import Channels, Dimm, Interconnect
+from agent.model.facts.cgroup import WorkloadCpu as Limits
+from agent.model.facts.cgroup import WorkloadMemory as Used
 from agent.model.facts.dmi import Dmi
 from agent.model.facts.hugepages import HugePagePool
 from agent.model.facts.proc_vm import Zone
@@ -18,8 +20,6 @@ from agent.model.logical import KernelCpu, LogicalCpu, Scheduler, SchedulingDoma
 from agent.model.physical import CpuKind, Node
 from agent.model.values import CpuSet, Gap, Limit
 from agent.model.workload import Placement, Stack, Workload
-from agent.model.workload import WorkloadCpu as Limits
-from agent.model.workload import WorkloadMemory as Used
 from exporters.views.console import render
 from tests.unit.machines import host, regular
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from agent.model.facts.cgroup import WorkloadCpu, WorkloadMemory
 from agent.model.facts.domain_xml import Tuning
 from agent.model.facts.proc_stat import CpuTime
 from agent.model.facts.proc_task import Thread
@@ -17,7 +18,7 @@ from agent.model.logical import Logical
 from agent.model.physical import Core, Cpus, Node, Physical
 from agent.model.physical import MainMemory as PhysicalMemory
 from agent.model.values import CpuSet
-from agent.model.workload import Placement, Stack, VCpu, Workload, WorkloadCpu, WorkloadMemory
+from agent.model.workload import Placement, Stack, VCpu, Workload
 from agent.normalise.findings import findings
 
 CORES = tuple(Core(CpuSet((2 * index, 2 * index + 1)), 0, index) for index in range(4))

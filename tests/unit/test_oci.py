@@ -12,8 +12,8 @@ import pytest
 from agent.collect.caches import Caches
 from agent.collect.take import take
 from agent.config import Config
+from agent.model.facts.cgroup import Pod
 from agent.model.values import Limit
-from agent.model.workload import Pod
 from agent.normalise import normalise
 from agent.overhead.window import Window
 from agent.session import snapshot_of

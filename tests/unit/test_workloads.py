@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from agent.collect.caches import Caches
 from agent.collect.take import take
 from agent.config import Config
+from agent.model.facts.cgroup import Pids, Pod
 from agent.model.facts.proc_isolation import Confinement, IdRange
 from agent.model.values import UNLIMITED, CpuSet, Limit
-from agent.model.workload import Pids, Pod, Workload
+from agent.model.workload import Workload
 from agent.normalise import normalise
 from agent.normalise.containers import ContainerCache, containers
 from agent.session import Session, take_snapshot
