@@ -51,6 +51,7 @@ _SANDBOXES: tuple[Row[tuple[Workload, ...]], ...] = (
         "the table of the embedder (collectors/wasm_stats) and /proc/PID/maps",
         _statements,
         labels=("workload", "verdict"),
+        level="full",
     ),
 )
 
@@ -62,6 +63,7 @@ _BY_SANDBOX: tuple[Column[Workload], ...] = labelled(
         "bytes",
         "/proc/PID/maps",
         lambda workload: workload.memory.reserved_bytes,
+        level="full",
     ),
     gauge(
         "strata_workload_address_space_guard_bytes",

@@ -64,6 +64,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "bytes",
         "Swap of /proc/PID/smaps",
         lambda w: w.memory.backing_swapped_bytes,
+        level="full",
     ),
     gauge(
         "strata_workload_memory_peak_bytes",

@@ -89,6 +89,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "objects",
         "computed from its CPUs and /sys/devices/system/node/nodeN/cpulist",
         lambda w: None if w.placement.nodes_spanned is None else len(w.placement.nodes_spanned),
+        level="full",
     ),
     gauge(
         "strata_workload_sharing_workloads",
