@@ -21,7 +21,7 @@ from agent.normalise import normalise
 from agent.normalise.containers import ContainerCache
 from agent.overhead.claims import claims
 from agent.overhead.compose import predict
-from agent.overhead.parameters import DEFAULTS, Parameters
+from agent.overhead.parameter_set import DEFAULTS, Parameters
 from agent.overhead.residuals import Residuals, judge, misses
 from agent.overhead.window import Window
 from collectors.root import SysRoot

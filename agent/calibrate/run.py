@@ -74,31 +74,7 @@ def measure(
     cpu = max(allowed)
     bench = Bench(root=root, physical=host.physical, allowed=allowed, cpu=cpu, room_bytes=room_bytes(root), until=end)
     before = counters(root)
-    found: list[Findings] = []
-    said: set[str] = set()
-    skipped: dict[str, Skipped] = {}
-
-    def run(name: str, share: float, step: Step) -> None:
-        now = time.monotonic()
-        say(name, (now - began) / seconds)
-        try:
-            found.append(step(replace(bench, until=min(end, now + share * seconds))))
-            said.add(name)
-        except Skip as why:
-            skipped[name] = Skipped(name, str(why))
-        except NoTime:
-            skipped[name] = Skipped(name, "no time was left: the host is busy, or the run was too short")
-
-    with pinned(CpuSet((cpu,))):
-        # These two before wasmtime is there: it may make threads, and a fork copies one only.
-        run("context switch", 0.1, switches.switch)
-        run("wake-up", 0.1, switches.wake)
-        if with_exits:
-            from agent.calibrate.exits import exits
-
-            run("exits", 0.1, exits)
-        for name, share, step in _sandboxed(bench):
-            run(name, share, step)
+    findings, skipped = _run_steps(bench, began, seconds, with_exits, say)
     took = time.monotonic() - began
     return Calibration(
         schema="stratascope-calibration/1",
@@ -108,12 +84,42 @@ def measure(
         cpu=cpu,
         seconds=took,
         conditions=between(before, counters(root), took),
-        figures=at_their_fastest(figure for one in found for figure in one.figures),
-        ladder=tuple(rung for one in found for rung in one.ladder),
-        plateaus=tuple(level for one in found for level in one.plateaus),
-        nodes=tuple(pair for one in found for pair in one.nodes),
-        skipped=tuple(one for name, one in skipped.items() if name not in said),
+        figures=at_their_fastest(figure for step in findings for figure in step.figures),
+        ladder=tuple(rung for step in findings for rung in step.ladder),
+        plateaus=tuple(level for step in findings for level in step.plateaus),
+        nodes=tuple(pair for step in findings for pair in step.nodes),
+        skipped=skipped,
     )
+
+
+def _run_steps(bench: Bench, began: float, seconds: float, with_exits: bool, say: Say) -> tuple[list[Findings], tuple[Skipped, ...]]:
+    """What the steps found, and which of them have found nothing. A step that is run more than once may be skipped once."""
+    findings: list[Findings] = []
+    done: set[str] = set()
+    skipped: dict[str, Skipped] = {}
+
+    def run(name: str, share: float, step: Step) -> None:
+        now = time.monotonic()
+        say(name, (now - began) / seconds)
+        try:
+            findings.append(step(replace(bench, until=min(bench.until, now + share * seconds))))
+            done.add(name)
+        except Skip as why:
+            skipped[name] = Skipped(name, str(why))
+        except NoTime:
+            skipped[name] = Skipped(name, "no time was left: the host is busy, or the run was too short")
+
+    with pinned(CpuSet((bench.cpu,))):
+        # These two before wasmtime is there: it may make threads, and a fork copies one only.
+        run("context switch", 0.1, switches.switch)
+        run("wake-up", 0.1, switches.wake)
+        if with_exits:
+            from agent.calibrate.exits import exits
+
+            run("exits", 0.1, exits)
+        for name, share, step in _sandboxed(bench):
+            run(name, share, step)
+    return findings, tuple(step for name, step in skipped.items() if name not in done)
 
 
 def at_their_fastest(figures: Iterable[Figure]) -> tuple[Figure, ...]:

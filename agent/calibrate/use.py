@@ -7,7 +7,7 @@ from agent.calibrate.machine import machine_of
 from agent.model.host import Host
 from agent.model.values import Gap
 from agent.overhead.calibrated import parameters_of
-from agent.overhead.parameters import DEFAULTS, Parameters
+from agent.overhead.parameter_set import DEFAULTS, Parameters
 
 _AGAIN = "run: agent calibrate"
 

@@ -13,7 +13,7 @@ from agent.model.facts.proc_task import Thread
 from agent.model.runtimes import LINEAR, MODES
 from agent.model.sandbox import LinearMemory, statements
 from agent.model.values import USER_HZ, CpuSet
-from agent.model.workload import Placement, Stack, VCpu, Workload
+from agent.model.workload import Placement, Stack, VCpu, Workload, WorkloadMemory
 from agent.normalise.groups import Tree, container_around, cpu_of, memory_of, tree_of
 from agent.normalise.growth import growth
 from agent.normalise.roles import with_roles
@@ -30,13 +30,12 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
     tasks = {group.pid: group for group in sample.workloads.tasks or ()}
     names = {process.pid: process.name for process in sample.workloads.processes or ()}
     parents = {process.pid: process.parent_pid for process in sample.workloads.processes or ()}
-    held = {
-        process.pid: frozenset((memory.base, memory.layout) for memory in process.memories) for process in sample.workloads.sandboxes or ()
-    }
+    sandboxes = sample.workloads.sandboxes or ()
+    held = {process.pid: frozenset((memory.base, memory.layout) for memory in process.memories) for process in sandboxes}
     accounts = {account.pid: account for account in sample.workloads.accounts or ()}
     tree = tree_of(sample)
-    found = []
-    for process in sample.workloads.sandboxes or ():
+    workloads = []
+    for process in sandboxes:
         live = tasks.get(process.pid)
         if live is None or not process.memories:
             continue
@@ -48,14 +47,10 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
             # Without its start a process cannot be told from the next one of its number.
             continue
         memories, published = stated(sample, live, _linear(process, held.get(parents.get(process.pid, 0), frozenset())))
-        guests = {one.tid for one in statements(memories, published)}
+        guests = {statement.tid for statement in statements(memories, published)}
         threads = with_roles(process, threads, guests, sample.workloads.stack_pointers or {})
         around = memory_of(tree, home, [live], own_group=False)
-        by_node: dict[int, int] = {}
-        for memory in memories:
-            for node, size in memory.resident_by_node.items():
-                by_node[node] = by_node.get(node, 0) + size
-        found.append(
+        workloads.append(
             Workload(
                 id=f"{process.runtime}/{process.pid}/{began}",
                 identity=f"{process.pid}:{began}",
@@ -67,17 +62,11 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
                 isolation=LINEAR,
                 stack=NO_STACK,
                 cpu=cpu_of(tree, home, threads, [accounts.get(process.pid)], own_group=False),
-                memory=replace(
-                    around,
-                    allotted_bytes=sum(memory.size_bytes for memory in memories),
-                    backing_bytes=_sum(memory.resident_bytes for memory in memories),
-                    backing_huge_bytes=_sum(memory.huge_bytes for memory in memories),
-                    backing_swapped_bytes=_sum(memory.swapped_bytes for memory in memories),
-                    reserved_bytes=sum(memory.reserved_bytes for memory in memories),
-                    guard_bytes=_sum(memory.guard_bytes for memory in memories),
-                ),
+                memory=_with_memories(around, memories),
                 placement=Placement(
-                    allowed_cpus=union_of([thread.allowed_cpus for thread in threads]), last_cpus=cpus_of(threads), memory_by_node=by_node
+                    allowed_cpus=union_of([thread.allowed_cpus for thread in threads]),
+                    last_cpus=cpus_of(threads),
+                    memory_by_node=_resident_by_node(memories),
                 ),
                 parent=owner.id if owner else None,
                 cgroup=home.path if home else None,
@@ -90,7 +79,28 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
                 published=published,
             )
         )
-    return tuple(found)
+    return tuple(workloads)
+
+
+def _with_memories(around: WorkloadMemory, memories: Sequence[LinearMemory]) -> WorkloadMemory:
+    """The memory of the process, with the sums over its linear memories."""
+    return replace(
+        around,
+        allotted_bytes=sum(memory.size_bytes for memory in memories),
+        backing_bytes=_sum(memory.resident_bytes for memory in memories),
+        backing_huge_bytes=_sum(memory.huge_bytes for memory in memories),
+        backing_swapped_bytes=_sum(memory.swapped_bytes for memory in memories),
+        reserved_bytes=sum(memory.reserved_bytes for memory in memories),
+        guard_bytes=_sum(memory.guard_bytes for memory in memories),
+    )
+
+
+def _resident_by_node(memories: Sequence[LinearMemory]) -> dict[int, int]:
+    sizes: dict[int, int] = {}
+    for memory in memories:
+        for node, size in memory.resident_by_node.items():
+            sizes[node] = sizes.get(node, 0) + size
+    return sizes
 
 
 def _linear(process: wasm_maps.WasmProcess, inherited: frozenset[tuple[int, str]]) -> tuple[LinearMemory, ...]:

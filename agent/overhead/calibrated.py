@@ -10,7 +10,7 @@ from agent.model.calibration import TOLERANCE, Calibration, Figure, NodePair
 from agent.model.physical import Node
 from agent.model.snapshot import Param
 from agent.overhead import parameters as p
-from agent.overhead.parameters import Parameters
+from agent.overhead.parameter_set import Parameters
 
 _LOCAL_DISTANCE = 10
 

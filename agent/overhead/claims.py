@@ -17,7 +17,7 @@ from agent.model.snapshot import Claim, Param, Prediction, Verdict
 from agent.model.workload import Workload
 from agent.overhead import memory, parameters, translation, two_level, wasm
 from agent.overhead.lost import measured_lost
-from agent.overhead.parameters import DEFAULTS, Parameters, bounds
+from agent.overhead.parameter_set import DEFAULTS, Parameters, bounds
 
 Cost = Callable[..., float]
 
@@ -49,44 +49,7 @@ def claims(workloads: Sequence[Workload], predictions: Sequence[Prediction], giv
 
 @lru_cache(4)
 def _of_model(given: Parameters) -> tuple[Claim, ...]:
-    p = parameters
-    switches = order(
-        (
-            lambda process, instance, vcpu: process,
-            lambda process, instance, vcpu: process + instance,
-            lambda process, instance, vcpu: process + vcpu,
-        ),
-        given[p.SWITCH_PROCESS],
-        given[p.INSTANCE_SWITCH],
-        given[p.SWITCH_VCPU],
-    )
-    computing = order(
-        (
-            lambda code, bound, walking, rate, cost: 1.0,
-            lambda code, bound, walking, rate, cost: wasm.execution_factor(code, bound, 0.0),
-            lambda code, bound, walking, rate, cost: (1 + walking) * (1 + two_level.exit_overhead(((rate, cost),), 1.0)),
-        ),
-        given[p.CODE],
-        given[p.GUARDED_BOUNDS],
-        given[p.WALKING_COMPUTE],
-        given[p.EXITS_BUSY],
-        given[p.EXIT_KERNEL],
-    )
-    starts = order(
-        (lambda wasm_, engine, boot: wasm_, lambda wasm_, engine, boot: engine, lambda wasm_, engine, boot: boot),
-        given[p.INSTANTIATE],
-        given[p.ENGINE],
-        given[p.BOOT_FULL],
-    )
-    memories = order(
-        (_sandbox_bytes, _container_bytes, _machine_bytes),
-        given[p.PAGE_TABLES],
-        given[p.KERNEL_PER_THREAD],
-        given[p.KERNEL_PER_PROCESS],
-        given[p.QEMU_BASE],
-        given[p.GUEST_KERNEL],
-    )
-    native, nested = translation.references_native(4, 0), translation.references_nested(4, 4)
+    """What the parameters alone decide, whatever runs here."""
     return (
         Claim(
             id="scheduling_delay",
@@ -96,63 +59,15 @@ def _of_model(given: Parameters) -> tuple[Claim, ...]:
             verdict="holds",
             evidence="host wait; host wait + runtime queue; host wait + guest wait/(1 - steal): each adds what cannot be negative",
         ),
-        Claim(
-            id="context_switch",
-            section="11.3",
-            claim="context switch: container, then sandbox, then virtual machine",
-            basis="model",
-            verdict=switches,
-            evidence=f"{_us(given[p.SWITCH_PROCESS])}; the same + {_us(given[p.INSTANCE_SWITCH])}; the same + {_us(given[p.SWITCH_VCPU])}",
-        ),
-        Claim(
-            id="performance",
-            section="11.2",
-            claim="overhead of computing code: container, then sandbox, then virtual machine",
-            basis="model",
-            verdict=computing,
-            evidence=f"none; code {_range(given[p.CODE])} of native time; walks {_range(given[p.WALKING_COMPUTE])} and exits: "
-            "at the modes a sandbox costs more",
-        ),
-        Claim(
-            id="translation",
-            section="11.3",
-            claim="address translation costs less in a container than in a virtual machine",
-            basis="model",
-            verdict="holds" if native < nested else "violated",
-            evidence=f"{native} references a walk, and {nested} with 4 KiB pages on both levels",
-        ),
-        Claim(
-            id="memory_overhead",
-            section="11.3",
-            claim="memory overhead: sandbox, then container, then virtual machine",
-            basis="model",
-            verdict=memories,
-            evidence="page tables of a reservation; kernel memory of a process; an emulator and a guest's kernel",
-        ),
-        Claim(
-            id="start_time",
-            section="11.3",
-            claim="start: sandbox, then container, then virtual machine",
-            basis="model",
-            verdict=starts,
-            evidence=f"{_us(given[p.INSTANTIATE])}; {_range(given[p.ENGINE])} s; {_range(given[p.BOOT_FULL])} s with firmware",
-        ),
-        *(
-            Claim(
-                id=f"latency_{name}",
-                section="3.1.1",
-                claim=f"{name} answers in {low:g}-{high:g} ns",
-                basis="model",
-                verdict=within(param, low, high),
-                evidence=f"{_ns(param)}",
-            )
-            for name, param, low, high in (
-                ("L1", given[p.L1_SECONDS], 1, 2),
-                ("L2", given[p.L2_SECONDS], 3, 10),
-                ("L3", given[p.L3_SECONDS], 20, 40),
-                ("DRAM", given[p.DRAM_SECONDS], 50, 100),
-            )
-        ),
+        _context_switch(given),
+        _performance(given),
+        _translation(),
+        _memory_overhead(given),
+        _start_time(given),
+        _latency("L1", given[parameters.L1_SECONDS], 1, 2),
+        _latency("L2", given[parameters.L2_SECONDS], 3, 10),
+        _latency("L3", given[parameters.L3_SECONDS], 20, 40),
+        _latency("DRAM", given[parameters.DRAM_SECONDS], 50, 100),
         Claim(
             id="isolation",
             section="11.4",
@@ -161,6 +76,100 @@ def _of_model(given: Parameters) -> tuple[Claim, ...]:
             verdict="undecided",
             evidence="not a quantity that a host shows; the mechanisms of each workload stand beside it",
         ),
+    )
+
+
+def _context_switch(given: Parameters) -> Claim:
+    process, instance, vcpu = given[parameters.SWITCH_PROCESS], given[parameters.INSTANCE_SWITCH], given[parameters.SWITCH_VCPU]
+    costs: tuple[Cost, ...] = (
+        lambda process, instance, vcpu: process,
+        lambda process, instance, vcpu: process + instance,
+        lambda process, instance, vcpu: process + vcpu,
+    )
+    return Claim(
+        id="context_switch",
+        section="11.3",
+        claim="context switch: container, then sandbox, then virtual machine",
+        basis="model",
+        verdict=order(costs, process, instance, vcpu),
+        evidence=f"{_us(process)}; the same + {_us(instance)}; the same + {_us(vcpu)}",
+    )
+
+
+def _performance(given: Parameters) -> Claim:
+    code, walking = given[parameters.CODE], given[parameters.WALKING_COMPUTE]
+    costs: tuple[Cost, ...] = (
+        lambda code, bound, walking, rate, cost: 1.0,
+        lambda code, bound, walking, rate, cost: wasm.execution_factor(code, bound, 0.0),
+        lambda code, bound, walking, rate, cost: (1 + walking) * (1 + two_level.exit_overhead(((rate, cost),), 1.0)),
+    )
+    others = given[parameters.EXITS_BUSY], given[parameters.EXIT_KERNEL]
+    return Claim(
+        id="performance",
+        section="11.2",
+        claim="overhead of computing code: container, then sandbox, then virtual machine",
+        basis="model",
+        verdict=order(costs, code, given[parameters.GUARDED_BOUNDS], walking, *others),
+        evidence=f"none; code {_range(code)} of native time; walks {_range(walking)} and exits: at the modes a sandbox costs more",
+    )
+
+
+def _translation() -> Claim:
+    native, nested = translation.references_native(4, 0), translation.references_nested(4, 4)
+    return Claim(
+        id="translation",
+        section="11.3",
+        claim="address translation costs less in a container than in a virtual machine",
+        basis="model",
+        verdict="holds" if native < nested else "violated",
+        evidence=f"{native} references a walk, and {nested} with 4 KiB pages on both levels",
+    )
+
+
+def _memory_overhead(given: Parameters) -> Claim:
+    shared = (
+        given[parameters.PAGE_TABLES],
+        given[parameters.KERNEL_PER_THREAD],
+        given[parameters.KERNEL_PER_PROCESS],
+        given[parameters.QEMU_BASE],
+        given[parameters.GUEST_KERNEL],
+    )
+    return Claim(
+        id="memory_overhead",
+        section="11.3",
+        claim="memory overhead: sandbox, then container, then virtual machine",
+        basis="model",
+        verdict=order((_sandbox_bytes, _container_bytes, _machine_bytes), *shared),
+        evidence="page tables of a reservation; kernel memory of a process; an emulator and a guest's kernel",
+    )
+
+
+def _start_time(given: Parameters) -> Claim:
+    instance, engine, boot = given[parameters.INSTANTIATE], given[parameters.ENGINE], given[parameters.BOOT_FULL]
+    costs: tuple[Cost, ...] = (
+        lambda instance, engine, boot: instance,
+        lambda instance, engine, boot: engine,
+        lambda instance, engine, boot: boot,
+    )
+    return Claim(
+        id="start_time",
+        section="11.3",
+        claim="start: sandbox, then container, then virtual machine",
+        basis="model",
+        verdict=order(costs, instance, engine, boot),
+        evidence=f"{_us(instance)}; {_range(engine)} s; {_range(boot)} s with firmware",
+    )
+
+
+def _latency(name: str, param: Param, low_ns: float, high_ns: float) -> Claim:
+    """Of a level of the memory hierarchy: whether the document's band holds it."""
+    return Claim(
+        id=f"latency_{name}",
+        section="3.1.1",
+        claim=f"{name} answers in {low_ns:g}-{high_ns:g} ns",
+        basis="model",
+        verdict=within(param, low_ns, high_ns),
+        evidence=_ns(param),
     )
 
 

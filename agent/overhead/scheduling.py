@@ -13,7 +13,7 @@ from agent.model.components import RUN_QUEUE_DELAY
 from agent.model.snapshot import Param, Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
-from agent.overhead.parameters import DEFAULTS, Parameters
+from agent.overhead.parameter_set import DEFAULTS, Parameters
 from agent.overhead.prediction import prediction, weaknesses
 from agent.overhead.throttling import edge_share, held_threads
 from agent.overhead.window import Activity, Window

@@ -15,7 +15,7 @@ from agent.model.snapshot import Prediction
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Workload
 from agent.overhead import parameters
-from agent.overhead.parameters import Parameters
+from agent.overhead.parameter_set import Parameters
 from agent.overhead.prediction import prediction
 from agent.overhead.window import Window
 

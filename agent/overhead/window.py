@@ -19,7 +19,7 @@ from agent.model.host import Host
 from agent.model.values import STAT, UPTIME, USER_HZ, CpuSet, Fact, ReadTimes
 from agent.model.workload import Workload
 from agent.overhead.machine import MachineIndex
-from agent.overhead.parameters import DEFAULTS, Parameters
+from agent.overhead.parameter_set import DEFAULTS, Parameters
 
 _ANSWERS_APART_SECONDS = 0.5
 """Two answers of a monitor that are closer are one, told twice."""

@@ -17,7 +17,7 @@ from agent.calibrate.run import host_of
 from agent.model.calibration import Calibration
 from agent.model.snapshot import Param
 from agent.overhead.calibrated import parameters_of
-from agent.overhead.parameters import Parameters
+from agent.overhead.parameter_set import Parameters
 from agent.overhead.window import Window
 from collectors.root import SysRoot
 from tests.lab import host

@@ -17,7 +17,7 @@ from agent.overhead import parameters as p
 from agent.overhead.calibrated import DIRECT, parameters_of
 from agent.overhead.claims import claims
 from agent.overhead.compose import predict
-from agent.overhead.parameters import DEFAULTS, Parameters
+from agent.overhead.parameter_set import DEFAULTS, Parameters
 from agent.overhead.window import Window
 from tests.unit.overhead_hosts import host
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from agent.model.snapshot import Param
 from agent.overhead import parameters
-from agent.overhead.parameters import bounds
+from agent.overhead.parameter_set import bounds
 
 PARAMS = [value for value in vars(parameters).values() if isinstance(value, Param)]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agent.model.snapshot import Param
 from agent.overhead import numa, translation, two_level
-from agent.overhead.parameters import bounds
+from agent.overhead.parameter_set import bounds
 
 GIB = 1 << 30
 HUGE = translation.HUGE_PAGE_BYTES

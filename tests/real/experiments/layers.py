@@ -22,7 +22,7 @@ from agent.model.values import CpuSet
 from agent.overhead import parameters as p
 from agent.overhead.bands import band
 from agent.overhead.memory import sandbox_bytes
-from agent.overhead.parameters import Parameters
+from agent.overhead.parameter_set import Parameters
 from agent.overhead.shares import lag_seconds
 from agent.overhead.startup import start_seconds
 from agent.overhead.two_level import overcommit, steal_overcommitted

@@ -13,7 +13,7 @@ from agent.calibrate.sandboxes import CONFIGURATIONS, program
 from agent.model.snapshot import Param
 from agent.overhead import parameters as p
 from agent.overhead.bands import band
-from agent.overhead.parameters import Parameters
+from agent.overhead.parameter_set import Parameters
 from agent.overhead.wasm import execution_factor
 from tests.need import need
 from tests.real.experiments.kernels import KERNELS

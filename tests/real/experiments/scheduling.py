@@ -11,6 +11,7 @@ from statistics import median
 
 from agent.calibrate.run import host_of
 from agent.overhead import parameters
+from agent.overhead.parameter_set import Parameters
 from agent.overhead.scheduling import SATURATED, base_slice_seconds, saturated_delay, slice_seconds, unsaturated_delay
 from agent.overhead.shares import Entity, lag_seconds, shares
 from agent.overhead.throttling import edge_share, request_seconds, throttled_seconds, throttled_seconds_beside
@@ -213,14 +214,14 @@ def _saturated(competing: int, allowed: list[int]) -> Iterator[Row]:
     )
 
 
-def wake_ups(given: parameters.Parameters) -> Iterator[Row]:
+def wake_ups(given: Parameters) -> Iterator[Row]:
     """A thread that wakes, runs for a millisecond and sleeps, beside 1 to 4 of its kind. The first window is what is known before."""
     for count in (1, 2):
         for competing in range(1, 5):
             yield _waking(competing, cpus()[:count], given)
 
 
-def _waking(competing: int, allowed: list[int], given: parameters.Parameters) -> Row:
+def _waking(competing: int, allowed: list[int], given: Parameters) -> Row:
     seconds = 1.0
     with heavy() as top, top.child("own") as own, top.child("others") as others, ExitStack() as stack:
         mine = stack.enter_context(running(in_turn(1e-3, 4e-3), allowed, own))

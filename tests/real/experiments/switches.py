@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agent.overhead import parameters as p
 from agent.overhead.bands import band
-from agent.overhead.parameters import Parameters
+from agent.overhead.parameter_set import Parameters
 from agent.overhead.switching import evicted_bytes, refill_random_seconds
 from tests.need import need
 from tests.real.experiments.rows import Interval, Row
