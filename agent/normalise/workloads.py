@@ -9,11 +9,12 @@ from itertools import chain
 from msgspec.structs import replace
 
 from agent.collect.sample import Sample
+from agent.model.facts.cgroup import WorkloadMemory
 from agent.model.facts.proc_task import Thread
 from agent.model.runtimes import LINEAR, MODES
 from agent.model.sandbox import LinearMemory, statements
 from agent.model.values import USER_HZ, CpuSet
-from agent.model.workload import Placement, Stack, VCpu, Workload, WorkloadMemory
+from agent.model.workload import Placement, Stack, VCpu, Workload
 from agent.normalise.groups import Tree, container_around, cpu_of, memory_of, tree_of
 from agent.normalise.growth import growth
 from agent.normalise.roles import with_roles

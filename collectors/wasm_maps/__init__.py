@@ -18,7 +18,8 @@ from agent.model.values import Fact
 from collectors.proc_pid.maps import Vma, parse_maps
 from collectors.root import Contents, SysRoot
 from collectors.text import Malformed, integer
-from collectors.wasm_maps.detection import MappedMemory, detect
+from collectors.wasm_maps.detection import detect
+from collectors.wasm_maps.memories import MappedMemory
 from collectors.wasm_maps.programs import search, shape
 from collectors.wasm_maps.residency import measured
 from collectors.wasm_maps.runs import rust_stacks

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from agent.model.runtimes import Runtime
-from agent.model.values import Fact
 from collectors.proc_pid.maps import Vma
 from collectors.wasm_maps.layouts import Elastic, Layout, layouts_of
 from collectors.wasm_maps.learning import learn
+from collectors.wasm_maps.memories import Confidence, MappedMemory, empty_memory, mapped_memory
 from collectors.wasm_maps.runs import ARENA_BYTES, GUARD_BYTES, STACK_GUARD_BYTES, WASM_PAGE_BYTES, Part, runs_of
 
 # 47 bits of address space hold no more of the smallest reservation; beyond it somebody plays with PROT_NONE.
@@ -26,30 +26,6 @@ MAX_ALL_STEPS = 1 << 15
 # Of what embedders may have chosen, so many are tried.
 MAX_CHOSEN = 32
 MANY_EMPTY = 8
-
-Confidence = Literal["high", "low"]
-
-
-class MappedMemory(Fact, frozen=True, kw_only=True):
-    """One memory. `base` is the address of its byte 0; `reserved_bytes` counts the address space with its guards.
-
-    `size_bytes` is a multiple of the host's page, of the guest's 64 KiB unless it declares a smaller page. `pooled`: a slot of a
-    pool, which may be kept open after its instance is gone. Resident values are None where the kernel did not say; they are read
-    after the size and may exceed it when the guest grows meanwhile. `image_bytes` is what is mapped from the module's file.
-    """
-
-    base: int
-    size_bytes: int
-    reserved_bytes: int
-    layout: str
-    confidence: Confidence
-    guard_bytes: int | None = None
-    pooled: bool = False
-    image_bytes: int = 0
-    resident_bytes: int | None = None
-    resident_by_node: dict[int, int] | None = None
-    huge_bytes: int | None = None
-    swapped_bytes: int | None = None
 
 
 class Rules(NamedTuple):
@@ -238,7 +214,7 @@ class _Reader:
             if memories is None or (not memories and (layout.weak or layout.learnt)):
                 continue
             if not memories and layout.slots == 1:
-                memories = [_empty(layout, at)]
+                memories = [empty_memory(layout, at)]
             index = step.number
             while index < len(run) - 1 and run[index].end <= end:
                 index += 1
@@ -254,7 +230,7 @@ class _Reader:
             base = end - total
             size = part.end - base
             if layout.slots == 1 and part.start < base < part.end and not size % WASM_PAGE_BYTES:
-                yield Step(end, min(index + 2, len(run) - 1), [_memory(layout, base, size, "high")], step)
+                yield Step(end, min(index + 2, len(run) - 1), [mapped_memory(layout, base, size, "high")], step)
 
     def _closed_until(self, run: list[Part], step: Step, index: int, end: int) -> Iterator[Step]:
         while index < len(run) and not run[index].open and run[index].end < end:
@@ -323,29 +299,8 @@ def _members(run: list[Part], index: int, first: int, layout: Layout, confidence
                     return None  # a stack, with the guard of the next one above it
                 if index and not run[index - 1].open and base - run[index - 1].start == STACK_GUARD_BYTES:
                     return None  # a stack, with its own below it: nothing else ends with so little that is closed
-            members.append(_memory(layout, base, size, confidence, image_bytes))
+            members.append(mapped_memory(layout, base, size, confidence, image_bytes))
     return members
-
-
-def _empty(layout: Layout, start: int) -> MappedMemory:
-    return _memory(layout, start + layout.pre, 0, "high" if layout.total & (layout.total - 1) else "low")
-
-
-def _memory(layout: Layout, base: int, size: int, confidence: Confidence, image_bytes: int = 0) -> MappedMemory:
-    pooled = layout.slots > 1
-    reserved = layout.slot if pooled else layout.total
-    guard = layout.guard if pooled else layout.pre + layout.guard
-    base, size = base + layout.header, max(0, size - layout.header)
-    return MappedMemory(
-        base=base,
-        size_bytes=size,
-        reserved_bytes=reserved,
-        layout=layout.name,
-        confidence=confidence,
-        guard_bytes=guard,
-        pooled=pooled,
-        image_bytes=image_bytes,
-    )
 
 
 def _shaped(run: list[Part], index: int) -> bool:

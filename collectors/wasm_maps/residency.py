@@ -14,7 +14,7 @@ from collectors.proc_pid.numa_maps import parse_numa_maps, sum_by_node
 from collectors.proc_pid.smaps import Mapping, parse_smaps, parse_smaps_rollup
 from collectors.proc_pid.status import status_parser
 from collectors.root import SysRoot
-from collectors.wasm_maps.detection import MappedMemory
+from collectors.wasm_maps.memories import MappedMemory
 
 # No architecture maps anonymous memory by less at once in what it counts as AnonHugePages.
 HUGE_BYTES = 2 << 20

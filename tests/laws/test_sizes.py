@@ -10,7 +10,6 @@ MOST_LINES = 350
 MOST_FUNCTION_LINES = 60
 TABLES = ("_table.py", "/matrices.py")
 STILL_MODULES = {
-    "collectors/wasm_maps/detection.py",
     "tests/unit/test_overhead_compose.py",
     "tests/unit/test_wasm_maps.py",
     "tests/unit/test_workloads.py",

@@ -18,8 +18,8 @@ from collectors import wasm_maps
 from collectors.proc_pid.maps import Vma, parse_maps
 from collectors.root import MARK, SysRoot
 from collectors.wasm_maps import WasmCache, detection
-from collectors.wasm_maps.detection import MappedMemory
 from collectors.wasm_maps.layouts import GIB, MIB
+from collectors.wasm_maps.memories import MappedMemory
 from collectors.wasm_maps.runtimes import identify, may_hold_runtime
 from tests.unit.tree import A_MARK, grow
 
