@@ -13,13 +13,21 @@ from agent.model.runtimes import ExecutionMode, MemoryMode, Paradigm
 from agent.model.sandbox import Growth, LinearMemory, Published
 from agent.model.values import CpuSet, Fact, Limit, Origin
 
+ElementUnit = Literal["bytes", "seconds", "Hz", "threads"]
 
-class Element(Fact, frozen=True):
-    """One part of a layer, and what is known of it here."""
+
+class Element(Fact, frozen=True, kw_only=True):
+    """One part of a layer. `value` is a number in `unit` ("max" is unlimited), a count, or words; absent: it applies, and is not
+    known.
+
+    `parts` are what it consists of, or what is said of it beside its value.
+    """
 
     name: str
-    fact: str | None = None
+    value: int | float | str | None = None
+    unit: ElementUnit | None = None
     origin: Origin | None = None
+    parts: tuple[Element, ...] = ()
 
 
 LayerName = Literal[

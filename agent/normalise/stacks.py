@@ -1,7 +1,7 @@
 """The protocol stack of each paradigm, from hardware to application, with the facts of this workload on it.
 
 The layers and their elements are those of the concept document's section 10 (CPU scheduling and memory management stacks).
-A fact is what was read; an element without one applies but is not known here.
+A value is what was read; an element without one applies but is not known here.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from agent.model.facts.proc_task import Thread
 from agent.model.logical import Logical
 from agent.model.physical import Physical
 from agent.model.sandbox import Growth
-from agent.model.values import CpuSet, Limit
-from agent.model.workload import Element, Layer, Stack, Workload
+from agent.model.values import CpuSet, Limit, Origin
+from agent.model.workload import Element, ElementUnit, Layer, Stack, Workload
 
 
 def stack(workload: Workload, hardware: Physical, kernel: Logical) -> Stack:
@@ -39,16 +39,16 @@ def _vm_cpu(workload: Workload, hardware: Physical, kernel: Logical) -> tuple[La
         Layer(
             "hypervisor",
             (
-                Element("vCPU scheduler", f"{len(vcpus)} vCPU threads under the host scheduler" if vcpus else None),
-                Element("vCPU pinning", pins or ("all vCPUs float" if any(vcpu.pinned is False for vcpu in vcpus) else None)),
-                Element("vCPU time", _ns(workload.cpu.run_ns)),
-                Element("vCPU run-queue delay", _ns(workload.cpu.delay_ns)),
-                Element("virtual interrupt injection"),
+                _element("vCPU scheduler", f"{len(vcpus)} vCPU threads under the host scheduler" if vcpus else None),
+                _element("vCPU pinning", pins or ("all vCPUs float" if any(vcpu.pinned is False for vcpu in vcpus) else None)),
+                _seconds("vCPU time", workload.cpu.run_ns),
+                _seconds("vCPU run-queue delay", workload.cpu.delay_ns),
+                _element("virtual interrupt injection"),
                 _quota(workload),
             ),
         ),
-        Layer("guest OS", (Element("guest CPU topology", topology), Element("guest scheduler"), Element("guest interrupt handling"))),
-        Layer("guest application", (Element("guest processes and threads"),)),
+        Layer("guest OS", (_element("guest CPU topology", topology), _element("guest scheduler"), _element("guest interrupt handling"))),
+        Layer("guest application", (_element("guest processes and threads"),)),
     )
 
 
@@ -59,23 +59,23 @@ def _vm_memory(workload: Workload, hardware: Physical, kernel: Logical) -> tuple
     translation = {True: "nested paging (EPT or NPT)", False: "shadow paging", None: None}[paging] if accelerated else "software MMU (TCG)"
     ballooned = None
     if memory.allotted_bytes is not None and memory.allotted_max_bytes is not None:
-        ballooned = _bytes(memory.allotted_max_bytes - memory.allotted_bytes)
+        ballooned = memory.allotted_max_bytes - memory.allotted_bytes
     cells = f"{guest.numa_cells} cells" if guest and guest.numa_cells else None
     return (
         _memory_hardware(workload, hardware),
         Layer(
             "hypervisor",
             (
-                Element("guest physical to host physical", translation),
-                Element("guest physical memory", _bytes(memory.allotted_max_bytes)),
-                Element("resident on the host", _bytes(memory.backing_bytes)),
-                Element("balloon", ballooned),
-                Element("NUMA topology shown to the guest", cells),
+                _element("guest physical to host physical", translation),
+                _bytes("guest physical memory", memory.allotted_max_bytes),
+                _bytes("resident on the host", memory.backing_bytes),
+                _bytes("balloon", ballooned),
+                _element("NUMA topology shown to the guest", cells),
                 _memory_limit(workload),
             ),
         ),
-        Layer("guest OS", (Element("guest page tables"), Element("guest allocator"), Element("guest NUMA policy"))),
-        Layer("guest application", (Element("guest virtual address space"),)),
+        Layer("guest OS", (_element("guest page tables"), _element("guest allocator"), _element("guest NUMA policy"))),
+        Layer("guest application", (_element("guest virtual address space"),)),
     )
 
 
@@ -88,9 +88,9 @@ def _container_cpu(workload: Workload, hardware: Physical, kernel: Logical) -> t
             "host OS",
             (
                 *_host_scheduler(kernel),
-                Element("cgroup share", share),
+                _element("cgroup share", share),
                 _quota(workload),
-                Element("cpuset", _cpus(workload.placement.allowed_cpus)),
+                _cpus("cpuset", workload.placement.allowed_cpus),
             ),
         ),
         Layer("container", _threads(workload)),
@@ -106,11 +106,11 @@ def _container_memory(workload: Workload, hardware: Physical, kernel: Logical) -
             (
                 *_host_memory(kernel),
                 _memory_limit(workload),
-                Element("cgroup memory in use", _bytes(memory.current_bytes)),
-                Element("cgroup OOM kills", _count(memory.events.get("oom_kill"))),
+                _bytes("cgroup memory in use", memory.current_bytes),
+                _element("cgroup OOM kills", memory.events.get("oom_kill")),
             ),
         ),
-        Layer("container", (Element("virtual address spaces of its processes"), Element("page tables", _bytes(memory.page_table_bytes)))),
+        Layer("container", (_element("virtual address spaces of its processes"), _bytes("page tables", memory.page_table_bytes))),
     )
 
 
@@ -118,8 +118,8 @@ def _sandbox_cpu(workload: Workload, hardware: Physical, kernel: Logical) -> tup
     return (
         _cpu_hardware(workload, hardware, kernel),
         Layer("host OS", (*_host_scheduler(kernel), _quota(workload))),
-        Layer("runtime", (Element("runtime", workload.runtime), *_threads(workload), _roles(workload), Element("task scheduling"))),
-        Layer("Wasm application", (Element("modules and functions"), Element("CPU topology", "hidden by the runtime"))),
+        Layer("runtime", (_element("runtime", workload.runtime), *_threads(workload), _roles(workload), _element("task scheduling"))),
+        Layer("Wasm application", (_element("modules and functions"), _element("CPU topology", "hidden by the runtime"))),
     )
 
 
@@ -132,21 +132,21 @@ def _sandbox_memory(workload: Workload, hardware: Physical, kernel: Logical) -> 
         Layer(
             "runtime",
             (
-                Element("address space reserved", _bytes(memory.reserved_bytes)),
-                Element("of it guards, never opened", _bytes(memory.guard_bytes)),
-                Element("accessible to the guests", _bytes(memory.allotted_bytes)),
-                Element("resident", _bytes(memory.backing_bytes)),
-                Element("runtime process", _bytes(memory.resident_bytes)),
+                _bytes("address space reserved", memory.reserved_bytes),
+                _bytes("of it guards, never opened", memory.guard_bytes),
+                _bytes("accessible to the guests", memory.allotted_bytes),
+                _bytes("resident", memory.backing_bytes),
+                _bytes("runtime process", memory.resident_bytes),
                 _growth(workload),
             ),
         ),
         Layer(
             "Wasm application",
             (
-                Element("linear memories", str(len(workload.memories)), "inferred" if guessed else None),
-                Element("linear memory size", _bytes(memory.allotted_bytes)),
-                Element("names that its embedder gives", _named(workload)),
-                Element("physical memory topology", "hidden by the runtime"),
+                _element("linear memories", len(workload.memories), "inferred" if guessed else None),
+                _bytes("linear memory size", memory.allotted_bytes),
+                _element("names that its embedder gives", _named(workload)),
+                _element("physical memory topology", "hidden by the runtime"),
             ),
         ),
     )
@@ -157,11 +157,11 @@ def _cpu_hardware(workload: Workload, hardware: Physical, kernel: Logical) -> La
     return Layer(
         "hardware",
         (
-            Element(
+            _element(
                 "CPU cores", None if cores is None else f"{cores} of {len(hardware.cores)} cores, CPUs {workload.placement.allowed_cpus}"
             ),
-            Element("interrupt controller", f"{len(kernel.cpu.interrupts)} interrupt lines" if kernel.cpu.interrupts else None),
-            Element("packages and their interconnect", _count(len(hardware.packages) or None)),
+            _element("interrupt controller", f"{len(kernel.cpu.interrupts)} interrupt lines" if kernel.cpu.interrupts else None),
+            _element("packages and their interconnect", len(hardware.packages) or None),
         ),
     )
 
@@ -171,8 +171,8 @@ def _memory_hardware(workload: Workload, hardware: Physical) -> Layer:
     return Layer(
         "hardware",
         (
-            Element("memory", _bytes(hardware.memory.total_bytes)),
-            Element("memory near its CPUs", None if nodes is None else f"node {nodes} (the host has {len(hardware.nodes)})"),
+            _bytes("memory", hardware.memory.total_bytes),
+            _element("memory near its CPUs", None if nodes is None else f"node {nodes} (the host has {len(hardware.nodes)})"),
         ),
     )
 
@@ -180,58 +180,62 @@ def _memory_hardware(workload: Workload, hardware: Physical) -> Layer:
 def _host_scheduler(kernel: Logical) -> tuple[Element, ...]:
     tick, scheduler = kernel.cpu.tick_hz, kernel.cpu.scheduler
     return (
-        Element(
+        _element(
             "fair scheduler",
             {"cfs": "CFS", "eevdf": "EEVDF"}.get(scheduler.fair_class or "") if scheduler else None,
             scheduler.fair_class_origin if scheduler else None,
         ),
-        Element("scheduler tick", f"{tick} Hz" if tick else None, kernel.cpu.tick_hz_origin),
-        Element("runnable tasks on the host", _count(kernel.cpu.runnable_tasks)),
+        _element("scheduler tick", tick or None, kernel.cpu.tick_hz_origin, "Hz"),
+        _element("runnable tasks on the host", kernel.cpu.runnable_tasks),
     )
 
 
 def _host_memory(kernel: Logical) -> tuple[Element, ...]:
     levels, thp, policy = kernel.cpu.page_table_levels, kernel.memory.thp, kernel.memory.policy
     return (
-        Element("page table levels", _count(levels)),
-        Element("transparent huge pages", thp.enabled if thp else None),
-        Element("NUMA balancing", _count(policy.numa_balancing) if policy else None),
+        _element("page table levels", levels),
+        _element("transparent huge pages", thp.enabled if thp else None),
+        _element("NUMA balancing", policy.numa_balancing if policy else None),
     )
 
 
 def _threads(workload: Workload) -> tuple[Element, ...]:
     return (
-        Element("threads", str(len(workload.threads))),
-        Element("CPU time of its threads", _ns(workload.cpu.run_ns)),
-        Element("run-queue delay of its threads", _ns(workload.cpu.delay_ns)),
-        Element("CPUs it last ran on", _cpus(workload.placement.last_cpus)),
+        _element("threads", len(workload.threads)),
+        _seconds("CPU time of its threads", workload.cpu.run_ns),
+        _seconds("run-queue delay of its threads", workload.cpu.delay_ns),
+        _cpus("CPUs it last ran on", workload.placement.last_cpus),
     )
 
 
 def _roles(workload: Workload) -> Element:
-    """Threads and CPU time by what they do, those that nothing tells of last."""
-    told: dict[str, list[Thread]] = {}
-    for thread in sorted(workload.threads, key=lambda one: (one.role is None, one.role or "")):
-        told.setdefault(thread.role or "not told", []).append(thread)
-    if told.keys() <= {"not told"}:
-        return Element("what its threads do")
-    parts = []
-    for role, threads in told.items():
-        times = [thread.run_ns for thread in threads if thread.run_ns is not None]
-        waiting = sum(thread.state == "S" for thread in threads)
-        parts.append(f"{len(threads)} {role}{f' ({_ns(sum(times))}, {waiting} waiting)' if len(times) == len(threads) else ''}")
+    """Threads by what they do, each with its CPU time and how many wait; those of unknown role last."""
+    by_role: dict[str, list[Thread]] = {}
+    for thread in sorted(workload.threads, key=lambda thread: (thread.role is None, thread.role or "")):
+        by_role.setdefault(thread.role or "not told", []).append(thread)
+    if by_role.keys() <= {"not told"}:
+        return _element("what its threads do")
+    parts = tuple(_role(role, threads) for role, threads in by_role.items())
     guessed = any(thread.role_origin == "inferred" for thread in workload.threads)
-    return Element("what its threads do", ", ".join(parts), "inferred" if guessed else None)
+    return Element(name="what its threads do", origin="inferred" if guessed else None, parts=parts)
+
+
+def _role(role: str, threads: list[Thread]) -> Element:
+    times = [thread.run_ns for thread in threads if thread.run_ns is not None]
+    if len(times) < len(threads):
+        return Element(name=role, value=len(threads), unit="threads")
+    waiting = _element("waiting", sum(thread.state == "S" for thread in threads), unit="threads")
+    return Element(name=role, value=len(threads), unit="threads", parts=(_seconds("CPU time", sum(times)), waiting))
 
 
 def _growth(workload: Workload) -> Element:
-    """The limit that binds; where that is not known, those that have an end."""
-    known = workload.growth or Growth(())
-    ends = [bound for bound in known.bounds if bound.room_bytes is not None and not bound.room_bytes.unlimited and bound.name in _BOUNDS]
-    shown = [bound for bound in ends if bound.name == known.binding] or ends
-    parts = [f"{_BOUNDS[bound.name]}: {_bytes(bound.room_bytes)} more" for bound in shown]
+    """How much room each limit leaves: the one that binds, or where that is not known, those that have an end."""
+    growth = workload.growth or Growth(())
+    ends = [bound for bound in growth.bounds if bound.room_bytes is not None and not bound.room_bytes.unlimited and bound.name in _BOUNDS]
+    shown = [bound for bound in ends if bound.name == growth.binding] or ends
     guessed = any(bound.origin == "inferred" for bound in shown)
-    return Element("what bounds their growth", ", ".join(parts) or None, "inferred" if guessed and parts else None)
+    parts = tuple(_bytes(_BOUNDS[bound.name], bound.room_bytes) for bound in shown)
+    return Element(name="what bounds their growth", origin="inferred" if guessed else None, parts=parts)
 
 
 _BOUNDS = {
@@ -261,32 +265,27 @@ def _quota(workload: Workload) -> Element:
         if vcpu.quota_usec is not None and not vcpu.quota_usec.unlimited and vcpu.period_usec
     ]
     # What holds a vCPU back in a group of its own is no limit of the machine's.
-    return Element("CPU limit", "; ".join([*filter(None, [bound]), *([f"of its own: {', '.join(own)}"] if own else [])]) or None)
+    return _element("CPU limit", "; ".join([*filter(None, [bound]), *([f"of its own: {', '.join(own)}"] if own else [])]) or None)
 
 
 def _memory_limit(workload: Workload) -> Element:
     limit = workload.memory.limit_bytes
-    return Element("memory limit", None if limit is None else _bytes(limit))
+    return _bytes("memory limit", limit)
 
 
-def _bytes(size: float | None) -> str | None:
+def _element(name: str, value: int | float | str | None = None, origin: Origin | None = None, unit: ElementUnit | None = None) -> Element:
+    return Element(name=name, value=value, unit=None if value is None else unit, origin=origin)
+
+
+def _bytes(name: str, size: float | None) -> Element:
     if size is None:
-        return None
-    if isinstance(size, Limit) and size.unlimited:
-        return "unlimited"
-    for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if size >= 1 << shift:
-            return f"{size / (1 << shift):.4g} {unit}"
-    return f"{int(size)} bytes"
+        return _element(name)
+    return _element(name, "max" if isinstance(size, Limit) and size.unlimited else int(size), unit="bytes")
 
 
-def _ns(nanoseconds: int | None) -> str | None:
-    return None if nanoseconds is None else f"{nanoseconds / 1e9:.3f} s"
+def _seconds(name: str, nanoseconds: int | None) -> Element:
+    return _element(name, None if nanoseconds is None else nanoseconds / 1e9, unit="seconds")
 
 
-def _count(value: int | None) -> str | None:
-    return None if value is None else str(value)
-
-
-def _cpus(cpus: CpuSet | None) -> str | None:
-    return None if cpus is None else str(cpus)
+def _cpus(name: str, cpus: CpuSet | None) -> Element:
+    return _element(name, None if cpus is None else str(cpus))

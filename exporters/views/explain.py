@@ -14,6 +14,7 @@ from rich.tree import Tree
 from agent.model.change import Cost, Explanation, Level
 from agent.model.snapshot import Prediction
 from exporters.views.console import printed
+from exporters.views.elements import stated
 from exporters.views.figures import WEAKNESSES, changed, duration, meaning, measured, option, percent, predicted, saved
 from exporters.views.words import GUESS, guessed, safe, words
 
@@ -78,9 +79,10 @@ def _side_by_side(explanation: Explanation) -> ConsoleRenderable:
 def _level(level: Level) -> ConsoleRenderable:
     drawn = Tree(Text.assemble((level.name, "bold cyan"), _share(level.costs)), guide_style="dim")
     for element in level.elements:
-        if element.fact is not None:
-            drawn.add(line(f"{element.name}: {guessed(element.fact, element.origin)}"))
-    silent = [element.name for element in level.elements if element.fact is None]
+        text = stated(element)
+        if text is not None:
+            drawn.add(line(f"{element.name}: {guessed(text, element.origin)}"))
+    silent = [element.name for element in level.elements if stated(element) is None]
     if silent:
         drawn.add(line(f"not seen from here: {', '.join(silent)}", "dim"))
     for cost in level.costs:

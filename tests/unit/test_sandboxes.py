@@ -37,7 +37,7 @@ from collectors.wasm_stats import table
 from exporters.metrics.catalogue import exposition
 from exporters.metrics.of_agent import Run
 from exporters.metrics.text import TextCache
-from exporters.views import explain
+from exporters.views import elements, explain
 from exporters.views.json import render, schema
 from tests.unit.test_wasm_maps import ORIGIN, PAGE, Space, running, slab
 from tests.unit.test_workloads import HOST, group, thread
@@ -266,7 +266,7 @@ def test_the_limit_that_leaves_the_least_room(tmp_path: Path) -> None:
     assert bounds(lie) == bounds(unstated)
     # What the groups around allow is not known here: it may be less.
     assert [one.growth and one.growth.binding for one in (found, unstated, lie)] == [None] * 3
-    shown = {element.name: element.fact for layer in found.stack.memory for element in layer.elements}
+    shown = {element.name: elements.stated(element) for layer in found.stack.memory for element in layer.elements}
     assert shown["what bounds their growth"] == "their declared maxima: 896 KiB more, RLIMIT_DATA: 2 MiB more"
 
 
@@ -280,7 +280,7 @@ def test_the_group_around_may_be_the_tightest(tmp_path: Path) -> None:
     assert bounds(found)["process_data"] == (math.inf, math.inf)
     (one,) = (bound for bound in found.growth.bounds if bound.name == found.growth.binding)
     assert (one.name, one.set_by) == ("cgroup_memory", "/tight.slice")
-    shown = {element.name: element.fact for layer in found.stack.memory for element in layer.elements}
+    shown = {element.name: elements.stated(element) for layer in found.stack.memory for element in layer.elements}
     assert shown["what bounds their growth"] == "the memory limit: 1 MiB more"
     unstated = published(tmp_path / "unstated", stating({"instance": "it"}), **slice_, **inner, **around)
     assert unstated.growth
@@ -333,5 +333,5 @@ def test_what_a_thread_does_by_its_stack(tmp_path: Path) -> None:
         21: (None, None),
         22: (None, None),
     }
-    shown = {element.name: (element.fact, element.origin) for layer in found.stack.cpu for element in layer.elements}
+    shown = {element.name: (elements.stated(element), element.origin) for layer in found.stack.cpu for element in layer.elements}
     assert shown["what its threads do"] == ("1 compiler (0.001 s, 1 waiting), 3 not told (0.003 s, 3 waiting)", "inferred")
