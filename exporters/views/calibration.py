@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.model.calibration import Calibration, Figure, NodePair
+from exporters.views.figures import duration
 
 Compared = Sequence[tuple[str, float, float, bool]]
 """Name, old value, new value, whether they differ by more than their intervals allow."""
@@ -50,10 +51,7 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
 def _amount(value: float, unit: str) -> str:
     match unit:
         case "seconds":
-            for scale, name in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
-                if value * scale >= 1:
-                    return f"{value * scale:.3g} {name}"
-            return f"{value * 1e9:.3g} ns"
+            return duration(value)
         case "1/second":
             return f"{value / 1e9:.3g} GHz"
         case "ratio":

@@ -24,7 +24,7 @@ from agent.model.values import CpuSet, Gap
 from agent.model.workload import Workload
 from exporters.views import maps, picture
 from exporters.views.tree import Machine, machine
-from exporters.views.words import FIRM, GUESS, count, cpus, frequency, guessed, ordered, size, words
+from exporters.views.words import FIRM, GUESS, count, cpus, digits, frequency, guessed, ordered, size, words
 
 T = TypeVar("T")
 
@@ -285,7 +285,7 @@ def _domains(row: list[int], cpu: KernelCpu, domains: dict[int, tuple[CpuSet, ..
 
 def _scheduler(cpu: KernelCpu) -> Iterator[Text]:
     if scheduler := cpu.scheduler:
-        slice_ms = None if scheduler.base_slice_ns is None else f"base slice {scheduler.base_slice_ns / 1e6:.3g} ms"
+        slice_ms = None if scheduler.base_slice_ns is None else f"base slice {digits(scheduler.base_slice_ns / 1e6)} ms"
         yield words(
             f"scheduler {guessed(scheduler.fair_class.upper(), scheduler.fair_class_origin)}" if scheduler.fair_class else None,
             guessed(slice_ms, scheduler.base_slice_origin),
@@ -329,7 +329,7 @@ def _workload(workload: Workload, depth: int) -> tuple[str | None, ...]:
         workload.runtime,
         None if placement.allowed_cpus is None else ordered(placement.allowed_cpus),
         None if nodes is None else ordered(nodes),
-        None if limit is None or limit.unlimited else f"{limit:.3g} CPUs",
+        None if limit is None or limit.unlimited else f"{digits(limit)} CPUs",
         None if placement.last_cpus is None else ordered(placement.last_cpus),
     )
 

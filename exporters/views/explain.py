@@ -16,7 +16,7 @@ from agent.model.snapshot import Prediction
 from exporters.views.console import printed
 from exporters.views.elements import stated
 from exporters.views.figures import WEAKNESSES, changed, duration, meaning, measured, option, percent, predicted, saved
-from exporters.views.words import GUESS, guessed, safe, words
+from exporters.views.words import GUESS, digits, guessed, safe, words
 
 SHORT = 40
 """So much of an id is asked for again: more than enough, and all of a uuid."""
@@ -116,7 +116,7 @@ def _advice(explanation: Explanation) -> Iterator[Text]:
         if delay.component == "run_queue_delay":
             taken, there = delay.inputs["other_busy_cpus"], delay.inputs["cpus"]
             yield line(
-                f"The CPUs that it may use are full: others took {taken:.3g} of {there:g}. Less beside it would help it, or more CPUs."
+                f"The CPUs that it may use are full: others took {digits(taken)} of {there:g}. Less beside it would help it, or more CPUs."
             )
     if advice is not None and advice.lost is not None:
         yield line(f"{changed(advice.change)[0].upper()}{changed(advice.change)[1:]}: {saved(advice.lost)}.", "bold")

@@ -7,7 +7,7 @@ import math
 from agent.model.change import Change, Lost
 from agent.model.components import COMPONENTS
 from agent.model.snapshot import Prediction
-from exporters.views.words import cpus, size
+from exporters.views.words import cpus, digits, size
 
 WEAKNESSES = {
     "prior_only": "from published figures only",
@@ -18,6 +18,16 @@ WEAKNESSES = {
     "shadow": "shadow page tables",
     "upper_bound": "a bound that hardly any guest reaches",
 }
+
+# A unit, its length in seconds, and from how many seconds on it is used.
+_DURATIONS = (
+    ("d", 86400.0, 172800.0),
+    ("h", 3600.0, 7200.0),
+    ("min", 60.0, 120.0),
+    ("s", 1.0, 1.0),
+    ("ms", 1e-3, 1e-3),
+    ("us", 1e-6, 1e-6),
+)
 
 
 def meaning(component: str) -> str:
@@ -37,29 +47,29 @@ def figure(value: float, unit: str) -> str:
         case "seconds/walk":
             return duration(value)
         case "1/second":
-            return f"{value:.0f} a second" if abs(value) >= 100 else f"{value:.3g} a second"
+            return f"{digits(value)} a second"
         case "CPUs":
-            return f"{value:.3g} {'CPU' if value == 1 else 'CPUs'}"
+            return f"{digits(value)} {'CPU' if value == 1 else 'CPUs'}"
         case "times":
-            return f"{value:.3g} times"
+            return f"{digits(value)} times"
         case "references/walk":
-            return f"{value:.3g}"
+            return f"{digits(value)}"
         case "bytes":
             return f"{'-' if value < 0 else ''}{size(round(abs(value)))}"
-    return f"{value:.3g} {unit}"
+    return f"{digits(value)} {unit}"
 
 
 def percent(ratio: float) -> str:
-    return f"{100 * ratio:.3g} %"
+    return f"{digits(100 * ratio)} %"
 
 
 def duration(seconds: float) -> str:
-    """ "12.5 ms"."""
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+    """ "12.5 ms", "21.7 min"."""
+    for unit, scale, least in _DURATIONS:
         # Three digits of 999.9 us are 1 ms.
-        if abs(seconds) >= 0.9995 * scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns" if seconds else "0 s"
+        if abs(seconds) >= 0.9995 * least:
+            return f"{digits(seconds / scale)} {unit}"
+    return f"{digits(seconds / 1e-9)} ns" if seconds else "0 s"
 
 
 def interval(lo: float, hi: float, unit: str) -> str:

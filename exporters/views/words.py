@@ -40,6 +40,16 @@ def size(size_bytes: int | None) -> str | None:
     return f"{value:.0f} {_UNITS[unit]}" if value >= 100 or value == int(value) else f"{value:.3g} {_UNITS[unit]}"
 
 
+def digits(value: float) -> str:
+    """Three digits that count, never an exponent: "0.25", "12.5", "4000"."""
+    if abs(value) >= 999.5:
+        return f"{value:.0f}"
+    if abs(value) >= 1e-4:
+        return f"{value:.3g}"
+    # A millionth is the least that is not written as 0.
+    return f"{value:.6f}".rstrip("0").rstrip(".") if abs(value) >= 1e-6 else "0"
+
+
 def frequency(hertz: int | None) -> str | None:
     return None if hertz is None else f"{hertz / 1e9:.3g} GHz" if hertz >= 10**9 else f"{hertz / 1e6:.0f} MHz"
 

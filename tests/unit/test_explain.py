@@ -213,6 +213,11 @@ def test_the_innermost_is_meant_and_the_same_name_is_not_clear() -> None:
         (24.0, "references/walk", "24"),
         (1.5, "CPUs", "1.5 CPUs"),
         (0.0, "seconds", "0 s"),
+        (119.0, "seconds", "119 s"),
+        (1300.0, "seconds", "21.7 min"),
+        (7200.0, "seconds", "2 h"),
+        (13.5, "ratio", "1350 %"),
+        (1234567.0, "1/second", "1234567 a second"),
     ],
 )
 def test_figures(value: float, unit: str, text: str) -> None:

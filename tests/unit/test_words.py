@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from agent.model.values import CpuSet
-from exporters.views.words import FIRM, cpus, frequency, guessed, ordered, safe, sets, size, words
+from exporters.views.words import FIRM, cpus, digits, frequency, guessed, ordered, safe, sets, size, words
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,25 @@ def test_names_are_shown_and_not_obeyed(name: str, shown: str) -> None:
     assert safe(name) == shown
     assert words(name).plain.replace(FIRM, " ") == shown
     assert not words(name).spans or {str(span.style) for span in words(name).spans} == {""}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.25, "0.25"),
+        (12.345, "12.3"),
+        (999.4, "999"),
+        (999.6, "1000"),
+        (4000.0, "4000"),
+        (1.5e9, "1500000000"),
+        (0.0001, "0.0001"),
+        (0.00001, "0.00001"),
+        (1e-9, "0"),
+        (-1e-9, "0"),
+        (-0.25, "-0.25"),
+        (-0.00002, "-0.00002"),
+    ],
+)
+def test_digits_have_no_exponent(value: float, text: str) -> None:
+    assert digits(value) == text
