@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from itertools import cycle
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from agent.model.facts.proc_stat import CpuTime
@@ -20,26 +17,11 @@ from agent.model.workload import Placement, VCpu, Workload
 from agent.overhead.compose import predict
 from agent.overhead.window import Window
 from tests.unit.overhead_hosts import BOTH, MIB, container, cpu, host, machine, sandbox, thread
+from tests.unit.overhead_predictions import WALKS, predictions
 
-Key = tuple[str, str]
-
-WALKS = {"walk_references", "walk_cost"}
 EVERY = {"run_queue_delay", "switching", "remote_memory", "shared_core", "shared_cache", "memory_overhead", "start_time"} | WALKS
 GROUPS = {"throttled_periods", "cpu_share", "cpu_pressure"}
 KVMS = {"exits", "exit_time", "halt_polling"}
-
-
-def predictions(after: Host | None = None, before: Host | None = None, seconds: float | None = 10.0) -> dict[Key, Prediction]:
-    found = predict(Window(after=after or host(1.0), before=before or host(), seconds=seconds))
-    for one in found:
-        figures = (one.value, one.lo, one.hi, *one.inputs.values())
-        assert all(math.isfinite(figure) and figure >= 0 for figure in figures), one
-        assert one.lo <= one.value <= one.hi, one
-        assert one.measured is None or 0 <= one.measured < math.inf, one
-        assert one.validity
-    named = {(one.workload, one.component): one for one in found}
-    assert len(named) == len(found)
-    return named
 
 
 def of(workload: Callable[[float], Workload], busy: float = 6.0) -> dict[str, Prediction]:
@@ -282,148 +264,6 @@ def test_who_fits_into_its_part_of_the_cache_loses_nothing() -> None:
     assert of(small)["shared_cache"].value == of(small)["shared_cache"].hi == 0
 
 
-def _workload(change: Callable[[Workload], Workload]) -> Callable[[Host], Host]:
-    return lambda host: replace(host, workloads=tuple(change(workload) for workload in host.workloads))
-
-
-def _cpu(name: str) -> Callable[[Host], Host]:
-    return _workload(lambda workload: replace(workload, cpu=replace(workload.cpu, **{name: None})))
-
-
-def _memory(name: str, value: object = None) -> Callable[[Host], Host]:
-    return _workload(lambda workload: replace(workload, memory=replace(workload.memory, **{name: value})))
-
-
-def _kernel(name: str, value: object = None) -> Callable[[Host], Host]:
-    return lambda host: replace(host, logical=replace(host.logical, cpu=replace(host.logical.cpu, **{name: value})))
-
-
-def _threads(name: str) -> Callable[[Host], Host]:
-    def change(workload: Workload) -> Workload:
-        vcpus = tuple(replace(vcpu, thread=vcpu.thread and replace(vcpu.thread, **{name: None})) for vcpu in workload.vcpus)
-        return replace(workload, threads=tuple(replace(one, **{name: None}) for one in workload.threads), vcpus=vcpus)
-
-    return _workload(change)
-
-
-def _guest(name: str) -> Callable[[Host], Host]:
-    return _workload(lambda workload: replace(workload, guest=workload.guest and replace(workload.guest, **{name: None})))
-
-
-def _cache(level: int, size: int | None = None) -> Callable[[Host], Host]:
-    def change(host: Host) -> Host:
-        caches = tuple(replace(cache, size_bytes=size) if cache.level == level else cache for cache in host.physical.caches)
-        return replace(host, physical=replace(host.physical, caches=caches))
-
-    return change
-
-
-def _identity(name: str) -> Callable[[Host], Host]:
-    return lambda host: replace(host, identity=replace(host.identity, **{name: None}))
-
-
-ALL = ("c0ffee", "vm", "wasm")
-WAITS: set[Key] = {(name, "run_queue_delay") for name in ALL} | {("vm", "steal"), ("c0ffee", "cpu_pressure")}
-SHARE: set[Key] = {("c0ffee", "cpu_share")}
-VM_WALKS: set[Key] = {("vm", name) for name in WALKS}
-VM_EXITS: set[Key] = {("vm", name) for name in ("exits", "exit_time", "halt_polling")}
-
-
-def every(component: str) -> set[Key]:
-    return {(name, component) for name in ALL}
-
-
-def walked(name: str) -> set[Key]:
-    return {(name, component) for component in WALKS}
-
-
-def _vcpus(**fields: object) -> Callable[[Host], Host]:
-    return _workload(lambda workload: replace(workload, vcpus=tuple(replace(vcpu, **fields) for vcpu in workload.vcpus)))
-
-
-def _physical(name: str, value: object) -> Callable[[Host], Host]:
-    return lambda host: replace(host, physical=replace(host.physical, **{name: value}))
-
-
-def _placement(name: str, value: object = None) -> Callable[[Host], Host]:
-    return _workload(lambda workload: replace(workload, placement=replace(workload.placement, **{name: value})))
-
-
-INPUTS: list[tuple[str, Callable[[Host], Host], set[Key]]] = [
-    ("quota", _cpu("quota_usec"), {("c0ffee", "throttled_periods")}),
-    ("period", _cpu("period_usec"), {("c0ffee", "throttled_periods")}),
-    ("usage", _cpu("usage_usec"), {("c0ffee", "throttled_periods")}),
-    ("periods", _cpu("periods"), {("c0ffee", "throttled_periods"), ("c0ffee", "run_queue_delay"), ("c0ffee", "cpu_pressure")}),
-    ("throttled periods", _cpu("throttled_periods"), set()),
-    ("throttled time", _cpu("throttled_usec"), {("c0ffee", "run_queue_delay"), ("c0ffee", "cpu_pressure")}),
-    ("limit", _cpu("limit_cpus"), SHARE),
-    ("weight", _cpu("weight"), SHARE),
-    ("pressure", _cpu("pressure_some_usec"), {("c0ffee", "cpu_pressure")}),
-    ("run", _threads("run_ns"), WAITS | SHARE | VM_EXITS | every("switching") | every("remote_memory") | every("shared_cache")),
-    ("delay", _threads("delay_ns"), SHARE),
-    ("timeslices", _threads("timeslices"), WAITS),
-    ("switches", _threads("voluntary_switches"), every("switching")),
-    ("last CPU of a thread", _threads("last_cpu"), every("remote_memory")),
-    ("last CPUs", _placement("last_cpus"), every("shared_core") | every("shared_cache")),
-    ("memory by node", _placement("memory_by_node", {}), every("remote_memory")),
-    ("nodes", _physical("nodes", ()), every("remote_memory")),
-    ("cores", _physical("cores", ()), every("shared_core")),
-    ("states", _threads("state"), {("c0ffee", "throttled_periods")} | WAITS),
-    ("CPU times", _kernel("times", ()), WAITS | SHARE | every("shared_core") | every("shared_cache")),
-    ("runnable tasks", _kernel("runnable_tasks"), SHARE),
-    ("tick", _kernel("tick_hz"), set()),
-    ("virtualization", _identity("virtualization"), WAITS),
-    ("uptime", _identity("uptime_seconds"), set()),
-    (
-        "levels",
-        _kernel("page_table_levels"),
-        every("walk_references") | every("walk_cost"),
-    ),
-    (
-        "KVM",
-        lambda host: replace(host, logical=replace(host.logical, kvm=None)),
-        VM_WALKS | {("vm", "halt_polling")},
-    ),
-    ("KVM's counters", _vcpus(kvm={}), {("vm", "exit_time"), ("vm", "halt_polling")}),
-    ("how old they are", _guest("told_seconds_ago"), {("vm", "exit_time"), ("vm", "halt_polling")}),
-    ("accelerator", _guest("accelerator"), {("vm", "walk_references"), ("vm", "walk_cost")} | VM_EXITS),
-    ("iothreads", _guest("iothreads"), {("vm", "memory_overhead")}),
-    ("video", _guest("video_bytes"), {("vm", "memory_overhead")}),
-    ("L1", _cache(1), every("walk_cost")),
-    ("L2", _cache(2), every("walk_cost")),
-    ("L3", _cache(3), every("walk_cost") | every("shared_cache")),
-    ("page tables", _memory("page_table_bytes"), {("c0ffee", "memory_overhead")}),
-    ("kernel memory", _memory("kernel_bytes"), set()),
-    ("current", _memory("current_bytes"), set()),
-    ("stat", _memory("stat", {}), walked("c0ffee") | {("c0ffee", "shared_cache")}),
-    ("huge pages", _memory("anon_huge_bytes"), walked("wasm")),
-    ("resident", _memory("resident_bytes"), walked("wasm")),
-    ("huge backing", _memory("backing_huge_bytes"), walked("vm")),
-    ("allotted", _memory("allotted_bytes"), {("wasm", "memory_overhead")}),
-    (
-        "backing",
-        _memory("backing_bytes"),
-        walked("vm") | walked("wasm") | {("vm", "shared_cache"), ("wasm", "shared_cache"), ("wasm", "memory_overhead")},
-    ),
-    ("processes", _workload(lambda workload: replace(workload, processes=None)), {("c0ffee", "memory_overhead")}),
-    (
-        "allowed CPUs",
-        _placement("allowed_cpus"),
-        {("c0ffee", "throttled_periods")} | WAITS | SHARE | every("walk_cost"),
-    ),
-]
-
-
-@pytest.mark.parametrize(("change", "lost"), [case[1:] for case in INPUTS], ids=[case[0] for case in INPUTS])
-def test_an_absent_input_makes_its_predictions_absent_and_moves_no_other(change: Callable[[Host], Host], lost: set[Key]) -> None:
-    whole = predictions()
-    part = predictions(change(host(1.0)), change(host()))
-    assert whole.keys() - part.keys() == lost
-    for key, one in part.items():
-        same = whole[key]
-        assert (one.value, one.lo, one.hi, one.inputs) == (same.value, same.lo, same.hi, same.inputs), key
-
-
 def test_a_host_that_is_a_guest_says_so_of_what_depends_on_its_load() -> None:
     """Its own steal is in the delays of who waits, and in none of who runs."""
 
@@ -450,66 +290,6 @@ def test_without_time_only_what_is_always_there() -> None:
         "memory_overhead",
         "start_time",
     }
-
-
-nonsense = st.sampled_from([0, 1, -1, -(10**18), 10**9, 10**18, 2**63, 2**64]) | st.integers(-(2**64), 2**64)
-maybe = st.none() | nonsense
-limits = st.sampled_from([None, UNLIMITED, Limit(0), Limit(-1), Limit(1e300), Limit(1), Limit(50_000)])
-
-
-@settings(max_examples=10 * min(settings().max_examples, 300))
-@given(st.data())
-def test_nonsense_makes_no_nonsense(data: st.DataObject) -> None:
-    def number() -> int | None:
-        return data.draw(maybe)
-
-    def draw(made: Workload) -> Workload:
-        used = replace(
-            made.cpu,
-            quota_usec=data.draw(limits),
-            period_usec=number(),
-            burst_usec=number(),
-            usage_usec=number(),
-            periods=number(),
-            throttled_periods=number(),
-            throttled_usec=number(),
-        )
-        threads = tuple(
-            replace(
-                one,
-                run_ns=number(),
-                delay_ns=number(),
-                timeslices=number(),
-                start_ticks=number(),
-                voluntary_switches=number(),
-                last_cpu=number(),
-            )
-            for one in made.threads
-        )
-        memory = replace(
-            made.memory,
-            page_table_bytes=number(),
-            resident_bytes=number(),
-            backing_bytes=number(),
-            backing_huge_bytes=number(),
-            allotted_bytes=number(),
-            stat={"anon": data.draw(nonsense), "file_mapped": data.draw(nonsense), "anon_thp": data.draw(nonsense)},
-        )
-        cpus = data.draw(st.sampled_from([None, CpuSet(), CpuSet((0,)), BOTH, CpuSet((7,))]))
-        placement = replace(
-            made.placement, allowed_cpus=cpus, last_cpus=cpus, memory_by_node={0: data.draw(nonsense), 1: data.draw(nonsense)}
-        )
-        return replace(made, cpu=used, threads=threads, memory=memory, processes=number(), placement=placement)
-
-    def drawn(passed: float) -> Host:
-        workloads = tuple(draw(of(passed)) for of in (container, machine, sandbox))
-        made = host(passed, workloads, busy=data.draw(st.floats(-1e9, 1e9)))
-        online = data.draw(st.sampled_from([CpuSet(), CpuSet((0,)), BOTH]))
-        return _kernel("page_table_levels", data.draw(maybe))(
-            replace(made, physical=replace(made.physical, cpus=replace(made.physical.cpus, online=online)))
-        )
-
-    predictions(drawn(1.0), drawn(0.0), data.draw(st.none() | st.floats(allow_nan=True, allow_infinity=True)))
 
 
 def test_twice_as_many_workloads_are_twice_as_dear() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.overhead.pressure import some_share
-from tests.unit.test_overhead_compose import predictions
+from tests.unit.overhead_predictions import predictions
 
 
 def test_of_one_thread_it_is_its_delay() -> None:
