@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from agent.model.values import CpuSet, Fact, is_number
 from collectors.root import SysRoot
-from collectors.text import cpu_list, cpu_mask, hexadecimal, integer, size_bytes
+from collectors.text import cpu_list, cpu_mask, hexadecimal, integer, nonzero, size_bytes
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ def read(root: SysRoot) -> SysfsCpus:
         online=online,
         isolated=_empty_or(root, f"{CPU}/isolated"),
         nohz_full=_empty_or(root, f"{CPU}/nohz_full"),
-        smt_active=_flag(root.parse(f"{CPU}/smt/active", integer)),
+        smt_active=nonzero(root.parse(f"{CPU}/smt/active", integer)),
         topology=tuple(_topology(root, cpu, names) for cpu in numbers if (names := root.names(f"{CPU}/cpu{cpu}/topology"))),
         caches=tuple(caches),
         speeds=tuple(speed for cpu in numbers if (speed := _speed(root, cpu)) is not None),
@@ -205,10 +205,6 @@ def _kinds(root: SysRoot) -> dict[str, CpuSet]:
 
 def _khz(value: int | None) -> int | None:
     return None if not value or value < 0 else value * 1000
-
-
-def _flag(value: int | None) -> bool | None:
-    return None if value is None else value != 0
 
 
 def _empty_or(root: SysRoot, path: str) -> CpuSet | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from agent.model.facts.sys_kvm import Kvm
 from collectors.root import SysRoot, Unavailable
-from collectors.text import integer
+from collectors.text import flag, integer
 
 
 def read(root: SysRoot) -> Kvm:
@@ -18,12 +18,7 @@ def read(root: SysRoot) -> Kvm:
     paging = {"kvm_intel": "ept", "kvm_amd": "npt"}.get(vendor or "")
     return Kvm(
         vendor,
-        nested_paging=_flag(root, f"sys/module/{vendor}/parameters/{paging}") if paging else None,
-        nested=_flag(root, f"sys/module/{vendor}/parameters/nested") if vendor else None,
+        nested_paging=root.parse(f"sys/module/{vendor}/parameters/{paging}", flag) if paging else None,
+        nested=root.parse(f"sys/module/{vendor}/parameters/nested", flag) if vendor else None,
         halt_poll_ns=root.parse("sys/module/kvm/parameters/halt_poll_ns", integer),
     )
-
-
-def _flag(root: SysRoot, path: str) -> bool | None:
-    text = root.text(path)
-    return None if text is None else text.strip() in ("Y", "1")

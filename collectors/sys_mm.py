@@ -10,7 +10,7 @@ import re
 from agent.model.facts.sys_mm import Ksm, Thp, Zswap
 from agent.model.values import Fact, is_number
 from collectors.root import SysRoot
-from collectors.text import integer
+from collectors.text import flag, integer
 
 MM = "sys/kernel/mm"
 THP = f"{MM}/transparent_hugepage"
@@ -98,11 +98,6 @@ def chosen(text: str) -> str | None:
     """ "always [madvise] never" -> "madvise"."""
     match = _CHOSEN.search(text)
     return match[1] if match else None
-
-
-def flag(text: str) -> bool:
-    """sysfs prints 0 and 1, Y and N, true and false."""
-    return text.strip() in ("Y", "1", "true")
 
 
 def word(text: str) -> str | None:

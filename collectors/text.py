@@ -35,6 +35,16 @@ class Malformed(Exception):
         return f"{where}:{self.line}: {self.detail}" if self.line else f"{where}: {self.detail}"
 
 
+def flag(text: str) -> bool:
+    """sysfs prints 0 and 1, Y and N, true and false."""
+    return text.strip() in ("Y", "1", "true")
+
+
+def nonzero(value: int | None) -> bool | None:
+    """A number that is a flag; None where it is not there."""
+    return None if value is None else value != 0
+
+
 def printable(text: str) -> str:
     """Text that UTF-8 can hold: names of files and processes come with lone surrogates for bytes that are not UTF-8."""
     if text.isascii():

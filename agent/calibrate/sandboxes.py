@@ -13,7 +13,6 @@ from agent.calibrate.chunks import CHUNKS, Spread, sampled, slope, spread
 from agent.calibrate.kernels import exported
 from agent.model.calibration import Figure
 
-_MEMORY_PAGES = 4
 _AGAIN = "(br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1))))"
 
 _EMPTY = '(module (func (export "nothing")))'

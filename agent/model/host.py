@@ -39,7 +39,7 @@ class Identity(Fact, frozen=True, kw_only=True):
 
 
 class Host(Fact, frozen=True, kw_only=True):
-    """`clock_seconds` is time since boot when reading began: what rates are taken over."""
+    """All that one pass makes of a host: the machine, the kernel, the workloads, and what could not be known."""
 
     identity: Identity
     physical: Physical
@@ -48,4 +48,3 @@ class Host(Fact, frozen=True, kw_only=True):
     workloads: tuple[Workload, ...] = ()
     gaps: tuple[Gap, ...] = ()
     findings: tuple[Finding, ...] = ()
-    clock_seconds: float | None = None

@@ -223,6 +223,13 @@ class Gap(Fact, frozen=True):
     remedy: str | None = None
 
 
+def sum_if_known(values: Iterable[int | None]) -> int | None:
+    """None where one of them is not known, or there is none: a smaller sum would be a wrong one."""
+    listed = list(values)
+    known = [value for value in listed if value is not None]
+    return sum(known) if known and len(known) == len(listed) else None
+
+
 def encode_value(value: object) -> object:
     """What msgspec asks for a value it does not know. NotImplementedError is its word for "nor do I", here and below: a None would be
     written as null, which no value of ours is."""

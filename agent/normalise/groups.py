@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from agent.collect.sample import Sample
 from agent.model.facts.cgroup import GroupState, Pids, WorkloadCpu, WorkloadMemory
 from agent.model.facts.proc_task import Thread
-from agent.model.values import CpuSet, Fact, Limit
+from agent.model.values import CpuSet, Fact, Limit, sum_if_known
 from agent.model.workload import Control
 from collectors import cgroup, proc_task, taskstats
 
@@ -93,12 +93,12 @@ def cpu_of(
         cpu,
         limit_cpus=limit,
         limited_by=by,
-        run_ns=_sum([thread.run_ns for thread in threads]),
-        delay_ns=_sum([thread.delay_ns for thread in threads]),
-        timeslices=_sum([thread.timeslices for thread in threads]),
-        process_run_ns=_sum([account.run_ns if account else None for account in accounts]),
-        process_delay_ns=_sum([account.delay_ns if account else None for account in accounts]),
-        process_timeslices=_sum([account.timeslices if account else None for account in accounts]),
+        run_ns=sum_if_known([thread.run_ns for thread in threads]),
+        delay_ns=sum_if_known([thread.delay_ns for thread in threads]),
+        timeslices=sum_if_known([thread.timeslices for thread in threads]),
+        process_run_ns=sum_if_known([account.run_ns if account else None for account in accounts]),
+        process_delay_ns=sum_if_known([account.delay_ns if account else None for account in accounts]),
+        process_timeslices=sum_if_known([account.timeslices if account else None for account in accounts]),
         pressure_some_usec=stall.some_usec if stall else None,
         pressure_full_usec=stall.full_usec if stall else None,
         irq_pressure_full_usec=irq.full_usec if irq else None,
@@ -142,13 +142,13 @@ def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_ta
         file_bytes=stat.get(names.file),
         page_faults=stat.get(names.faults),
         major_faults=stat.get(names.major_faults),
-        refaults=_sum([stat.get(kind) for kind in names.refaults]),
+        refaults=sum_if_known([stat.get(kind) for kind in names.refaults]),
         scanned_pages=None if is_v1 else stat.get("pgscan"),
         reclaimed_pages=None if is_v1 else stat.get("pgsteal"),
         # Pages that processes share are in the resident size of each: one process only is a sum.
         resident_bytes=processes[0].resident_bytes if len(processes) == 1 else None,
-        page_table_bytes=_sum([process.page_table_bytes for process in processes]),
-        anon_huge_bytes=_sum([process.anon_huge_bytes for process in processes]),
+        page_table_bytes=sum_if_known([process.page_table_bytes for process in processes]),
+        anon_huge_bytes=sum_if_known([process.anon_huge_bytes for process in processes]),
         pressure_some_usec=stall.some_usec if stall else None,
         pressure_full_usec=stall.full_usec if stall else None,
     )
@@ -241,8 +241,3 @@ def _plain(value: Limit | int | CpuSet | bool) -> int | str | bool:
     if isinstance(value, Limit):
         return "max" if value.unlimited else int(value)
     return str(value) if isinstance(value, CpuSet) else value
-
-
-def _sum(values: Sequence[int | None]) -> int | None:
-    """None when a part of it is not known: a smaller sum would be a wrong one."""
-    return None if not values or None in values else sum(cast("Sequence[int]", values))

@@ -17,6 +17,7 @@ from agent.collect.sample import Sample
 from agent.model.channels import Dimm, Evidence, MemoryChannel
 from agent.model.facts.edac import MemoryController
 from agent.model.physical import MainMemory, Node, Package
+from agent.model.values import sum_if_known
 from collectors.smbios import AddressRange, MemoryDevice, Smbios
 
 T = TypeVar("T")
@@ -55,11 +56,11 @@ def memory_devices(sample: Sample, memory: MainMemory, nodes: tuple[Node, ...], 
     channels = _channels(controllers, dimms)
     return replace(
         memory,
-        installed_bytes=_sum(dimm.size_bytes for dimm in dimms),
+        installed_bytes=sum_if_known(dimm.size_bytes for dimm in dimms),
         dimms=dimms,
         controllers=controllers,
         channels=channels,
-        theoretical_bandwidth_bytes_per_second=_sum(channel.bandwidth_bytes_per_second for channel in channels),
+        theoretical_bandwidth_bytes_per_second=sum_if_known(channel.bandwidth_bytes_per_second for channel in channels),
     )
 
 
@@ -244,7 +245,7 @@ def _memory_channel(name: str, origin: Evidence, dimms: list[Dimm], matched: boo
 
 def _complete(controller: MemoryController) -> bool:
     """Whether its DIMMs are all there: their sizes sum to the controller's."""
-    return controller.size_bytes is not None and _sum(dimm.size_bytes for dimm in controller.dimms) == controller.size_bytes
+    return controller.size_bytes is not None and sum_if_known(dimm.size_bytes for dimm in controller.dimms) == controller.size_bytes
 
 
 def _persistent(device: MemoryDevice | Dimm) -> bool:
@@ -253,13 +254,6 @@ def _persistent(device: MemoryDevice | Dimm) -> bool:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(word), "") if word.isdecimal() else (-1, word) for word in re.findall(r"[0-9]+|[^0-9]+", name)]
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    """None where one of them is not known, or there is none."""
-    found = list(values)
-    known = [value for value in found if value is not None]
-    return sum(known) if known and len(known) == len(found) else None
 
 
 def _one(values: Iterable[T]) -> T | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, reduce
 from itertools import chain
 
@@ -13,7 +13,7 @@ from agent.model.facts.cgroup import WorkloadMemory
 from agent.model.facts.proc_task import Thread
 from agent.model.runtimes import LINEAR, MODES
 from agent.model.sandbox import LinearMemory, statements
-from agent.model.values import USER_HZ, CpuSet
+from agent.model.values import USER_HZ, CpuSet, sum_if_known
 from agent.model.workload import Placement, Stack, VCpu, Workload
 from agent.normalise.groups import Tree, container_around, cpu_of, memory_of, tree_of
 from agent.normalise.growth import growth
@@ -88,11 +88,11 @@ def _with_memories(around: WorkloadMemory, memories: Sequence[LinearMemory]) -> 
     return replace(
         around,
         allotted_bytes=sum(memory.size_bytes for memory in memories),
-        backing_bytes=_sum(memory.resident_bytes for memory in memories),
-        backing_huge_bytes=_sum(memory.huge_bytes for memory in memories),
-        backing_swapped_bytes=_sum(memory.swapped_bytes for memory in memories),
+        backing_bytes=sum_if_known(memory.resident_bytes for memory in memories),
+        backing_huge_bytes=sum_if_known(memory.huge_bytes for memory in memories),
+        backing_swapped_bytes=sum_if_known(memory.swapped_bytes for memory in memories),
         reserved_bytes=sum(memory.reserved_bytes for memory in memories),
-        guard_bytes=_sum(memory.guard_bytes for memory in memories),
+        guard_bytes=sum_if_known(memory.guard_bytes for memory in memories),
     )
 
 
@@ -124,12 +124,6 @@ def _linear(process: wasm_maps.WasmProcess, inherited: frozenset[tuple[int, str]
         )
         for memory in process.memories
     )
-
-
-def _sum(sizes: Iterable[int | None]) -> int | None:
-    """None when one of them is not known."""
-    known = list(sizes)
-    return sum(size for size in known if size is not None) if None not in known else None
 
 
 def threads_of(processes: Sequence[proc_task.TaskGroup]) -> tuple[Thread, ...]:

@@ -338,9 +338,6 @@ MISS_EXPONENT = Param(
 
 # Walks that a class of programs makes, as a share of its native cycles
 WALKING_COMPUTE = Param(name="page walks of computing programs", unit="ratio", lo=0.002, mode=0.01, hi=0.04, source="assumed")
-WALKING_SERVER = Param(
-    name="page walks of servers", unit="ratio", lo=0.02, mode=0.05, hi=0.1, source="published: up to 0.10 for servers with large memories"
-)
 WALKING_IRREGULAR = Param(
     name="page walks of irregular programs", unit="ratio", lo=0.05, mode=0.1, hi=0.25, source="published: up to a half in the worst case"
 )

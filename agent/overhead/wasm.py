@@ -24,11 +24,6 @@ def execution_factor(code: float, bounds: float, interruption: float) -> float:
     return (1 + code) * (1 + bounds) * (1 + interruption)
 
 
-def crossings_seconds(counts_and_costs: tuple[tuple[float, float], ...]) -> float:
-    """Entries, host calls, memory.grow, first touches: how many, and seconds each."""
-    return sum(count * cost for count, cost in counts_and_costs)
-
-
 def guard_pages_check_bounds(reserved_bytes: int, pointer_bits: int = 32) -> bool:
     """Whether the memory's layout lets faults do the checks: a 32-bit memory that may never move, all of its addresses reserved."""
     return pointer_bits == 32 and reserved_bytes >= _GUARD_RESERVATION_BYTES

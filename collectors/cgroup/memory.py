@@ -10,7 +10,7 @@ from __future__ import annotations
 from agent.model.facts.cgroup import WorkloadMemory
 from agent.model.values import UNLIMITED, Detail, Limit
 from collectors.cgroup.held import GroupFiles, HeldDirectory
-from collectors.text import Malformed, flat_keyed, integer, limit, newline_separated
+from collectors.text import Malformed, flat_keyed, integer, limit, newline_separated, nonzero
 
 # A v1 limit that was never set is the largest page-aligned counter (mm/memcontrol-v1.c, PAGE_COUNTER_MAX): whatever the page
 # size, it lies above this.
@@ -85,8 +85,8 @@ def read_v1(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Work
         swap_bytes=None if current is None or with_swap is None else max(0, with_swap - current),
         swap_max_bytes=None if memory_max is None or memsw_max is None else _swap_alone(memory_max, memsw_max),
         kernel_bytes=number("memory.kmem.usage_in_bytes"),
-        oom_kill_disable=_flag(oom.get("oom_kill_disable")),
-        under_oom=_flag(oom.get("under_oom")),
+        oom_kill_disable=nonzero(oom.get("oom_kill_disable")),
+        under_oom=nonzero(oom.get("under_oom")),
         swappiness=number("memory.swappiness") if is_document else None,
         stat=files.parse(directory, "memory.stat", flat_keyed) or {},
         # What v2 calls "max" and "oom_kill" in memory.events.
@@ -122,7 +122,3 @@ def _swap_alone(memory: Limit, memory_and_swap: Limit) -> Limit:
 def _finite(bound: Limit | None) -> int | None:
     """memory.min and memory.low protect; "max" there protects all there is, which is no number of bytes."""
     return None if bound is None or bound.unlimited else int(bound)
-
-
-def _flag(value: int | None) -> bool | None:
-    return None if value is None else value != 0

@@ -12,7 +12,7 @@ from agent.model.facts.cgroup import GroupState, HugePages, Pids
 from agent.model.values import UNLIMITED, Detail, Fact, Limit
 from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.cgroup.memory import parse_numa_stat
-from collectors.text import Malformed, flat_keyed, integer, limit, nested_keyed, newline_separated, numbers, phrase, size_bytes
+from collectors.text import Malformed, flat_keyed, integer, limit, nested_keyed, newline_separated, nonzero, numbers, phrase, size_bytes
 
 RESOURCES = ("cpu", "memory", "io", "irq")
 
@@ -82,9 +82,9 @@ def state_v2(files: GroupFiles, directory: HeldDirectory) -> GroupState:
     stat = files.parse(directory, "cgroup.stat", flat_keyed) or {}
     return GroupState(
         type=files.parse(directory, "cgroup.type", phrase),
-        populated=_flag(events.get("populated")),
-        frozen=_flag(events.get("frozen")),
-        freeze=_flag(files.parse(directory, "cgroup.freeze", integer)),
+        populated=nonzero(events.get("populated")),
+        frozen=nonzero(events.get("frozen")),
+        freeze=nonzero(files.parse(directory, "cgroup.freeze", integer)),
         threads=files.parse(directory, "cgroup.threads", parse_count, blank=True),
         descendants=stat.get("nr_descendants"),
         dying_descendants=stat.get("nr_dying_descendants"),
@@ -99,7 +99,7 @@ def state_v1(files: GroupFiles, freezer: HeldDirectory) -> GroupState:
     self_freezing = files.parse(freezer, "freezer.self_freezing", integer)
     return GroupState(
         frozen=None if state is None else state == "FROZEN",
-        freeze=_flag(self_freezing),
+        freeze=nonzero(self_freezing),
         threads=files.parse(freezer, "tasks", parse_count, blank=True),
     )
 
@@ -125,7 +125,3 @@ def parse_count(text: str) -> int:
 def parse_max_events(text: str) -> int | None:
     """ "max 3"."""
     return flat_keyed(text).get("max")
-
-
-def _flag(value: int | None) -> bool | None:
-    return None if value is None else value != 0
