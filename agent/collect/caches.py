@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agent.collect.background import BackgroundQueries
-from agent.collect.sample import Statics
+from agent.collect.static_facts import Statics
 from collectors.cgroup import CgroupCache
 from collectors.libvirt_domains import DomainCache
 from collectors.libvirt_stats import StatsCache

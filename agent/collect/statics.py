@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from agent.collect.ask import Pass
 from agent.collect.caches import Caches
-from agent.collect.sample import Statics
+from agent.collect.static_facts import Statics
 from agent.model.values import Gap
 from collectors import (
     cpuid,

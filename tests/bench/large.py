@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.collect.caches import Caches
-from agent.collect.sample import Statics
+from agent.collect.static_facts import Statics
 from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise

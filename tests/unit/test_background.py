@@ -52,7 +52,7 @@ def test_a_reader_that_breaks_costs_its_own_source(reader: str, monkeypatch: pyt
     config = Config(root=str(tmp_path), only=("proc_stat", "proc_sys", "docker_engine"))
     whole = take(SysRoot(tmp_path), config, Caches())
     assert None not in (whole.host.stat, whole.workloads.engines)
-    monkeypatch.setattr(f"agent.collect.take.{reader}.read", breaks)
+    monkeypatch.setattr(f"collectors.{reader}.read", breaks)
     broken = take(SysRoot(tmp_path), config, Caches())
     (gap,) = (gap for gap in broken.gaps if gap.source == reader)
     assert gap.reason == "failed"

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from agent.collect.sample import HostFacts, Sample, Statics
+from agent.collect.host_facts import HostFacts
+from agent.collect.sample import Sample
+from agent.collect.static_facts import Statics
 from agent.model.facts.proc_schedstat import RunQueue
 from agent.model.logical import SchedulingDomain
 from agent.model.physical import Node

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.collect.sample import HostFacts, Sample
+from agent.collect.host_facts import HostFacts
+from agent.collect.sample import Sample
 from agent.model.facts.hugepages import HugePagePool
 from agent.model.facts.proc_swaps import Swap
 from agent.model.facts.proc_sys_vm import MemoryPolicy

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from agent.collect.sample import HostFacts, Sample, Statics, WorkloadFacts
+from agent.collect.host_facts import HostFacts
+from agent.collect.sample import Sample
+from agent.collect.static_facts import Statics
+from agent.collect.workload_facts import WorkloadFacts
 from agent.model.logical import CpuIsolation, LogicalCpu, Partition, Scheduler, SchedulingDomain
 from agent.model.physical import Core, Cpus, MainMemory, Node, Package, Physical
 from agent.model.values import CpuSet

@@ -30,7 +30,7 @@ def test_a_window_is_as_long_as_the_counters_ran(monkeypatch: pytest.MonkeyPatch
         windows.append(window.seconds)
         return whole(window, taken_at)
 
-    monkeypatch.setattr("agent.collect.take.processes.read", late)
+    monkeypatch.setattr("collectors.processes.read", late)
     monkeypatch.setattr(session, "snapshot_of", noted)
     monkeypatch.setattr(service, "FRESH_SECONDS", 0.0)
     served = service.Service(SysRoot(str(tmp_path)), Config(root=str(tmp_path)))

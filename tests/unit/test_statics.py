@@ -9,7 +9,8 @@ import pytest
 
 from agent.collect import statics
 from agent.collect.caches import Caches
-from agent.collect.sample import Sample, Statics
+from agent.collect.sample import Sample
+from agent.collect.static_facts import Statics
 from agent.collect.take import take
 from agent.config import Config
 from agent.normalise import normalise
