@@ -14,7 +14,7 @@ from agent.model.values import Fact
 from collectors.root import SysRoot, Unavailable
 from collectors.text import printable
 
-_UNSAID = "1.44"
+_NOT_SENT = "1.44"
 # Two kilobytes are usual of a container.
 MAX_BYTES = 32 << 20
 
@@ -43,16 +43,17 @@ def read(root: SysRoot, urls: tuple[str, ...] = (), timeout_seconds: int = 1, la
 
 
 def ask(root: SysRoot, urls: tuple[str, ...], timeout_seconds: int, labels: tuple[str, ...]) -> tuple[Engine, ...]:
-    found = urls or tuple(f"unix://{path}" for name in SOCKETS if (path := root.socket(name)) is not None)
-    if not found:
+    """The engines of a live host: those of `urls`, else those whose sockets are below the root."""
+    engines = urls or tuple(f"unix://{path}" for name in SOCKETS if (path := root.socket(name)) is not None)
+    if not engines:
         raise Unavailable("absent", "no engine socket: " + ", ".join(SOCKETS), "start the engine, or name it with --docker URL")
-    return tuple(_engine(url, timeout_seconds, labels) for url in found)
+    return tuple(_engine(url, timeout_seconds, labels) for url in engines)
 
 
 def _engine(url: str, timeout_seconds: int, labels: tuple[str, ...]) -> Engine:
-    """One question without a version: each engine answers it in its newest one, and its head says who it is.
+    """One request, without an API version: each engine answers it in its newest one, and its Server header says which engine it is.
 
-    /version would cost more than all else here: Podman runs its helpers and asks the package manager to answer it, up to a second.
+    /version would cost more than all else here: Podman runs its helpers and the package manager to answer it, for up to a second.
     """
     try:
         import docker
@@ -61,8 +62,8 @@ def _engine(url: str, timeout_seconds: int, labels: tuple[str, ...]) -> Engine:
     except ImportError:
         raise Unavailable("unsupported", "the docker library is not installed", "pip install docker") from None
     try:
-        # Its version is never said, but without one the library asks for the engine's.
-        client = docker.APIClient(base_url=url, version=_UNSAID, timeout=timeout_seconds)
+        # The version is not sent, but without one the library requests the engine's.
+        client = docker.APIClient(base_url=url, version=_NOT_SENT, timeout=timeout_seconds)
         try:
             answer = client.get(f"{client.base_url}/containers/json", timeout=timeout_seconds, stream=True)
             answer.raise_for_status()
@@ -91,9 +92,9 @@ def _bounded(pieces: Iterable[bytes], url: str) -> Iterator[bytes]:
         yield piece
 
 
-def _server(head: str) -> tuple[str, str | None]:
-    """Name and version: "Docker/20.10.24 (linux)", "Libpod/4.3.1 (linux)"."""
-    product, _, version = head.partition(" ")[0].partition("/")
+def _server(header: str) -> tuple[str, str | None]:
+    """Name and version by the Server header: "Docker/20.10.24 (linux)", "Libpod/4.3.1 (linux)"."""
+    product, _, version = header.partition(" ")[0].partition("/")
     return (engine_of(product.lower()) or DOCKER).name, printable(version) or None
 
 
@@ -101,9 +102,11 @@ def _container(row: dict[str, object], labels: tuple[str, ...]) -> Container:
     names = row.get("Names")
     first = names[0] if isinstance(names, list) and names else None
     name = None if first is None else printable(str(first)).removeprefix("/")
-    given = row.get("Labels")
-    kept = {label: printable(str(given[label])) for label in labels if label in given} if isinstance(given, dict) else {}
-    return Container(id=printable(str(row["Id"])), name=name, image=_text(row.get("Image")), state=_text(row.get("State")), labels=kept)
+    every_label = row.get("Labels")
+    chosen = (
+        {label: printable(str(every_label[label])) for label in labels if label in every_label} if isinstance(every_label, dict) else {}
+    )
+    return Container(id=printable(str(row["Id"])), name=name, image=_text(row.get("Image")), state=_text(row.get("State")), labels=chosen)
 
 
 def _text(value: object) -> str | None:

@@ -101,7 +101,7 @@ def parse_xml(text: str) -> Definition:
 def _cells(domain: Element) -> Iterator[GuestCell]:
     for place, cell in enumerate(domain.iterfind("cpu/numa/cell")):
         number = _number(cell.get("id"))
-        siblings = [(_number(one.get("id")), _number(one.get("value"))) for one in cell.iterfind("distances/sibling")]
+        siblings = [(_number(sibling.get("id")), _number(sibling.get("value"))) for sibling in cell.iterfind("distances/sibling")]
         yield GuestCell(
             place if number is None else number,
             _cpus(cell.get("cpus")),
@@ -115,8 +115,8 @@ def _tuning(tune: Element | None) -> Tuning:
         return Tuning()
 
     def pins(name: str, by: str) -> dict[int, CpuSet]:
-        found = ((_number(pin.get(by)), _cpus(pin.get("cpuset"))) for pin in tune.iterfind(name))
-        return {number: cpus for number, cpus in found if number is not None and cpus is not None}
+        all_pins = ((_number(pin.get(by)), _cpus(pin.get("cpuset"))) for pin in tune.iterfind(name))
+        return {number: cpus for number, cpus in all_pins if number is not None and cpus is not None}
 
     emulator = tune.find("emulatorpin")
     return Tuning(

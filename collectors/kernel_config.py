@@ -38,14 +38,14 @@ def read(root: SysRoot) -> KernelConfig:
 
 def parse(text: str) -> KernelConfig:
     """ "CONFIG_HZ=250" among some thousand lines."""
-    found = {}
+    options = {}
     for option in _OPTIONS:
         start = text.find(f"\n{option}=")
         end = text.find("\n", start + 1)
         # A line without an end was cut: half a number is another number.
         if start >= 0 and end >= 0:
-            found[option] = text[start + len(option) + 2 : end].strip('"')
-    return KernelConfig(found, integer(found["CONFIG_HZ"]) if found.get("CONFIG_HZ") else None)
+            options[option] = text[start + len(option) + 2 : end].strip('"')
+    return KernelConfig(options, integer(options["CONFIG_HZ"]) if options.get("CONFIG_HZ") else None)
 
 
 def _asked(data: bytes) -> bytes:

@@ -1,7 +1,7 @@
-"""The door to libvirt: connections that are kept, lent to one asker at a time, and opened anew when the daemon is.
+"""The door to libvirt: a pool of read-only connections, each lent to one thread at a time and opened again after the daemon restarts.
 
-A peer on a network may go without a word, and who asked it waits for ever. Those are asked by the library itself whether they are still
-there, for which a thread runs its event loop. On this host the kernel says when a daemon is gone.
+A peer on a network may vanish without closing its connection, and a call to it waits for ever. For those the library sends keepalive
+messages, which needs a thread that runs its event loop. On this host the kernel closes the connection when a daemon ends.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _STARTING = threading.Lock()
 
 
 class Connections:
-    """Read-only connections by URI. Each asker has its own: libvirtd answers five questions of a client at once, and no more."""
+    """Read-only connections by URI. Each thread borrows one of its own: libvirtd serves at most five calls of one client at once."""
 
     def __init__(self) -> None:
         self._idle: dict[str, list[Any]] = {}
         self._lock = threading.Lock()
 
     def use(self, uri: str, ask: Callable[[Any, Any], T]) -> T:
-        """`ask(libvirt, connection)`. A kept connection may be to a daemon that is no more: then once more, on a new one."""
+        """`ask(libvirt, connection)`. An idle connection may be to a daemon that has ended: then it is called again, on a new one."""
         libvirt = _library()
         with self._lock:
-            kept = self._idle.setdefault(uri, [])
-            connection = kept.pop() if kept else None
+            idle = self._idle.setdefault(uri, [])
+            connection = idle.pop() if idle else None
         try:
             if connection is not None:
                 try:
@@ -50,19 +50,19 @@ class Connections:
 
     def _lend(self, libvirt: Any, uri: str, connection: Any, ask: Callable[[Any, Any], T]) -> T:
         answer = ask(libvirt, connection)
-        # What failed is not kept: it closes with its last reference.
+        # One that failed is not lent again: it closes with its last reference.
         with self._lock:
             self._idle[uri].append(connection)
         return answer
 
 
-def uris(root: SysRoot, named: tuple[str, ...]) -> tuple[str, ...]:
-    """What to ask: the URIs that were named, else the first socket below the root."""
-    found = named or tuple(f"qemu:///system?socket={path}" for name in SOCKETS if (path := root.socket(name)) is not None)[:1]
-    if not found:
+def uris(root: SysRoot, chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """The URIs to connect to: those that were chosen, else the first socket below the root. `Unavailable` where there is none."""
+    targets = chosen or tuple(f"qemu:///system?socket={path}" for name in SOCKETS if (path := root.socket(name)) is not None)[:1]
+    if not targets:
         raise Unavailable("absent", "no libvirt socket: " + ", ".join(SOCKETS), "start libvirtd, or name it with --libvirt URI")
     _library()
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(targets))
 
 
 def named(uri: str) -> str:
@@ -101,6 +101,6 @@ def _library() -> Any:
         import libvirt
     except ImportError:
         raise Unavailable("unsupported", "libvirt-python is not installed", "pip install libvirt-python (needs libvirt-dev)") from None
-    # The library prints every error to stderr unless it is told not to.
+    # Without a handler the library prints every error to stderr.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     return libvirt

@@ -21,18 +21,18 @@ _NAMES = {"Max address space": "address_space", "Max data size": "data"}
 
 def read(root: SysRoot, pids: Iterable[int]) -> dict[int, Limits]:
     limits = {pid: root.parse(f"proc/{pid}/limits", parse) for pid in sorted(set(pids))}
-    return {pid: one for pid, one in limits.items() if one is not None}
+    return {pid: of_process for pid, of_process in limits.items() if of_process is not None}
 
 
 def parse(text: str) -> Limits:
-    found: dict[str, Limit] = {}
+    limits: dict[str, Limit] = {}
     for number, line in enumerate(newline_separated(text), 1):
         name, rest = line[:26].rstrip(), line[26:].split()
         if name in _NAMES:
             if not rest:
                 raise Malformed(f"expected '{name} soft hard unit', got {line[:60]!r}", number)
             try:
-                found[_NAMES[name]] = UNLIMITED if rest[0] == "unlimited" else Limit(integer(rest[0]))
+                limits[_NAMES[name]] = UNLIMITED if rest[0] == "unlimited" else Limit(integer(rest[0]))
             except (Malformed, OverflowError):
                 raise Malformed(f"expected a limit or 'unlimited', got {line[:60]!r}", number) from None
-    return Limits(**found)
+    return Limits(**limits)

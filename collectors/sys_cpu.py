@@ -82,9 +82,9 @@ def read(root: SysRoot) -> SysfsCpus:
     if online is None and numbers:
         online = _online(root, numbers)
     caches: list[CpuCache] = []
-    seen: set[tuple[int, str, CpuSet]] = set()
+    shown: set[tuple[int, str, CpuSet]] = set()
     for cpu in numbers:
-        caches += _caches(root, cpu, seen)
+        caches += _caches(root, cpu, shown)
     return SysfsCpus(
         numbers=numbers,
         possible=root.parse(f"{CPU}/possible", cpu_list),
@@ -108,7 +108,7 @@ def _online(root: SysRoot, numbers: CpuSet) -> CpuSet:
 
 
 def _topology(root: SysRoot, cpu: int, names: tuple[str, ...]) -> CpuTopology:
-    """From the files that are there: to ask for one that is not costs as much as to read it."""
+    """Reads only the files that the directory lists (`names`): to open one that is absent costs as much as to read it."""
     directory = f"{CPU}/cpu{cpu}/topology"
 
     def of(name: str, parser: Callable[[str], T]) -> T | None:
@@ -120,10 +120,10 @@ def _topology(root: SysRoot, cpu: int, names: tuple[str, ...]) -> CpuTopology:
     def cpus(*words: str) -> CpuSet | None:
         for word in words:
             # The mask is older; some trees have the list alone, and in one the list of a module's caches contradicts the mask.
-            if (found := of(word, cpu_mask)) is not None:
-                return found
-            if (found := of(f"{word}_list", cpu_list)) is not None:
-                return found
+            if (mask := of(word, cpu_mask)) is not None:
+                return mask
+            if (listed := of(f"{word}_list", cpu_list)) is not None:
+                return listed
         return None
 
     return CpuTopology(
@@ -145,44 +145,44 @@ def _topology(root: SysRoot, cpu: int, names: tuple[str, ...]) -> CpuTopology:
     )
 
 
-def _caches(root: SysRoot, cpu: int, seen: set[tuple[int, str, CpuSet]]) -> list[CpuCache]:
-    """The caches of one CPU that no CPU before it has shown."""
+def _caches(root: SysRoot, cpu: int, shown: set[tuple[int, str, CpuSet]]) -> list[CpuCache]:
+    """The caches of one CPU, without those that a CPU before it has shown."""
     directory = f"{CPU}/cpu{cpu}/cache"
-    found: list[CpuCache] = []
+    caches: list[CpuCache] = []
     for index in root.names(directory):
         if not index.startswith("index"):
             continue
-        here = f"{directory}/{index}"
-        level = root.parse(f"{here}/level", integer)
+        place = f"{directory}/{index}"
+        level = root.parse(f"{place}/level", integer)
         if level is None:
-            root.note(f"{here}/level", "absent", "a cache without a level")
+            root.note(f"{place}/level", "absent", "a cache without a level")
             continue
-        kind = (root.text(f"{here}/type") or "").strip()
+        kind = (root.text(f"{place}/type") or "").strip()
         if not kind:
             if level == 1:
-                root.note(f"{here}/type", "absent", "a first-level cache that does not say what it holds")
+                root.note(f"{place}/type", "absent", "a first-level cache that does not say what it holds")
                 continue
             # Further out they hold both, s390 aside, which says so.
             kind = "Unified"
-        shared = root.parse(f"{here}/shared_cpu_map", cpu_mask) or root.parse(f"{here}/shared_cpu_list", cpu_list)
+        shared = root.parse(f"{place}/shared_cpu_map", cpu_mask) or root.parse(f"{place}/shared_cpu_list", cpu_list)
         if shared:
-            if (level, kind, shared) in seen:
+            if (level, kind, shared) in shown:
                 continue
-            seen.add((level, kind, shared))
-        found.append(
+            shown.add((level, kind, shared))
+        caches.append(
             CpuCache(
                 cpu=cpu,
                 level=level,
                 type=kind,
                 shared=shared or None,
-                id=root.parse(f"{here}/id", integer),
-                size_bytes=root.parse(f"{here}/size", size_bytes),
-                line_bytes=root.parse(f"{here}/coherency_line_size", integer),
-                ways=root.parse(f"{here}/ways_of_associativity", integer),
-                sets=root.parse(f"{here}/number_of_sets", integer),
+                id=root.parse(f"{place}/id", integer),
+                size_bytes=root.parse(f"{place}/size", size_bytes),
+                line_bytes=root.parse(f"{place}/coherency_line_size", integer),
+                ways=root.parse(f"{place}/ways_of_associativity", integer),
+                sets=root.parse(f"{place}/number_of_sets", integer),
             )
         )
-    return found
+    return caches
 
 
 def _speed(root: SysRoot, cpu: int) -> CpuSpeed | None:
@@ -199,8 +199,8 @@ def _speed(root: SysRoot, cpu: int) -> CpuSpeed | None:
 
 def _kinds(root: SysRoot) -> dict[str, CpuSet]:
     """Performance-monitoring units of hybrid Intel processors name their CPUs."""
-    found = {name: root.parse(f"sys/devices/{name}/cpus", cpu_list) for name in ("cpu_core", "cpu_atom", "cpu_lowpower")}
-    return {name: cpus for name, cpus in found.items() if cpus}
+    units = {name: root.parse(f"sys/devices/{name}/cpus", cpu_list) for name in ("cpu_core", "cpu_atom", "cpu_lowpower")}
+    return {name: cpus for name, cpus in units.items() if cpus}
 
 
 def _khz(value: int | None) -> int | None:
@@ -208,5 +208,5 @@ def _khz(value: int | None) -> int | None:
 
 
 def _empty_or(root: SysRoot, path: str) -> CpuSet | None:
-    """These lists are empty lines (nohz_full: "(null)") where the kernel was told of no CPU."""
+    """These lists are empty lines (nohz_full: "(null)") where no CPU was named on the kernel's command line."""
     return root.parse(path, lambda text: cpu_list("" if "(null)" in text else text), blank=True)

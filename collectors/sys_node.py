@@ -37,17 +37,17 @@ class Nodes(Fact, frozen=True):
 
 
 def read(root: SysRoot) -> Nodes:
-    found = CpuSet(int(name[4:]) for name in root.names(NODE) if name[:4] == "node" and is_number(name[4:]))
+    numbers = CpuSet(int(name[4:]) for name in root.names(NODE) if name[:4] == "node" and is_number(name[4:]))
     return Nodes(
-        tuple(_node(root, number) for number in found),
+        tuple(_node(root, number) for number in numbers),
         online=root.parse(f"{NODE}/online", cpu_list),
         has_memory=root.parse(f"{NODE}/has_memory", cpu_list),
     )
 
 
-def count(root: SysRoot, known: Nodes) -> Nodes:
-    """The same nodes with what counts and what is free read again; the rest stays until something is plugged."""
-    return replace(known, nodes=tuple(_counted(root, node) for node in known.nodes))
+def count(root: SysRoot, nodes: Nodes) -> Nodes:
+    """The same nodes with counters and free memory read again; the rest stays until something is plugged."""
+    return replace(nodes, nodes=tuple(_counted(root, node) for node in nodes.nodes))
 
 
 def _counted(root: SysRoot, node: SysfsNode) -> SysfsNode:
@@ -65,14 +65,14 @@ def _node(root: SysRoot, number: int) -> SysfsNode:
     directory = f"{NODE}/node{number}"
     # The list of a node without CPUs is an empty line: an empty set, not an unknown one.
     cpus = root.parse(f"{directory}/cpulist", cpu_list, blank=True)
-    found = SysfsNode(
+    node = SysfsNode(
         os_index=number,
         cpus=cpus if cpus is not None else root.parse(f"{directory}/cpumap", cpu_mask),
         distances=root.parse(f"{directory}/distance", lambda text: numbers(space_separated(text))) or (),
         access={class_: access for class_ in (0, 1) if (access := _access(root, f"{directory}/access{class_}/initiators")) is not None},
         side_caches=_side_caches(root, f"{directory}/memory_side_cache"),
     )
-    return _counted(root, found)
+    return _counted(root, node)
 
 
 _INDEXING: dict[int, Literal["direct", "indexed"]] = {0: "direct", 1: "indexed"}

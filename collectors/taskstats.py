@@ -62,8 +62,8 @@ def ask(root: SysRoot, pids: Iterable[int]) -> tuple[Account, ...]:
             opened.bind((0, 0))
             (name,) = _answers(opened, [_request(_GENL_ID_CTRL, 0, _CTRL_CMD_GETFAMILY, _CTRL_ATTR_FAMILY_NAME, b"TASKSTATS\0")])
             family = parse_family(name)
-            asked = sorted(set(pids))
-            batches = [asked[at : at + _BATCH] for at in range(0, len(asked), _BATCH)]
+            in_order = sorted(set(pids))
+            batches = [in_order[at : at + _BATCH] for at in range(0, len(in_order), _BATCH)]
             return tuple(account for batch in batches for account in _accounts(opened, family, batch))
     except BlockingIOError:
         # The kernel answers before the question has returned.
@@ -84,7 +84,7 @@ def _accounts(opened: socket.socket, family: int, pids: list[int]) -> Iterator[A
         except ProcessLookupError:
             continue
         if account.timeslices:
-            # Whoever is there has had one: without CONFIG_TASK_DELAY_ACCT all is 0.
+            # A process that runs has had one: without CONFIG_TASK_DELAY_ACCT all is 0.
             yield account
 
 
@@ -103,8 +103,8 @@ def parse_family(message: bytes) -> int:
     number = _attributes(_body(message)[1]).get(_CTRL_ATTR_FAMILY_ID, b"")
     if len(number) != _VERSION.size:
         raise Malformed("expected a family's number")
-    found: int = _VERSION.unpack(number)[0]
-    return found
+    family: int = _VERSION.unpack(number)[0]
+    return family
 
 
 def parse_account(message: bytes) -> Account:
@@ -129,12 +129,12 @@ def _body(message: bytes) -> tuple[int, bytes]:
 
 
 def _attributes(data: bytes) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
+    attributes: dict[int, bytes] = {}
     at = 0
     while at + _ATTRIBUTE.size <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, at)
         if length < _ATTRIBUTE.size:
             raise Malformed(f"an attribute of {length} bytes")
-        found[kind] = data[at + _ATTRIBUTE.size : at + length]
+        attributes[kind] = data[at + _ATTRIBUTE.size : at + length]
         at += length + -length % 4
-    return found
+    return attributes

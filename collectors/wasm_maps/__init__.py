@@ -1,8 +1,9 @@
 """WebAssembly linear memories, seen from outside: /proc/PID/maps, numa_maps and smaps (fs/proc/task_mmu.c).
 
-Here is the reader of processes; `runtimes` says who they are, `layouts` how a memory looks, `detection` finds it, `residency`
-what of it is there. What mapping cannot tell: a freed slot that a pool keeps open, and a heap of the guest's collector, look like
-memories; a memory that is malloc'ed is not to be seen. After fork() the child shows its parent's memories at the same bases.
+Here is the reader of processes; `runtimes` and `programs` say which runtime a process has, `layouts` how its memories look, `detection`
+finds them (`explanation` reads one run of mappings), `residency` what of them is there. What mapping cannot tell: a freed slot that a
+pool keeps open, and a heap of the guest's collector, look like memories; a memory that is malloc'ed is not to be seen. After fork() the
+child shows its parent's memories at the same bases.
 """
 
 from __future__ import annotations

@@ -20,22 +20,22 @@ _ALL_WORDS = tuple(word for runtime in _MARKED for word in runtime.code_words)
 
 
 class Searched(NamedTuple):
-    """What a program holds, for the next sweep; the runtime, where its words and the map agree on one."""
+    """What a program holds, for the cache; the runtime, where its words and the map agree on one."""
 
     contents: Contents
     runtime: Runtime | None
 
 
-def search(root: SysRoot, pid: int, vmas: list[Vma], known: dict[tuple[int, ...], Contents]) -> Searched | None:
-    """None where the map looks like no runtime's, or the program is not to be had."""
+def search(root: SysRoot, pid: int, vmas: list[Vma], searched: dict[tuple[int, ...], Contents]) -> Searched | None:
+    """None where the map looks like no runtime's, or the program cannot be read. Programs that were `searched` are not read again."""
     # What an embedder has chosen, or what anybody may reserve, is no reason to read a program.
-    alike = [one for one in _MARKED if _looks_like(vmas, one)]
-    if not alike:
+    candidates = [runtime for runtime in _MARKED if _looks_like(vmas, runtime)]
+    if not candidates:
         return None
-    contents = root.words(f"proc/{pid}/exe", _ALL_WORDS, known)
+    contents = root.words(f"proc/{pid}/exe", _ALL_WORDS, searched)
     if contents is None:
         return None
-    return Searched(contents, next((one for one in alike if contents.words & {*one.code_words}), None))
+    return Searched(contents, next((runtime for runtime in candidates if contents.words & {*runtime.code_words}), None))
 
 
 def _looks_like(vmas: list[Vma], runtime: Runtime) -> bool:

@@ -62,10 +62,10 @@ def runs_of(vmas: Iterable[Vma]) -> Iterator[list[Part]]:
 
 def rust_stacks(vmas: Iterable[Vma]) -> tuple[tuple[int, int], ...]:
     """Open mappings as large as Rust makes a stack, each with its guard below."""
-    found = []
+    stacks = []
     guard_end = -1
     for start, end, perms, path in vmas:
         if perms == "rw-p" and start == guard_end and end - start == RUST_STACK_BYTES and not path:
-            found.append((start, end))
+            stacks.append((start, end))
         guard_end = end if perms == "---p" else -1
-    return tuple(found[:MAX_STACKS])
+    return tuple(stacks[:MAX_STACKS])

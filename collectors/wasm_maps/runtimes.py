@@ -20,28 +20,29 @@ _WORDS = tuple(dict.fromkeys(word for runtime in WASM_RUNTIMES for word in runti
 
 
 def may_hold_runtime(maps: bytes) -> bool:
+    """Whether a map names a file that a runtime's is called like."""
     return any(word in maps for word in _WORDS)
 
 
 def identify(vmas: Iterable[Vma]) -> list[tuple[Runtime, str]]:
     """The runtimes of a process, each with the mapped file that shows it: its program or library, or wasmtime's image of its data."""
-    found: dict[str, str] = {}
+    evidence: dict[str, str] = {}
     image = None
-    seen: set[str] = set()
+    looked_at: set[str] = set()
     for vma in vmas:
         path = vma.path
-        if path in seen or not path.startswith("/"):
+        if path in looked_at or not path.startswith("/"):
             continue
         plain = path.removesuffix(" (deleted)")
         if plain == IMAGE:
             image = image or path
         if "x" not in vma.perms:
             continue
-        seen.add(path)
+        looked_at.add(path)
         name = plain.rpartition("/")[2]
         for runtime in WASM_RUNTIMES:
-            if runtime.name not in found and runtime.files and runtime.files.fullmatch(name):
-                found[runtime.name] = path
-    if image and WASMTIME.name not in found:
-        found[WASMTIME.name] = image
-    return [(RUNTIMES[name], path) for name, path in found.items()]
+            if runtime.name not in evidence and runtime.files and runtime.files.fullmatch(name):
+                evidence[runtime.name] = path
+    if image and WASMTIME.name not in evidence:
+        evidence[WASMTIME.name] = image
+    return [(RUNTIMES[name], path) for name, path in evidence.items()]

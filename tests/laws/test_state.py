@@ -47,7 +47,7 @@ CHANGING = {
     "collectors.root.recorder.Recorder": "one recording that is being written",
     "collectors.root.recording.Mark": "of a Recorder",
     "collectors.uevents.UeventSocket": "of Caches",
-    "collectors.wasm_maps.detection._Reader": "one search of one map",
+    "collectors.wasm_maps.explanation.RunReader": "one search of one map",
     "collectors.wasm_stats.embedder.Slot": "of the embedder",
     "collectors.wasm_stats.embedder._Table": "of the embedder",
 }
