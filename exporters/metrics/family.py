@@ -107,9 +107,9 @@ def labelled(labels: tuple[str, ...], *rows: tuple[Metric, R]) -> tuple[tuple[Me
 
 
 class Family(Struct, frozen=True):
-    """`values[i]` is that of `labels[i]`, which has one value for each of the metric's labels. None: there is no such sample.
+    """`values[i]` belongs to `labels[i]`, which has a value for each of the metric's labels. None: there is no such sample.
 
-    Families of one metric a subject share their `labels`: what is made of these is made once.
+    Metrics of the same subjects share one tuple of `labels`, so that a renderer makes their texts once.
     """
 
     metric: Metric

@@ -41,7 +41,10 @@ def device_families(physical: Physical, routes: tuple[IrqRoute, ...]) -> Iterato
 
 
 def _slots(memory: MainMemory) -> Iterable[Sample]:
-    return [((d.slot, d.locator, d.bank, d.type, d.form, d.manufacturer, d.part_number, d.channel, d.node), 1) for d in memory.dimms]
+    return [
+        ((dimm.slot, dimm.locator, dimm.bank, dimm.type, dimm.form, dimm.manufacturer, dimm.part_number, dimm.channel, dimm.node), 1)
+        for dimm in memory.dimms
+    ]
 
 
 def _edac_dimms(memory: MainMemory) -> Iterable[Sample]:
@@ -54,7 +57,7 @@ def _edac_dimms(memory: MainMemory) -> Iterable[Sample]:
 
 def _pci_devices(physical: Physical) -> Iterable[Sample]:
     devices = physical.channels.pci if physical.channels else ()
-    return [((d.address, d.kind, d.class_code, d.vendor, d.device, d.driver, d.node, d.cpus), 1) for d in devices]
+    return [((pci.address, pci.kind, pci.class_code, pci.vendor, pci.device, pci.driver, pci.node, pci.cpus), 1) for pci in devices]
 
 
 def _links(physical: Physical) -> Iterator[tuple[LabelValues, Link]]:

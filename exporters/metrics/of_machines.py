@@ -33,11 +33,11 @@ _KVM = "binary_stats of KVM_GET_STATS_FD by way of libvirt, /sys/kernel/debug/kv
 
 
 def machine_families(workloads: tuple[Workload, ...], devices: Devices) -> Iterator[Family]:
-    vcpus: Numbered = [((w.id, vcpu.number), vcpu) for w in workloads for vcpu in w.vcpus]
+    vcpus: Numbered = [((workload.id, vcpu.number), vcpu) for workload in workloads for vcpu in workload.vcpus]
     yield from from_rows(_VCPUS, vcpus)
     yield from from_columns(_BY_VCPU, [labels for labels, _ in vcpus], [vcpu for _, vcpu in vcpus])
     yield from from_rows(_OVERCOMMIT, devices)
-    yield from from_rows(_MACHINES, tuple([w for w in workloads if w.paradigm == "virtualization" or w.guest]))
+    yield from from_rows(_MACHINES, tuple([workload for workload in workloads if workload.paradigm == "virtualization" or workload.guest]))
 
 
 def _affinities(vcpus: Numbered) -> Iterable[Sample]:
@@ -65,28 +65,28 @@ def _yields(vcpus: Numbered) -> Iterator[Sample]:
 
 def _threads(machines: tuple[Workload, ...]) -> Iterator[Sample]:
     """Those with a role of their own, and the monitor's first one, which is where pins of the emulator are seen."""
-    for w in machines:
-        for thread in w.threads if w.paradigm == "virtualization" else ():
-            if thread.role in ("iothread", "vhost", "kvm") or thread.tid == w.pid:
-                yield (w.id, thread.tid, thread.role, thread.name, thread.allowed_cpus), 1
+    for workload in machines:
+        for thread in workload.threads if workload.paradigm == "virtualization" else ():
+            if thread.role in ("iothread", "vhost", "kvm") or thread.tid == workload.pid:
+                yield (workload.id, thread.tid, thread.role, thread.name, thread.allowed_cpus), 1
 
 
 def _run_times(machines: tuple[Workload, ...]) -> Iterator[Sample]:
-    for w in machines:
-        for role in _BESIDE if w.paradigm == "virtualization" else ():
-            runs = [thread.run_ns for thread in w.threads if thread.role == role]
-            known = [run for run in runs if run is not None]
-            yield (w.id, role), sum(known) / 1e9 if known and len(known) == len(runs) else None
+    for workload in machines:
+        for role in _BESIDE if workload.paradigm == "virtualization" else ():
+            runs = [thread.run_ns for thread in workload.threads if thread.role == role]
+            counted = [run for run in runs if run is not None]
+            yield (workload.id, role), sum(counted) / 1e9 if counted and len(counted) == len(runs) else None
 
 
 def _mapped(machines: tuple[Workload, ...]) -> Iterator[Sample]:
-    for w in machines:
-        for name, size in _PAGES.items() if w.guest else ():
-            yield (w.id, size), w.guest.kvm.get(name) if w.guest else None
+    for workload in machines:
+        for name, size in _PAGES.items() if workload.guest else ():
+            yield (workload.id, size), workload.guest.kvm.get(name) if workload.guest else None
 
 
 def _ages(machines: tuple[Workload, ...]) -> Iterable[Sample]:
-    return [((w.id,), w.guest.told_seconds_ago) for w in machines if w.guest]
+    return [((workload.id,), workload.guest.told_seconds_ago) for workload in machines if workload.guest]
 
 
 _VCPUS: tuple[Row[Numbered], ...] = (
@@ -240,7 +240,7 @@ _MACHINES: tuple[Row[tuple[Workload, ...]], ...] = (
         "Time since the memory behind a guest was walked: the age of its backing memory and of its memory by node",
         "seconds",
         "the agent's clock",
-        lambda machines: [((w.id,), w.memory.backing_seconds_ago) for w in machines],
+        lambda machines: [((workload.id,), workload.memory.backing_seconds_ago) for workload in machines],
         labels=("workload",),
     ),
 )

@@ -16,7 +16,7 @@ from exporters.metrics.family import Column, Family, Row, Sample, declared, from
 def overhead_families(snapshot: Snapshot) -> Iterator[Family]:
     predictions = snapshot.predictions
     yield from from_rows(_BY_UNIT, predictions)
-    yield from from_columns(_BY_COMPONENT, [(one.workload, one.component) for one in predictions], predictions)
+    yield from from_columns(_BY_COMPONENT, [(prediction.workload, prediction.component) for prediction in predictions], predictions)
     yield from from_rows(_CLAIMS, snapshot.claims)
     yield from from_rows(_PARAMETERS, snapshot.parameters)
 

@@ -14,11 +14,11 @@ def workload_memory_families(workloads: tuple[Workload, ...]) -> Iterator[Family
 
 
 def _events(workloads: tuple[Workload, ...]) -> Iterable[Sample]:
-    return [((w.id, event), count) for w in workloads for event, count in w.memory.events.items()]
+    return [((workload.id, event), count) for workload in workloads for event, count in workload.memory.events.items()]
 
 
 def _by_node(workloads: tuple[Workload, ...]) -> Iterable[Sample]:
-    return [((w.id, node), size) for w in workloads for node, size in w.placement.memory_by_node.items()]
+    return [((workload.id, node), size) for workload in workloads for node, size in workload.placement.memory_by_node.items()]
 
 
 _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
@@ -28,42 +28,42 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Tightest memory limit of a workload's control group and all above it (+Inf: unlimited)",
         "bytes",
         "memory.max (cgroup v1: memory.limit_in_bytes)",
-        lambda w: w.memory.limit_bytes,
+        lambda workload: workload.memory.limit_bytes,
     ),
     gauge(
         "strata_workload_memory_current_bytes",
         "Memory charged to a workload's control group",
         "bytes",
         "memory.current (cgroup v1: memory.usage_in_bytes)",
-        lambda w: w.memory.current_bytes,
+        lambda workload: workload.memory.current_bytes,
     ),
     gauge(
         "strata_workload_memory_resident_bytes",
         "Resident memory of a workload's one process (several share pages: of these there is no such number)",
         "bytes",
         "VmRSS of /proc/PID/status",
-        lambda w: w.memory.resident_bytes,
+        lambda workload: workload.memory.resident_bytes,
     ),
     gauge(
         "strata_workload_memory_allotted_bytes",
         "Memory that a guest or a sandbox sees: guest memory, or the size of all linear memories",
         "bytes",
         "libvirt, /proc/PID/maps",
-        lambda w: w.memory.allotted_bytes,
+        lambda workload: workload.memory.allotted_bytes,
     ),
     gauge(
         "strata_workload_memory_backing_bytes",
         "What is resident on the host of the memory that a guest or a sandbox sees",
         "bytes",
         "/proc/PID/smaps and numa_maps",
-        lambda w: w.memory.backing_bytes,
+        lambda workload: workload.memory.backing_bytes,
     ),
     gauge(
         "strata_workload_memory_backing_swapped_bytes",
         "What the host has swapped out of the memory that a guest or a sandbox sees",
         "bytes",
         "Swap of /proc/PID/smaps",
-        lambda w: w.memory.backing_swapped_bytes,
+        lambda workload: workload.memory.backing_swapped_bytes,
         level="full",
     ),
     gauge(
@@ -71,7 +71,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "The most memory that was ever charged to a workload's control group",
         "bytes",
         "memory.peak (cgroup v1: memory.max_usage_in_bytes)",
-        lambda w: w.memory.peak_bytes,
+        lambda workload: workload.memory.peak_bytes,
         level="full",
     ),
     gauge(
@@ -79,14 +79,14 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Swap that a workload's control group uses",
         "bytes",
         "memory.swap.current (cgroup v1: memory.memsw.usage_in_bytes less memory.usage_in_bytes)",
-        lambda w: w.memory.swap_bytes,
+        lambda workload: workload.memory.swap_bytes,
     ),
     gauge(
         "strata_workload_memory_anon_bytes",
         "Anonymous memory of a workload's control group",
         "bytes",
         "anon of memory.stat (cgroup v1: total_rss)",
-        lambda w: w.memory.anon_bytes,
+        lambda workload: workload.memory.anon_bytes,
         level="full",
     ),
     gauge(
@@ -94,7 +94,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Page cache of a workload's control group, shared memory counted",
         "bytes",
         "file of memory.stat (cgroup v1: total_cache)",
-        lambda w: w.memory.file_bytes,
+        lambda workload: workload.memory.file_bytes,
         level="full",
     ),
     gauge(
@@ -102,7 +102,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Memory of the kernel that is charged to a workload's control group",
         "bytes",
         "kernel of memory.stat (cgroup v1: memory.kmem.usage_in_bytes)",
-        lambda w: w.memory.kernel_bytes,
+        lambda workload: workload.memory.kernel_bytes,
         level="full",
     ),
     gauge(
@@ -110,14 +110,14 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Share of a workload's memory on nodes that have none of its CPUs",
         "ratio",
         "computed from its memory by node and its CPUs",
-        lambda w: w.placement.remote_memory_ratio,
+        lambda workload: workload.placement.remote_memory_ratio,
     ),
     counter(
         "strata_workload_page_faults_total",
         "Page faults of a workload's control group",
         "events",
         "pgfault of memory.stat (cgroup v1: total_pgfault)",
-        lambda w: w.memory.page_faults,
+        lambda workload: workload.memory.page_faults,
         level="full",
     ),
     counter(
@@ -125,7 +125,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Page faults of a workload's control group that waited for a device",
         "events",
         "pgmajfault of memory.stat (cgroup v1: total_pgmajfault)",
-        lambda w: w.memory.major_faults,
+        lambda workload: workload.memory.major_faults,
         level="full",
     ),
     counter(
@@ -133,7 +133,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Page faults on pages that were reclaimed a short while before",
         "events",
         "workingset_refault_anon and _file of memory.stat (cgroup v1: with total_ before them)",
-        lambda w: w.memory.refaults,
+        lambda workload: workload.memory.refaults,
         level="full",
     ),
     counter(
@@ -141,7 +141,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Pages that were reclaimed from a workload's control group",
         "pages",
         "pgsteal of memory.stat (cgroup v2 only)",
-        lambda w: w.memory.reclaimed_pages,
+        lambda workload: workload.memory.reclaimed_pages,
         level="full",
     ),
 )

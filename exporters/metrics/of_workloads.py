@@ -30,19 +30,42 @@ def workload_families(workloads: tuple[Workload, ...]) -> Iterator[Family]:
 
 
 def _identities(workloads: tuple[Workload, ...]) -> Iterable[Sample]:
-    return [((w.id, w.paradigm, w.runtime, w.name, w.image, w.parent, w.execution_mode, w.memory_mode), 1) for w in workloads]
+    return [
+        (
+            (
+                workload.id,
+                workload.paradigm,
+                workload.runtime,
+                workload.name,
+                workload.image,
+                workload.parent,
+                workload.execution_mode,
+                workload.memory_mode,
+            ),
+            1,
+        )
+        for workload in workloads
+    ]
 
 
 def _pods(workloads: tuple[Workload, ...]) -> Iterable[Sample]:
-    return [((w.id, w.pod.name, w.pod.namespace, w.pod.uid, w.pod.qos), 1) for w in workloads if w.pod]
+    return [
+        ((workload.id, workload.pod.name, workload.pod.namespace, workload.pod.uid, workload.pod.qos), 1)
+        for workload in workloads
+        if workload.pod
+    ]
 
 
 def _labels(workloads: tuple[Workload, ...]) -> Iterable[Sample]:
-    return [((w.id, label, value), 1) for w in workloads for label, value in w.labels.items()]
+    return [((workload.id, label, value), 1) for workload in workloads for label, value in workload.labels.items()]
 
 
 def _placements(workloads: tuple[Workload, ...]) -> Iterable[Sample]:
-    return [((w.id, w.placement.allowed_cpus, w.placement.allowed_nodes), 1) for w in workloads if w.placement.allowed_cpus is not None]
+    return [
+        ((workload.id, workload.placement.allowed_cpus, workload.placement.allowed_nodes), 1)
+        for workload in workloads
+        if workload.placement.allowed_cpus is not None
+    ]
 
 
 def _run_delay(workload: Workload) -> float | None:
@@ -88,7 +111,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Memory nodes that have one of the CPUs that a workload may use",
         "objects",
         "computed from its CPUs and /sys/devices/system/node/nodeN/cpulist",
-        lambda w: None if w.placement.nodes_spanned is None else len(w.placement.nodes_spanned),
+        lambda workload: None if workload.placement.nodes_spanned is None else len(workload.placement.nodes_spanned),
         level="full",
     ),
     gauge(
@@ -96,21 +119,21 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Other workloads that may run on the same cores, those around it and in it not counted",
         "workloads",
         "computed from the CPUs of all workloads",
-        lambda w: w.placement.sharing_workloads,
+        lambda workload: workload.placement.sharing_workloads,
     ),
     gauge(
         "strata_workload_cpu_limit_cpus",
         "Tightest CPU quota over period of a workload's control group and all above it (+Inf: unlimited)",
         "CPUs",
         "cpu.max (cgroup v1: cpu.cfs_quota_us and cpu.cfs_period_us)",
-        lambda w: w.cpu.limit_cpus,
+        lambda workload: workload.cpu.limit_cpus,
     ),
     counter(
         "strata_workload_cpu_seconds_total",
         "CPU time of a workload's control group",
         "seconds",
         "usage_usec of cpu.stat (cgroup v1: cpuacct.usage)",
-        lambda w: seconds(w.cpu.usage_usec, 1e6),
+        lambda workload: seconds(workload.cpu.usage_usec, 1e6),
     ),
     counter(
         "strata_workload_run_delay_seconds_total",
@@ -124,35 +147,35 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Periods of a CPU quota in which a workload ran",
         "periods",
         "nr_periods of cpu.stat",
-        lambda w: w.cpu.periods,
+        lambda workload: workload.cpu.periods,
     ),
     counter(
         "strata_workload_cpu_throttled_periods_total",
         "Throttled periods of a CPU quota",
         "periods",
         "nr_throttled of cpu.stat",
-        lambda w: w.cpu.throttled_periods,
+        lambda workload: workload.cpu.throttled_periods,
     ),
     counter(
         "strata_workload_cpu_throttled_seconds_total",
         "Throttled time, summed over the run queues of CPUs: may be more than the time that passed",
         "seconds",
         "throttled_usec of cpu.stat (cgroup v1: throttled_time)",
-        lambda w: seconds(w.cpu.throttled_usec, 1e6),
+        lambda workload: seconds(workload.cpu.throttled_usec, 1e6),
     ),
     counter(
         "strata_workload_pressure_cpu_waiting_seconds_total",
         "Time in which some task of a workload waited for a CPU",
         "seconds",
         "total of some in cpu.pressure",
-        lambda w: seconds(w.cpu.pressure_some_usec, 1e6),
+        lambda workload: seconds(workload.cpu.pressure_some_usec, 1e6),
     ),
     counter(
         "strata_workload_pressure_cpu_stalled_seconds_total",
         "Time in which all tasks of a workload waited for a CPU",
         "seconds",
         "total of full in cpu.pressure",
-        lambda w: seconds(w.cpu.pressure_full_usec, 1e6),
+        lambda workload: seconds(workload.cpu.pressure_full_usec, 1e6),
         level="full",
     ),
     counter(
@@ -160,14 +183,14 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Time in which some task of a workload waited for memory",
         "seconds",
         "total of some in memory.pressure",
-        lambda w: seconds(w.memory.pressure_some_usec, 1e6),
+        lambda workload: seconds(workload.memory.pressure_some_usec, 1e6),
     ),
     counter(
         "strata_workload_pressure_memory_stalled_seconds_total",
         "Time in which all tasks of a workload waited for memory",
         "seconds",
         "total of full in memory.pressure",
-        lambda w: seconds(w.memory.pressure_full_usec, 1e6),
+        lambda workload: seconds(workload.memory.pressure_full_usec, 1e6),
         level="full",
     ),
     counter(
@@ -175,7 +198,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Time in which some task of a workload waited for input or output",
         "seconds",
         "total of some in io.pressure",
-        lambda w: seconds(w.io_pressure_some_usec, 1e6),
+        lambda workload: seconds(workload.io_pressure_some_usec, 1e6),
         level="full",
     ),
     counter(
@@ -183,7 +206,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Time in which all tasks of a workload waited for input or output",
         "seconds",
         "total of full in io.pressure",
-        lambda w: seconds(w.io_pressure_full_usec, 1e6),
+        lambda workload: seconds(workload.io_pressure_full_usec, 1e6),
         level="full",
     ),
     counter(
@@ -191,7 +214,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Time in which interrupts kept all tasks of a workload from running",
         "seconds",
         "total of full in irq.pressure",
-        lambda w: seconds(w.cpu.irq_pressure_full_usec, 1e6),
+        lambda workload: seconds(workload.cpu.irq_pressure_full_usec, 1e6),
         level="full",
     ),
     counter(
@@ -199,7 +222,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "CPU time of a workload's control group in user mode",
         "seconds",
         "user_usec of cpu.stat (cgroup v1: cpuacct.usage_user)",
-        lambda w: seconds(w.cpu.user_usec, 1e6),
+        lambda workload: seconds(workload.cpu.user_usec, 1e6),
         level="full",
     ),
     counter(
@@ -207,7 +230,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "CPU time of a workload's control group in the kernel",
         "seconds",
         "system_usec of cpu.stat (cgroup v1: cpuacct.usage_sys)",
-        lambda w: seconds(w.cpu.system_usec, 1e6),
+        lambda workload: seconds(workload.cpu.system_usec, 1e6),
         level="full",
     ),
     gauge(
@@ -215,7 +238,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Tasks of a workload's control group, threads counted",
         "tasks",
         "pids.current",
-        lambda w: w.pids.current if w.pids else None,
+        lambda workload: workload.pids.current if workload.pids else None,
         level="full",
     ),
     gauge(
@@ -223,7 +246,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
         "Tightest limit on the tasks of a workload's control group and all above it (+Inf: unlimited)",
         "tasks",
         "pids.max",
-        lambda w: w.pids.limit if w.pids else None,
+        lambda workload: workload.pids.limit if workload.pids else None,
         level="full",
     ),
 )

@@ -15,12 +15,12 @@ from exporters.metrics.family import Family, LabelValues, Metric, Value
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-# Below so many entries, texts that nobody needs any more are not worth to be dropped.
+# Unused texts of so few labels are not dropped.
 _FEW = 256
 
 
 class Block(Struct, frozen=True):
-    """The lines of one family, and the texts of labels and the values that they were made of."""
+    """The lines of a family, and what they were made of: texts of labels, and values."""
 
     labels: list[str]
     values: tuple[Value, ...]
@@ -28,10 +28,9 @@ class Block(Struct, frozen=True):
 
 
 class TextCache(Struct):
-    """What one render leaves for the next: `labels` by their names and values, `blocks` by family.
+    """What one render leaves for the next one: texts of labels by their names and values, and of families by their name.
 
-    Whoever renders again and again holds one and hands it in. It holds at most twice the last exposition's labels. Threads that render at
-    once may share it: at worst they make a text twice.
+    It holds at most twice the labels of the last exposition. Threads may share it: at worst they make a text twice.
     """
 
     labels: dict[tuple[str, ...], dict[LabelValues, str]] = {}
@@ -41,7 +40,7 @@ class TextCache(Struct):
 def render(families: Iterable[Family], cache: TextCache, openmetrics: bool = False) -> bytes:
     """The whole exposition in UTF-8. A family without samples is not written."""
     parts: list[str] = []
-    # By identity: families of the same subjects share their labels. The labels stand beside the texts, so that they live as long.
+    # By identity, as metrics of the same subjects share their labels. They are held beside their texts: an id is unique among the living.
     shared: dict[tuple[int, tuple[str, ...]], tuple[tuple[LabelValues, ...], list[str]]] = {}
     used: dict[tuple[str, ...], int] = {}
     for family in families:
@@ -64,7 +63,7 @@ def _head(metric: Metric, openmetrics: bool) -> str:
 
 
 def _lines(family: Family, labels: list[str], cache: TextCache) -> str:
-    """The samples of a family; the text of last time where nothing has changed."""
+    """The samples of a family: the text of the last render where nothing has changed."""
     name = family.metric.name
     last = cache.blocks.get(name)
     if last is not None and last.values == family.values and last.labels == labels:
@@ -95,7 +94,7 @@ def _add_text(texts: dict[LabelValues, str], names: tuple[str, ...], values: Lab
 
 
 def _drop_unused(cache: TextCache, used: dict[tuple[str, ...], int]) -> None:
-    """Texts of labels that are gone: all of a kind, when more than half of them are."""
+    """Drops the texts of a set of label names when more than half of them were not used."""
     for names, texts in list(cache.labels.items()):
         if len(texts) > 2 * used.get(names, 0) + _FEW:
             cache.labels.pop(names, None)
