@@ -47,44 +47,53 @@ def document() -> Snapshot:
     return filled(Snapshot)
 
 
-def records(kind: Any) -> set[type[Fact]]:
+def records(kind: Any, around: frozenset[Any] = frozenset()) -> set[type[Fact]]:
     """All kinds of records that a document is made of."""
-    if isinstance(kind, type) and issubclass(kind, Fact):
-        return {kind}.union(*(records(hint) for hint in get_type_hints(kind).values()))
-    return set().union(*(records(argument) for argument in get_args(kind)))
+    if not _is_record(kind):
+        return set().union(*(records(argument, around) for argument in get_args(kind)))
+    if kind in around:
+        return set()
+    return {kind}.union(*(records(hint, around | {kind}) for hint in get_type_hints(kind).values()))
 
 
-def filled(kind: type[T], path: str = "", turn: int = 0) -> T:
+def _is_record(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Fact)
+
+
+def filled(kind: type[T], path: str = "", turn: int = 0, around: frozenset[Any] = frozenset()) -> T:
+    """`around`: the kinds of records that this one is in. Of these there is none in it: parts of parts end."""
     hints, fixed = get_type_hints(kind), FIXED.get(kind.__name__, {})
     return kind(
         **{
-            name: fixed[name][turn % len(fixed[name])] if name in fixed else _value(hints[name], f"{path}.{name}", turn)
+            name: fixed[name][turn % len(fixed[name])] if name in fixed else _value(hints[name], f"{path}.{name}", turn, around | {kind})
             for name in kind.__struct_fields__
         }
     )
 
 
-def _value(kind: Any, path: str, turn: int) -> Any:
+def _value(kind: Any, path: str, turn: int, around: frozenset[Any]) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        return _value(next(argument for argument in arguments if argument is not NoneType), path, turn)
+        return _value(next(argument for argument in arguments if argument is not NoneType), path, turn, around)
     if origin is Literal:
         return arguments[turn % len(arguments)]
     if origin is tuple and arguments[-1] is Ellipsis:
-        return tuple(_value(arguments[0], f"{path}[{at}]", at) for at in range(_turns(arguments[0])))
+        return tuple(_value(arguments[0], f"{path}[{at}]", at, around) for at in range(_turns(arguments[0], around)))
     if origin is tuple:
-        return tuple(_value(argument, f"{path}[{at}]", at) for at, argument in enumerate(arguments))
+        return tuple(_value(argument, f"{path}[{at}]", at, around) for at, argument in enumerate(arguments))
     if origin is dict:
-        keys = KEYS.get(path.rpartition(".")[2]) or [_value(arguments[0], f"{path}.key{at}", at) for at in range(2)]
-        return {key: _value(arguments[1], f"{path}[{key}]", at) for at, key in enumerate(keys)}
-    if isinstance(kind, type) and issubclass(kind, Fact):
-        return filled(kind, path, turn)
+        keys = KEYS.get(path.rpartition(".")[2]) or [_value(arguments[0], f"{path}.key{at}", at, around) for at in range(2)]
+        return {key: _value(arguments[1], f"{path}[{key}]", at, around) for at, key in enumerate(keys)}
+    if _is_record(kind):
+        return filled(kind, path, turn, around)
     return _plain(kind, path, turn)
 
 
-def _turns(kind: Any) -> int:
+def _turns(kind: Any, around: frozenset[Any]) -> int:
     """As many elements as the widest choice of words in them has words."""
-    if not (isinstance(kind, type) and issubclass(kind, Fact)):
+    if kind in around:
+        return 0
+    if not _is_record(kind):
         return 2
     choices = [get_args(hint) if get_origin(hint) is Literal else () for hint in _flat(kind)]
     return max(2, *(len(words) for words in choices))
