@@ -39,9 +39,9 @@ from exporters.metrics.of_agent import Run
 from exporters.metrics.text import TextCache
 from exporters.views import elements, explain
 from exporters.views.json import render, schema
-from tests.unit.test_wasm_maps import ORIGIN, PAGE, Space, running, slab
 from tests.unit.test_workloads import HOST, group, thread
 from tests.unit.tree import A_MARK, recorded
+from tests.unit.wasm_space import ORIGIN, PAGE, Space, running, slab
 
 NAMES = {10: "parent", 11: "child", 12: "pool", 13: "idle", 14: "bun"}
 PARENTS = {10: 1, 11: 10, 12: 1, 13: 1, 14: 1}

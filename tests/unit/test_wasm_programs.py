@@ -16,8 +16,8 @@ from collectors.wasm_maps import WasmCache
 from collectors.wasm_maps.detection import detect
 from collectors.wasm_maps.layouts import GIB, KIB
 from collectors.wasm_maps.programs import shape
-from tests.unit.test_wasm_maps import PAGE, WASMTIME, Space, maps, write
 from tests.unit.tree import A_MARK
+from tests.unit.wasm_space import PAGE, WASMTIME, Space, maps, write
 
 WASMER = {"pre": 0, "reach": 8 * GIB + 64 * KIB}
 
