@@ -10,6 +10,7 @@ from agent.model.facts.edac import MemoryController
 from agent.model.facts.proc_pressure import Pressures
 from agent.model.facts.proc_swaps import Swap
 from agent.model.facts.proc_sys_vm import MemoryPolicy
+from agent.model.facts.sys_cpu_vulnerabilities import CpuSecurity
 from agent.model.facts.sys_dax import DaxDevice
 from agent.model.facts.sys_kvm import Kvm
 from agent.model.facts.sys_nd import PmemRegion
@@ -32,6 +33,7 @@ from collectors import (
     proc_sys_sched,
     proc_sys_vm,
     proc_vm,
+    sys_cpu_vulnerabilities,
     sys_dax,
     sys_debug_sched,
     sys_kvm,
@@ -73,6 +75,7 @@ class HostFacts(Fact, frozen=True, kw_only=True):
     sched_debug: sys_debug_sched.SchedDebug | None = None
     task_slice: proc_sched.TaskSlice | None = None
     kvm: Kvm | None = None
+    cpu_security: CpuSecurity | None = None
 
 
 def ask_host(asking: Pass, kernel: proc_sys.Kernel | None, nodes: sys_node.Nodes | None) -> HostFacts:
@@ -117,4 +120,5 @@ def _with_kernel(asking: Pass, machine: HostFacts) -> HostFacts:
         sched_debug=asking.ask("sys_debug_sched", lambda r: sys_debug_sched.read(r, cpus)),
         task_slice=asking.ask("proc_sched", proc_sched.read),
         kvm=asking.ask("sys_kvm", sys_kvm.read),
+        cpu_security=asking.ask("sys_cpu_vulnerabilities", sys_cpu_vulnerabilities.read),
     )

@@ -70,6 +70,7 @@ TABLE = (
     Source("qemu", "workloads", remedies={"denied": _PTRACE}),
     Source("smbios", "machine", "until plugged", {"absent": _NO_SMBIOS, "denied": _SERIAL_NUMBERS}),
     Source("sys_cpu", "machine", "until plugged"),
+    Source("sys_cpu_vulnerabilities", "machine"),
     Source("sys_debug_kvm", "workloads", remedies={"denied": "debugfs is root's alone"}),
     Source("sys_debug_sched", "machine"),
     Source("sys_dax", "machine"),

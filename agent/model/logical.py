@@ -14,6 +14,7 @@ from agent.model.facts.proc_stat import CpuTime
 from agent.model.facts.proc_swaps import Swap
 from agent.model.facts.proc_sys_vm import MemoryPolicy
 from agent.model.facts.proc_vm import Zone
+from agent.model.facts.sys_cpu_vulnerabilities import CpuSecurity
 from agent.model.facts.sys_kvm import Kvm
 from agent.model.facts.sys_mm import Ksm, Thp, Zswap
 from agent.model.facts.sys_zram import Zram
@@ -146,6 +147,7 @@ class KernelCpu(Fact, frozen=True, kw_only=True):
     load_balance: bool | None = None
     isolation: CpuIsolation | None = None
     map: tuple[LogicalCpu, ...] = ()
+    security: CpuSecurity | None = None
 
 
 class Overcommit(Fact, frozen=True):

@@ -68,6 +68,7 @@ def _cpu(sample: Sample, hardware: Physical) -> KernelCpu:
         load_balance=load_balance(sample),
         isolation=isolation(sample),
         map=cpu_map(hardware, domains),
+        security=sample.host.cpu_security,
     )
 
 
