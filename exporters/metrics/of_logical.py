@@ -63,6 +63,11 @@ def _kinds(taken: Ipis) -> tuple[tuple[str, int | None], ...]:
     return ("reschedule", taken.reschedule), ("function_call", taken.function_call), ("tlb_shootdown", taken.tlb_shootdown)
 
 
+def _vulnerabilities(cpu: KernelCpu) -> Iterator[Sample]:
+    for vulnerability in cpu.security.vulnerabilities if cpu.security else ():
+        yield (vulnerability.name, vulnerability.state, vulnerability.text), 1
+
+
 def _scheduler(cpu: KernelCpu) -> Iterable[Sample]:
     scheduler = cpu.scheduler
     return [((scheduler.fair_class, scheduler.fair_class_origin, scheduler.preemption), 1)] if scheduler else []
@@ -116,6 +121,13 @@ _CPU: tuple[Row[KernelCpu], ...] = (
         "switches",
         "ctxt of /proc/stat",
         lambda cpu: [((), cpu.context_switches)],
+    ),
+    info(
+        "strata_cpu_vulnerability_info",
+        "Hardware vulnerabilities of the CPU that the kernel knows (state: not affected, mitigated, vulnerable, unknown), in its own words",
+        "/sys/devices/system/cpu/vulnerabilities",
+        _vulnerabilities,
+        labels=("vulnerability", "state", "text"),
     ),
     info(
         "strata_scheduler_info",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from exporters.views.evidence import Scope, tally, total
+from exporters.views.evidence import Scope, shared_kernel, tally, total
 from exporters.views.words import count, cpus, guessed
 
 
@@ -120,3 +120,25 @@ def interconnect(scope: Scope) -> str | None:
 def neighbours(scope: Scope) -> str | None:
     others = [workload.placement.sharing_workloads for workload in scope.workloads if workload.placement.sharing_workloads is not None]
     return f"{sum(number > 0 for number in others)} of {len(others)} may share cores with other workloads" if others else None
+
+
+def open_vulnerabilities(scope: Scope) -> str | None:
+    """How many of the vulnerabilities that the kernel lists are open, by its own words, and which."""
+    security = scope.snapshot.logical.cpu.security
+    if security is None or not security.vulnerabilities:
+        return None
+    named = sorted(vulnerability.name for vulnerability in security.vulnerabilities if vulnerability.state == "vulnerable")
+    listed = f": {', '.join(named)}" if named else ""
+    return f"{len(named)} of {len(security.vulnerabilities)} hardware vulnerabilities open{listed}"
+
+
+def side_channels(scope: Scope) -> str | None:
+    """Who may share cores, what the hardware leaks between them by the kernel's words, and whether hardware threads share a core."""
+    security = scope.snapshot.logical.cpu.security
+    control = f"SMT control {security.smt_control}" if security and security.smt_control else None
+    return "; ".join(filter(None, (neighbours(scope), open_vulnerabilities(scope), control))) or None
+
+
+def kernel_surface(scope: Scope) -> str | None:
+    """The kernel that all of them enter, and the hardware vulnerabilities that it leaves open."""
+    return "; ".join(filter(None, (shared_kernel(scope), open_vulnerabilities(scope)))) if scope.workloads else None

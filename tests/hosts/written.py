@@ -45,6 +45,11 @@ def _machine() -> dict[str, str]:
         f"{_NODE}/node0/cpulist": "0-3\n",
         f"{_NODE}/node0/distance": "10\n",
         f"{_NODE}/node0/meminfo": "Node 0 MemTotal: 8388608 kB\nNode 0 MemFree: 1048576 kB\n",
+        f"{_CPU}/vulnerabilities/mds": "Mitigation: Clear CPU buffers; SMT vulnerable\n",
+        f"{_CPU}/vulnerabilities/meltdown": "Not affected\n",
+        f"{_CPU}/vulnerabilities/retbleed": "Vulnerable\n",
+        f"{_CPU}/vulnerabilities/srbds": "Unknown: Dependent on hypervisor status\n",
+        f"{_CPU}/smt/control": "on\n",
         "proc/meminfo": "MemTotal: 8388608 kB\nMemFree: 1048576 kB\n",
     }
     for cpu in range(4):
