@@ -19,6 +19,7 @@ from collectors.text import (
     cpu_mask,
     cpu_number,
     decimal,
+    flag,
     flat_keyed,
     hexadecimal,
     integer,
@@ -185,6 +186,7 @@ PARSERS: list[Callable[[str], object]] = [
     size_bytes,
     newline_separated,
     space_separated,
+    flag,
     flat_keyed,
     nested_keyed,
     phrase,
@@ -200,4 +202,4 @@ def test_any_text_is_read_or_malformed(parse: Callable[[str], object], text: str
 
 def test_every_format_is_fuzzed() -> None:
     public = {name for name, value in vars(formats).items() if callable(value) and getattr(value, "__module__", "") == formats.__name__}
-    assert public - {parse.__name__ for parse in PARSERS} == {"Malformed", "Stat", "convert", "numbers", "printable"}
+    assert public - {parse.__name__ for parse in PARSERS} == {"Malformed", "ProcessStat", "convert", "nonzero", "numbers", "printable"}
