@@ -170,8 +170,8 @@ def _enlightenments(domain: Element) -> Iterator[str]:
             if feature.get("state") in _ON:
                 yield f"{section}/{feature.tag}"
     for name in ("pvspinlock", "pmu"):
-        found = domain.find(f"features/{name}")
-        if found is not None and found.get("state", "on") in _ON:
+        switch = domain.find(f"features/{name}")
+        if switch is not None and switch.get("state", "on") in _ON:
             yield name
     for timer in domain.iterfind("clock/timer"):
         if timer.get("name") in ("kvmclock", "hypervclock", "tsc") and timer.get("present", "yes") in _ON:

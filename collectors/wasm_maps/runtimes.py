@@ -15,12 +15,11 @@ IMAGE = "/memfd:wasm-memory-image"
 TABLE = "/memfd:wasmstat.v1"
 
 
-# Most processes are dismissed by these.
 _WORDS = tuple(dict.fromkeys(word for runtime in WASM_RUNTIMES for word in runtime.map_words))
 
 
 def may_hold_runtime(maps: bytes) -> bool:
-    """Whether a map names a file that a runtime's is called like."""
+    """Whether a map names a file that may be a runtime's: enough to dismiss most processes."""
     return any(word in maps for word in _WORDS)
 
 
