@@ -22,8 +22,8 @@ def calibrate(config: Config) -> None:
         log.warning("only the host itself can be calibrated, not %s", config.root)
         return
     path = config.calibration or calibration_file()
-    given, _ = parameters(path, host_of(SysRoot("/")))
-    if given.better:
+    stored, _ = parameters(path, host_of(SysRoot("/")))
+    if stored.better:
         return
     child = forked(lambda: _run(path))
     threading.Thread(target=lambda: os.waitpid(child, 0), daemon=True).start()
@@ -32,9 +32,9 @@ def calibrate(config: Config) -> None:
 def _run(path: str) -> None:
     log.info("calibrating for at most %.0f s", SECONDS)
     try:
-        found = measured(SECONDS)
-        if store.replaces(found, store.load(path)):
-            store.keep(path, found)
+        calibration = measured(SECONDS)
+        if store.replaces(calibration, store.load(path)):
+            store.keep(path, calibration)
             log.info("calibrated: %s", path)
     except (Unable, store.Unreadable) as error:
         log.warning("not calibrated: %s", error)

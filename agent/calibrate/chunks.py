@@ -27,10 +27,10 @@ class Spread(Fact, frozen=True):
     median: float
     chunks: int
 
-    def less(self, other: Spread) -> Spread:
+    def less(self, cost: Spread) -> Spread:
         """What is left after a cost that both have. Never below nothing: noise is no gain."""
-        point = max(0.0, self.point - other.point)
-        return Spread(point, max(point, self.median - other.median), min(self.chunks, other.chunks))
+        point = max(0.0, self.point - cost.point)
+        return Spread(point, max(point, self.median - cost.median), min(self.chunks, cost.chunks))
 
     def times(self, factor: float) -> Spread:
         return Spread(self.point * factor, self.median * factor, self.chunks)
@@ -51,12 +51,12 @@ def spread(values: Sequence[float]) -> Spread:
 
 def sampled(run: Callable[[], object], until: float, chunks: int = CHUNKS) -> Spread:
     """Seconds of one call of `run`."""
-    found: list[float] = []
-    while len(found) < chunks and monotonic() < until:
+    seconds: list[float] = []
+    while len(seconds) < chunks and monotonic() < until:
         began = perf_counter()
         run()
-        found.append(perf_counter() - began)
-    return spread(found)
+        seconds.append(perf_counter() - began)
+    return spread(seconds)
 
 
 def slope(run: Callable[[int], object], until: float, chunks: int = CHUNKS) -> Spread:
@@ -73,15 +73,15 @@ def slope(run: Callable[[int], object], until: float, chunks: int = CHUNKS) -> S
             run(short)
             fast.append(perf_counter() - middle)
             slow.append(middle - began)
-        found = spread(slow)
-        if found.point >= _SHORTEST_SECONDS or long >= _MOST_ROUNDS:
-            less = found.less(spread(fast))
+        long_chunks = spread(slow)
+        if long_chunks.point >= _SHORTEST_SECONDS or long >= _MOST_ROUNDS:
+            less = long_chunks.less(spread(fast))
             if less.point > 0:
                 return less.times(1 / (long - short))
             # Others had the CPU in the long chunks' favour: once more, until there is no time left.
             continue
         # Somebody disturbed all tries: of so short a chunk most is the call itself.
-        long = min(_MOST_ROUNDS, max(2 * long, int(long * CHUNK_SECONDS / max(found.point, 1e-9))))
+        long = min(_MOST_ROUNDS, max(2 * long, int(long * CHUNK_SECONDS / max(long_chunks.point, 1e-9))))
 
 
 def _rounds(run: Callable[[int], object]) -> int:

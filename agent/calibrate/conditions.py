@@ -22,13 +22,13 @@ def counters(root: SysRoot) -> Counters:
     pressure = root.parse("proc/pressure/cpu", proc_pressure.parse)
     stat = root.parse("proc/stat", proc_stat.parse)
     fields = (root.text(f"proc/{os.getpid()}/task/{threading.get_native_id()}/schedstat") or "").split()
-    steal = [cpu.steal_seconds for cpu in stat.cpus] if stat else []
-    known = [value for value in steal if value is not None]
+    steal_by_cpu = [cpu.steal_seconds for cpu in stat.cpus] if stat else []
+    steal_seconds = [value for value in steal_by_cpu if value is not None]
     return Counters(
         None if pressure is None else pressure.some_usec,
         int(fields[1]) if len(fields) == 3 else None,
-        sum(known) if known and len(known) == len(steal) else None,
-        len(steal) or None,
+        sum(steal_seconds) if steal_seconds and len(steal_seconds) == len(steal_by_cpu) else None,
+        len(steal_by_cpu) or None,
     )
 
 

@@ -70,18 +70,18 @@ def _measured(bench: Bench, kvm: int, code: bytes, one_run: bool) -> Spread:
                         if struct.unpack_from("=I", state, 8)[0] != _EXIT_IO:
                             raise Skip("the machine did not run: no hardware for it, or nested virtualisation is broken")
 
-                    def inside(rounds: int) -> None:
+                    def exits_in_kernel(rounds: int) -> None:
                         registers = [0] * 18
                         registers[4], registers[16], registers[17] = rounds, _START, 2
                         fcntl.ioctl(vcpu, _SET_REGS, struct.pack("=18Q", *registers))
                         enter()
 
-                    def outside(rounds: int) -> None:
+                    def exits_to_user(rounds: int) -> None:
                         for _ in range(rounds):
                             enter()
 
-                    inside(1)
-                    return slope(inside if one_run else outside, bench.until)
+                    exits_in_kernel(1)
+                    return slope(exits_in_kernel if one_run else exits_to_user, bench.until)
             finally:
                 os.close(vcpu)
     finally:

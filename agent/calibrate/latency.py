@@ -66,7 +66,7 @@ def walks(bench: Bench, chase: Chase) -> Findings:
     eighth of the walks. (One line and eight of each of the *same* pages would differ in the caches that hold them, and do on machines
     whose last cache is larger than the span's lines.)
     """
-    found: list[Figure] = []
+    figures: list[Figure] = []
     for span in (chase.room_bytes // 4, chase.room_bytes):
         count = span // PAGE_BYTES
         try:
@@ -80,11 +80,11 @@ def walks(bench: Bench, chase: Chase) -> Findings:
         name = f"{span // MIB}m"
         # A difference of nothing is noise: the walks are hidden, or too many others use the caches.
         beyond, own = small.less(large), large.less(few).times(8 / 7)
-        found += [beyond.figure(f"walk_4k_beyond_2m_{name}")] if beyond.point > 0 else []
-        found += [own.figure(f"walk_2m_{name}")] if own.point > 0 else []
-    if not found:
+        figures += [beyond.figure(f"walk_4k_beyond_2m_{name}")] if beyond.point > 0 else []
+        figures += [own.figure(f"walk_2m_{name}")] if own.point > 0 else []
+    if not figures:
         raise NoTime
-    return Findings(tuple(found))
+    return Findings(tuple(figures))
 
 
 def _follow(bench: Bench, chase: Chase, count: int, unit: int, lines: int, huge: bool) -> tuple[Spread, bool | None]:
@@ -131,19 +131,19 @@ def plateaus(rungs: Sequence[Rung], capacities: dict[int, int]) -> tuple[Plateau
         else:
             runs.append([rung])
     own = _own(rungs, capacities)
-    found: list[Plateau] = []
+    named: list[Plateau] = []
     for run in runs:
         names = [name for name, rung in own.items() if rung in run]
         if names:
-            found += [_plateau(run, name, own[name].seconds) for name in names]
+            named += [_plateau(run, name, own[name].seconds) for name in names]
         elif len(run) > 1:
             level = median(rung.seconds for rung in run)
             # Others only make it slower: of two that might be the last cache's the first is.
-            last_one = _is_last(run, level, rungs, capacities) and "L3" not in {one.name for one in found}
-            found.append(_plateau(run, "L3" if last_one else "effective", level))
+            last_one = _is_last(run, level, rungs, capacities) and "L3" not in {plateau.name for plateau in named}
+            named.append(_plateau(run, "L3" if last_one else "effective", level))
     if far:
-        found.append(_plateau(far, "DRAM", min(rung.seconds for rung in far)))
-    return tuple(found)
+        named.append(_plateau(far, "DRAM", min(rung.seconds for rung in far)))
+    return tuple(named)
 
 
 def _own(rungs: Sequence[Rung], capacities: dict[int, int]) -> dict[Literal["L1", "L2"], Rung]:

@@ -30,18 +30,18 @@ def pairs(bench: Bench, chase: Chase) -> Findings:
         raise Skip("one memory node: nothing is remote")
     if platform.machine() not in _NUMBERS:
         raise Skip(f"the numbers of mbind and move_pages are not known for {platform.machine()}")
-    froms = [(index, cpus) for index, node in nodes.items() if (cpus := (node.cpus or CpuSet()) & bench.allowed)]
-    tos = [index for index, node in nodes.items() if node.memory_bytes]
-    found: list[NodePair] = []
-    each = (bench.until - time.monotonic()) / max(1, len(froms) * len(tos))
+    cpu_nodes = [(index, cpus) for index, node in nodes.items() if (cpus := (node.cpus or CpuSet()) & bench.allowed)]
+    memory_nodes = [index for index, node in nodes.items() if node.memory_bytes]
+    measured: list[NodePair] = []
+    each = (bench.until - time.monotonic()) / max(1, len(cpu_nodes) * len(memory_nodes))
     try:
-        for to in tos:
+        for memory_node in memory_nodes:
             try:
-                if not _lay(bench, chase, to):
+                if not _lay(bench, chase, memory_node):
                     continue
             except NoTime:
                 break
-            for here, cpus in froms:
+            for cpu_node, cpus in cpu_nodes:
                 until = min(bench.until, time.monotonic() + each)
                 with pinned(cpus):
                     try:
@@ -49,15 +49,15 @@ def pairs(bench: Bench, chase: Chase) -> Findings:
                         stream = sampled(lambda: chase.stream(min(chase.room_bytes, _STREAM_BYTES)), until, 12)
                     except NoTime:
                         continue
-                found.append(NodePair(here, to, latency.point, min(chase.room_bytes, _STREAM_BYTES) / stream.point))
+                measured.append(NodePair(cpu_node, memory_node, latency.point, min(chase.room_bytes, _STREAM_BYTES) / stream.point))
     finally:
         _bind(chase, None)
         chase.fresh(chase.room_bytes, huge=False)
-    if not found and time.monotonic() >= bench.until:
+    if not measured and time.monotonic() >= bench.until:
         raise NoTime
-    if not found:
+    if not measured:
         raise Skip("no memory came to lie where it should: not allowed by the cpuset, or the nodes are full")
-    return Findings(nodes=tuple(found))
+    return Findings(nodes=tuple(measured))
 
 
 def _lay(bench: Bench, chase: Chase, node: int) -> bool:

@@ -14,14 +14,14 @@ def room_bytes(root: SysRoot) -> int:
     available = proc_vm.parse_meminfo(root.text("proc/meminfo") or "").get("MemAvailable")
     if available is None:
         return 0
-    bounds = [_MOST_BYTES, available // 10, *(left // 2 for left in _left(root))]
+    bounds = [_MOST_BYTES, available // 10, *(headroom // 2 for headroom in _headrooms(root))]
     room = 1 << max(0, min(bounds)).bit_length() >> 1
     return room if room >= FEWEST_BYTES else 0
 
 
-def _left(root: SysRoot) -> list[int]:
+def _headrooms(root: SysRoot) -> list[int]:
     """Bytes to the limits of the own group and of those above it. Source: /proc/self/cgroup, memory.max (v1: memory.limit_in_bytes)."""
-    found = []
+    headrooms = []
     for line in (root.text("proc/self/cgroup") or "").splitlines():
         if line.count(":") < 2:
             continue
@@ -33,8 +33,8 @@ def _left(root: SysRoot) -> list[int]:
         while True:
             bound, used = (root.text(f"{mount}{path}/{name}") for name in (limit, usage))
             if bound is not None and used is not None and bound.strip().isdecimal() and used.strip().isdecimal():
-                found.append(max(0, int(bound) - int(used)))
+                headrooms.append(max(0, int(bound) - int(used)))
             if path in ("", "/"):
                 break
             path = path.rpartition("/")[0]
-    return found
+    return headrooms

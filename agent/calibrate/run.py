@@ -124,22 +124,22 @@ def _run_steps(bench: Bench, began: float, seconds: float, with_exits: bool, say
 
 def at_their_fastest(figures: Iterable[Figure]) -> tuple[Figure, ...]:
     """Of times that were taken more than once in a run the least; up to the most that one took."""
-    found: dict[str, Figure] = {}
-    for one in figures:
-        was = found.get(one.name)
-        found[one.name] = (
-            one
-            if was is None
+    fastest: dict[str, Figure] = {}
+    for figure in figures:
+        previous = fastest.get(figure.name)
+        fastest[figure.name] = (
+            figure
+            if previous is None
             else Figure(
-                name=one.name,
-                unit=one.unit,
-                value=min(was.value, one.value),
-                lo=min(was.lo, one.lo),
-                hi=max(was.hi, one.hi),
-                chunks=was.chunks + one.chunks,
+                name=figure.name,
+                unit=figure.unit,
+                value=min(previous.value, figure.value),
+                lo=min(previous.lo, figure.lo),
+                hi=max(previous.hi, figure.hi),
+                chunks=previous.chunks + figure.chunks,
             )
         )
-    return tuple(found.values())
+    return tuple(fastest.values())
 
 
 def _sandboxed(bench: Bench) -> list[tuple[str, float, Step]]:

@@ -110,9 +110,9 @@ def code(bench: Bench) -> Findings:
                 seconds[name].append(perf_counter() - began)
         plain = spread(seconds["plain"])
         fewest = min(fewest, plain.chunks)
-        for name, found in ratios.items():
-            found.append(spread(seconds[name]).point / plain.point)
-    return Findings(tuple(_extra(name, found, fewest) for name, found in ratios.items()))
+        for name, of_configuration in ratios.items():
+            of_configuration.append(spread(seconds[name]).point / plain.point)
+    return Findings(tuple(_extra(name, of_configuration, fewest) for name, of_configuration in ratios.items()))
 
 
 def _extra(name: str, ratios: list[float], chunks: int) -> Figure:

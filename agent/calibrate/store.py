@@ -35,15 +35,15 @@ def load(path: str) -> Calibration | None:
         raise Unreadable(f"{path}: not a calibration: {error}") from None
 
 
-def checked(found: Calibration) -> Calibration:
+def checked(calibration: Calibration) -> Calibration:
     """Figures that are numbers in order: a file is input like any other."""
-    spans = [(one.lo, one.value, one.hi) for one in found.figures]
-    spans += [(rung.lo, rung.seconds, rung.hi) for rung in found.ladder]
-    spans += [(level.lo, level.seconds, level.hi) for level in found.plateaus]
-    spans += [(0.0, pair.latency_seconds, pair.bandwidth_bytes_per_second) for pair in found.nodes]
+    spans = [(figure.lo, figure.value, figure.hi) for figure in calibration.figures]
+    spans += [(rung.lo, rung.seconds, rung.hi) for rung in calibration.ladder]
+    spans += [(level.lo, level.seconds, level.hi) for level in calibration.plateaus]
+    spans += [(0.0, pair.latency_seconds, pair.bandwidth_bytes_per_second) for pair in calibration.nodes]
     if any(not 0 <= lo <= value <= hi < float("inf") for lo, value, hi in spans):
         raise msgspec.ValidationError("an interval that is none")
-    return found
+    return calibration
 
 
 def replaces(new: Calibration, old: Calibration | None) -> bool:
@@ -56,17 +56,17 @@ def replaces(new: Calibration, old: Calibration | None) -> bool:
     return pressure is None or pressure <= BUSY or (before is not None and pressure <= before)
 
 
-def same(one: MachineIdentity, other: MachineIdentity) -> bool:
+def same(first: MachineIdentity, second: MachineIdentity) -> bool:
     """Whether figures of one hold on the other: the boot may differ."""
-    return differences(one, other) == []
+    return differences(first, second) == []
 
 
-def differences(one: MachineIdentity, other: MachineIdentity) -> list[str]:
+def differences(first: MachineIdentity, second: MachineIdentity) -> list[str]:
     names = [name for name in MachineIdentity.__struct_fields__ if name != "boot_id"]
-    return [name for name in names if getattr(one, name) != getattr(other, name)]
+    return [name for name in names if getattr(first, name) != getattr(second, name)]
 
 
-def keep(path: str, found: Calibration) -> None:
+def keep(path: str, calibration: Calibration) -> None:
     """Atomically: whoever reads sees the old one or the new one. OSError where it cannot be written."""
     import tempfile
 
@@ -75,7 +75,7 @@ def keep(path: str, found: Calibration) -> None:
     descriptor, name = tempfile.mkstemp(prefix=".calibration-", dir=directory)
     try:
         with open(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+            file.write(msgspec.json.format(msgspec.json.encode(calibration)) + b"\n")
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), 0o644)
@@ -92,13 +92,15 @@ def deviations(new: Calibration, old: Calibration, tolerance: float = TOLERANCE)
     Ratios are compared as time with over time without.
     """
     before = {figure.name: figure for figure in old.figures}
-    found = []
+    compared = []
     for figure in new.figures:
-        was = before.get(figure.name)
-        if was is None:
+        old_figure = before.get(figure.name)
+        if old_figure is None:
             continue
         extra = 1.0 if figure.unit == "ratio" else 0.0
-        low, high = sorted((figure.value + extra, was.value + extra))
-        apart = high > low * (1 + tolerance) and (figure.lo > was.hi * (1 + tolerance) or was.lo > figure.hi * (1 + tolerance))
-        found.append((figure.name, was.value, figure.value, apart))
-    return found
+        low, high = sorted((figure.value + extra, old_figure.value + extra))
+        apart = high > low * (1 + tolerance) and (
+            figure.lo > old_figure.hi * (1 + tolerance) or old_figure.lo > figure.hi * (1 + tolerance)
+        )
+        compared.append((figure.name, old_figure.value, figure.value, apart))
+    return compared

@@ -33,13 +33,13 @@ def switch(bench: Bench) -> Findings:
     """Call it before anything makes threads: the child has this one only."""
     own = _own_pipe(bench)
     hop, _ = _hop(bench, CpuSet((bench.cpu,)))
-    found = [hop.less(own).figure("switch_process")]
-    other = next((cpu for cpu in bench.allowed if cpu != bench.cpu), None)
-    if other is not None:
-        hop, waited = _hop(bench, CpuSet((other,)))
-        found.append(hop.less(own).figure("hop_other_cpu"))
-        found += [] if waited is None else [waited.figure("wake_delay_other_cpu")]
-    return Findings(tuple(found))
+    figures = [hop.less(own).figure("switch_process")]
+    other_cpu = next((cpu for cpu in bench.allowed if cpu != bench.cpu), None)
+    if other_cpu is not None:
+        hop, waited = _hop(bench, CpuSet((other_cpu,)))
+        figures.append(hop.less(own).figure("hop_other_cpu"))
+        figures += [] if waited is None else [waited.figure("wake_delay_other_cpu")]
+    return Findings(tuple(figures))
 
 
 def wake(bench: Bench) -> Findings:
@@ -65,10 +65,10 @@ def wake(bench: Bench) -> Findings:
                 waited.append(after - before)
     finally:
         _LIBC.prctl(_PR_SET_TIMERSLACK, slack, 0, 0, 0)
-    found = [spread(late).figure("sleep_overshoot")]
+    figures = [spread(late).figure("sleep_overshoot")]
     if waited:
-        found.append(spread(waited).figure("wake_delay"))
-    return Findings(tuple(found))
+        figures.append(spread(waited).figure("wake_delay"))
+    return Findings(tuple(figures))
 
 
 def _delay_seconds(bench: Bench, pid: int) -> float | None:

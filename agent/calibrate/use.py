@@ -14,12 +14,12 @@ _AGAIN = "run: agent calibrate"
 
 def parameters(path: str, host: Host) -> tuple[Parameters, Gap | None]:
     try:
-        found = store.load(path)
+        calibration = store.load(path)
     except store.Unreadable as error:
         return DEFAULTS, Gap("calibration", "failed", str(error), _AGAIN)
-    if found is None:
+    if calibration is None:
         return DEFAULTS, Gap("calibration", "absent", path, _AGAIN)
-    other = store.differences(found.machine, machine_of(host))
-    if other:
-        return DEFAULTS, Gap("calibration", "unsupported", f"{path}: of another {other[0].replace('_', ' ')}", _AGAIN)
-    return parameters_of(found, host.physical.nodes), None
+    differing = store.differences(calibration.machine, machine_of(host))
+    if differing:
+        return DEFAULTS, Gap("calibration", "unsupported", f"{path}: of another {differing[0].replace('_', ' ')}", _AGAIN)
+    return parameters_of(calibration, host.physical.nodes), None

@@ -25,12 +25,12 @@ def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
     """What the facts of one pass come to. The cache of the last pass saves time; nothing that is said depends on it."""
     hardware = physical(sample)
     kernel = logical(sample, hardware)
-    found = (*containers(sample, cache), *machines(sample), *sandboxed(sample))
-    workloads = placed(found, hardware, kernel, _all_workloads(sample, found), not any(gap.source == "sys_cpu" for gap in sample.gaps))
+    joined = (*containers(sample, cache), *machines(sample), *sandboxed(sample))
+    workloads = placed(joined, hardware, kernel, _all_workloads(sample, joined), not any(gap.source == "sys_cpu" for gap in sample.gaps))
     if sample.detail == "document":
         workloads = stacked(workloads, hardware, kernel)
     identity = _identity(sample)
-    found_out = findings(workloads, hardware, kernel, identity)
+    all_findings = findings(workloads, hardware, kernel, identity)
     return Host(
         identity=identity,
         physical=hardware,
@@ -38,19 +38,19 @@ def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
         devices=_devices(sample, hardware, workloads),
         workloads=workloads,
         gaps=sample.gaps,
-        findings=found_out,
+        findings=all_findings,
     )
 
 
-def _all_workloads(sample: Sample, found: tuple[Workload, ...]) -> bool:
+def _all_workloads(sample: Sample, workloads: tuple[Workload, ...]) -> bool:
     """Whether every source of workloads answered, and every process with linear memories could be told from its successor."""
     # No libvirt is no machines, no OCI runtime no containers of one; no cgroups or no process table is no answer.
-    silent = {gap.source for gap in sample.gaps if gap.reason != "absent" or gap.source not in ("libvirt_domains", "oci")}
-    if "oci" in silent and not _all_named(sample.workloads.cgroups):
+    failed = {gap.source for gap in sample.gaps if gap.reason != "absent" or gap.source not in ("libvirt_domains", "oci")}
+    if "oci" in failed and not _all_named(sample.workloads.cgroups):
         return False
     runtimes = [process for process in sample.workloads.sandboxes or () if process.memories]
-    return not silent & {"cgroup", "libvirt_domains", "proc_fd", "processes", "wasm_maps"} and len(runtimes) == sum(
-        1 for workload in found if workload.paradigm == "sandbox"
+    return not failed & {"cgroup", "libvirt_domains", "proc_fd", "processes", "wasm_maps"} and len(runtimes) == sum(
+        1 for workload in workloads if workload.paradigm == "sandbox"
     )
 
 
@@ -77,15 +77,15 @@ def _identity(sample: Sample) -> Identity:
 
 def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]) -> Devices:
     """Counts of what was asked for and answered: where a source has a gap, its devices are not known to be none."""
-    silent = {gap.source for gap in sample.gaps}
+    failed = {gap.source for gap in sample.gaps}
     workloads = tuple(workload for workload in workloads if not (workload.guest and workload.guest.elsewhere))
     vcpus = [vcpu for workload in workloads for vcpu in workload.vcpus]
     guests = [workload.memory.allotted_bytes for workload in workloads if workload.paradigm == "virtualization"]
     memories = [memory for process in sample.workloads.sandboxes or () for memory in process.memories]
     threads = {group.pid: len(group.tasks) for group in sample.workloads.tasks or ()}
     runtimes = [process.pid for process in sample.workloads.sandboxes or () if process.memories]
-    machines_known = sample.workloads.hypervisors is not None and not silent & {"libvirt_domains", "proc_fd"}
-    sandboxes_known = sample.workloads.sandboxes is not None and "wasm_maps" not in silent
+    machines_known = sample.workloads.hypervisors is not None and not failed & {"libvirt_domains", "proc_fd"}
+    sandboxes_known = sample.workloads.sandboxes is not None and "wasm_maps" not in failed
     return Devices(
         CpuDevices(
             packages=len(hardware.packages) or None,
@@ -94,7 +94,7 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
             logical=hardware.cpus.online or None,
             virtual=len(vcpus) if machines_known else None,
             virtual_pinned=sum(1 for vcpu in vcpus if vcpu.pinned) if machines_known else None,
-            overcommit=overcommits(workloads, hardware, "sys_cpu" not in silent) if machines_known else (),
+            overcommit=overcommits(workloads, hardware, "sys_cpu" not in failed) if machines_known else (),
             runtime_threads=sum(threads[pid] for pid in runtimes) if sandboxes_known and threads.keys() >= set(runtimes) else None,
         ),
         MemoryDevices(
@@ -111,9 +111,9 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
 
 def _runtimes(sample: Sample) -> tuple[RuntimeProcesses, ...]:
     """Where memories lie on the heap, how many processes use them is not known."""
-    found = []
+    counts = []
     for name, visible in sorted({(process.runtime, process.visible) for process in sample.workloads.sandboxes or ()}):
         processes = [process for process in sample.workloads.sandboxes or () if (process.runtime, process.visible) == (name, visible)]
         held = None if sample.workloads.unread_maps else len(processes)
-        found.append(RuntimeProcesses(name, held, sum(1 for process in processes if process.memories) if visible else None, visible))
-    return tuple(found)
+        counts.append(RuntimeProcesses(name, held, sum(1 for process in processes if process.memories) if visible else None, visible))
+    return tuple(counts)

@@ -68,22 +68,27 @@ def _technology(package: Package) -> str | None:
 
 def _links(nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> tuple[SocketLink, ...]:
     """Two sockets are linked, whatever tables say. Of more, those at the least distance are, unless no table says any distance."""
-    apart: dict[tuple[int, int], int | None] = {
-        (one, other): _distance(nodes, packages[one], packages[other]) for one, other in combinations(range(len(packages)), 2)
+    distance_by_pair: dict[tuple[int, int], int | None] = {
+        (first, second): _distance(nodes, packages[first], packages[second]) for first, second in combinations(range(len(packages)), 2)
     }
     if len(packages) == 2:
-        return (SocketLink((0, 1), apart[0, 1]),)
-    distances = {distance for distance in apart.values() if distance is not None}
-    if None in apart.values() or distances == {_REMOTE}:
+        return (SocketLink((0, 1), distance_by_pair[0, 1]),)
+    distances = {distance for distance in distance_by_pair.values() if distance is not None}
+    if None in distance_by_pair.values() or distances == {_REMOTE}:
         return ()
-    return tuple(SocketLink(pair, distance) for pair, distance in apart.items() if distance == min(distances))
+    return tuple(SocketLink(pair, distance) for pair, distance in distance_by_pair.items() if distance == min(distances))
 
 
-def _distance(nodes: tuple[Node, ...], one: Package, other: Package) -> int | None:
+def _distance(nodes: tuple[Node, ...], first: Package, second: Package) -> int | None:
     """Between their nearest nodes, in the nearer direction; None where a node's place or a distance is not known."""
     if any(node.cpus is None for node in nodes):
         return None
-    here, there = ([node for node in nodes if (node.cpus or CpuSet()) & package.cpus] for package in (one, other))
-    values = [source.distances.get(target.os_index) for a, b in ((here, there), (there, here)) for source in a for target in b]
-    known = [value for value in values if value is not None]
-    return min(known) if known and len(known) == len(values) else None
+    first_nodes, second_nodes = ([node for node in nodes if (node.cpus or CpuSet()) & package.cpus] for package in (first, second))
+    distances = [
+        source.distances.get(target.os_index)
+        for a, b in ((first_nodes, second_nodes), (second_nodes, first_nodes))
+        for source in a
+        for target in b
+    ]
+    stated_distances = [value for value in distances if value is not None]
+    return min(stated_distances) if stated_distances and len(stated_distances) == len(distances) else None

@@ -16,13 +16,13 @@ _MOST = 64
 def contradictions(
     topology: dict[int, CpuTopology], cpus: Cpus, caches: tuple[Cache, ...], nodes: tuple[Node, ...]
 ) -> tuple[Contradiction, ...]:
-    found = [
+    all_contradictions = [
         *_lists(cpus),
         *_siblings(topology, cpus.online),
         *_cached(caches),
         *_overlap("node", [node.cpus for node in nodes if node.cpus]),
     ]
-    return tuple(found[:_MOST])
+    return tuple(all_contradictions[:_MOST])
 
 
 def _lists(cpus: Cpus) -> Iterator[Contradiction]:
@@ -38,11 +38,11 @@ def _lists(cpus: Cpus) -> Iterator[Contradiction]:
 def _siblings(topology: dict[int, CpuTopology], online: CpuSet) -> Iterator[Contradiction]:
     """Each CPU is in its own set, and sets of a level are the same or disjoint."""
     for level in _LEVELS:
-        said = {cpu: stated & online for cpu, entry in topology.items() if (stated := getattr(entry, f"{level}_cpus"))}
-        unmanaged_monitors = CpuSet(cpu for cpu, cpus in said.items() if cpu not in cpus)
-        if unmanaged_monitors:
-            yield Contradiction(level, unmanaged_monitors, "a CPU is not among its own siblings")
-        yield from _overlap(level, said.values())
+        sets_by_cpu = {cpu: siblings & online for cpu, entry in topology.items() if (siblings := getattr(entry, f"{level}_cpus"))}
+        outside_own_set = CpuSet(cpu for cpu, cpus in sets_by_cpu.items() if cpu not in cpus)
+        if outside_own_set:
+            yield Contradiction(level, outside_own_set, "a CPU is not among its own siblings")
+        yield from _overlap(level, sets_by_cpu.values())
 
 
 def _cached(caches: tuple[Cache, ...]) -> Iterator[Contradiction]:
@@ -69,15 +69,15 @@ def _cached(caches: tuple[Cache, ...]) -> Iterator[Contradiction]:
         if twice:
             yield Contradiction(name, _union(twice), f"one id for several caches: {_shown(twice)}")
         # Instructions and data of a level need not be shared alike; what is further out holds both.
-        further = [owners for (other, _), owners in owned.items() if other > level]
-        torn = next((torn for owners in further if (torn := _torn(its, owners))), None)
+        outer_caches = [owners for (outer_level, _), owners in owned.items() if outer_level > level]
+        torn = next((torn for owners in outer_caches if (torn := _torn(its, owners))), None)
         if torn:
             yield Contradiction(name, _union(torn), f"wider than the level beyond: {_shown(torn)}")
 
 
 def _torn(caches: list[Cache], owners: dict[int, CpuSet]) -> list[CpuSet]:
-    there = CpuSet(owners)
-    return [cache.cpus for cache in caches if (shared := cache.cpus & there) and not cache.cpus <= owners[next(iter(shared))]]
+    covered = CpuSet(owners)
+    return [cache.cpus for cache in caches if (shared := cache.cpus & covered) and not cache.cpus <= owners[next(iter(shared))]]
 
 
 def _overlap(subject: str, sets: Iterable[CpuSet]) -> Iterator[Contradiction]:

@@ -15,18 +15,18 @@ def partition(cpus: Iterable[int], mates: Callable[[int], CpuSet | None]) -> lis
 
     A CPU that says nothing is where another one says it is, else alone.
     """
-    left = CpuSet(cpus)
-    said = {cpu: mates(cpu) for cpu in left}
+    remaining = CpuSet(cpus)
+    mates_by_cpu = {cpu: mates(cpu) for cpu in remaining}
     groups = []
-    for cpu in sorted(said, key=lambda cpu: said[cpu] is None):
-        if cpu in left:
-            group = ((said[cpu] or CpuSet()) | CpuSet((cpu,))) & left
+    for cpu in sorted(mates_by_cpu, key=lambda cpu: mates_by_cpu[cpu] is None):
+        if cpu in remaining:
+            group = ((mates_by_cpu[cpu] or CpuSet()) | CpuSet((cpu,))) & remaining
             groups.append(group)
-            left = left - group
+            remaining = remaining - group
     return sorted(groups, key=lambda group: next(iter(group)))
 
 
-def known(number: int | None) -> int | None:
+def id_or_none(number: int | None) -> int | None:
     """The kernel prints -1 for an id that it does not know."""
     return None if number is None or number < 0 else number
 
@@ -38,26 +38,26 @@ def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -
         entry, processor = topology.get(cpu), processors.get(cpu)
         if entry is not None and entry.package_cpus:
             return entry.package_cpus
-        if entry is not None and known(entry.package_id) is not None:
-            return CpuSet(other for other, its in topology.items() if its.package_id == entry.package_id)
+        if entry is not None and id_or_none(entry.package_id) is not None:
+            return CpuSet(mate for mate, its in topology.items() if its.package_id == entry.package_id)
         if processor is not None and processor.package_id is not None:
-            return CpuSet(other for other, its in processors.items() if its.package_id == processor.package_id)
+            return CpuSet(mate for mate, its in processors.items() if its.package_id == processor.package_id)
         return None
 
     groups = partition(online, mates)
     if not any(mates(cpu) for cpu in online):
         # Nothing says how many sockets there are: one, until somebody does.
         groups = [online] if online else []
-    found = []
+    built = []
     for group in groups:
         first = next(iter(group))
         entry = next((topology[cpu] for cpu in group if cpu in topology and topology[cpu].package_id is not None), None)
         processor = processors.get(first)
         instruction = sample.statics.cpuid if processor is None or processor.model_name is None else None
-        found.append(
+        built.append(
             Package(
                 cpus=group,
-                os_index=known(entry.package_id) if entry else processor.package_id if processor else None,
+                os_index=id_or_none(entry.package_id) if entry else processor.package_id if processor else None,
                 vendor=(processor.vendor if processor else None) or (instruction.vendor if instruction else None),
                 model_name=(processor.model_name if processor else None) or (instruction.brand if instruction else None),
                 family=processor.family if processor else str(instruction.family) if instruction else None,
@@ -68,7 +68,7 @@ def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -
                 identity_origin="inferred" if instruction else None,
             )
         )
-    return tuple(found)
+    return tuple(built)
 
 
 def cores(
@@ -77,29 +77,29 @@ def cores(
     first = sample.statics.cpuinfo.processors[0] if sample.statics.cpuinfo and sample.statics.cpuinfo.processors else None
     # AMD's families 15h and 16h name the two cores of a module as siblings, with a core_id each.
     modules = first is not None and first.vendor == "AuthenticAMD" and first.family in ("21", "22")
-    stated = _stated_cores(sample) if not topology else {}
+    stated_mates = _stated_cores(sample) if not topology else {}
 
     def mates(cpu: int) -> CpuSet | None:
         entry = topology.get(cpu)
-        if entry is None and cpu in stated:
-            return stated[cpu]
-        if entry is None or not entry.core_cpus or (modules and known(entry.core_id) is None):
+        if entry is None and cpu in stated_mates:
+            return stated_mates[cpu]
+        if entry is None or not entry.core_cpus or (modules and id_or_none(entry.core_id) is None):
             return None
         # A core is in one package, whatever a broken table says of it.
         siblings = entry.core_cpus & packages[package_of[cpu]].cpus
         if modules:
-            return CpuSet(other for other in siblings if other in topology and topology[other].core_id == entry.core_id)
+            return CpuSet(sibling for sibling in siblings if sibling in topology and topology[sibling].core_id == entry.core_id)
         if entry.core_id == entry.package_id == -1 and siblings == online:
             # RISC-V, before its topology is known: every id is -1 and every CPU a sibling of every other.
             return CpuSet((cpu,))
         return siblings
 
-    found = []
+    built = []
     for group in partition(online, mates):
         numbers = (topology[cpu].core_id for cpu in group if cpu in topology)
         number = next((number for number in numbers if number is not None), None)
-        found.append(Core(group, package_of[next(iter(group))], known(number)))
-    return tuple(found)
+        built.append(Core(group, package_of[next(iter(group))], id_or_none(number)))
+    return tuple(built)
 
 
 def _stated_cores(sample: Sample) -> dict[int, CpuSet]:
@@ -135,10 +135,10 @@ def kinds(sample: Sample, online: CpuSet) -> tuple[CpuKind, ...]:
         groups.setdefault(None if by is None else names[by][cpu], []).append(cpu)
     if len(groups) < 2:
         return ()
-    found = []
+    built = []
     for members in groups.values():
         seen = [speeds[cpu] for cpu in members if cpu in speeds]
-        found.append(
+        built.append(
             CpuKind(
                 cpus=CpuSet(members),
                 name=types.get(members[0]),
@@ -150,4 +150,4 @@ def kinds(sample: Sample, online: CpuSet) -> tuple[CpuKind, ...]:
                 origin="inferred" if by == len(names) - 1 else None,
             )
         )
-    return tuple(sorted(found, key=lambda kind: (-(kind.capacity or 0), -(kind.max_freq_hz or 0), next(iter(kind.cpus)))))
+    return tuple(sorted(built, key=lambda kind: (-(kind.capacity or 0), -(kind.max_freq_hz or 0), next(iter(kind.cpus)))))

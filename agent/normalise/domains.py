@@ -41,11 +41,11 @@ def scheduling_domains(
             for cpu, chain in derived.items()
             for domain in chain
         )
-    stated = [_named(sample, chain) for chain in sample.host.schedstat.chains]
-    if any(domain.name is None for chain in stated for domain in chain):
+    chains = [_named(sample, chain) for chain in sample.host.schedstat.chains]
+    if any(domain.name is None for chain in chains for domain in chain):
         derived = derive(sample, online, nodes, balanced)
-        stated = [[_guessed(domain, derived) for domain in chain] for chain in stated]
-    return _ordered(domain for chain in stated for domain in chain)
+        chains = [[_guessed(domain, derived) for domain in chain] for chain in chains]
+    return _ordered(domain for chain in chains for domain in chain)
 
 
 def _named(sample: Sample, chain: Chain) -> list[SchedulingDomain]:
@@ -67,16 +67,16 @@ def _guessed(domain: SchedulingDomain, derived: Mapping[int, tuple[DerivedDomain
     return domain if domain.name or not name else replace(domain, name=name, name_origin="inferred")
 
 
-def _ordered(found: Iterable[SchedulingDomain]) -> tuple[SchedulingDomain, ...]:
+def _ordered(domains: Iterable[SchedulingDomain]) -> tuple[SchedulingDomain, ...]:
     """Each once, with all its members; the smallest first."""
     merged: dict[tuple[str | None, CpuSet], SchedulingDomain] = {}
     members: dict[tuple[str | None, CpuSet], CpuSet] = {}
-    for domain in found:
+    for domain in domains:
         key = (domain.name, domain.cpus)
         merged.setdefault(key, domain)
         members[key] = members.get(key, CpuSet()) | (domain.members or CpuSet())
-    whole = [replace(domain, members=None if members[key] == domain.cpus else members[key]) for key, domain in merged.items()]
-    return tuple(sorted(whole, key=lambda domain: (len(domain.cpus), next(iter(domain.cpus), 0))))
+    distinct = [replace(domain, members=None if members[key] == domain.cpus else members[key]) for key, domain in merged.items()]
+    return tuple(sorted(distinct, key=lambda domain: (len(domain.cpus), next(iter(domain.cpus), 0))))
 
 
 def derive(
@@ -93,12 +93,12 @@ def derive(
     far = _far(nodes, by_node)
     if far is None:
         return {}
-    found = {}
+    chains = {}
     for among in balanced:
         for cpu in among & online:
             chain = [DerivedDomain(name, groups[cpu]) for name, groups in levels]
-            found[cpu] = _cut((*chain, *far[by_node[cpu]]), among & online)
-    return found
+            chains[cpu] = _cut((*chain, *far[by_node[cpu]]), among & online)
+    return chains
 
 
 def _cut(chain: Iterable[DerivedDomain], among: CpuSet) -> tuple[DerivedDomain, ...]:
@@ -136,11 +136,11 @@ def _levels(sample: Sample, online: CpuSet, topology: Mapping[int, CpuTopology],
         # topology_sane(): what is said to be shared between nodes is not believed.
         shared: Groups = {cpu: caches[cpu] & by_node[cpu] for cpu in online}
         # Where a package holds several nodes, no level is made of packages.
-        whole = not any(len({by_node[mate] for mate in package}) > 1 for package in set(packages.values()))
+        has_package_level = not any(len({by_node[mate] for mate in package}) > 1 for package in set(packages.values()))
     elif architecture in _GENERIC and len(caches) in (0, len(online)):
         shared = {cpu: _smallest(by_node[cpu], packages[cpu], caches.get(cpu), clusters.get(cpu)) for cpu in online}
         clusters = {cpu: cores[cpu] if shared[cpu] <= cluster else cluster for cpu, cluster in clusters.items()}
-        whole = True
+        has_package_level = True
     else:
         return None
     options = sample.statics.kernel_config.options if sample.statics.kernel_config else None
@@ -150,7 +150,7 @@ def _levels(sample: Sample, online: CpuSet, topology: Mapping[int, CpuTopology],
         ("MC", shared, "CONFIG_SCHED_MC"),
     ]
     built = [(name, groups) for name, groups, option in levels if groups and (options is None or option in options)]
-    return [*built, ("PKG", by_node)] if whole else built
+    return [*built, ("PKG", by_node)] if has_package_level else built
 
 
 def _smallest(node: CpuSet, package: CpuSet, cache: CpuSet | None, cluster: CpuSet | None) -> CpuSet:
@@ -164,14 +164,14 @@ def _smallest(node: CpuSet, package: CpuSet, cache: CpuSet | None, cluster: CpuS
 
 def _last_caches(sample: Sample, online: CpuSet) -> dict[int, CpuSet]:
     """Who shares each CPU's last-level cache: the third level's, or whatever is the highest below it."""
-    found: dict[int, tuple[int, CpuSet]] = {}
+    highest: dict[int, tuple[int, CpuSet]] = {}
     for cache in sample.statics.cpus.caches if sample.statics.cpus else ():
         if cache.shared is not None and cache.level <= 3 and cache.type != "Instruction":
             cpus = cache.shared & online
             for cpu in cpus:
-                if cache.level > found.get(cpu, (0, cpus))[0]:
-                    found[cpu] = (cache.level, cpus)
-    return {cpu: cpus for cpu, (_, cpus) in found.items()}
+                if cache.level > highest.get(cpu, (0, cpus))[0]:
+                    highest[cpu] = (cache.level, cpus)
+    return {cpu: cpus for cpu, (_, cpus) in highest.items()}
 
 
 def _node_groups(online: CpuSet, nodes: tuple[Node, ...]) -> Groups | None:
@@ -186,19 +186,19 @@ def _node_groups(online: CpuSet, nodes: tuple[Node, ...]) -> Groups | None:
 
 def _far(nodes: tuple[Node, ...], by_node: Groups) -> dict[CpuSet, tuple[DerivedDomain, ...]] | None:
     """sched_init_numa(): a level for each distance between nodes with CPUs, which holds the nodes within it; NODE is the least."""
-    peopled = [node for node in nodes if node.cpus]
-    if len(peopled) < 2:
-        return {node.cpus or CpuSet(): () for node in peopled}
-    if not all(other.os_index in node.distances for node in peopled for other in peopled):
+    with_cpus = [node for node in nodes if node.cpus]
+    if len(with_cpus) < 2:
+        return {node.cpus or CpuSet(): () for node in with_cpus}
+    if not all(peer.os_index in node.distances for node in with_cpus for peer in with_cpus):
         return None
-    least = min(node.distances[other.os_index] for node in peopled for other in peopled)
-    found: dict[CpuSet, tuple[DerivedDomain, ...]] = {}
-    for node in peopled:
+    least = min(node.distances[peer.os_index] for node in with_cpus for peer in with_cpus)
+    chains: dict[CpuSet, tuple[DerivedDomain, ...]] = {}
+    for node in with_cpus:
         within, chain = CpuSet(), []
         # At distances that are not the node's own its set does not grow: such a domain would go.
-        for distance in sorted({node.distances[other.os_index] for other in peopled} | {least}):
-            near = [other.cpus for other in peopled if node.distances[other.os_index] == distance and other.cpus]
-            within = CpuSet.of_mask(within.mask | sum({cpus.mask for cpus in near}))
+        for distance in sorted({node.distances[peer.os_index] for peer in with_cpus} | {least}):
+            at_distance = [peer.cpus for peer in with_cpus if node.distances[peer.os_index] == distance and peer.cpus]
+            within = CpuSet.of_mask(within.mask | sum({cpus.mask for cpus in at_distance}))
             chain.append(DerivedDomain("NODE" if distance == least else "NUMA", within))
-        found[node.cpus or CpuSet()] = tuple(chain)
-    return found
+        chains[node.cpus or CpuSet()] = tuple(chain)
+    return chains

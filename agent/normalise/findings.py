@@ -23,14 +23,14 @@ STEAL_RATIO = 0.01
 
 
 def findings(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical, identity: Identity) -> tuple[Finding, ...]:
-    here = [workload for workload in workloads if not (workload.guest and workload.guest.elsewhere)]
-    wanted = _in_several(workload.placement.allowed_cpus for workload in here)
+    on_this_host = [workload for workload in workloads if not (workload.guest and workload.guest.elsewhere)]
+    wanted = _in_several(workload.placement.allowed_cpus for workload in on_this_host)
     return (
-        *(finding for workload in here for finding in _machine(workload, wanted, hardware)),
-        *(finding for workload in here for finding in _memory(workload)),
-        *(finding for workload in here for finding in _statements(workload)),
+        *(finding for workload in on_this_host for finding in _machine(workload, wanted, hardware)),
+        *(finding for workload in on_this_host for finding in _memory(workload)),
+        *(finding for workload in on_this_host for finding in _statements(workload)),
         *_nodes(hardware),
-        *_inside(kernel, identity),
+        *_in_guest(kernel, identity),
     )
 
 
@@ -123,10 +123,10 @@ def _across(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterat
     if any(node.cpus is None for node in hardware.nodes) or not all(vcpu.pinned for vcpu in vcpus) or (cells or 1) > 1:
         return
     spans = {node.os_index: [vcpu for vcpu in vcpus if node.cpus and (_affinity(vcpu) or CpuSet()) & node.cpus] for node in hardware.nodes}
-    used = {node: there for node, there in spans.items() if there}
+    used = {node: vcpus_there for node, vcpus_there in spans.items() if vcpus_there}
     if len(used) > 1:
         text = f"its pinned vCPUs lie on nodes {CpuSet(used)}, and the guest is shown one"
-        evidence = "; ".join(f"node {node}: {_numbers(there)}" for node, there in used.items())
+        evidence = "; ".join(f"node {node}: {_numbers(vcpus_there)}" for node, vcpus_there in used.items())
         yield Finding(
             id="vcpus_across_nodes",
             workload=workload.id,
@@ -179,8 +179,10 @@ def _topology(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iter
         if len(places - {None}) > 1:
             wrong.append(together)
     if wrong:
-        text = f"the guest takes {'; '.join(_numbers(one) for one in wrong)} for threads of one core, and they are pinned to several"
-        evidence = f"{threads} threads a core in the guest; {_pins(vcpu for one in wrong for vcpu in one)}"
+        text = (
+            f"the guest takes {'; '.join(_numbers(siblings) for siblings in wrong)} for threads of one core, and they are pinned to several"
+        )
+        evidence = f"{threads} threads a core in the guest; {_pins(vcpu for siblings in wrong for vcpu in siblings)}"
         yield Finding(
             id="topology_contradicts_pins",
             workload=workload.id,
@@ -217,10 +219,14 @@ def _drift(workload: Workload, online: CpuSet) -> Iterator[Finding]:
             number = (thread.name or "").removeprefix("IO iothread")
             wanted = guest.tuning.iothread_pins.get(int(number)) if number.isdecimal() else None
             pairs.append((f"iothread {number}", wanted, thread.allowed_cpus))
-    moved = [(name, told, real) for name, told, real in pairs if told is not None and real is not None and told & online != real & online]
+    moved = [
+        (name, libvirt_cpus, allowed_cpus)
+        for name, libvirt_cpus, allowed_cpus in pairs
+        if libvirt_cpus is not None and allowed_cpus is not None and libvirt_cpus & online != allowed_cpus & online
+    ]
     if moved:
         text = f"the kernel does not run {', '.join(name for name, _, _ in moved)} where libvirt says"
-        evidence = ", ".join(f"{name}: libvirt {told}, in force {real}" for name, told, real in moved)
+        evidence = ", ".join(f"{name}: libvirt {libvirt_cpus}, in force {allowed_cpus}" for name, libvirt_cpus, allowed_cpus in moved)
         yield Finding(
             id="affinity_drift",
             workload=workload.id,
@@ -247,17 +253,18 @@ def _memory(workload: Workload) -> Iterator[Finding]:
 
 def _statements(workload: Workload) -> Iterator[Finding]:
     """What its embedder states and the kernel shows otherwise; that a guest has grown since it was last looked at is in order."""
-    every = [(one, memory) for memory in workload.memories for one in memory.stated]
-    wrong = [(one, memory) for one, memory in every if one.mismatch in _CONTRADICTED]
-    lost = [one for one in (workload.published.elsewhere if workload.published else ()) if one.mismatch]
+    every = [(statement, memory) for memory in workload.memories for statement in memory.stated]
+    wrong = [(statement, memory) for statement, memory in every if statement.mismatch in _CONTRADICTED]
+    lost = [statement for statement in (workload.published.elsewhere if workload.published else ()) if statement.mismatch]
     if not wrong and not lost:
         return
     text = f"{len(wrong) + len(lost)} of {len(every) + len(lost)} memories are not as its embedder states"
     shown = [
-        f"{one.instance!r}: {_CONTRADICTED[one.mismatch or '']} ({one.size_bytes} bytes stated, {memory.size_bytes} at {memory.base})"
-        for one, memory in wrong
+        f"{statement.instance!r}: {_CONTRADICTED[statement.mismatch or '']} "
+        f"({statement.size_bytes} bytes stated, {memory.size_bytes} at {memory.base})"
+        for statement, memory in wrong
     ]
-    shown += [f"{one.instance!r}: no memory begins at {one.base}" for one in lost]
+    shown += [f"{statement.instance!r}: no memory begins at {statement.base}" for statement in lost]
     more = f", and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     remedy = "Slot.update after each call of a guest, Slot.withdraw with its instance; else the table is forged"
     yield Finding(id="statement_mismatch", workload=workload.id, text=text, evidence="; ".join(shown[:_SHOWN]) + more, remedy=remedy)
@@ -269,15 +276,15 @@ _SHOWN = 4
 
 def _nodes(hardware: Physical) -> Iterator[Finding]:
     """Nodes need not sum to MemTotal: where memory is plugged in or handed over as it is needed they show a part of it."""
-    known = [node.memory_bytes for node in hardware.nodes if node.memory_bytes is not None]
-    total, shown = hardware.memory.total_bytes, sum(known)
-    if known and len(known) == len(hardware.nodes) and total and shown < NODES_RATIO * total:
+    sizes = [node.memory_bytes for node in hardware.nodes if node.memory_bytes is not None]
+    total, shown = hardware.memory.total_bytes, sum(sizes)
+    if sizes and len(sizes) == len(hardware.nodes) and total and shown < NODES_RATIO * total:
         text = "its memory nodes show less memory than this host has: figures by node are of what they show"
         evidence = f"{shown} bytes in all nodes (node*/meminfo), {total} in all (/proc/meminfo, MemTotal)"
         yield Finding(id="node_memory_here", workload=None, text=text, evidence=evidence)
 
 
-def _inside(kernel: Logical, identity: Identity) -> Iterator[Finding]:
+def _in_guest(kernel: Logical, identity: Identity) -> Iterator[Finding]:
     """This host is itself a guest: what that does to figures about it."""
     if identity.virtualization is None or identity.virtualization.kind != "guest":
         return
@@ -286,10 +293,10 @@ def _inside(kernel: Logical, identity: Identity) -> Iterator[Finding]:
     yield Finding(
         id="topology_here", workload=None, text=text, evidence=f"guest of {guest.hypervisor or 'a hypervisor'}, by {guest.evidence}"
     )
-    stolen = [time.steal_seconds for time in kernel.cpu.times]
-    known = [seconds for seconds in stolen if seconds is not None]
+    steal = [time.steal_seconds for time in kernel.cpu.times]
+    known_steal = [seconds for seconds in steal if seconds is not None]
     wanted = sum(time.busy_seconds for time in kernel.cpu.times)
-    if wanted and len(known) == len(stolen) and sum(known) / wanted >= STEAL_RATIO:
+    if wanted and len(known_steal) == len(steal) and sum(known_steal) / wanted >= STEAL_RATIO:
         # Run time is by rq_clock_task(), which leaves steal out where the kernel accounts for it; delay is by rq_clock().
         text = (
             "this host's own hypervisor lets its CPUs wait: what it takes from a thread that runs is in no delay, and in its run time only "
@@ -299,7 +306,7 @@ def _inside(kernel: Logical, identity: Identity) -> Iterator[Finding]:
             id="steal_here",
             workload=None,
             text=text,
-            evidence=f"steal is {sum(known) / wanted:.1%} of what its CPUs wanted since boot (/proc/stat)",
+            evidence=f"steal is {sum(known_steal) / wanted:.1%} of what its CPUs wanted since boot (/proc/stat)",
         )
 
 

@@ -33,7 +33,7 @@ def _declared(named: tuple[LinearMemory, ...]) -> Iterator[Bound]:
     """Of a memory that is larger than it was declared to be, or has a maximum that no process has addresses for, nothing is believed."""
     ends = []
     for memory in named:
-        maxima = [one.maximum_pages * one.page_bytes for one in memory.stated if one.maximum_pages is not None]
+        maxima = [statement.maximum_pages * statement.page_bytes for statement in memory.stated if statement.maximum_pages is not None]
         if not maxima or not memory.size_bytes <= min(maxima) <= _ADDRESSES:
             return
         ends.append(min(maxima))

@@ -37,11 +37,11 @@ def memory(sample: Sample) -> KernelMemory:
         zones=_zones(sample),
         vmstat={name: value for name, value in files.vmstat.items() if name.startswith(_VMSTAT)} if files else {},
         hugepages=pools.host if pools else (),
-        policy=_known(policy),
-        overcommit=_known(_overcommit(sample, meminfo)),
-        thp=_known(mm.thp) if mm else None,
-        ksm=_known(mm.ksm) if mm else None,
-        zswap=_known(zswap),
+        policy=_none_if_default(policy),
+        overcommit=_none_if_default(_overcommit(sample, meminfo)),
+        thp=_none_if_default(mm.thp) if mm else None,
+        ksm=_none_if_default(mm.ksm) if mm else None,
+        zswap=_none_if_default(zswap),
         swaps=sample.host.swaps,
         zram=sample.host.zram,
     )
@@ -64,11 +64,11 @@ def _zones(sample: Sample) -> tuple[Zone, ...]:
 def unusable(blocks: Sequence[int]) -> tuple[float, ...]:
     """For each order the share of free pages that lie in smaller blocks, in thousandths as in the kernel, where no free page is 1."""
     pages = [count << order for order, count in enumerate(blocks)]
-    free, below, found = sum(pages), 0, []
+    free, below, ratios = sum(pages), 0, []
     for size in pages:
-        found.append(below * 1000 // free / 1000 if free else 1.0)
+        ratios.append(below * 1000 // free / 1000 if free else 1.0)
         below += size
-    return tuple(found)
+    return tuple(ratios)
 
 
 def _overcommit(sample: Sample, meminfo: dict[str, int]) -> Overcommit:
@@ -82,5 +82,5 @@ def _overcommit(sample: Sample, meminfo: dict[str, int]) -> Overcommit:
     )
 
 
-def _known(record: R) -> R | None:
+def _none_if_default(record: R) -> R | None:
     return None if record == type(record)() else record

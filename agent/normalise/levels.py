@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from agent.model.physical import Assembly, Cache, Core, CpuGroup, Package
 from agent.model.values import CpuSet
-from agent.normalise.cores import known, partition
+from agent.normalise.cores import id_or_none, partition
 from collectors.sys_cpu import CpuTopology
 
 
@@ -23,9 +23,9 @@ def dies(
     topology: dict[int, CpuTopology], online: CpuSet, packages: tuple[Package, ...], cores: tuple[Core, ...], package_of: dict[int, int]
 ) -> tuple[CpuGroup, ...]:
     trivial = {package.cpus for package in packages} | {core.cpus for core in cores}
-    said = {cpu: entry.die_cpus for cpu, entry in topology.items() if entry.die_cpus and known(entry.die_id) is not None}
+    die_cpus = {cpu: entry.die_cpus for cpu, entry in topology.items() if entry.die_cpus and id_or_none(entry.die_id) is not None}
     return _groups(
-        _apart(said, online, packages, package_of) - trivial, package_of, lambda cpu: topology[cpu].die_id if cpu in topology else None
+        _apart(die_cpus, online, packages, package_of) - trivial, package_of, lambda cpu: topology[cpu].die_id if cpu in topology else None
     )
 
 
@@ -40,9 +40,13 @@ def clusters(
 ) -> tuple[CpuGroup, ...]:
     trivial = {entry.cpus for level in (packages, dies, cores) for entry in level}
     trivial |= {cache.cpus for cache in caches}
-    said = {cpu: entry.cluster_cpus for cpu, entry in topology.items() if entry.cluster_cpus and known(entry.cluster_id) is not None}
+    cluster_cpus = {
+        cpu: entry.cluster_cpus for cpu, entry in topology.items() if entry.cluster_cpus and id_or_none(entry.cluster_id) is not None
+    }
     return _groups(
-        _apart(said, online, packages, package_of) - trivial, package_of, lambda cpu: topology[cpu].cluster_id if cpu in topology else None
+        _apart(cluster_cpus, online, packages, package_of) - trivial,
+        package_of,
+        lambda cpu: topology[cpu].cluster_id if cpu in topology else None,
     )
 
 
@@ -57,25 +61,25 @@ def assemblies(
 
 
 def _assembled(sets: dict[CpuSet, int | None], trivial: set[CpuSet]) -> tuple[Assembly, ...]:
-    found = [Assembly(cpus, known(number)) for cpus, number in sets.items() if cpus and cpus not in trivial]
-    return tuple(sorted(found, key=lambda entry: next(iter(entry.cpus))))
+    built = [Assembly(cpus, id_or_none(number)) for cpus, number in sets.items() if cpus and cpus not in trivial]
+    return tuple(sorted(built, key=lambda entry: next(iter(entry.cpus))))
 
 
-def _apart(said: dict[int, CpuSet], online: CpuSet, packages: tuple[Package, ...], package_of: dict[int, int]) -> set[CpuSet]:
+def _apart(sets_by_cpu: dict[int, CpuSet], online: CpuSet, packages: tuple[Package, ...], package_of: dict[int, int]) -> set[CpuSet]:
     """The sets that CPUs say they are in. Each is in one package and no two overlap, whatever a broken table says."""
-    inside = {cpu: cpus & packages[package_of[cpu]].cpus for cpu, cpus in said.items()}
-    return {group for group in partition(online, inside.get) if any(cpu in inside for cpu in group)} if inside else set()
+    in_package = {cpu: cpus & packages[package_of[cpu]].cpus for cpu, cpus in sets_by_cpu.items()}
+    return {group for group in partition(online, in_package.get) if any(cpu in in_package for cpu in group)} if in_package else set()
 
 
 def _groups(sets: set[CpuSet], package_of: dict[int, int], number: Callable[[int], int | None]) -> tuple[CpuGroup, ...]:
-    found = []
+    built = []
     for cpus in sorted(sets, key=lambda cpus: next(iter(cpus), 0)):
         if cpus:
             lead = next(iter(cpus))
-            found.append(CpuGroup(cpus, package_of[lead], number(lead)))
-    return tuple(found)
+            built.append(CpuGroup(cpus, package_of[lead], number(lead)))
+    return tuple(built)
 
 
 def with_dies(packages: tuple[Package, ...], dies: tuple[CpuGroup, ...]) -> tuple[Package, ...]:
-    inside = ((package, tuple(die.cpus for die in dies if die.cpus <= package.cpus)) for package in packages)
-    return tuple(replace(package, dies=its) if its else package for package, its in inside)
+    dies_by_package = ((package, tuple(die.cpus for die in dies if die.cpus <= package.cpus)) for package in packages)
+    return tuple(replace(package, dies=its) if its else package for package, its in dies_by_package)

@@ -12,7 +12,7 @@ from typing import Literal
 from agent.collect.sample import Sample
 from agent.model.physical import Cpus, MainMemory, Physical, Restrictions
 from agent.model.values import CpuSet
-from agent.normalise import caches, cores, levels, nodes
+from agent.normalise import cores, cpu_caches, levels, nodes
 from agent.normalise.channels import channels
 from agent.normalise.contradictions import contradictions
 from agent.normalise.memory_devices import memory_devices
@@ -23,33 +23,33 @@ def physical(sample: Sample) -> Physical:
     online = cpus.online
     topology = {entry.cpu: entry for entry in (sample.statics.cpus.topology if sample.statics.cpus else ()) if entry.cpu in online}
     packages = cores.packages(sample, topology, online)
-    where = {cpu: index for index, package in enumerate(packages) for cpu in package.cpus}
-    inside = cores.cores(sample, topology, online, packages, where)
-    cached = caches.caches(sample, online, inside)
-    dies = levels.dies(topology, online, packages, inside, where)
-    memories = nodes.nodes(sample, online)
-    memory = memory_devices(sample, nodes.memory(sample, memories), memories, packages)
+    package_of = {cpu: index for index, package in enumerate(packages) for cpu in package.cpus}
+    core_list = cores.cores(sample, topology, online, packages, package_of)
+    caches = cpu_caches.caches(sample, online, core_list)
+    dies = levels.dies(topology, online, packages, core_list, package_of)
+    node_list = nodes.nodes(sample, online)
+    memory = memory_devices(sample, nodes.memory(sample, node_list), node_list, packages)
     drawers, books = levels.assemblies(topology, online, packages)
     return Physical(
         cpus=cpus,
         memory=memory,
         architecture=_architecture(online, memory),
-        packages=nodes.clustered(sample, levels.with_dies(packages, dies), memories, cached),
+        packages=nodes.clustered(sample, levels.with_dies(packages, dies), node_list, caches),
         dies=dies,
-        clusters=levels.clusters(topology, online, packages, dies, inside, cached, where),
+        clusters=levels.clusters(topology, online, packages, dies, core_list, caches, package_of),
         books=books,
         drawers=drawers,
-        cores=inside,
-        caches=cached,
-        nodes=memories,
+        cores=core_list,
+        caches=caches,
+        nodes=node_list,
         cpu_kinds=cores.kinds(sample, online),
         dax=sample.host.dax_devices or (),
         pmem=sample.host.persistent_regions or (),
-        contradictions=contradictions(topology, cpus, cached, memories),
+        contradictions=contradictions(topology, cpus, caches, node_list),
         restrictions=None
         if sample.host.agent_allowed is None
         else Restrictions(sample.host.agent_allowed.cpus, sample.host.agent_allowed.nodes),
-        channels=channels(sample, online, memories, packages),
+        channels=channels(sample, online, node_list, packages),
     )
 
 

@@ -32,13 +32,16 @@ def _role(name: str | None) -> Role | None:
 
 def kernel_threads(table: Iterable[processes.Process], tasks: dict[int, proc_task.TaskGroup]) -> dict[int, tuple[Thread, ...]]:
     """Kernel threads by the process that they work for."""
-    found: dict[int, tuple[Thread, ...]] = {}
+    by_process: dict[int, tuple[Thread, ...]] = {}
     for process in table:
         master = processes.served(process)
         if master is not None and process.pid in tasks:
             # The kernel cuts the name that a task shows of itself.
-            found[master] = (*found.get(master, ()), *(replace(one, role=_role(process.name)) for one in threads_of([tasks[process.pid]])))
-    return found
+            by_process[master] = (
+                *by_process.get(master, ()),
+                *(replace(thread, role=_role(process.name)) for thread in threads_of([tasks[process.pid]])),
+            )
+    return by_process
 
 
 def vcpu_threads(threads: Sequence[Thread]) -> dict[int, Thread]:

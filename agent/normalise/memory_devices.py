@@ -42,15 +42,15 @@ class Wiring(NamedTuple):
 
 def memory_devices(sample: Sample, memory: MainMemory, nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> MainMemory:
     firmware = sample.statics.smbios
-    others = {array.handle for array in firmware.arrays if not array.system_memory} if firmware else set()
-    devices = {slot: device for slot, device in enumerate(firmware.devices) if device.array not in others} if firmware else {}
+    not_system_memory = {array.handle for array in firmware.arrays if not array.system_memory} if firmware else set()
+    devices = {slot: device for slot, device in enumerate(firmware.devices) if device.array not in not_system_memory} if firmware else {}
     controllers = _controllers(sample, devices)
     wirings = _wirings(devices)
-    stated = {dimm.slot: dimm.channel for controller in controllers for dimm in controller.dimms if dimm.channel}
+    channel_by_slot = {dimm.slot: dimm.channel for controller in controllers for dimm in controller.dimms if dimm.channel}
     where = _nodes(sample, firmware or Smbios(), wirings, nodes, packages)
     corrections = {array.handle: array.error_correction for array in firmware.arrays} if firmware else {}
     dimms = tuple(
-        _dimm(slot, device, corrections.get(device.array), _channel(stated.get(slot), wirings[slot]), where(slot, device))
+        _dimm(slot, device, corrections.get(device.array), _channel(channel_by_slot.get(slot), wirings[slot]), where(slot, device))
         for slot, device in devices.items()
     )
     channels = _channels(controllers, dimms)
@@ -117,26 +117,26 @@ def _labels(devices: dict[int, MemoryDevice]) -> dict[str, int]:
 
 def _wirings(devices: dict[int, MemoryDevice]) -> dict[int, Wiring]:
     """Channels only where no name stands for more places than a channel can have: such a name leaves something out."""
-    found = {slot: _wiring(device) for slot, device in devices.items()}
-    places = Counter(wiring.channel for wiring in found.values() if wiring.channel)
+    wirings = {slot: _wiring(device) for slot, device in devices.items()}
+    places = Counter(wiring.channel for wiring in wirings.values() if wiring.channel)
     trusted = not places or max(places.values()) <= _PLACES_PER_CHANNEL
-    return found if trusted else {slot: wiring._replace(channel=None) for slot, wiring in found.items()}
+    return wirings if trusted else {slot: wiring._replace(channel=None) for slot, wiring in wirings.items()}
 
 
 def _wiring(device: MemoryDevice) -> Wiring:
     text = f"{device.bank or ''} {device.locator or ''}".upper()
     around = sorted(set(_PLACE.findall(text)))
     # CPU1 may be P0: each word has a numbering of its own.
-    numbers = ((word, _one(int(number) for kind, number in around if kind == word)) for word in _SOCKETS)
+    numbers = ((word, _only_value(int(number) for kind, number in around if kind == word)) for word in _SOCKETS)
     socket = next(((word, number) for word, number in numbers if number is not None), None)
-    channel = _one(_CHANNEL.findall(text)) or (_one(_LETTER.findall(text)) if socket else None)
+    channel = _only_value(_CHANNEL.findall(text)) or (_only_value(_LETTER.findall(text)) if socket else None)
     name = " ".join(f"{kind}{number}" for kind, number in around)
     return Wiring(socket, f"{name} channel {channel}".strip() if channel else None)
 
 
-def _channel(stated: str | None, wiring: Wiring) -> tuple[str, Evidence] | None:
-    if stated is not None:
-        return stated, "edac"
+def _channel(edac_channel: str | None, wiring: Wiring) -> tuple[str, Evidence] | None:
+    if edac_channel is not None:
+        return edac_channel, "edac"
     return None if wiring.channel is None else (wiring.channel, "inferred")
 
 
@@ -156,7 +156,7 @@ def _nodes(
         for evidence, its in ranges:
             if its and not spans:
                 return None
-            near = {node for found in its or () for node, start, end in spans if found.start < end and start < found.end}
+            near = {node for addresses in its or () for node, start, end in spans if addresses.start < end and start < addresses.end}
             if len(near) == 1:
                 return near.pop(), evidence
         node = sockets.get(wirings[slot].socket)
@@ -166,10 +166,10 @@ def _nodes(
 
 
 def _by_owner(ranges: tuple[AddressRange, ...]) -> dict[int, list[AddressRange]]:
-    found: dict[int, list[AddressRange]] = {}
-    for its in ranges:
-        found.setdefault(its.owner, []).append(its)
-    return found
+    by_owner: dict[int, list[AddressRange]] = {}
+    for addresses in ranges:
+        by_owner.setdefault(addresses.owner, []).append(addresses)
+    return by_owner
 
 
 def _spans(sample: Sample, nodes: tuple[Node, ...]) -> list[tuple[int, int, int]]:
@@ -199,13 +199,13 @@ def _by_socket(wirings: dict[int, Wiring], nodes: tuple[Node, ...], packages: tu
     numbers = [package.os_index for package in packages]
     if len(sockets) != len(packages) or None in numbers or len(set(numbers)) != len(numbers) or any(node.cpus is None for node in nodes):
         return {}
-    found: dict[tuple[str, int] | None, int] = {}
+    node_by_socket: dict[tuple[str, int] | None, int] = {}
     for socket, package in zip(sockets, sorted(packages, key=lambda package: package.os_index or 0), strict=True):
         near = [node for node in nodes if node.cpus and node.cpus & package.cpus]
         if len(near) != 1 or not near[0].memory_bytes or not (near[0].cpus or package.cpus) <= package.cpus:
             return {}
-        found[socket] = near[0].os_index
-    return found
+        node_by_socket[socket] = near[0].os_index
+    return node_by_socket
 
 
 def _channels(controllers: tuple[MemoryController, ...], dimms: tuple[Dimm, ...]) -> tuple[MemoryChannel, ...]:
@@ -231,7 +231,7 @@ def _channels(controllers: tuple[MemoryController, ...], dimms: tuple[Dimm, ...]
 
 
 def _memory_channel(name: str, origin: Evidence, dimms: list[Dimm], matched: bool) -> MemoryChannel:
-    width, rate = _one(dimm.data_width_bits for dimm in dimms), _one(dimm.configured_mts for dimm in dimms)
+    width, rate = _only_value(dimm.data_width_bits for dimm in dimms), _only_value(dimm.configured_mts for dimm in dimms)
     bandwidth = None if width is None or rate is None else width * rate * 1_000_000 // 8
     return MemoryChannel(
         name=name,
@@ -256,7 +256,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(word), "") if word.isdecimal() else (-1, word) for word in re.findall(r"[0-9]+|[^0-9]+", name)]
 
 
-def _one(values: Iterable[T]) -> T | None:
+def _only_value(values: Iterable[T]) -> T | None:
     """What all of them are; None where they differ or there is none."""
-    found = set(values)
-    return found.pop() if len(found) == 1 else None
+    distinct = set(values)
+    return distinct.pop() if len(distinct) == 1 else None

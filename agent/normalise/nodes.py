@@ -96,10 +96,10 @@ def _locality(node: sys_node.SysfsNode, own: dict[int, CpuSet], beside: CpuSet |
         cpus = _cpus_of(node.access[number].initiators, own) if number in node.access else None
         if cpus:
             return {"local_cpus": cpus, "local_cpus_evidence": f"access{number}"}
-    far = {other: distance for other, distance in distances.items() if own.get(other)}
-    nearest = CpuSet(other for other, distance in far.items() if distance == min(far.values()))
+    with_cpus = {node_index: distance for node_index, distance in distances.items() if own.get(node_index)}
+    nearest = CpuSet(node_index for node_index, distance in with_cpus.items() if distance == min(with_cpus.values()))
     # Alike distances tell nothing.
-    if nearest and len(nearest) < len(far):
+    if nearest and len(nearest) < len(with_cpus):
         return {"local_cpus": _cpus_of(nearest, own), "local_cpus_evidence": "distance"}
     return {}
 
@@ -149,48 +149,48 @@ def _bandwidth(node: sys_node.SysfsNode) -> int | None:
 
 def _fastest(sample: Sample) -> int | None:
     """The bandwidth of the fastest memory that CPUs have beside them and no driver brought."""
-    seen = sample.host.nodes.nodes if sample.host.nodes else ()
-    stated = [_bandwidth(node) for node in seen if node.cpus and not _brought(sample, node)]
-    return max((bandwidth for bandwidth in stated if bandwidth is not None), default=None)
+    sysfs_nodes = sample.host.nodes.nodes if sample.host.nodes else ()
+    bandwidths = [_bandwidth(node) for node in sysfs_nodes if node.cpus and not _brought(sample, node)]
+    return max((bandwidth for bandwidth in bandwidths if bandwidth is not None), default=None)
 
 
-def memory(sample: Sample, found: tuple[Node, ...]) -> MainMemory:
+def memory(sample: Sample, nodes: tuple[Node, ...]) -> MainMemory:
     meminfo = sample.host.memory.meminfo_bytes if sample.host.memory else {}
     # Nodes whose memory is not stated count: a tree without their meminfo has them all the same.
-    with_memory = [node for node in found if node.memory_bytes != 0]
+    with_memory = [node for node in nodes if node.memory_bytes != 0]
     return MainMemory(
         architecture="numa" if len(with_memory) > 1 else "uma" if with_memory else None,
         total_bytes=meminfo.get("MemTotal"),
-        distances_alike=_alike(found),
+        distances_alike=_alike(nodes),
     )
 
 
-def _alike(found: tuple[Node, ...]) -> bool | None:
-    numbers = {node.os_index for node in found}
-    if len(numbers) < 3 or any(node.distances.keys() != numbers for node in found):
+def _alike(nodes: tuple[Node, ...]) -> bool | None:
+    numbers = {node.os_index for node in nodes}
+    if len(numbers) < 3 or any(node.distances.keys() != numbers for node in nodes):
         return None
-    return len({distance for node in found for other, distance in node.distances.items() if other != node.os_index}) == 1
+    return len({distance for node in nodes for target, distance in node.distances.items() if target != node.os_index}) == 1
 
 
-def clustered(sample: Sample, packages: tuple[Package, ...], found: tuple[Node, ...], caches: tuple[Cache, ...]) -> tuple[Package, ...]:
+def clustered(sample: Sample, packages: tuple[Package, ...], nodes: tuple[Node, ...], caches: tuple[Cache, ...]) -> tuple[Package, ...]:
     """Packages whose firmware divides their memory. A virtual machine's nodes are what somebody wrote down."""
     if sample.statics.cpuinfo is None or "hypervisor" in sample.statics.cpuinfo.flags:
         return packages
-    named = ((package, _clustering(package, found, caches)) for package in packages)
+    named = ((package, _clustering(package, nodes, caches)) for package in packages)
     return tuple(
         package if name is None else replace(package, numa_clustering=name, numa_clustering_origin="inferred") for package, name in named
     )
 
 
-def _clustering(package: Package, found: tuple[Node, ...], caches: tuple[Cache, ...]) -> str | None:
-    inside = [node.cpus for node in found if node.cpus and node.cpus <= package.cpus]
-    count = len(inside)
-    if count < 2 or sum(map(len, inside)) != len(package.cpus) or CpuSet(cpu for cpus in inside for cpu in cpus) != package.cpus:
+def _clustering(package: Package, nodes: tuple[Node, ...], caches: tuple[Cache, ...]) -> str | None:
+    in_package = [node.cpus for node in nodes if node.cpus and node.cpus <= package.cpus]
+    count = len(in_package)
+    if count < 2 or sum(map(len, in_package)) != len(package.cpus) or CpuSet(cpu for cpus in in_package for cpu in cpus) != package.cpus:
         return None
     if package.vendor == "GenuineIntel":
         return "COD" if package.model in _CLUSTER_ON_DIE else f"SNC{count}"
     family = package.family if package.family is not None and package.family.isdecimal() else "0"
     if package.vendor in ("AuthenticAMD", "HygonGenuine") and int(family[:9]) >= _ZEN:
         shared = {cache.cpus for cache in caches if cache.level == 3}
-        return f"NPS{count}" if count in (2, 4) else "L3 as NUMA domain" if set(inside) <= shared else None
+        return f"NPS{count}" if count in (2, 4) else "L3 as NUMA domain" if set(in_package) <= shared else None
     return None

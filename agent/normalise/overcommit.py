@@ -28,11 +28,11 @@ def overcommits(workloads: Iterable[Workload], hardware: Physical, all_caches: b
             parts[cpu] = parts.get(cpu, 0.0) + count / len(usable)
     if not parts:
         return ()
-    found = []
+    ratios = []
     for scope, cpus in _scopes(hardware, all_caches):
         vcpus = round(sum(parts.get(cpu, 0.0) for cpu in cpus), 6)
-        found.append(CpuOvercommit(name=f"{scope} {cpus}", scope=scope, cpus=cpus, vcpus=vcpus, ratio=round(vcpus / len(cpus), 6)))
-    return tuple(found)
+        ratios.append(CpuOvercommit(name=f"{scope} {cpus}", scope=scope, cpus=cpus, vcpus=vcpus, ratio=round(vcpus / len(cpus), 6)))
+    return tuple(ratios)
 
 
 def _scopes(hardware: Physical, all_caches: bool) -> Iterator[tuple[str, CpuSet]]:
@@ -53,31 +53,31 @@ def memory_overcommits(workloads: Iterable[Workload], hardware: Physical) -> tup
     """Nothing where there is no machine, or one does not say how large it is; of nodes nothing where one may be on any."""
     guests = [workload for workload in workloads if workload.paradigm == "virtualization"]
     sizes = [(guest.memory.allotted_bytes, guest.memory.allotted_max_bytes) for guest in guests]
-    given = [now for now, _ in sizes if now is not None]
-    most = [limit if limit is not None else now for now, limit in sizes if now is not None]
-    if not guests or len(given) != len(guests):
+    current = [now for now, _ in sizes if now is not None]
+    maximum = [limit if limit is not None else now for now, limit in sizes if now is not None]
+    if not guests or len(current) != len(guests):
         return ()
-    total, found = hardware.memory.total_bytes, []
+    total, ratios = hardware.memory.total_bytes, []
     if total:
-        found.append(
+        ratios.append(
             MemoryOvercommit(
                 name="host",
                 scope="host",
                 memory_bytes=total,
-                machines_bytes=sum(given),
-                machines_max_bytes=sum(most),
-                ratio=round(sum(given) / total, 6),
+                machines_bytes=sum(current),
+                machines_max_bytes=sum(maximum),
+                ratio=round(sum(current) / total, 6),
             )
         )
     nodes = {node.os_index: node.memory_bytes for node in hardware.nodes}
     places = [_nodes(guest) & CpuSet(node for node, size in nodes.items() if size != 0) for guest in guests]
     if not all(places) or None in nodes.values():
-        return tuple(found)
+        return tuple(ratios)
     for node, size in nodes.items():
         if size:
             parts = [1 / len(place) if node in place else 0.0 for place in places]
-            now, limit = (sum(part * bytes_ for part, bytes_ in zip(parts, each, strict=True)) for each in (given, most))
-            found.append(
+            now, limit = (sum(part * bytes_ for part, bytes_ in zip(parts, each, strict=True)) for each in (current, maximum))
+            ratios.append(
                 MemoryOvercommit(
                     name=f"node {node}",
                     scope="node",
@@ -88,7 +88,7 @@ def memory_overcommits(workloads: Iterable[Workload], hardware: Physical) -> tup
                     node=node,
                 )
             )
-    return tuple(found)
+    return tuple(ratios)
 
 
 def _nodes(workload: Workload) -> CpuSet:

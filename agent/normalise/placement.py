@@ -21,9 +21,9 @@ def placed(
 
     Neighbours are counted only among `all_workloads`, last-level caches only of `all_caches`: a part of them is no count.
     """
-    known = {workload.id: workload for workload in workloads}
-    here = [workload for workload in workloads if not (workload.guest and workload.guest.elsewhere)]
-    all_workloads = all_workloads and all(workload.placement.allowed_cpus is not None for workload in here)
+    by_id = {workload.id: workload for workload in workloads}
+    on_this_host = [workload for workload in workloads if not (workload.guest and workload.guest.elsewhere)]
+    all_workloads = all_workloads and all(workload.placement.allowed_cpus is not None for workload in on_this_host)
     # A thousand containers have few different sets of CPUs: what a set touches is found once, neighbours are counted by footprint.
     touched = {cpus: _touched(cpus, hardware, all_caches) for cpus in {workload.placement.allowed_cpus for workload in workloads}}
     footprints = {workload.id: touched[workload.placement.allowed_cpus].whole_cores for workload in workloads}
@@ -39,25 +39,25 @@ def placed(
         if not on.whole_cores or not all_workloads:
             return None, None
         relatives = Counter(footprints[id_] for id_ in family if id_ in footprints)
-        shared, others = CpuSet(), 0
+        shared, sharers = CpuSet(), 0
         for footprint, count in users.items():
-            unmanaged_monitors = count - relatives[footprint]
-            if unmanaged_monitors and footprint & on.whole_cores:
+            unrelated = count - relatives[footprint]
+            if unrelated and footprint & on.whole_cores:
                 shared |= footprint & on.whole_cores
-                others += unmanaged_monitors
-        return shared & (on.cpus or CpuSet()), others
+                sharers += unrelated
+        return shared & (on.cpus or CpuSet()), sharers
 
     alone: dict[CpuSet | None, tuple[CpuSet | None, int | None]] = {}
-    found = []
+    with_placement = []
     for workload in workloads:
         old, on = workload.placement, touched[workload.placement.allowed_cpus]
         if workload.parent is not None or workload.id in children:
-            shared, others = shared_with(on, _family(workload, known, children))
+            shared, neighbours = shared_with(on, _family(workload, by_id, children))
         else:
             # Most have no relatives, and what they share goes with their CPUs.
             if old.allowed_cpus not in alone:
                 alone[old.allowed_cpus] = shared_with(on, (workload.id,))
-            shared, others = alone[old.allowed_cpus]
+            shared, neighbours = alone[old.allowed_cpus]
         placement = Placement(
             allowed_cpus=on.cpus,
             allowed_nodes=old.allowed_nodes,
@@ -67,12 +67,12 @@ def placed(
             llcs=on.llcs,
             cores=on.cores,
             shared_cpus=shared,
-            sharing_workloads=others,
+            sharing_workloads=neighbours,
             memory_by_node=old.memory_by_node,
             remote_memory_ratio=_remote(old.memory_by_node, on.nodes, known_nodes),
         )
-        found.append(replace(workload, placement=placement))
-    return tuple(found)
+        with_placement.append(replace(workload, placement=placement))
+    return tuple(with_placement)
 
 
 def stacked(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical) -> tuple[Workload, ...]:
@@ -89,11 +89,11 @@ def _nodes(cpus: CpuSet, hardware: Physical) -> CpuSet | None:
 
 def _whole_cores(cpus: CpuSet | None, hardware: Physical) -> CpuSet:
     """The CPUs and their hardware siblings."""
-    whole = CpuSet()
+    widened = CpuSet()
     for core in hardware.cores:
         if cpus and core.cpus & cpus:
-            whole |= core.cpus
-    return whole
+            widened |= core.cpus
+    return widened
 
 
 class Touched(Fact, frozen=True, kw_only=True):
@@ -108,15 +108,15 @@ class Touched(Fact, frozen=True, kw_only=True):
 
 
 def _touched(cpus: CpuSet | None, hardware: Physical, all_caches: bool) -> Touched:
-    whole = _whole_cores(cpus, hardware)
+    whole_cores = _whole_cores(cpus, hardware)
     if cpus is None:
-        return Touched(cpus=None, whole_cores=whole)
+        return Touched(cpus=None, whole_cores=whole_cores)
     cpus = cpus & hardware.cpus.online if hardware.cpus.online else cpus
     top = max((cache.level for cache in hardware.caches), default=None)
     llcs = [cache for cache in hardware.caches if cache.level == top and cache.type != "Instruction"]
     return Touched(
         cpus=cpus,
-        whole_cores=whole,
+        whole_cores=whole_cores,
         nodes=_nodes(cpus, hardware),
         packages=tuple(index for index, package in enumerate(hardware.packages) if package.cpus & cpus),
         llcs=tuple(index for index, cache in enumerate(llcs) if cache.cpus & cpus) if all_caches else (),
@@ -124,19 +124,19 @@ def _touched(cpus: CpuSet | None, hardware: Physical, all_caches: bool) -> Touch
     )
 
 
-def _remote(memory_by_node: dict[int, int], nodes: CpuSet | None, known: CpuSet) -> float | None:
-    """Share of memory on nodes without one of the workload's CPUs; of none there is no share, nor where a node is not `known`."""
+def _remote(memory_by_node: dict[int, int], nodes: CpuSet | None, known_nodes: CpuSet) -> float | None:
+    """Share of memory on nodes without one of the workload's CPUs; of none there is no share, nor where a node is not `known_nodes`."""
     total = sum(memory_by_node.values())
-    if nodes is None or not total or not CpuSet(memory_by_node) <= known:
+    if nodes is None or not total or not CpuSet(memory_by_node) <= known_nodes:
         return None
     return sum(size for node, size in memory_by_node.items() if node not in nodes) / total
 
 
-def _family(workload: Workload, known: dict[str, Workload], children: dict[str, set[str]]) -> set[str]:
+def _family(workload: Workload, by_id: dict[str, Workload], children: dict[str, set[str]]) -> set[str]:
     """Itself, the workloads around it and those directly in it: they share by nature."""
     family = {workload.id} | children.get(workload.id, set())
     parent = workload.parent
     while parent is not None and parent not in family:
         family.add(parent)
-        parent = known[parent].parent if parent in known else None
+        parent = by_id[parent].parent if parent in by_id else None
     return family

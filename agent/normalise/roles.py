@@ -23,15 +23,15 @@ def with_roles(
     library = runtime.library if runtime else None
     # Embedders that link the runtime through its C interface are not written in Rust; the threads that the library starts are.
     compiles = library is not None and library.fullmatch(process.evidence.removesuffix(" (deleted)")) is not None
-    found = []
+    named = []
     for thread in threads:
         role, origin = _role(thread, guests)
         pointer = pointers.get(thread.tid)
         if role is None and compiles and pointer is not None and any(low <= pointer < top for low, top in process.stacks):
             # wasmtime starts threads for nothing but to compile (rayon), and to look after its cache.
             role, origin = "compiler", "inferred"
-        found.append(replace(thread, role=role, role_origin=origin) if role else thread)
-    return tuple(found)
+        named.append(replace(thread, role=role, role_origin=origin) if role else thread)
+    return tuple(named)
 
 
 def _role(thread: Thread, guests: Collection[int | None]) -> tuple[Role | None, Origin | None]:

@@ -36,7 +36,7 @@ def scheduler(sample: Sample) -> Scheduler | None:
     fair_class, class_origin, evidence = _fair_class(sample, sched, debug)
     slice_ns = sample.host.task_slice.slice_ns if sample.host.task_slice else None
     preemption, preemption_origin = _preemption(sample, debug)
-    found = Scheduler(
+    tunables = Scheduler(
         fair_class=fair_class,
         fair_class_origin=class_origin,
         evidence=evidence,
@@ -62,7 +62,7 @@ def scheduler(sample: Sample) -> Scheduler | None:
         timer_migration=sched.timer_migration,
         features=debug.features,
     )
-    return None if found == Scheduler() else found
+    return None if tunables == Scheduler() else tunables
 
 
 def _either(debugfs: int | None, sysctl: int | None) -> int | None:
@@ -117,8 +117,8 @@ def _preemption(sample: Sample, debug: sys_debug_sched.SchedDebug) -> tuple[str 
         return "rt", "configured"
     built = next((model for option, model in _BUILT if options is not None and option in options), None)
     if "DYNAMIC" in words or (options is not None and "CONFIG_PREEMPT_DYNAMIC" in options):
-        told = sample.statics.command_line.preempt if sample.statics.command_line else None
-        model = told if told in _MODELS else built if sample.statics.command_line else None
+        boot_option = sample.statics.command_line.preempt if sample.statics.command_line else None
+        model = boot_option if boot_option in _MODELS else built if sample.statics.command_line else None
     else:
         model = "lazy" if "LAZY" in words else "full" if "full" in words else built
     return (model, "configured") if model else (None, None)
@@ -146,15 +146,15 @@ def load_balance(sample: Sample) -> bool | None:
 
 
 def partitions(sample: Sample) -> tuple[Partition, ...]:
-    found = []
+    built = []
     for group in sample.workloads.cgroups.groups if sample.workloads.cgroups else ():
         cpuset = group.cpuset
         kind, _, invalid = (cpuset.partition or "").partition(" ") if cpuset else ("", "", "")
         if cpuset is not None and group.path != "/" and (cpuset.load_balance or kind in ("root", "isolated")):
             cpus = cpuset.cpus_effective or cpuset.cpus
             reason = invalid.removeprefix("invalid").strip(" ()") or "invalid" if invalid else None
-            found.append(Partition(group.path, "isolated" if kind == "isolated" else "root", cpus, reason))
-    return tuple(found)
+            built.append(Partition(group.path, "isolated" if kind == "isolated" else "root", cpus, reason))
+    return tuple(built)
 
 
 def balanced(sample: Sample, online: CpuSet) -> tuple[CpuSet, ...] | None:
@@ -162,18 +162,18 @@ def balanced(sample: Sample, online: CpuSet) -> tuple[CpuSet, ...] | None:
     apart = sample.statics.cpus.isolated if sample.statics.cpus else None
     if apart is None:
         return None
-    left = online - apart
+    remaining = online - apart
     version = sample.workloads.cgroups.controllers.get("cpuset") if sample.workloads.cgroups else None
     if sample.workloads.cgroups is None or version is None:
-        return (left,)
+        return (remaining,)
     parts = partitions(sample)
     if version == "v1":
         flag = load_balance(sample)
         if flag is None or (not flag and any(part.cpus is None for part in parts)):
             return None
-        return (left,) if flag else _merged([part.cpus & left for part in parts if part.cpus])
+        return (remaining,) if flag else _merged([part.cpus & remaining for part in parts if part.cpus])
     if any(
-        _untold(group.path, group.controllers, group.cpuset.partition if group.cpuset else None)
+        _lacks_partition_type(group.path, group.controllers, group.cpuset.partition if group.cpuset else None)
         for group in sample.workloads.cgroups.groups
     ):
         return None
@@ -182,27 +182,27 @@ def balanced(sample: Sample, online: CpuSet) -> tuple[CpuSet, ...] | None:
         if part.cpus is None:
             return None
         if part.invalid is None:
-            left = left - part.cpus
+            remaining = remaining - part.cpus
             if part.kind == "root":
                 own.append(part.cpus & (online - apart))
-    return (left, *own)
+    return (remaining, *own)
 
 
-def _untold(path: str, controllers: tuple[str, ...] | None, partition: str | None) -> bool:
+def _lacks_partition_type(path: str, controllers: tuple[str, ...] | None, partition: str | None) -> bool:
     """Every group with the controller says what kind of partition it is, the root aside."""
     return path != "/" and partition is None and (controllers is None or "cpuset" in controllers)
 
 
 def _merged(sets: list[CpuSet]) -> tuple[CpuSet, ...]:
     """Sets that meet are balanced together."""
-    found: list[CpuSet] = []
+    merged: list[CpuSet] = []
     for cpus in sets:
-        meeting = [other for other in found if other & cpus]
-        found = [other for other in found if not other & cpus]
-        for other in meeting:
-            cpus = cpus | other
-        found.append(cpus)
-    return tuple(found)
+        meeting = [group for group in merged if group & cpus]
+        merged = [group for group in merged if not group & cpus]
+        for group in meeting:
+            cpus = cpus | group
+        merged.append(cpus)
+    return tuple(merged)
 
 
 def cpu_map(hardware: Physical, domains: tuple[SchedulingDomain, ...]) -> tuple[LogicalCpu, ...]:

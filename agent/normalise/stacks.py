@@ -247,7 +247,7 @@ _BOUNDS = {
 
 
 def _named(workload: Workload) -> str | None:
-    names = sorted({one.instance for memory in workload.memories for one in memory.stated})
+    names = sorted({statement.instance for memory in workload.memories for statement in memory.stated})
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more if names else None
 

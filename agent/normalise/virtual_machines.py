@@ -21,15 +21,15 @@ from collectors import cgroup, libvirt_domains, libvirt_stats, proc_task
 
 def machines(sample: Sample) -> tuple[Workload, ...]:
     """One workload for each running domain of libvirt, and for each machine of KVM that libvirt does not know."""
-    known = tuple(_domains(sample))
-    pids = {workload.pid for workload in known}
-    return (*known, *(machine for machine in _unnamed(sample) if machine.pid not in pids))
+    domains = tuple(_domains(sample))
+    pids = {workload.pid for workload in domains}
+    return (*domains, *(machine for machine in _unnamed(sample) if machine.pid not in pids))
 
 
 def _domains(sample: Sample) -> Iterator[Workload]:
     monitors = {process.vm_uuid: process.pid for process in sample.workloads.processes or () if process.vm_uuid}
     tasks = {group.pid: group for group in sample.workloads.tasks or ()}
-    kernel_thread_groups = kernel_threads(sample.workloads.processes or (), tasks)
+    kernel_threads_by_pid = kernel_threads(sample.workloads.processes or (), tasks)
     stats = {(domain.uuid, domain.id): domain for domain in sample.workloads.domain_stats or ()}
     tree = tree_of(sample)
     online = sample.statics.cpus.online if sample.statics.cpus else None
@@ -37,16 +37,16 @@ def _domains(sample: Sample) -> Iterator[Workload]:
         for domain in hypervisor.domains:
             pid = monitors.get(domain.uuid) if hypervisor.here else None
             process = tasks.get(pid) if pid is not None else None
-            told = stats.get((domain.uuid, domain.id))
+            domain_stats = stats.get((domain.uuid, domain.id))
             home = _vm_group(tree, process)
             own = with_roles(threads_of([process] if process else []))
-            threads = (*own, *kernel_thread_groups.get(pid or 0, ()))
-            runners = vcpu_threads(own)
+            threads = (*own, *kernel_threads_by_pid.get(pid or 0, ()))
+            thread_by_vcpu = vcpu_threads(own)
             usable = online if hypervisor.here else None
-            vcpus = tuple(_vcpu(vcpu, runners.get(vcpu.number), usable, tree, home, told) for vcpu in domain.vcpus)
+            vcpus = tuple(_vcpu(vcpu, thread_by_vcpu.get(vcpu.number), usable, tree, home, domain_stats) for vcpu in domain.vcpus)
             running = tuple(vcpu.thread for vcpu in vcpus if vcpu.thread)
             # One vCPU's thread not known: what the others did is not what the machine did.
-            whole = running if len(running) == len(vcpus) else ()
+            all_vcpu_threads = running if len(running) == len(vcpus) else ()
             owner = container_around(tree, home.path) if home else None
             kind = domain.definition.type
             domain_type = RUNTIMES.get(kind or "")
@@ -62,16 +62,16 @@ def _domains(sample: Sample) -> Iterator[Workload]:
                 isolation=(domain_type and domain_type.domain_isolation) or EMULATION,
                 stack=NO_STACK,
                 # A machine's run time and delay are its vCPUs': what its emulator threads wait is not the guest's.
-                cpu=cpu_of(tree, home, whole, []),
+                cpu=cpu_of(tree, home, all_vcpu_threads, []),
                 memory=_guest_memory(sample, domain, tree, home, process),
-                placement=_placement(sample, hypervisor.here, vcpus, whole, process),
+                placement=_placement(sample, hypervisor.here, vcpus, all_vcpu_threads, process),
                 parent=owner.id if owner else None,
                 state=domain.state,
                 cgroup=home.path if home else None,
                 pid=pid,
                 processes=1 if pid is not None else None,
                 started_seconds=started(own),
-                guest=_guest(domain, hypervisor, told),
+                guest=_guest(domain, hypervisor, domain_stats),
                 controls=tuple(controls_of(home, tree.controllers)) if home else (),
                 vcpus=vcpus,
                 threads=_beside(threads, running),
@@ -82,7 +82,7 @@ def _unnamed(sample: Sample) -> Iterator[Workload]:
     """Machines that only the kernel knows: nobody says which thread is whose but the threads' names."""
     table = {process.pid: process for process in sample.workloads.processes or ()}
     tasks = {group.pid: group for group in sample.workloads.tasks or ()}
-    kernel_thread_groups = kernel_threads(sample.workloads.processes or (), tasks)
+    kernel_threads_by_pid = kernel_threads(sample.workloads.processes or (), tasks)
     tree = tree_of(sample)
     online = sample.statics.cpus.online if sample.statics.cpus else None
     counted = {machine.pid: machine.counters for machine in sample.workloads.monitor_counters or ()}
@@ -95,14 +95,14 @@ def _unnamed(sample: Sample) -> Iterator[Workload]:
         if began is None:
             # Without its start a process cannot be told from the next one of its number.
             continue
-        runners = vcpu_threads([thread for thread in own if not (thread.name or "").endswith("/TCG")])
-        numbers = machine.vcpus if machine.vcpus is not None else tuple(sorted(runners))
+        thread_by_vcpu = vcpu_threads([thread for thread in own if not (thread.name or "").endswith("/TCG")])
+        numbers = machine.vcpus if machine.vcpus is not None else tuple(sorted(thread_by_vcpu))
         if machine.vcpus is None and not numbers:
             # Neither its descriptors nor its threads say that it runs a machine.
             continue
-        vcpus = tuple(_bare_vcpu(number, runners.get(number), online) for number in numbers)
+        vcpus = tuple(_bare_vcpu(number, thread_by_vcpu.get(number), online) for number in numbers)
         running = tuple(vcpu.thread for vcpu in vcpus if vcpu.thread)
-        whole = running if len(running) == len(vcpus) else ()
+        all_vcpu_threads = running if len(running) == len(vcpus) else ()
         home = tree.groups.get(path_of(tree, group) or "")
         owner = container_around(tree, home.path) if home else None
         hypervisor = monitor(process.name)
@@ -116,13 +116,13 @@ def _unnamed(sample: Sample) -> Iterator[Workload]:
             memory_mode=MODES["virtualization"].memory,
             isolation=HARDWARE,
             stack=NO_STACK,
-            cpu=cpu_of(tree, home, whole, [], own_group=False),
+            cpu=cpu_of(tree, home, all_vcpu_threads, [], own_group=False),
             memory=memory_of(tree, home, [group], own_group=False),
             # Where no thread says that it is a vCPU's, any may be: all of them together hold every vCPU's CPUs.
             placement=Placement(
-                allowed_cpus=union_of([thread.allowed_cpus for thread in whole or own]),
+                allowed_cpus=union_of([thread.allowed_cpus for thread in all_vcpu_threads or own]),
                 allowed_nodes=group.allowed_nodes,
-                last_cpus=cpus_of(whole),
+                last_cpus=cpus_of(all_vcpu_threads),
             ),
             parent=owner.id if owner else None,
             cgroup=home.path if home else None,
@@ -131,7 +131,7 @@ def _unnamed(sample: Sample) -> Iterator[Workload]:
             started_seconds=started(own),
             guest=Guest(accelerator="kvm", kvm=counted.get(machine.pid, {})),
             vcpus=vcpus,
-            threads=_beside((*own, *kernel_thread_groups.get(machine.pid, ())), running),
+            threads=_beside((*own, *kernel_threads_by_pid.get(machine.pid, ())), running),
         )
 
 
@@ -147,9 +147,11 @@ def _vcpu(
     online: CpuSet | None,
     tree: Tree,
     home: cgroup.Group | None,
-    told: libvirt_stats.DomainStats | None,
+    domain_stats: libvirt_stats.DomainStats | None,
 ) -> VCpu:
-    group = next((found for path in ("libvirt/", "") if home and (found := tree.groups.get(f"{home.path}/{path}vcpu{vcpu.number}"))), None)
+    group = next(
+        (vcpu_group for path in ("libvirt/", "") if home and (vcpu_group := tree.groups.get(f"{home.path}/{path}vcpu{vcpu.number}"))), None
+    )
     cpu = group.cpu if group and group.cpu else WorkloadCpu()
     return VCpu(
         number=vcpu.number,
@@ -164,7 +166,7 @@ def _vcpu(
         shares=cpu.shares,
         weight=cpu.weight,
         throttled_usec=cpu.throttled_usec,
-        kvm=told.vcpus.get(vcpu.number, {}) if told else {},
+        kvm=domain_stats.vcpus.get(vcpu.number, {}) if domain_stats else {},
     )
 
 
@@ -178,9 +180,9 @@ def _pinned(affinity: CpuSet | None, online: CpuSet | None) -> bool | None:
 
 
 def _placement(
-    sample: Sample, here: bool, vcpus: Sequence[VCpu], running: Sequence[Thread], process: proc_task.TaskGroup | None
+    sample: Sample, on_this_host: bool, vcpus: Sequence[VCpu], running: Sequence[Thread], process: proc_task.TaskGroup | None
 ) -> Placement:
-    if not here:
+    if not on_this_host:
         return Placement()
     backing = next((guest for guest in sample.workloads.guests or () if process and guest.pid == process.pid), None)
     return Placement(
@@ -191,40 +193,40 @@ def _placement(
     )
 
 
-def _guest(domain: libvirt_domains.Domain, hypervisor: libvirt_domains.Hypervisor, told: libvirt_stats.DomainStats | None) -> Guest:
-    known = domain.definition
+def _guest(domain: libvirt_domains.Domain, hypervisor: libvirt_domains.Hypervisor, domain_stats: libvirt_stats.DomainStats | None) -> Guest:
+    definition = domain.definition
     return Guest(
-        machine=known.machine,
-        accelerator=known.type,
-        cpu_mode=known.cpu_mode,
-        cpu_model=known.cpu_model,
-        nested=known.nested,
-        max_vcpus=known.max_vcpus,
-        sockets=known.sockets,
-        dies=known.dies,
-        clusters=known.clusters,
-        cores=known.cores,
-        threads=known.threads,
-        numa_cells=len(known.cells) or None,
-        cells=known.cells,
-        numatune_mode=known.numatune_mode,
-        numatune_nodes=known.numatune_nodes,
-        numatune_placement=known.numatune_placement,
-        cell_memories=known.cell_memories,
-        tuning=known.tuning,
+        machine=definition.machine,
+        accelerator=definition.type,
+        cpu_mode=definition.cpu_mode,
+        cpu_model=definition.cpu_model,
+        nested=definition.nested,
+        max_vcpus=definition.max_vcpus,
+        sockets=definition.sockets,
+        dies=definition.dies,
+        clusters=definition.clusters,
+        cores=definition.cores,
+        threads=definition.threads,
+        numa_cells=len(definition.cells) or None,
+        cells=definition.cells,
+        numatune_mode=definition.numatune_mode,
+        numatune_nodes=definition.numatune_nodes,
+        numatune_placement=definition.numatune_placement,
+        cell_memories=definition.cell_memories,
+        tuning=definition.tuning,
         emulator_affinity=domain.emulator_affinity,
-        hugepages=bool(known.backing.hugepages),
-        backing=known.backing,
-        memory_slots_bytes=known.memory_slots_bytes,
-        iothreads=len(known.iothreads),
-        iothread_numbers=known.iothreads,
-        enlightenments=known.enlightenments,
-        video_bytes=known.video_bytes,
+        hugepages=bool(definition.backing.hugepages),
+        backing=definition.backing,
+        memory_slots_bytes=definition.memory_slots_bytes,
+        iothreads=len(definition.iothreads),
+        iothread_numbers=definition.iothreads,
+        enlightenments=definition.enlightenments,
+        video_bytes=definition.video_bytes,
         hypervisor=hypervisor.uri,
         elsewhere=not hypervisor.here,
-        kvm=told.vm if told else {},
-        balloon=told.balloon if told else {},
-        told_seconds_ago=told.seconds_ago if told else None,
+        kvm=domain_stats.vm if domain_stats else {},
+        balloon=domain_stats.balloon if domain_stats else {},
+        told_seconds_ago=domain_stats.seconds_ago if domain_stats else None,
     )
 
 

@@ -18,7 +18,7 @@ from agent.model.workload import Placement, Stack, VCpu, Workload
 from agent.normalise.groups import Tree, container_around, cpu_of, memory_of, tree_of
 from agent.normalise.growth import growth
 from agent.normalise.roles import with_roles
-from agent.normalise.statements import stated
+from agent.normalise.statements import with_statements
 from collectors import proc_task, wasm_maps
 
 WASM_PAGE_BYTES = 1 << 16
@@ -47,7 +47,7 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
         if began is None:
             # Without its start a process cannot be told from the next one of its number.
             continue
-        memories, published = stated(sample, live, _linear(process, held.get(parents.get(process.pid, 0), frozenset())))
+        memories, published = with_statements(sample, live, _linear(process, held.get(parents.get(process.pid, 0), frozenset())))
         guests = {statement.tid for statement in statements(memories, published)}
         threads = with_roles(process, threads, guests, sample.workloads.stack_pointers or {})
         around = memory_of(tree, home, [live], own_group=False)
@@ -148,11 +148,11 @@ def _set_of(cpus: tuple[int, ...]) -> CpuSet:
 
 def union_of(sets: Sequence[CpuSet | None]) -> CpuSet | None:
     """None when one of them is not known: the rest may be less than all."""
-    known = [cpus for cpus in sets if cpus is not None]
-    return reduce(CpuSet.__or__, known) if known and len(known) == len(sets) else None
+    present = [cpus for cpus in sets if cpus is not None]
+    return reduce(CpuSet.__or__, present) if present and len(present) == len(sets) else None
 
 
 def started(threads: tuple[Thread, ...]) -> float | None:
     starts = [thread.start_ticks for thread in threads]
-    known = [ticks for ticks in starts if ticks is not None]
-    return min(known) / USER_HZ if known and len(known) == len(starts) else None
+    present = [ticks for ticks in starts if ticks is not None]
+    return min(present) / USER_HZ if present and len(present) == len(starts) else None

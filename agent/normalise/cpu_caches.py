@@ -9,16 +9,16 @@ from agent.model.values import CpuSet
 
 def caches(sample: Sample, online: CpuSet, cores: tuple[Core, ...]) -> tuple[Cache, ...]:
     core_of = {cpu: core.cpus for core in cores for cpu in core.cpus}
-    seen = [cache for cache in (sample.statics.cpus.caches if sample.statics.cpus else ()) if cache.cpu in online]
+    listed = [cache for cache in (sample.statics.cpus.caches if sample.statics.cpus else ()) if cache.cpu in online]
     # Where the kernel names no CPU for any cache of a kind (ia64, old virtual machines), a core's own is the least that is true.
-    named = {(cache.level, cache.type) for cache in seen if cache.shared}
-    found: dict[tuple[int, str, CpuSet], Cache] = {}
-    for cache in seen:
+    named = {(cache.level, cache.type) for cache in listed if cache.shared}
+    distinct: dict[tuple[int, str, CpuSet], Cache] = {}
+    for cache in listed:
         shared = None if cache.shared is None else cache.shared & online
         if not shared and (cache.level, cache.type) in named:
             continue
         cpus = shared or core_of[cache.cpu]
-        found.setdefault(
+        distinct.setdefault(
             (cache.level, cache.type, cpus),
             Cache(
                 level=cache.level,
@@ -33,4 +33,4 @@ def caches(sample: Sample, online: CpuSet, cores: tuple[Core, ...]) -> tuple[Cac
                 sharing_origin=None if shared else "inferred",
             ),
         )
-    return tuple(sorted(found.values(), key=lambda cache: (cache.level, cache.type, next(iter(cache.cpus)))))
+    return tuple(sorted(distinct.values(), key=lambda cache: (cache.level, cache.type, next(iter(cache.cpus)))))
