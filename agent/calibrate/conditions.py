@@ -6,7 +6,7 @@ import os
 import threading
 
 from agent.model.calibration import Conditions
-from agent.model.values import Fact
+from agent.model.values import Fact, sum_if_known
 from collectors import proc_pressure, proc_stat
 from collectors.root import SysRoot
 
@@ -23,11 +23,10 @@ def counters(root: SysRoot) -> Counters:
     stat = root.parse("proc/stat", proc_stat.parse)
     fields = (root.text(f"proc/{os.getpid()}/task/{threading.get_native_id()}/schedstat") or "").split()
     steal_by_cpu = [cpu.steal_seconds for cpu in stat.cpus] if stat else []
-    steal_seconds = [value for value in steal_by_cpu if value is not None]
     return Counters(
         None if pressure is None else pressure.some_usec,
         int(fields[1]) if len(fields) == 3 else None,
-        sum(steal_seconds) if steal_seconds and len(steal_seconds) == len(steal_by_cpu) else None,
+        sum_if_known(steal_by_cpu),
         len(steal_by_cpu) or None,
     )
 

@@ -99,4 +99,4 @@ class Growth(Fact, frozen=True):
 
 def statements(memories: Iterable[LinearMemory], published: Published | None) -> tuple[Statement, ...]:
     """All that the embedder of one process states."""
-    return (*(one for memory in memories for one in memory.stated), *(published.elsewhere if published else ()))
+    return (*(statement for memory in memories for statement in memory.stated), *(published.elsewhere if published else ()))

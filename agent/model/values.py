@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
+
+T = TypeVar("T")
+Number = TypeVar("Number", int, float)
 
 Origin = Literal["measured", "configured", "inferred", "synthesised"]
 """Where a value that the kernel does not state itself comes from."""
@@ -223,11 +226,17 @@ class Gap(Fact, frozen=True):
     remedy: str | None = None
 
 
-def sum_if_known(values: Iterable[int | None]) -> int | None:
-    """None where one of them is not known, or there is none: a smaller sum would be a wrong one."""
+def all_or_none(values: Iterable[T | None]) -> list[T] | None:
+    """The values; None where one of them is not known, or there is none."""
     listed = list(values)
-    known = [value for value in listed if value is not None]
-    return sum(known) if known and len(known) == len(listed) else None
+    present = [value for value in listed if value is not None]
+    return present if present and len(present) == len(listed) else None
+
+
+def sum_if_known(values: Iterable[Number | None]) -> Number | None:
+    """None where one of them is not known, or there is none: a smaller sum would be a wrong one."""
+    present = all_or_none(values)
+    return None if present is None else sum(present)
 
 
 def encode_value(value: object) -> object:

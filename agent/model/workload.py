@@ -147,14 +147,16 @@ def matching(workloads: Iterable[Workload], word: str) -> tuple[Workload, ...]:
     A whole id means one; of workloads in one another the innermost is meant.
     """
     every = tuple(workloads)
-    if exact := tuple(one for one in every if one.id == word):
+    if exact := tuple(workload for workload in every if workload.id == word):
         return exact
     number = int(word) if word.isascii() and word.isdecimal() and len(word) < 10 else None
-    found = [one for one in every if word and (one.name == word or one.id.startswith(word) or number in _numbers(one))]
-    around = {one.parent for one in found}
-    return tuple(one for one in found if one.id not in around)
+    matches = [
+        workload for workload in every if word and (workload.name == word or workload.id.startswith(word) or number in _numbers(workload))
+    ]
+    around = {workload.parent for workload in matches}
+    return tuple(workload for workload in matches if workload.id not in around)
 
 
-def _numbers(one: Workload) -> set[int | None]:
-    threads = (*one.threads, *(vcpu.thread for vcpu in one.vcpus if vcpu.thread))
-    return ({one.pid} | {thread.tid for thread in threads}) - {None}
+def _numbers(workload: Workload) -> set[int | None]:
+    threads = (*workload.threads, *(vcpu.thread for vcpu in workload.vcpus if vcpu.thread))
+    return ({workload.pid} | {thread.tid for thread in threads}) - {None}

@@ -44,7 +44,7 @@ def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
 
 def _all_workloads(sample: Sample, workloads: tuple[Workload, ...]) -> bool:
     """Whether every source of workloads answered, and every process with linear memories could be told from its successor."""
-    # No libvirt is no machines, no OCI runtime no containers of one; no cgroups or no process table is no answer.
+    # An absent libvirt or OCI runtime means none of its workloads; an absent cgroup tree or process table means unknown.
     failed = {gap.source for gap in sample.gaps if gap.reason != "absent" or gap.source not in ("libvirt_domains", "oci")}
     if "oci" in failed and not _all_named(sample.workloads.cgroups):
         return False
@@ -55,7 +55,10 @@ def _all_workloads(sample: Sample, workloads: tuple[Workload, ...]) -> bool:
 
 
 def _all_named(cgroups: cgroup.Cgroups | None) -> bool:
-    """Whether every group is by its name somebody's, or one that systemd makes for what is no workload: none is a container in hiding."""
+    """Whether every group is either owned by a known runtime or one of systemd's own.
+
+    Otherwise one may be a container that we cannot name.
+    """
     groups = cgroups.groups if cgroups else ()
     return all(group.owner or group.path == "/" or group.path.endswith(_SYSTEMD) for group in groups)
 

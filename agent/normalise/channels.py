@@ -14,7 +14,7 @@ from agent.collect.sample import Sample
 from agent.model.channels import Channels, Interconnect, SocketLink
 from agent.model.facts.sys_pci import PciDevice
 from agent.model.physical import Node, Package
-from agent.model.values import CpuSet
+from agent.model.values import CpuSet, all_or_none
 from agent.normalise.kernel import virtualization
 
 # Intel's family 6 by model. Names of models: arch/x86/include/asm/intel-family.h; their links: Intel's data sheets (Xeon 5500 to E7 v4:
@@ -84,11 +84,10 @@ def _distance(nodes: tuple[Node, ...], first: Package, second: Package) -> int |
     if any(node.cpus is None for node in nodes):
         return None
     first_nodes, second_nodes = ([node for node in nodes if (node.cpus or CpuSet()) & package.cpus] for package in (first, second))
-    distances = [
+    distances = all_or_none(
         source.distances.get(target.os_index)
-        for a, b in ((first_nodes, second_nodes), (second_nodes, first_nodes))
-        for source in a
-        for target in b
-    ]
-    stated_distances = [value for value in distances if value is not None]
-    return min(stated_distances) if stated_distances and len(stated_distances) == len(distances) else None
+        for sources, targets in ((first_nodes, second_nodes), (second_nodes, first_nodes))
+        for source in sources
+        for target in targets
+    )
+    return None if distances is None else min(distances)

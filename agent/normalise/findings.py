@@ -11,7 +11,7 @@ from agent.model.finding import Finding
 from agent.model.host import Identity
 from agent.model.logical import Logical
 from agent.model.physical import Physical
-from agent.model.values import CpuSet
+from agent.model.values import CpuSet, sum_if_known
 from agent.model.workload import VCpu, Workload
 
 REMOTE_RATIO = 0.1
@@ -276,9 +276,8 @@ _SHOWN = 4
 
 def _nodes(hardware: Physical) -> Iterator[Finding]:
     """Nodes need not sum to MemTotal: where memory is plugged in or handed over as it is needed they show a part of it."""
-    sizes = [node.memory_bytes for node in hardware.nodes if node.memory_bytes is not None]
-    total, shown = hardware.memory.total_bytes, sum(sizes)
-    if sizes and len(sizes) == len(hardware.nodes) and total and shown < NODES_RATIO * total:
+    total, shown = hardware.memory.total_bytes, sum_if_known(node.memory_bytes for node in hardware.nodes)
+    if shown is not None and total and shown < NODES_RATIO * total:
         text = "its memory nodes show less memory than this host has: figures by node are of what they show"
         evidence = f"{shown} bytes in all nodes (node*/meminfo), {total} in all (/proc/meminfo, MemTotal)"
         yield Finding(id="node_memory_here", workload=None, text=text, evidence=evidence)
@@ -293,10 +292,9 @@ def _in_guest(kernel: Logical, identity: Identity) -> Iterator[Finding]:
     yield Finding(
         id="topology_here", workload=None, text=text, evidence=f"guest of {guest.hypervisor or 'a hypervisor'}, by {guest.evidence}"
     )
-    steal = [time.steal_seconds for time in kernel.cpu.times]
-    known_steal = [seconds for seconds in steal if seconds is not None]
+    steal = sum_if_known(time.steal_seconds for time in kernel.cpu.times)
     wanted = sum(time.busy_seconds for time in kernel.cpu.times)
-    if wanted and len(known_steal) == len(steal) and sum(known_steal) / wanted >= STEAL_RATIO:
+    if wanted and steal and steal / wanted >= STEAL_RATIO:
         # Run time is by rq_clock_task(), which leaves steal out where the kernel accounts for it; delay is by rq_clock().
         text = (
             "this host's own hypervisor lets its CPUs wait: what it takes from a thread that runs is in no delay, and in its run time only "
@@ -306,7 +304,7 @@ def _in_guest(kernel: Logical, identity: Identity) -> Iterator[Finding]:
             id="steal_here",
             workload=None,
             text=text,
-            evidence=f"steal is {sum(known_steal) / wanted:.1%} of what its CPUs wanted since boot (/proc/stat)",
+            evidence=f"steal is {steal / wanted:.1%} of what its CPUs wanted since boot (/proc/stat)",
         )
 
 

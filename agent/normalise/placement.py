@@ -125,7 +125,7 @@ def _touched(cpus: CpuSet | None, hardware: Physical, all_caches: bool) -> Touch
 
 
 def _remote(memory_by_node: dict[int, int], nodes: CpuSet | None, known_nodes: CpuSet) -> float | None:
-    """Share of memory on nodes without one of the workload's CPUs; of none there is no share, nor where a node is not `known_nodes`."""
+    """Share of memory on nodes without one of the workload's CPUs; None without memory, or where a node is not in `known_nodes`."""
     total = sum(memory_by_node.values())
     if nodes is None or not total or not CpuSet(memory_by_node) <= known_nodes:
         return None

@@ -189,7 +189,7 @@ def balanced(sample: Sample, online: CpuSet) -> tuple[CpuSet, ...] | None:
 
 
 def _lacks_partition_type(path: str, controllers: tuple[str, ...] | None, partition: str | None) -> bool:
-    """Every group with the controller says what kind of partition it is, the root aside."""
+    """Whether a group that must state its partition type does not."""
     return path != "/" and partition is None and (controllers is None or "cpuset" in controllers)
 
 

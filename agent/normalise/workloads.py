@@ -13,7 +13,7 @@ from agent.model.facts.cgroup import WorkloadMemory
 from agent.model.facts.proc_task import Thread
 from agent.model.runtimes import LINEAR, MODES
 from agent.model.sandbox import LinearMemory, statements
-from agent.model.values import USER_HZ, CpuSet, sum_if_known
+from agent.model.values import USER_HZ, CpuSet, all_or_none, sum_if_known
 from agent.model.workload import Placement, Stack, VCpu, Workload
 from agent.normalise.groups import Tree, container_around, cpu_of, memory_of, tree_of
 from agent.normalise.growth import growth
@@ -148,11 +148,10 @@ def _set_of(cpus: tuple[int, ...]) -> CpuSet:
 
 def union_of(sets: Sequence[CpuSet | None]) -> CpuSet | None:
     """None when one of them is not known: the rest may be less than all."""
-    present = [cpus for cpus in sets if cpus is not None]
-    return reduce(CpuSet.__or__, present) if present and len(present) == len(sets) else None
+    present = all_or_none(sets)
+    return None if present is None else reduce(CpuSet.__or__, present)
 
 
 def started(threads: tuple[Thread, ...]) -> float | None:
-    starts = [thread.start_ticks for thread in threads]
-    present = [ticks for ticks in starts if ticks is not None]
-    return min(present) / USER_HZ if present and len(present) == len(starts) else None
+    starts = all_or_none(thread.start_ticks for thread in threads)
+    return None if starts is None else min(starts) / USER_HZ

@@ -69,8 +69,8 @@ def of(formula: Callable[..., float], *params: Param) -> Three:
     near = [way for way in ways if way[0] <= _NEAR]
     expanded = (min(near, key=lambda way: way[1]) if near else min(ways))[2]
     # Together they reach less far than each one's percentile at once; an expansion of a skewed sum may not know that.
-    found = tuple(min(max(value, bottom), top) for value in expanded)
-    return found[0], found[1], found[2]
+    clamped = tuple(min(max(value, bottom), top) for value in expanded)
+    return clamped[0], clamped[1], clamped[2]
 
 
 def band(formula: Callable[..., float], *params: Param) -> Three:
@@ -95,8 +95,8 @@ def _way(median: float, effects: Sequence[tuple[float, float]], top: float, mult
     centre = math.log(median) if multiplied else median
     mean, variance, third, reach = centre, 0.0, 0.0, centre
     for ends in effects:
-        one, other = (math.log(ends[0]), math.log(ends[1])) if multiplied else ends
-        low, high = (one - centre, other - centre) if one <= other else (other - centre, one - centre)
+        low_end, high_end = (math.log(ends[0]), math.log(ends[1])) if multiplied else ends
+        low, high = (low_end - centre, high_end - centre) if low_end <= high_end else (high_end - centre, low_end - centre)
         reach += high
         shift = _OUTER * (low + high)
         below, above = low - shift, high - shift
@@ -109,8 +109,8 @@ def _way(median: float, effects: Sequence[tuple[float, float]], top: float, mult
     skew = third / cubed if cubed > 0 else 0.0
 
     even, odd = skew * _SQUARE, _Z - skew * skew * _CUBE
-    found = mean + deviation * (even - odd), mean - deviation * skew / 6, mean + deviation * (even + odd)
+    expanded = mean + deviation * (even - odd), mean - deviation * skew / 6, mean + deviation * (even + odd)
     if multiplied:
-        found = math.exp(found[0]), math.exp(found[1]), math.exp(found[2])
+        expanded = math.exp(expanded[0]), math.exp(expanded[1]), math.exp(expanded[2])
         reach = math.exp(reach)
-    return abs(reach / top - 1) if top else 0.0, abs(skew), found
+    return abs(reach / top - 1) if top else 0.0, abs(skew), expanded

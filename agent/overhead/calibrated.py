@@ -33,26 +33,26 @@ _INTERPRETED = 1.5
 """What Python adds at most to a switch, where the measuring program is not machine code: 20 to 50 % over one between C programs."""
 
 
-def parameters_of(found: Calibration, nodes: Sequence[Node] = ()) -> Parameters:
+def parameters_of(calibration: Calibration, nodes: Sequence[Node] = ()) -> Parameters:
     """`nodes`: of this host, for the firmware's distances beside the measured ones."""
-    figures = {figure.name: figure for figure in found.figures}
-    conditions = found.conditions
+    figures = {entry.name: entry for entry in calibration.figures}
+    conditions = calibration.conditions
     busy = "unknown" if conditions.cpu_pressure is None else f"{conditions.cpu_pressure:.0%}"
-    source = f"measured on this host at {found.taken_at:%Y-%m-%d %H:%M} UTC under CPU pressure of {busy}"
+    source = f"measured on this host at {calibration.taken_at:%Y-%m-%d %H:%M} UTC under CPU pressure of {busy}"
 
     def better() -> Iterable[Param]:
         for name, default in DIRECT.items():
             if name in figures:
-                one = figures[name]
+                figure = figures[name]
                 # Seconds come out otherwise in another run, on a quiet host as well.
                 apart = 1 + TOLERANCE if default.unit == "seconds" else 1.0
-                slower = _INTERPRETED if name == "switch_process" and found.machine.architecture != "x86_64" else 1.0
-                yield _in_place_of(default, one.lo / apart / slower, one.value, one.hi * apart, source)
+                slower = _INTERPRETED if name == "switch_process" and calibration.machine.architecture != "x86_64" else 1.0
+                yield _in_place_of(default, figure.lo / apart / slower, figure.value, figure.hi * apart, source)
         yield from _wakes(figures, source)
         interruptions = [figures[name].value for name in ("epochs", "fuel") if name in figures]
         if len(interruptions) == 2:
             yield _in_place_of(p.INTERRUPTION, 0.0, 0.0, max(interruptions), source)
-        yield from _distances(found.nodes, nodes, source)
+        yield from _distances(calibration.nodes, nodes, source)
 
     return Parameters(tuple(better()))
 
@@ -64,9 +64,9 @@ def _in_place_of(default: Param, lo: float, mode: float, hi: float, source: str)
 def _wakes(figures: dict[str, Figure], source: str) -> Iterable[Param]:
     """As the kernel counts it in the run delay. On Linux 6.18 that is nothing where the sleeper preempts at once, on its own CPU and on
     another: the clock of a run queue does not move between both stamps (rq_clock_skip_update in wakeup_preempt)."""
-    found = [figures[name] for name in ("wake_delay", "wake_delay_other_cpu") if name in figures]
-    if found:
-        lo, mode, hi = min(one.lo for one in found), max(one.value for one in found), max(one.hi for one in found)
+    delays = [figures[name] for name in ("wake_delay", "wake_delay_other_cpu") if name in figures]
+    if delays:
+        lo, mode, hi = min(delay.lo for delay in delays), max(delay.value for delay in delays), max(delay.hi for delay in delays)
         yield _in_place_of(p.WAKE, lo, mode, hi, source)
         yield _in_place_of(p.WAKE_GUEST, lo, mode, hi, source)
 
@@ -74,11 +74,11 @@ def _wakes(figures: dict[str, Figure], source: str) -> Iterable[Param]:
 def _distances(pairs: Sequence[NodePair], nodes: Sequence[Node], source: str) -> Iterable[Param]:
     """Measured latency over local latency, over what the firmware's distance says; over all remote pairs."""
     measured = {(pair.cpu_node, pair.memory_node): pair.latency_seconds for pair in pairs}
-    said = {(node.os_index, other): distance for node in nodes for other, distance in node.distances.items()}
+    slit = {(node.os_index, target): distance for node in nodes for target, distance in node.distances.items()}
     ratios = sorted(
-        latency / measured[here, here] / (said[here, there] / _LOCAL_DISTANCE)
-        for (here, there), latency in measured.items()
-        if here != there and measured.get((here, here)) and said.get((here, there))
+        latency / measured[cpu_node, cpu_node] / (slit[cpu_node, memory_node] / _LOCAL_DISTANCE)
+        for (cpu_node, memory_node), latency in measured.items()
+        if cpu_node != memory_node and measured.get((cpu_node, cpu_node)) and slit.get((cpu_node, memory_node))
     )
     if ratios:
         yield _in_place_of(p.DISTANCE_LATENCY, ratios[0], ratios[len(ratios) // 2], ratios[-1], source)

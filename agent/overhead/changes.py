@@ -95,14 +95,14 @@ def _moved(case: Case, cpus: CpuSet) -> None:
     busy = {cpu: window.busy_cpus(CpuSet((cpu,))) for cpu in window.after.physical.cpus.online}
     own = None if activity.run_seconds is None else activity.run_seconds / activity.seconds
     ran = _where(case.workload, own)
-    known = {cpu: share for cpu, share in busy.items() if share is not None}
-    if own is None or ran is None or len(known) < len(busy):
+    busy_known = {cpu: share for cpu, share in busy.items() if share is not None}
+    if own is None or ran is None or len(busy_known) < len(busy):
         case.activity = None
         case.caveats.append("waiting and switching: where its threads ran, or how busy each CPU is, is not known")
         return
-    others = {cpu: max(0.0, share - ran.get(cpu, 0.0)) for cpu, share in known.items()}
-    there = sum(others[cpu] for cpu in cpus)
-    gets = min(own, _room(activity, len(cpus), there, own))
+    others = {cpu: max(0.0, share - ran.get(cpu, 0.0)) for cpu, share in busy_known.items()}
+    others_on_target = sum(others[cpu] for cpu in cpus)
+    gets = min(own, _room(activity, len(cpus), others_on_target, own))
     case.window = replace(window, supposed={cpu: share + (gets / len(cpus) if cpu in cpus else 0.0) for cpu, share in others.items()})
     case.activity = _running(activity, gets, own)
     limit, stopped = case.workload.cpu.limit_cpus, activity.throttled_seconds
@@ -117,15 +117,15 @@ def _moved(case: Case, cpus: CpuSet) -> None:
 
 def _where(workload: Workload, own: float | None) -> dict[int, float] | None:
     """CPUs' worth of its running by the CPU on which each thread ran last."""
-    found: dict[int, float] = {}
+    run_ns: dict[int, float] = {}
     for thread in scheduled(workload):
         if thread.last_cpu is None or thread.run_ns is None:
             return None
-        found[thread.last_cpu] = found.get(thread.last_cpu, 0.0) + thread.run_ns
-    total_ns = sum(found.values())
+        run_ns[thread.last_cpu] = run_ns.get(thread.last_cpu, 0.0) + thread.run_ns
+    total_ns = sum(run_ns.values())
     if own is None or (own and not total_ns):
         return None
-    return {cpu: own * part / total_ns for cpu, part in found.items()} if total_ns else {}
+    return {cpu: own * part / total_ns for cpu, part in run_ns.items()} if total_ns else {}
 
 
 def _room(activity: Activity, cpus: int, others: float, own: float) -> float:
@@ -211,8 +211,8 @@ def _demand(case: Case, activity: Activity, old: float | None, new: float, perio
 
 def _scaled(window: Window, cpus: CpuSet, wanted: float) -> dict[int, float]:
     """Busy shares whose sum over `cpus` is `wanted`: what the others ask is in it as it was."""
-    known = {cpu: window.busy_cpus(CpuSet((cpu,))) for cpu in window.after.physical.cpus.online | cpus}
-    shares = {cpu: share for cpu, share in known.items() if share is not None}
+    busy_shares = {cpu: window.busy_cpus(CpuSet((cpu,))) for cpu in window.after.physical.cpus.online | cpus}
+    shares = {cpu: share for cpu, share in busy_shares.items() if share is not None}
     busy = sum(shares[cpu] for cpu in cpus)
     return shares | {cpu: shares[cpu] * wanted / busy if busy else wanted / len(cpus) for cpu in cpus}
 
@@ -246,9 +246,9 @@ def _weighed(case: Case, weight: int) -> None:
 def _huge(case: Case) -> None:
     memory = case.workload.memory
     stat = dict(memory.stat)
-    for whole, huge in (("anon", "anon_thp"), ("total_rss", "total_rss_huge")):
-        if huge in stat and whole in stat:
-            stat[huge] = stat[whole] + stat.get("file_mapped" if whole == "anon" else "total_mapped_file", 0)
+    for all_pages, huge in (("anon", "anon_thp"), ("total_rss", "total_rss_huge")):
+        if huge in stat and all_pages in stat:
+            stat[huge] = stat[all_pages] + stat.get("file_mapped" if all_pages == "anon" else "total_mapped_file", 0)
     case.workload = replace(
         case.workload,
         memory=replace(
@@ -265,7 +265,7 @@ def _huge(case: Case) -> None:
 
 def _bound(case: Case, node: int) -> None:
     host, placement = case.window.after, case.workload.placement
-    if node not in {one.os_index for one in host.physical.nodes}:
+    if node not in {entry.os_index for entry in host.physical.nodes}:
         raise ValueError(f"node {node}: not there")
     if not placement.memory_by_node:
         case.caveats.append("on which nodes its memory lies is not known here")

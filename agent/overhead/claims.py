@@ -29,10 +29,10 @@ _ORDER: tuple[Paradigm, ...] = ("containerization", "sandbox", "virtualization")
 
 def order(costs: Sequence[Cost], *params: Param) -> Verdict:
     """Whether each cost is at most the next one, for all values of the parameters that they share."""
-    found = [bounds(lambda *values, a=a, b=b: b(*values) - a(*values), *params) for a, b in pairwise(costs)]
-    if all(low >= 0 for _, low, _ in found):
+    differences = [bounds(lambda *values, a=a, b=b: b(*values) - a(*values), *params) for a, b in pairwise(costs)]
+    if all(low >= 0 for _, low, _ in differences):
         return "holds"
-    return "violated" if any(high < 0 for _, _, high in found) else "undecided"
+    return "violated" if any(high < 0 for _, _, high in differences) else "undecided"
 
 
 def within(param: Param, low_ns: float, high_ns: float) -> Verdict:
@@ -176,18 +176,18 @@ def _latency(name: str, param: Param, low_ns: float, high_ns: float) -> Claim:
 def _of_host(workloads: Sequence[Workload], predictions: Sequence[Prediction]) -> tuple[Claim, ...]:
     """What is measured in every workload of a kind lies below (above) what is measured in every one of the next kind."""
     kinds = {workload.id: workload.paradigm for workload in workloads}
-    found = []
+    claims = []
     for id_, section, component, order_ in (
         ("scheduling_delay", "11.3", RUN_QUEUE_DELAY, _ORDER),
         ("memory_overhead", "11.3", MEMORY_OVERHEAD, ("sandbox", "containerization", "virtualization")),
     ):
         measured: dict[Paradigm, list[float]] = {}
-        for one in predictions:
-            if one.component == component.name and one.workload in kinds:
+        for prediction in predictions:
+            if prediction.component == component.name and prediction.workload in kinds:
                 # A workload that hardly runs hardly waits: what counts is the waiting for each second of running.
-                figure = measured_lost(one) if component is RUN_QUEUE_DELAY else one.measured
+                figure = measured_lost(prediction) if component is RUN_QUEUE_DELAY else prediction.measured
                 if figure is not None:
-                    measured.setdefault(kinds[one.workload], []).append(figure)
+                    measured.setdefault(kinds[prediction.workload], []).append(figure)
         ranges = [(kind, min(measured[kind]), max(measured[kind])) for kind in order_ if kind in measured]
         if len(ranges) < 2:
             continue
@@ -195,8 +195,8 @@ def _of_host(workloads: Sequence[Workload], predictions: Sequence[Prediction]) -
         verdict: Verdict = "holds" if all(up for up, _ in steps) else "violated" if any(down for _, down in steps) else "undecided"
         text = f"{component.words}: " + ", then ".join(kind for kind, _, _ in ranges)
         evidence = "; ".join(f"{kind} {_between(low, high, component)}" for kind, low, high in ranges)
-        found.append(Claim(id=id_, section=section, claim=text, basis="measured", verdict=verdict, evidence=evidence))
-    return tuple(found)
+        claims.append(Claim(id=id_, section=section, claim=text, basis="measured", verdict=verdict, evidence=evidence))
+    return tuple(claims)
 
 
 def _between(low: float, high: float, component: Component) -> str:

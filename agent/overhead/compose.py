@@ -40,26 +40,30 @@ def _together(workloads: Sequence[Workload], window: Window, activities: Sequenc
     takes to run all formulas for one workload, and then for the next.
     """
     rows: list[tuple[list[Prediction | None], Workload]] = [([], workload) for workload in workloads]
-    active = [(found, workload, activity) for (found, workload), activity in zip(rows, activities, strict=True) if activity is not None]
-    for found, workload, activity in active:
-        found.append(run_queue_delay(workload, window, activity))
-    for found, workload, activity in active:
-        (waits,) = found
-        found += (steal(workload, activity, waits), cpu_pressure(workload, activity, waits))
-    for one in (cpu_share, switching, siblings, shared_cache):
-        for found, workload, activity in active:
-            found.append(one(workload, window, activity))
-    for found, workload, activity in active:
-        found += throttled(workload, window, activity)
-    for found, workload, activity in active:
-        found.append(lock_holder(workload, window, activity))
-    for found, workload, activity in active:
-        found += exits(workload, window, activity)
-    for found, workload in rows:
-        found += walks(workload, window)
+    active = [
+        (predictions, workload, activity)
+        for (predictions, workload), activity in zip(rows, activities, strict=True)
+        if activity is not None
+    ]
+    for predictions, workload, activity in active:
+        predictions.append(run_queue_delay(workload, window, activity))
+    for predictions, workload, activity in active:
+        (waits,) = predictions
+        predictions += (steal(workload, activity, waits), cpu_pressure(workload, activity, waits))
+    for formula in (cpu_share, switching, siblings, shared_cache):
+        for predictions, workload, activity in active:
+            predictions.append(formula(workload, window, activity))
+    for predictions, workload, activity in active:
+        predictions += throttled(workload, window, activity)
+    for predictions, workload, activity in active:
+        predictions.append(lock_holder(workload, window, activity))
+    for predictions, workload, activity in active:
+        predictions += exits(workload, window, activity)
+    for predictions, workload in rows:
+        predictions += walks(workload, window)
     for intrinsic in (remote_memory, execution, memory_overhead):
-        for found, workload in rows:
-            found.append(intrinsic(workload, window))
-    for found, workload in rows:
-        found.append(start_time(workload))
-    return [[prediction for prediction in found if prediction is not None] for found, _ in rows]
+        for predictions, workload in rows:
+            predictions.append(intrinsic(workload, window))
+    for predictions, workload in rows:
+        predictions.append(start_time(workload))
+    return [[prediction for prediction in predictions if prediction is not None] for predictions, _ in rows]

@@ -41,26 +41,26 @@ def _cost(window: Window, workload: Workload, share: float, counted: dict[str, f
     rate, given = counted.get("exits"), window.given
     if rate is None or any(name not in counted for name in _BY_EMULATOR):
         return None
-    outside = min(rate, sum(counted[name] for name in _BY_EMULATOR))
-    inside, short, long = rate - outside, given[parameters.EXIT_KERNEL], given[parameters.EXIT_USER]
-    interval = summed((inside / share, short), (outside / share, long))
-    inputs = {"exits_per_second": rate, "by_emulator_per_second": outside, "exit_seconds": short.mode, "emulated_seconds": long.mode}
+    in_emulator = min(rate, sum(counted[name] for name in _BY_EMULATOR))
+    in_kernel, short, long = rate - in_emulator, given[parameters.EXIT_KERNEL], given[parameters.EXIT_USER]
+    interval = summed((in_kernel / share, short), (in_emulator / share, long))
+    inputs = {"exits_per_second": rate, "by_emulator_per_second": in_emulator, "exit_seconds": short.mode, "emulated_seconds": long.mode}
     formula = "exits a second, each with its cost in the kernel or in the emulator, over the share of a second in which the vCPUs ran"
     return prediction(workload, EXIT_TIME, interval, formula=formula, inputs=inputs, flags=[*flags, "no_counterpart"])
 
 
 def _polling(workload: Workload, window: Window, counted: dict[str, float], flags: list[str]) -> Prediction | None:
-    tried, found = counted.get("halt_attempted_poll"), counted.get("halt_successful_poll")
+    attempted, successful = counted.get("halt_attempted_poll"), counted.get("halt_successful_poll")
     kvm = window.after.logical.kvm
     longest = None if kvm is None or kvm.halt_poll_ns is None else kvm.halt_poll_ns * 1e-9
-    if tried is None or found is None or longest is None or found > tried:
+    if attempted is None or successful is None or longest is None or successful > attempted:
         return None
     least = min(parameters.POLL_SECONDS.lo, longest)
-    # Who is woken while it polls has waited for half of the window, on average; what it is now is not told.
-    polls = tried - found / 2
-    interval = polls * (least * longest) ** 0.5, (tried - found) * least, tried * longest
+    # A successful poll ends halfway through its window, on average. The current window is not exported.
+    polls = attempted - successful / 2
+    interval = polls * (least * longest) ** 0.5, (attempted - successful) * least, attempted * longest
     spent = [counted.get(name) for name in ("halt_poll_success_ns", "halt_poll_fail_ns")]
-    measured = None if None in spent else sum(one for one in spent if one is not None) * 1e-9
-    inputs = {"polls_per_second": tried, "successful_per_second": found, "longest_seconds": longest}
+    measured = None if None in spent else sum(ns for ns in spent if ns is not None) * 1e-9
+    inputs = {"polls_per_second": attempted, "successful_per_second": successful, "longest_seconds": longest}
     formula = "polls a second by a window between 10 us and halt_poll_ns; one that is successful ends within it"
     return prediction(workload, HALT_POLLING, interval, formula=formula, inputs=inputs, flags=flags, measured=measured)

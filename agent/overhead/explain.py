@@ -72,10 +72,10 @@ def _levels(layers: Sequence[Layer], costs: dict[LayerName, list[Cost]]) -> Iter
     layers = layers or [Layer(name, ()) for name in costs]
     names = {layer.name for layer in layers}
     for layer in layers:
-        here = [
+        drawn = [
             cost for name, listed in costs.items() for cost in listed if name == layer.name or (name not in names and layer is layers[-1])
         ]
-        yield Level(layer.name, layer.elements, tuple(here))
+        yield Level(layer.name, layer.elements, tuple(drawn))
 
 
 def _candidates(window: Window, workload: Workload) -> Iterator[Change]:
@@ -111,4 +111,4 @@ def _quietest(window: Window, workload: Workload, free: CpuSet) -> CpuSet:
 def _best(window: Window, workload: Workload, considered: Sequence[Change]) -> Answer | None:
     answers = [what_if(window, workload, change) for change in considered]
     paying = [(answer.lost.value, answer) for answer in answers if answer.lost and answer.lost.value <= -WORTH]
-    return min(paying, key=lambda one: one[0])[1] if paying else None
+    return min(paying, key=lambda pair: pair[0])[1] if paying else None

@@ -32,17 +32,23 @@ class MachineIndex(Fact, frozen=True, dict=True):
         """The memory node of each CPU."""
         return {cpu: node.os_index for node in self.physical.nodes for cpu in node.cpus or ()}
 
-    def distances(self, here: tuple[int, ...], there: tuple[int, ...]) -> Distances | None:
+    def distances(self, cpu_nodes: tuple[int, ...], memory_nodes: tuple[int, ...]) -> Distances | None:
         """Between nodes that run and nodes that hold, None to itself; None altogether where one is not known."""
-        if (here, there) not in self._distances:
-            self._distances[here, there] = self._between(here, there)
-        return self._distances[here, there]
+        if (cpu_nodes, memory_nodes) not in self._distances:
+            self._distances[cpu_nodes, memory_nodes] = self._between(cpu_nodes, memory_nodes)
+        return self._distances[cpu_nodes, memory_nodes]
 
-    def _between(self, here: tuple[int, ...], there: tuple[int, ...]) -> Distances | None:
-        rows = {one: self.nodes[one].distances for one in here if one in self.nodes}
-        if len(rows) < len(here) or any(not row.keys() >= set(there) for row in rows.values()) or not self.nodes.keys() >= set(there):
+    def _between(self, cpu_nodes: tuple[int, ...], memory_nodes: tuple[int, ...]) -> Distances | None:
+        rows = {cpu_node: self.nodes[cpu_node].distances for cpu_node in cpu_nodes if cpu_node in self.nodes}
+        if (
+            len(rows) < len(cpu_nodes)
+            or any(not row.keys() >= set(memory_nodes) for row in rows.values())
+            or not self.nodes.keys() >= set(memory_nodes)
+        ):
             return None
-        return tuple(tuple(None if node == one else row[node] for node in there) for one, row in rows.items())
+        return tuple(
+            tuple(None if memory_node == cpu_node else row[memory_node] for memory_node in memory_nodes) for cpu_node, row in rows.items()
+        )
 
     @cached_property
     def _distances(self) -> dict[tuple[tuple[int, ...], tuple[int, ...]], Distances | None]:
@@ -56,17 +62,17 @@ class MachineIndex(Fact, frozen=True, dict=True):
             if cache.type != "Instruction":
                 for cpu in cache.cpus:
                     sizes.setdefault(cpu, {})[cache.level] = cache.size_bytes
-        found = {cpu: tuple(float(of.get(level) or 0) for level in range(1, max(of) + 1)) for cpu, of in sizes.items()}
-        return {cpu: every for cpu, every in found.items() if all(size > 0 for size in every)}
+        by_cpu = {cpu: tuple(float(levels.get(level) or 0) for level in range(1, max(levels) + 1)) for cpu, levels in sizes.items()}
+        return {cpu: of_cpu for cpu, of_cpu in by_cpu.items() if all(size > 0 for size in of_cpu)}
 
     @cached_property
     def last_level(self) -> dict[int, tuple[CpuSet, int]]:
         """The outermost cache of a CPU, of level 3 at least: whose it is, and how many bytes."""
-        found: dict[int, tuple[CpuSet, int]] = {}
+        by_cpu: dict[int, tuple[CpuSet, int]] = {}
         for cache in sorted(self.physical.caches, key=lambda cache: cache.level):
             for cpu in cache.cpus if cache.level >= _SHARED_LEVEL else ():
                 if cache.size_bytes:
-                    found[cpu] = cache.cpus, cache.size_bytes
+                    by_cpu[cpu] = cache.cpus, cache.size_bytes
                 else:
-                    found.pop(cpu, None)
-        return found
+                    by_cpu.pop(cpu, None)
+        return by_cpu

@@ -27,7 +27,7 @@ def latency_from_distance(local: float, distance: float) -> float:
 
 def effective_latency(run: Sequence[float], pages: Sequence[float], latency: Matrix) -> float:
     """Mean latency when threads run on node i for run[i] of their time and pages[j] of the pages lie on node j, independently."""
-    return sum([p * q * one for p, row in zip(run, latency, strict=True) for q, one in zip(pages, row, strict=True)])
+    return sum([p * q * cell for p, row in zip(run, latency, strict=True) for q, cell in zip(pages, row, strict=True)])
 
 
 def latency_bounds(run: Sequence[float], pages: Sequence[float], latency: Matrix) -> tuple[float, float]:
@@ -49,11 +49,11 @@ def _cheapest_first(table: Matrix) -> Pairs:
 
 
 def _assigned(run: Sequence[float], pages: Sequence[float], pairs: Pairs) -> float:
-    threads, left, total = list(run), list(pages), 0.0
+    threads, unassigned, total = list(run), list(pages), 0.0
     for latency, i, j in pairs:
-        part = min(threads[i], left[j])
+        part = min(threads[i], unassigned[j])
         threads[i] -= part
-        left[j] -= part
+        unassigned[j] -= part
         total += part * latency
     return total
 
@@ -103,7 +103,7 @@ def remote_memory(workload: Workload, window: Window) -> Prediction | None:
         numa_overhead(stall.lo, min(best, mean), 1.0),
         numa_overhead(stall.hi, max(worst, mean), 1.0),
     )
-    away = sum([share * (total - pages.get(here, 0)) for here, share in run.items()]) / total
+    away = sum([share * (total - pages.get(node, 0)) for node, share in run.items()]) / total
     inputs = {"remote_share": away, "latency_over_local": mean, "stalled_share": stall.mode}
     formula = "stalled share * (mean latency/local - 1), latencies by the firmware's distances; threads by the CPU that each ran on last"
     return prediction(workload, REMOTE_MEMORY, interval, formula=formula, inputs=inputs, flags=["prior_only", "no_counterpart"])
@@ -112,13 +112,13 @@ def remote_memory(workload: Workload, window: Window) -> Prediction | None:
 @lru_cache(256)
 def _tables(distances: tuple[tuple[float | None, ...], ...], scale: Param) -> tuple[Pairs, Matrix, Pairs]:
     """The pairs at their best, the cheapest first, the table as it is likely, and the pairs at their worst, the dearest first."""
-    near, usual, far = (_table(distances, one) for one in (scale.lo, scale.mode, scale.hi))
+    near, usual, far = (_table(distances, factor) for factor in (scale.lo, scale.mode, scale.hi))
     return _cheapest_first(near), usual, _cheapest_first(far)[::-1]
 
 
 def _table(distances: tuple[tuple[float | None, ...], ...], scale: float) -> Matrix:
     """Latencies as multiples of the local one, whose distance is None here; nothing is nearer than local memory."""
-    return [[1.0 if one is None else max(1.0, latency_from_distance(1.0, one) * scale) for one in row] for row in distances]
+    return [[1.0 if distance is None else max(1.0, latency_from_distance(1.0, distance) * scale) for distance in row] for row in distances]
 
 
 def _run_by_node(workload: Workload, window: Window) -> dict[int, float] | None:

@@ -28,8 +28,8 @@ def prediction(
     """The figure, in the unit of its component; `interval` is (point, lo, hi). None where a number of it is negative or not finite."""
     value, lo, hi = interval
     # Counters of a broken machine may be any number; what comes of them is not a prediction. A sum has what is not finite.
-    given = inputs.values()
-    if value < 0 or lo < 0 or hi < 0 or not value + lo + hi + sum(given) < math.inf or (inputs and min(given) < 0):
+    numbers = inputs.values()
+    if value < 0 or lo < 0 or hi < 0 or not value + lo + hi + sum(numbers) < math.inf or (inputs and min(numbers) < 0):
         return None
     if measured is not None and not 0 <= measured < math.inf:
         # Two sources that do not count the same (hugetlb pages are in no process's resident size), or a counter that was broken at birth.

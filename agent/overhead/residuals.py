@@ -46,20 +46,20 @@ def judge(predictions: tuple[Prediction, ...], window: Window, before: Residuals
         return predictions, before
     identities = {workload.id: workload.identity for workload in window.after.workloads}
     kept: dict[Key, Residual] = {}
-    found = []
-    for one in predictions:
-        if one.measured is None or one.inside is None or "since_start" in one.validity:
-            found.append(one)
+    judged = []
+    for prediction in predictions:
+        if prediction.measured is None or prediction.inside is None or "since_start" in prediction.validity:
+            judged.append(prediction)
             continue
-        key = (one.workload, identities.get(one.workload, ""), one.component)
-        now = kept[key] = _next(before.get(key), one, one.measured, seconds)
-        found.append(replace(one, smoothed_ratio=math.exp(now.log_ratio)))
-    return tuple(found), kept
+        key = (prediction.workload, identities.get(prediction.workload, ""), prediction.component)
+        now = kept[key] = _next(before.get(key), prediction, prediction.measured, seconds)
+        judged.append(replace(prediction, smoothed_ratio=math.exp(now.log_ratio)))
+    return tuple(judged), kept
 
 
 def misses(predictions: tuple[Prediction, ...], residuals: Residuals) -> tuple[Finding, ...]:
     """What was outside its interval for three windows in a row, or longer: one finding a workload."""
-    shown = {(one.workload, one.component): one for one in predictions}
+    shown = {(prediction.workload, prediction.component): prediction for prediction in predictions}
     words: dict[str, list[str]] = {}
     for (workload, _, component), residual in residuals.items():
         if residual.outside >= PATIENCE and (workload, component) in shown and not COMPONENTS[component].open_above:
@@ -76,18 +76,19 @@ def misses(predictions: tuple[Prediction, ...], residuals: Residuals) -> tuple[F
     )
 
 
-def _next(before: Residual | None, one: Prediction, measured: float, seconds: float) -> Residual:
-    negligible = UNITS[one.unit].negligible
-    log_ratio = math.log((measured + negligible) / (one.value + negligible))
-    outside = not one.lo - negligible <= measured <= one.hi + negligible
+def _next(before: Residual | None, prediction: Prediction, measured: float, seconds: float) -> Residual:
+    negligible = UNITS[prediction.unit].negligible
+    log_ratio = math.log((measured + negligible) / (prediction.value + negligible))
+    outside = not prediction.lo - negligible <= measured <= prediction.hi + negligible
     if before is None:
         return Residual(log_ratio, int(outside))
     weight = 0.5 ** (seconds / HALF_LIFE_SECONDS)
     return Residual(weight * before.log_ratio + (1 - weight) * log_ratio, before.outside + 1 if outside else 0)
 
 
-def _words(one: Prediction, residual: Residual) -> str:
+def _words(prediction: Prediction, residual: Residual) -> str:
     return (
-        f"{COMPONENTS[one.component].words}: measured {one.measured:.4g} {one.unit}, predicted {one.lo:.4g}..{one.hi:.4g}, "
+        f"{COMPONENTS[prediction.component].words}: measured {prediction.measured:.4g} {prediction.unit}, "
+        f"predicted {prediction.lo:.4g}..{prediction.hi:.4g}, "
         f"{residual.outside} windows in a row; over time {math.exp(residual.log_ratio):.3g} times the point"
     )

@@ -36,25 +36,25 @@ class Entity(Fact, frozen=True):
 
 def water_fill(capacity_cpus: float, wanted: Sequence[tuple[float, float]]) -> list[float]:
     """CPUs for each (weight, demand): in proportion to the weights, none more than its demand, and nothing left that somebody wants."""
-    given = [0.0] * len(wanted)
-    left, waiting = max(0.0, capacity_cpus), [index for index, (weight, demand) in enumerate(wanted) if demand > 0 and weight > 0]
+    granted = [0.0] * len(wanted)
+    unclaimed, waiting = max(0.0, capacity_cpus), [index for index, (weight, demand) in enumerate(wanted) if demand > 0 and weight > 0]
     # Whoever asks least for its weight is served first: what it leaves raises the level for the rest.
     waiting.sort(key=lambda index: wanted[index][1] / wanted[index][0])
     total = sum(wanted[index][0] for index in waiting)
     for index in waiting:
         weight, demand = wanted[index]
-        given[index] = min(demand, left * weight / total)
-        left -= given[index]
+        granted[index] = min(demand, unclaimed * weight / total)
+        unclaimed -= granted[index]
         total -= weight
-    return given
+    return granted
 
 
 def share_beside(capacity_cpus: float, weight: float, wanted: float, other_weight: float, other_wanted: float) -> float:
     """The same for one beside one other."""
     if wanted * other_weight <= other_wanted * weight:
         return min(wanted, capacity_cpus * weight / (weight + other_weight))
-    left = capacity_cpus - min(other_wanted, capacity_cpus * other_weight / (weight + other_weight))
-    return min(wanted, left)
+    unclaimed = capacity_cpus - min(other_wanted, capacity_cpus * other_weight / (weight + other_weight))
+    return min(wanted, unclaimed)
 
 
 def shares(capacity_cpus: float, top: Entity) -> list[float]:

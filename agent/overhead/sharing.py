@@ -49,16 +49,16 @@ def shared_cache(workload: Workload, window: Window, activity: Activity) -> Pred
         return None
     share = cache_share(own, own + others)
 
-    def extra(stalled: float, exponent: float, working: float) -> float:
+    def extra_time_ratio(stalled: float, exponent: float, working: float) -> float:
         # What fits stays: the overhead begins at nothing where the working set outgrows its part.
         return cache_overhead(stalled, share, exponent) * max(0.0, 1 - share * capacity / (used * working))
 
     stall, exponent, working = parameters.MEMORY_STALL, parameters.MISS_EXPONENT, parameters.WORKING_SET_SHARE
     # It grows with each of them: the ends are where all are lowest, and highest.
     interval = (
-        extra(stall.mode, exponent.mode, working.mode),
-        extra(stall.lo, exponent.lo, working.lo),
-        extra(stall.hi, exponent.hi, working.hi),
+        extra_time_ratio(stall.mode, exponent.mode, working.mode),
+        extra_time_ratio(stall.lo, exponent.lo, working.lo),
+        extra_time_ratio(stall.hi, exponent.hi, working.hi),
     )
     inputs = {"cache_bytes": float(capacity), "cache_share": share, "used_bytes": float(used)}
     formula = "stalled share * (share^-a - 1) * what of the working set does not fit into its share of the cache; share by time run"

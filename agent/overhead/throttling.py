@@ -57,18 +57,18 @@ def request_seconds(
     """
     if threads * period <= quota:
         return cpu_seconds / threads
-    wall, bucket, left = 0.0, quota + burst, cpu_seconds
+    wall, bucket, remaining = 0.0, quota + burst, cpu_seconds
     length = period if refill_after is None else min(period, refill_after)
     # With a burst left over, or its first period cut short, a period is not like the next one.
     while bucket > quota or length < period:
         usable = min(bucket, threads * length)
-        if left <= usable:
-            return wall + left / threads
-        left, wall, bucket, length = left - usable, wall + length, min(bucket - usable + quota, quota + burst), period
-    if left <= quota:
-        return wall + left / threads
-    full = -(-left // quota)
-    return wall + (full - 1) * period + (left - (full - 1) * quota) / threads
+        if remaining <= usable:
+            return wall + remaining / threads
+        remaining, wall, bucket, length = remaining - usable, wall + length, min(bucket - usable + quota, quota + burst), period
+    if remaining <= quota:
+        return wall + remaining / threads
+    full = -(-remaining // quota)
+    return wall + (full - 1) * period + (remaining - (full - 1) * quota) / threads
 
 
 def held_threads(throttled: float, threads: float, cpus: float) -> float:

@@ -99,12 +99,12 @@ def walk_nested_seconds(span: float, guest_page: float, host_page: float, caches
     """One two-dimensional walk: the guest's, the host's for the final address, and the host's for each table beyond the caches."""
     native = walk_native_seconds(span, guest_page, caches)
     host = (native if host_page == guest_page else walk_native_seconds(span, host_page, caches)) - caches.fixed_seconds
-    found = native + host
+    seconds = native + host
     beyond = effective_references(span, guest_page, caches) - 1
     if beyond <= 0:
-        return found
+        return seconds
     tables = max(span / guest_page * PTE_BYTES, 4096.0)
-    return found + beyond * (walk_native_seconds(tables, host_page, caches) - caches.fixed_seconds)
+    return seconds + beyond * (walk_native_seconds(tables, host_page, caches) - caches.fixed_seconds)
 
 
 def miss_ratio(entries: int, page: float, span: float) -> float:
@@ -215,21 +215,21 @@ def _mapped(workload: Workload) -> tuple[float, float] | None:
     used: int | None
     match workload.paradigm:
         case "virtualization":
-            used, whole, huge = held.backing_bytes, held.backing_bytes, held.backing_huge_bytes
+            used, mapped, huge = held.backing_bytes, held.backing_bytes, held.backing_huge_bytes
         case "containerization":
             # v2, then v1, whose counts below the group are "total_".
             stat = held.stat
-            anon, mapped, huge = stat.get("anon"), stat.get("file_mapped"), stat.get("anon_thp")
+            anon, file_mapped, huge = stat.get("anon"), stat.get("file_mapped"), stat.get("anon_thp")
             if anon is None:
-                anon, mapped, huge = stat.get("total_rss"), stat.get("total_mapped_file"), stat.get("total_rss_huge")
-            used = whole = None if anon is None or mapped is None else anon + mapped
+                anon, file_mapped, huge = stat.get("total_rss"), stat.get("total_mapped_file"), stat.get("total_rss_huge")
+            used = mapped = None if anon is None or file_mapped is None else anon + file_mapped
         case "sandbox":
-            used, whole, huge = held.backing_bytes, held.resident_bytes, held.anon_huge_bytes
+            used, mapped, huge = held.backing_bytes, held.resident_bytes, held.anon_huge_bytes
         case _:
-            used, whole, huge = held.resident_bytes, held.resident_bytes, held.anon_huge_bytes
-    if not used or not whole or huge is None or used < 0 or whole < 0:
+            used, mapped, huge = held.resident_bytes, held.resident_bytes, held.anon_huge_bytes
+    if not used or not mapped or huge is None or used < 0 or mapped < 0:
         return None
-    return float(used), min(1.0, max(0.0, huge / whole))
+    return float(used), min(1.0, max(0.0, huge / mapped))
 
 
 def _capacities(window: Window, cpus: CpuSet | None) -> tuple[float, ...]:

@@ -48,26 +48,26 @@ def _ends(change: Change) -> tuple[str, ...]:
 
 
 def _components(case: Case, change: Change) -> dict[str, Prediction]:
-    found = {one.component: one for one in components(case.workload, case.window, case.activity)}
+    predictions = {prediction.component: prediction for prediction in components(case.workload, case.window, case.activity)}
     if change.weight is None:
         # What it wanted follows from how long it waited, which only another weight leaves as it is.
-        found.pop(CPU_SHARE.name, None)
-    return found
+        predictions.pop(CPU_SHARE.name, None)
+    return predictions
 
 
 def _effects(before: dict[str, Prediction], after: dict[str, Prediction]) -> Iterator[Effect]:
     for component in {**before, **after}:
-        one, other = before.get(component), after.get(component)
-        shown = other or one
+        old, new = before.get(component), after.get(component)
+        shown = new or old
         if shown is None:
             continue
         # What would be has no measurement.
-        other = other and replace(other, measured=None, measured_from=None, ratio=None, inside=None)
-        if one is None or other is None:
-            yield Effect(component=component, unit=shown.unit, before=one, after=other)
+        new = new and replace(new, measured=None, measured_from=None, ratio=None, inside=None)
+        if old is None or new is None:
+            yield Effect(component=component, unit=shown.unit, before=old, after=new)
             continue
-        lo, hi = between(one, other)
-        yield Effect(component=component, unit=shown.unit, before=one, after=other, difference=other.value - one.value, lo=lo, hi=hi)
+        lo, hi = between(old, new)
+        yield Effect(component=component, unit=shown.unit, before=old, after=new, difference=new.value - old.value, lo=lo, hi=hi)
 
 
 def between(before: Prediction, after: Prediction) -> tuple[float, float]:
@@ -82,21 +82,22 @@ def between(before: Prediction, after: Prediction) -> tuple[float, float]:
 def _difference(now: Case, then: Case, effects: tuple[Effect, ...]) -> Lost | None:
     """The parts' differences, summed. A part that is on one side only makes it absent, but for what a paradigm adds or has not."""
     before, after = (
-        total(case.workload.paradigm, (one for one in side if one)) for case, side in zip((now, then), _sides(effects), strict=True)
+        total(case.workload.paradigm, (prediction for prediction in side if prediction))
+        for case, side in zip((now, then), _sides(effects), strict=True)
     )
     if before is None or after is None:
         return None
     point = lo = hi = 0.0
     for effect in effects:
-        one, other = (found and lost(found) for found in (effect.before, effect.after))
-        if one is None and other is None:
+        old, new = (prediction and lost(prediction) for prediction in (effect.before, effect.after))
+        if old is None and new is None:
             continue
-        if (one is None or other is None) and not COMPONENTS[effect.component].of_one_paradigm:
+        if (old is None or new is None) and not COMPONENTS[effect.component].of_one_paradigm:
             return None
-        one, other = one or Lost(0.0, 0.0, 0.0), other or Lost(0.0, 0.0, 0.0)
+        old, new = old or Lost(0.0, 0.0, 0.0), new or Lost(0.0, 0.0, 0.0)
         shared = effect.before is not None and effect.after is not None and effect.before.formula == effect.after.formula
-        low, high = _hull(other.value - one.value, (one.lo, one.hi), (other.lo, other.hi), shared)
-        point, lo, hi = point + other.value - one.value, lo + low, hi + high
+        low, high = _hull(new.value - old.value, (old.lo, old.hi), (new.lo, new.hi), shared)
+        point, lo, hi = point + new.value - old.value, lo + low, hi + high
     return Lost(point, lo, hi)
 
 

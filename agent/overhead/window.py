@@ -16,7 +16,7 @@ from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.facts.proc_stat import CpuTime
 from agent.model.facts.proc_task import Thread
 from agent.model.host import Host
-from agent.model.values import STAT, UPTIME, USER_HZ, CpuSet, Fact, ReadTimes
+from agent.model.values import STAT, UPTIME, USER_HZ, CpuSet, Fact, ReadTimes, all_or_none, sum_if_known
 from agent.model.workload import Workload
 from agent.overhead.machine import MachineIndex
 from agent.overhead.parameter_set import DEFAULTS, Parameters
@@ -85,15 +85,15 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
     @classmethod
     def between(cls, after: Host, read_at: ReadTimes, before: Host | None, began_at: ReadTimes, given: Parameters = DEFAULTS) -> Window:
         """Both ends as they were read, and when."""
-        seconds = difference(began_at.get(UPTIME), read_at.get(UPTIME))
+        seconds = counter_increase(began_at.get(UPTIME), read_at.get(UPTIME))
         return cls(after=after, before=before, seconds=seconds, given=given, read_at=read_at, began_at=began_at)
 
     def activity(self, workload: Workload) -> Activity | None:
         """None where no time has passed, or it is not known how much."""
-        known = self._activities.get(id(workload))
-        if known is None or known[0] is not workload:
-            known = self._activities[id(workload)] = workload, self._activity(workload)
-        return known[1]
+        cached = self._activities.get(id(workload))
+        if cached is None or cached[0] is not workload:
+            cached = self._activities[id(workload)] = workload, self._activity(workload)
+        return cached[1]
 
     @cached_property
     def _activities(self) -> dict[int, tuple[Workload, Activity | None]]:
@@ -137,9 +137,7 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
         """How many of `cpus` were busy on average; None when one of them has no counters."""
         mask = cpus.mask
         if mask not in self._busy_sums:
-            shares = [self._busy.get(cpu) for cpu in cpus]
-            known = [share for share in shares if share is not None]
-            self._busy_sums[mask] = sum(known) if known and len(known) == len(shares) else None
+            self._busy_sums[mask] = sum_if_known(self._busy.get(cpu) for cpu in cpus)
         return self._busy_sums[mask]
 
     @cached_property
@@ -163,7 +161,7 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
     @cached_property
     def _wanted(self) -> dict[int, float] | None:
         """None where one machine's is not known: the rest is not all."""
-        found: dict[int, float] = {}
+        by_cpu: dict[int, float] = {}
         for workload in self.after.workloads:
             if workload.paradigm != "virtualization" or (workload.guest is not None and workload.guest.elsewhere):
                 continue
@@ -172,8 +170,8 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
                 return None
             each = (activity.run_seconds + activity.delay_seconds) / activity.seconds / len(cpus)
             for cpu in cpus:
-                found[cpu] = found.get(cpu, 0.0) + each
-        return found
+                by_cpu[cpu] = by_cpu.get(cpu, 0.0) + each
+        return by_cpu
 
     def busy_mates(self, cpus: CpuSet) -> tuple[float, ...] | None:
         """How busy the other threads of each CPU's core were; None without such, or where one is not known."""
@@ -186,8 +184,8 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
         if not any(sets):
             return None
         shares = [None if mates is None else self.busy_cpus(mates) if mates else 0.0 for mates in sets]
-        known = tuple(min(1.0, share) for share in shares if share is not None)
-        return known if len(known) == len(shares) else None
+        present = all_or_none(shares)
+        return None if present is None else tuple(min(1.0, share) for share in present)
 
     @cached_property
     def _busy_mates(self) -> dict[int, tuple[float, ...] | None]:
@@ -217,18 +215,18 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
         # is caught twice as often as it runs, or never. A tickless kernel measures idle time.
         # A CPU that came online within the window was there before: the kernel keeps its counters while it is offline.
         then = {time.cpu: _idle(time) for time in self.before.logical.cpu.times}
-        idle = {time.cpu: difference(then.get(time.cpu), _idle(time)) for time in now}
+        idle = {time.cpu: counter_increase(then.get(time.cpu), _idle(time)) for time in now}
         return {cpu: None if spent is None else min(1.0, max(0.0, 1 - spent / seconds)) for cpu, spent in idle.items()}
 
     @property
     def runnable_tasks(self) -> float | None:
         """Tasks that ran or waited, the agent's own reading not counted, averaged over the ends of the window."""
         counts = [host.logical.cpu.runnable_tasks for host in (self.before, self.after) if host is not None]
-        known = [max(0, count - 1) for count in counts if count is not None]
-        return sum(known) / len(known) if known else None
+        others = [max(0, count - 1) for count in counts if count is not None]
+        return sum(others) / len(others) if others else None
 
 
-def difference(before: float | None, after: float | None) -> float | None:
+def counter_increase(before: float | None, after: float | None) -> float | None:
     """None when either is absent, or the counter went back: a reset is not a rate."""
     if before is None or after is None or after < before:
         return None
@@ -246,8 +244,8 @@ def _age(workload: Workload, host: Host) -> float | None:
 
 def _activity(old: Workload | None, new: Workload, seconds: float, group_seconds: float, began: float | None) -> Activity:
     threads, before = scheduled(new), scheduled(old) if old else ()
-    known = {(thread.tid, thread.start_ticks): thread for thread in before}
-    pairs = [(known.get((thread.tid, thread.start_ticks)), thread) for thread in threads]
+    old_threads = {(thread.tid, thread.start_ticks): thread for thread in before}
+    pairs = [(old_threads.get((thread.tid, thread.start_ticks)), thread) for thread in threads]
     # A thread that is older than the window and was not here joined from another group: what it did there is not the workload's.
     joined = old is not None and any(_joined(thread, was, began) for was, thread in pairs)
     nothing: Counts = (None,) * len(_OF_A_THREAD)
@@ -278,14 +276,16 @@ def _activity(old: Workload | None, new: Workload, seconds: float, group_seconds
 def _kvm(old: Workload | None, new: Workload, seconds: float) -> dict[str, float]:
     """Counters that every vCPU has, a second. Monitors are asked every few seconds only, and their answers say how old they are: where both
     ends of the window have the same one, nothing is known of the window."""
-    now, then = (one.guest.told_seconds_ago if one is not None and one.guest is not None else None for one in (new, old))
+    now, then = (
+        workload.guest.told_seconds_ago if workload is not None and workload.guest is not None else None for workload in (new, old)
+    )
     if now is None:
         return {}
     earlier = {vcpu.number: vcpu.kvm for vcpu in old.vcpus} if old is not None else {}
     spent = seconds - now if then is None else seconds + then - now
     if spent <= 0 or (old is not None and spent < _ANSWERS_APART_SECONDS):
         return {}
-    found = {}
+    rates = {}
     for name in _COUNTED:
         total = 0.0
         for vcpu in new.vcpus:
@@ -295,8 +295,8 @@ def _kvm(old: Workload | None, new: Workload, seconds: float) -> dict[str, float
                 break
             total += count - was
         else:
-            found[name] = total / spent
-    return found
+            rates[name] = total / spent
+    return rates
 
 
 def scheduled(workload: Workload) -> tuple[Thread, ...]:

@@ -13,7 +13,7 @@ from agent.model.facts.proc_stat import CpuTime
 from agent.model.host import Host
 from agent.model.values import STAT, UPTIME, CpuSet, ReadTimes
 from agent.model.workload import Workload
-from agent.overhead.window import Activity, Window, difference
+from agent.overhead.window import Activity, Window, counter_increase
 from tests.unit.overhead_hosts import BOTH, container, cpu, host, machine, thread, times
 
 
@@ -30,7 +30,7 @@ def seen(before: Workload | None, after: Workload) -> Activity:
 
 @given(st.none() | st.floats(0, 1e300), st.none() | st.floats(0, 1e300))
 def test_a_difference_is_never_negative(before: float | None, after: float | None) -> None:
-    found = difference(before, after)
+    found = counter_increase(before, after)
     assert found is None or found >= 0
     assert (found is None) == (before is None or after is None or after < before)
 
