@@ -1,1 +1,1 @@
-"""What this host's layers cost, measured by short programs of our own. The only part of the agent that loads the machine."""
+"""Measures what this host's layers cost, with short programs. The only part of the agent that loads the machine."""

@@ -1,4 +1,4 @@
-"""A run beside the daemon, where none fits its host: in a process of its own, niced, of which the daemon takes the stored file."""
+"""Calibration beside the daemon, if no stored one fits this host: a niced child process measures, and the daemon reads its file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger("stratascope")
 
 
 def calibrate(config: Config) -> None:
-    """Returns at once. Call it before there are threads."""
+    """Starts a calibration in a child process and returns at once. Call it before there are threads, because it forks."""
     if config.root != "/":
         log.warning("only the host itself can be calibrated, not %s", config.root)
         return

@@ -1,4 +1,4 @@
-"""What every step of a run may use: the host's files, the clock's end, memory, CPUs."""
+"""Inputs and results of a step of a run: the host's files, the end of its time, memory, CPUs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collectors.root import SysRoot
 
 
 class Skip(Exception):
-    """This step has nothing to say on this host, and why."""
+    """This step cannot measure on this host; the text says why."""
 
 
 class Findings(Fact, frozen=True):
@@ -26,7 +26,7 @@ class Findings(Fact, frozen=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """`until` is in time.monotonic's seconds. `allowed`: the CPUs that this process may use, `cpu` the one that is measured."""
+    """Inputs of a step. `until`: time.monotonic, seconds. `allowed`: the CPUs that this process may use; `cpu`: the measured one."""
 
     root: SysRoot
     physical: Physical
@@ -38,7 +38,7 @@ class Bench:
 
 @contextmanager
 def pinned(cpus: CpuSet) -> Iterator[None]:
-    """This thread on these CPUs, and afterwards where it was."""
+    """Runs this thread on these CPUs, then restores its affinity."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, set(cpus))
     try:

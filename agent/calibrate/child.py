@@ -1,4 +1,4 @@
-"""A second process of the same program: to switch to, or to calibrate while the first one serves. It starts no other program."""
+"""A forked process of the same program: to switch to, or to calibrate while the first one serves. No other program is started."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def forked(run: Callable[[], object]) -> int:
-    """The child's pid. It ends with `run`, whatever comes of that, and with its parent. Call it before there are threads."""
+    """The PID of a forked child that calls `run` and exits, also if `run` raises or the parent dies. Call it before there are threads."""
     parent = os.getpid()
     child = os.fork()
     if child:

@@ -1,4 +1,4 @@
-"""Timed chunks: many short ones, of which the tenth percentile is what the machine does while nobody disturbs it."""
+"""Timed chunks: the tenth percentile of many short ones is the time without disturbance by others."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ CHUNK_SECONDS = 0.5e-3
 _SHORTEST_SECONDS = CHUNK_SECONDS / 4
 _MOST_ROUNDS = 1 << 24
 _FEWEST = 12
-"""A tenth percentile of fewer is the luckiest chunk."""
+"""With fewer chunks, the tenth percentile would be the minimum."""
 
 
 class NoTime(Exception):
-    """The time was over before there were chunks enough to tell."""
+    """The time was over before there were enough chunks."""
 
 
 class Spread(Fact, frozen=True):
@@ -28,7 +28,7 @@ class Spread(Fact, frozen=True):
     chunks: int
 
     def less(self, cost: Spread) -> Spread:
-        """What is left after a cost that both have. Never below nothing: noise is no gain."""
+        """This spread without `cost`. Never negative: a negative difference is noise."""
         point = max(0.0, self.point - cost.point)
         return Spread(point, max(point, self.median - cost.median), min(self.chunks, cost.chunks))
 
@@ -50,7 +50,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def sampled(run: Callable[[], object], until: float, chunks: int = CHUNKS) -> Spread:
-    """Seconds of one call of `run`."""
+    """Seconds of one call of `run`. Raises NoTime if too few calls fit before `until` (time.monotonic)."""
     seconds: list[float] = []
     while len(seconds) < chunks and monotonic() < until:
         began = perf_counter()
@@ -60,7 +60,7 @@ def sampled(run: Callable[[], object], until: float, chunks: int = CHUNKS) -> Sp
 
 
 def slope(run: Callable[[int], object], until: float, chunks: int = CHUNKS) -> Spread:
-    """Seconds of one of the n rounds of `run(n)`: by long and short chunks in turn, so that what each call costs falls out."""
+    """Seconds of one of the n rounds of `run(n)`. Long and short chunks alternate, so that the cost of a call cancels out."""
     long = _rounds(run)
     while True:
         short = max(1, long // 4)
@@ -78,14 +78,14 @@ def slope(run: Callable[[int], object], until: float, chunks: int = CHUNKS) -> S
             less = long_chunks.less(spread(fast))
             if less.point > 0:
                 return less.times(1 / (long - short))
-            # Others had the CPU in the long chunks' favour: once more, until there is no time left.
+            # Others disturbed the short chunks more than the long ones: we repeat until there is no time left.
             continue
-        # Somebody disturbed all tries: of so short a chunk most is the call itself.
+        # The number of rounds was too low, because all tries were disturbed: most of such a chunk is the call itself.
         long = min(_MOST_ROUNDS, max(2 * long, int(long * CHUNK_SECONDS / max(long_chunks.point, 1e-9))))
 
 
 def _rounds(run: Callable[[int], object]) -> int:
-    """How many rounds make a chunk: the best of a few tries, since one may have been interrupted."""
+    """How many rounds make a chunk, by the fastest of three tries, because one may have been interrupted."""
     rounds = 4
     while True:
         tries = []

@@ -1,4 +1,4 @@
-"""What disturbed a run: counters at its beginning and at its end."""
+"""Disturbance of a run by others: differences of counters between its beginning and its end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def counters(root: SysRoot) -> Counters:
 
 
 def between(before: Counters, after: Counters, seconds: float) -> Conditions:
-    """Shares of `seconds`; steal of that time on all CPUs."""
+    """The conditions as shares of `seconds`; steal is a share of `seconds` on all CPUs."""
 
     def share(was: float | None, now: float | None, unit: float) -> float | None:
         return None if was is None or now is None or now < was or seconds <= 0 else min(1.0, (now - was) * unit / seconds)

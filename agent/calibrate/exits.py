@@ -1,8 +1,8 @@
-"""What a VM exit costs, by a machine of one page that does nothing else. Only on request: it opens /dev/kvm.
+"""What a VM exit costs, by a machine of one page that only exits. Only on request, because it opens /dev/kvm.
 
-Source: Documentation/virt/kvm/api.rst. CPUID always exits and is handled in the kernel; output to a port goes to whoever runs the machine,
-which is this process: its call of ioctl, in Python, is a part of that figure. The code is 16-bit code of x86: elsewhere there is no answer,
-and where KVM's module has no hardware for it, it is emulated and the figures are that emulation's.
+Source: Documentation/virt/kvm/api.rst. CPUID always exits and is handled in the kernel. Port output exits to user space, which is this
+process: its ioctl call from Python is part of that figure. The code is 16-bit x86, so other architectures are skipped. Where KVM has no
+hardware support, the figures are those of its emulation.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def exits(bench: Bench) -> Findings:
 
 
 def _measured(bench: Bench, kvm: int, code: bytes, one_run: bool) -> Spread:
-    """`one_run`: the rounds are made within the machine, and not by entering it anew."""
+    """Seconds of one exit. `one_run`: the machine loops inside one KVM_RUN, instead of one KVM_RUN for each round."""
     machine = fcntl.ioctl(kvm, _CREATE_VM, 0)
     try:
         with mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS) as page:

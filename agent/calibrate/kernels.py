@@ -1,9 +1,9 @@
 """The measuring programs, as WebAssembly: wasmtime compiles them to machine code, so that the host needs no compiler.
 
-A chain is followed in machine code of our own where that is known: WebAssembly adds the memory's base to each loaded address, and an
-indexed load from L1 takes 5 cycles on Intel's cores, a plain one 4 (1.61 and 1.29 ns beside a C program's 1.29 on Cascade Lake). Elsewhere
-WebAssembly follows it, with 64-bit addresses: with 32-bit ones the code generator extends each before it is used, which costs a cycle a
-load on some cores. The bounds check of a 64-bit memory is beside the chain of loads, once its masking against speculation is off.
+On x86-64, our own machine code follows a chain: WebAssembly adds the memory's base to each loaded address, and an indexed load from L1
+takes 5 cycles on Intel's cores, a plain one 4 (1.61 and 1.29 ns; a C program: 1.29 ns on Cascade Lake). On other architectures,
+WebAssembly follows the chain, with 64-bit addresses: the code generator extends 32-bit ones before use, which costs a cycle a load on
+some cores. The bounds check of a 64-bit memory is not on the critical path of the loads once its speculation mask is off.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HUGE_PAGE_BYTES = 2 << 20
 _WASM_PAGE = 1 << 16
 
 MULTIPLIES = 16
-"""Steps in one round of `multiply`; LOADS are those of `follow`."""
+"""Multiplications in one round of `multiply`. LOADS are the loads in one round of `follow`."""
 
 _AGAIN = "(br_if $again (i64.ne (local.tee $n (i64.sub (local.get $n) (i64.const 1))) (i64.const 0)))"
 
@@ -36,10 +36,10 @@ def _nested(step: str, start: str, times: int) -> str:
     return start
 
 
-# A chain is a cycle through units of `unit` bytes: the cell of each holds the address of the next one's cell, counted from where the memory
-# begins minus `origin`. Cells lie at a hashed line of their unit, or all would share a set of each cache. `mix` is Sattolo's algorithm,
-# upwards and in place. `thread` puts `lines` - 1 further lines of each unit behind its cell, at distances that no prefetcher guesses. All
-# of them work from `i` up to `to`.
+# A chain is a cycle through units of `unit` bytes: the cell of each unit holds the address of the next cell, relative to the start of the
+# memory minus `origin`. The cell is at a hashed line of its unit, or all cells would share a set of each cache. `mix` is Sattolo's
+# algorithm, upwards and in place. `thread` links `lines` - 1 further lines of each unit after its cell, at distances that a prefetcher does
+# not predict. All of them work from `i` up to `to`.
 _CHASE = f"""(module
 (memory (export "memory") i64 PAGES 65536)
 (global $origin (export "origin") (mut i64) (i64.const 0))
@@ -107,7 +107,7 @@ _PIECE = 1 << 15
 
 
 class Chase:
-    """A linear memory of `room_bytes` (a multiple of 2 MiB) and the programs over it. Nothing of it is touched before `lay`."""
+    """A linear memory of `room_bytes` (a multiple of 2 MiB) and the programs that work on it. No page is touched before `lay`."""
 
     def __init__(self, room_bytes: int) -> None:
         config = Config()
@@ -123,7 +123,7 @@ class Chase:
         where = ctypes.addressof(memory.data_ptr(self._store).contents)
         self._base = -where % HUGE_PAGE_BYTES
         self.address = where + self._base
-        """Of the room, as the kernel knows it."""
+        """The virtual address of the room in this process."""
         self.room_bytes = room_bytes
         self._at = 0
         self._call = {name: exported(self._store, instance, name) for name in _NAMES}
@@ -139,7 +139,7 @@ class Chase:
         self._call["multiply"](rounds, _MULTIPLIER)
 
     def lay(self, count: int, until: float, unit_bytes: int = LINE_BYTES, lines: int = 1) -> None:
-        """A random cycle through `count` units. NoTime when it is not closed by `until`: it is made piece by piece."""
+        """Lays a random cycle through `count` units, piece by piece. Raises NoTime if it is not complete by `until` (time.monotonic)."""
         self._pieces(until, count, lambda start, end: self._call["fill"](self._base, unit_bytes, start, end))
         seed = _SEED
 
@@ -160,7 +160,7 @@ class Chase:
             work(start, min(count, start + _PIECE))
 
     def follow(self, rounds: int) -> None:
-        """Goes on where the last call ended."""
+        """Follows the chain from where the last call ended."""
         self._at = self._call["follow"](self._at, rounds)
 
     def warm(self, loads: int, until: float) -> None:
@@ -170,14 +170,14 @@ class Chase:
         self._call["stream"](self._base, size_bytes // LINE_BYTES)
 
     def fresh(self, size_bytes: int, huge: bool) -> None:
-        """Gives the pages back, so that the next touch brings small ones, or huge ones where the kernel grants them."""
+        """Frees the pages, so that the next touch allocates small ones, or with `huge` huge ones where the kernel grants them."""
         for advice in (mmap.MADV_DONTNEED, mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE):
-            # A kernel without transparent huge pages refuses the advice: small pages it is.
+            # A kernel without transparent huge pages refuses the advice; the pages stay small.
             _LIBC.madvise(ctypes.c_void_p(self.address), ctypes.c_size_t(size_bytes), advice)
 
 
 def exported(store: Store, instance: Instance, name: str) -> Callable[..., int]:
-    """A function of an instance, without its store."""
+    """An exported function of an instance, bound to its store."""
     function = instance.exports(store)[name]
     if not isinstance(function, Func):
         raise TypeError(name)

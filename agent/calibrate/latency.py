@@ -1,4 +1,4 @@
-"""The clock, the latency ladder with its plateaus, and what page walks add.
+"""The CPU's clock, the latency ladder with its plateaus, and the cost of page walks.
 
 Sources of the method: dependent multiplies take 3 cycles on every x86-64 server core since 2008 and on current Arm ones; a random cycle of
 lines gives load-to-use latency. Measured beside a C program on Zen 5: L1 4.0 cycles and L2 14 in both.
@@ -21,13 +21,13 @@ MIB = 1 << 20
 SIZES = tuple(1 << power for power in range(13, 30))
 """8 KiB to 512 MiB."""
 _WARM_BYTES = 64 * MIB
-"""Below, a chain is followed once before it is timed, so that what fits into a cache is there."""
+"""Chains up to this size are followed once before they are timed, so that caches are warm."""
 _FLAT_PER_OCTAVE = 0.15
 _KNEE = 1.5
 _BEYOND = 4
-"""So many times a cache, followed in a circle, miss it: what pseudo-random replacement keeps of them is a few percent."""
+"""A chain of so many times a cache's size misses it: pseudo-random replacement keeps a few percent."""
 _FAR = 4
-"""So many times the last cache: three of four loads, at least, miss it."""
+"""In a chain of so many times the last cache's size, at least three of four loads miss it."""
 
 
 def clock(bench: Bench, chase: Chase) -> Findings:
@@ -38,7 +38,7 @@ def clock(bench: Bench, chase: Chase) -> Findings:
 
 
 def ladder(bench: Bench, chase: Chase) -> Findings:
-    """With huge pages where the kernel grants them: these are latencies of data, and walks are another figure."""
+    """Latency of a load by size of the data, with huge pages where the kernel grants them: page walks are a figure of their own."""
     rungs = []
     for size in SIZES:
         if size > chase.room_bytes:
@@ -60,11 +60,11 @@ def ladder(bench: Bench, chase: Chase) -> Findings:
 
 
 def walks(bench: Bench, chase: Chase) -> Findings:
-    """What a walk to small pages costs more than one to huge pages, and one to huge pages costs more than none.
+    """The extra cost of a page walk: to small pages over huge pages, and to huge pages over no walk.
 
-    The same number of lines each time, so that the caches hold as much of them: one line a page, or eight of each page, which pay an
-    eighth of the walks. (One line and eight of each of the *same* pages would differ in the caches that hold them, and do on machines
-    whose last cache is larger than the span's lines.)
+    All chains have the same number of lines, so that caches hold the same share: one line of each page, or eight of each page with an
+    eighth of the walks. (One and eight lines of each of the *same* pages would be held by different caches, on machines whose last cache
+    is larger than the lines of the span.)
     """
     figures: list[Figure] = []
     for span in (chase.room_bytes // 4, chase.room_bytes):
@@ -78,7 +78,7 @@ def walks(bench: Bench, chase: Chase) -> Findings:
         except NoTime:
             break
         name = f"{span // MIB}m"
-        # A difference of nothing is noise: the walks are hidden, or too many others use the caches.
+        # Without a positive difference there is no figure: the walks are hidden, or too many others use the caches.
         beyond, own = small.less(large), large.less(few).times(8 / 7)
         figures += [beyond.figure(f"walk_4k_beyond_2m_{name}")] if beyond.point > 0 else []
         figures += [own.figure(f"walk_2m_{name}")] if own.point > 0 else []
@@ -88,7 +88,7 @@ def walks(bench: Bench, chase: Chase) -> Findings:
 
 
 def _follow(bench: Bench, chase: Chase, count: int, unit: int, lines: int, huge: bool) -> tuple[Spread, bool | None]:
-    """Seconds of one load, and whether huge pages were granted; None where nobody says."""
+    """Seconds of one load, and whether huge pages were granted, None where that is not known."""
     size = count * unit
     chase.fresh(chase.room_bytes, huge)
     before = huge_bytes(bench.root) or 0
@@ -112,13 +112,13 @@ def _capacities(bench: Bench) -> dict[int, int]:
 
 
 def plateaus(rungs: Sequence[Rung], capacities: dict[int, int]) -> tuple[Plateau, ...]:
-    """Neighbouring rungs whose latency grows by less than 15 % an octave, two at least, and the caches that they are.
+    """At least two neighbouring rungs whose latency grows by less than 15 % per octave, each named after the cache that answers.
 
-    L1 and L2 are their core's own: sizes that fit into one and miss the one inside it are answered by it, at its fastest where a neighbour
-    on the core's other thread takes a part of it. A last cache is shared, and its part that is there for a guest may be small: a plateau
-    is one only where its knee, the last size that is answered within one and a half times its latency, is at the kernel's size of it.
-    Memory is all that lies so far beyond the last cache that three loads of four must miss it, at its fastest: the larger the span, the
-    more walks are in it, and the longer it takes, the more others disturb. In a guest memory may begin before.
+    L1 and L2 belong to a core: sizes that fit into one and miss the smaller one show its latency. The fastest rung counts, because the
+    core's other thread may occupy a part. The last cache is shared, and a guest may get a small part of it: a plateau is named L3 only if
+    its knee, the last size within one and a half times its latency, is near the size that the kernel states. Memory is every size so
+    far beyond the last cache that three of four loads must miss it. The fastest rung counts there, too: larger spans have more page
+    walks, and longer runs have more disturbance. In a guest, memory latency may begin at smaller sizes.
     """
     last_cache = max(capacities.values(), default=None)
     far = [rung for rung in rungs if last_cache is not None and rung.size_bytes >= _FAR * last_cache]
@@ -138,7 +138,7 @@ def plateaus(rungs: Sequence[Rung], capacities: dict[int, int]) -> tuple[Plateau
             named += [_plateau(run, name, own[name].seconds) for name in names]
         elif len(run) > 1:
             level = median(rung.seconds for rung in run)
-            # Others only make it slower: of two that might be the last cache's the first is.
+            # Disturbance only makes loads slower: of two candidates for the last cache, the first is right.
             last_one = _is_last(run, level, rungs, capacities) and "L3" not in {plateau.name for plateau in named}
             named.append(_plateau(run, "L3" if last_one else "effective", level))
     if far:
@@ -147,7 +147,7 @@ def plateaus(rungs: Sequence[Rung], capacities: dict[int, int]) -> tuple[Plateau
 
 
 def _own(rungs: Sequence[Rung], capacities: dict[int, int]) -> dict[Literal["L1", "L2"], Rung]:
-    """The fastest rung of each of the core's own caches, where there is one that nobody disturbed."""
+    """The fastest rung of L1 and of L2, where one was measured without disturbance."""
 
     def fastest(least: int, most: int) -> Rung | None:
         return min((rung for rung in rungs if least <= rung.size_bytes <= most), key=lambda rung: rung.seconds, default=None)
@@ -157,7 +157,7 @@ def _own(rungs: Sequence[Rung], capacities: dict[int, int]) -> dict[Literal["L1"
     if inner is None or first is None:
         return {}
     second = fastest(_BEYOND * inner, outer // 2) if outer else None
-    # Another thread of the core that needs all of L2 leaves none; just beyond L1, a little always remains.
+    # The core's other thread may occupy all of L2; a size just beyond L1 always hits L2 partly.
     near = next((rung for rung in rungs if rung.size_bytes >= 2 * inner), None)
     if second is None or near is None or not _KNEE * first.seconds < second.seconds <= _KNEE * near.seconds:
         return {"L1": first}

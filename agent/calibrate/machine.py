@@ -1,4 +1,4 @@
-"""What of a host decides whether figures of it still hold."""
+"""The identity of a machine: a calibration holds only for the same one."""
 
 from __future__ import annotations
 

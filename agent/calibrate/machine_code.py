@@ -1,6 +1,6 @@
-"""The two loops that an interpreter or a sandbox would distort, in the machine code of x86-64: a C compiler is nothing that a host has.
+"""Two loops in x86-64 machine code, because an interpreter or a sandbox would distort them and most hosts have no C compiler.
 
-Assembled with GNU as and read back with objdump; what each byte is stands beside it.
+They were assembled with GNU as and checked with objdump; the instructions stand beside the bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import platform
 from collections.abc import Callable
 
 LOADS = 32
-"""Steps in one round of `FOLLOW`."""
+"""Loads in one round of `FOLLOW`."""
 
 FOLLOW = b"".join(
     (
@@ -33,11 +33,11 @@ PASS_ON = bytes.fromhex(
     "48ffcb 75d4"  # dec rbx; jnz again
     "4889d8 415e 415d 415c 5b c3"  # out: mov rax, rbx; pop r14, r13, r12, rbx; ret
 )
-"""(descriptor to write, to read, address of a byte, rounds, whether to read first) -> rounds left: until nothing more comes."""
+"""(descriptor to write, descriptor to read, address of a byte, rounds, whether to read first) -> rounds left when the pipe is closed."""
 
 
 def function(code: bytes, arguments: int) -> Callable[..., int] | None:
-    """`code` as a function of 64-bit integers; None on another architecture, and where memory may not become code."""
+    """`code` as a function of 64-bit integers; None on other architectures, and where executable memory is forbidden."""
     if platform.machine() != "x86_64":
         return None
     try:
@@ -46,6 +46,6 @@ def function(code: bytes, arguments: int) -> Callable[..., int] | None:
         return None
     page.write(code)
     call = ctypes.PYFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * arguments)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
-    # ctypes.c_char.from_buffer alone would hold the page, and is gone by now.
+    # Keeps the page alive as long as the function: only the temporary c_char referred to it.
     call.page = page  # type: ignore[attr-defined]
     return call

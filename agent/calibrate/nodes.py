@@ -1,7 +1,7 @@
 """Latency and bandwidth between the CPUs of one memory node and the memory of another.
 
-mbind(2) asks for a node before the first touch, move_pages(2) without a list of nodes says where the pages came to lie. It asks by
-preference: a strict binding to a node that is full would call the OOM killer.
+mbind(2) sets the node before the first touch, move_pages(2) without a list of nodes returns where the pages are. The binding is a
+preference: a strict binding to a full node would invoke the OOM killer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agent.model.calibration import NodePair
 from agent.model.values import CpuSet
 
 _NUMBERS = {"x86_64": (237, 279), "aarch64": (235, 239)}
-"""mbind and move_pages: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h."""
+"""Numbers of mbind and move_pages: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h."""
 _MPOL_DEFAULT, _MPOL_PREFERRED = 0, 1
 _STREAM_BYTES = 64 << 20
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -61,7 +61,7 @@ def pairs(bench: Bench, chase: Chase) -> Findings:
 
 
 def _lay(bench: Bench, chase: Chase, node: int) -> bool:
-    """A chain over the whole room, on `node` alone."""
+    """Lays a chain over the whole room on `node`; False where its memory is not on that node."""
     chase.fresh(chase.room_bytes, huge=True)
     if not _bind(chase, node):
         return False
@@ -83,7 +83,7 @@ def _bind(chase: Chase, node: int | None) -> bool:
 
 
 def _lies(chase: Chase, node: int) -> bool:
-    """Whether pages from end to end are where they should be."""
+    """Whether a sample of 64 pages of the room is on `node`."""
     count = 64
     step = chase.room_bytes // count // PAGE_BYTES * PAGE_BYTES
     addresses = (ctypes.c_void_p * count)(*(chase.address + step * number for number in range(count)))

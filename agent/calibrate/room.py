@@ -1,4 +1,4 @@
-"""How much memory a run may touch: 1 GiB, a tenth of what is available, half of what the agent's own control groups leave."""
+"""How much memory a run may touch: at most 1 GiB, a tenth of what is available, and half of the room in the agent's own control groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FEWEST_BYTES = 16 << 20
 
 
 def room_bytes(root: SysRoot) -> int:
-    """A power of two; 0 where there is less than 16 MiB, or nobody says."""
+    """Bytes that a run may touch, a power of two; 0 if that is less than 16 MiB or not known."""
     available = proc_vm.parse_meminfo(root.text("proc/meminfo") or "").get("MemAvailable")
     if available is None:
         return 0
@@ -20,7 +20,7 @@ def room_bytes(root: SysRoot) -> int:
 
 
 def _headrooms(root: SysRoot) -> list[int]:
-    """Bytes to the limits of the own group and of those above it. Source: /proc/self/cgroup, memory.max (v1: memory.limit_in_bytes)."""
+    """Bytes left below the limits of the agent's group and its ancestors: memory.max and memory.current, on v1 memory.*_in_bytes."""
     headrooms = []
     for line in (root.text("proc/self/cgroup") or "").splitlines():
         if line.count(":") < 2:

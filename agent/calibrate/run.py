@@ -1,6 +1,6 @@
-"""One run: its steps in their order, its bounds, what it says of the machine.
+"""One calibration run: its steps in order, its limits, its result.
 
-Bounded by a time for the whole run, of which each step has its part, by memory (room.py), and by the priority that the caller has.
+A run is limited in time, of which each step has a share, in memory (room.py), and by the priority of its caller.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ Say = Callable[[str, float], None]
 
 
 class Unable(Exception):
-    """There is nothing to measure with, and what to do about it."""
+    """A run is not possible; the text says why and what to do."""
 
 
 def host_of(root: SysRoot) -> Host:
-    """The machine alone."""
+    """The host without workloads."""
     return normalise(take(root, Config(only=MACHINE), Caches()))
 
 
 def measured(seconds: float = SECONDS, with_exits: bool = False, say: Say = lambda step, share: None) -> Calibration:
-    """One run on this host, niced. For a process that does nothing else: priority does not come back."""
+    """One niced run on this host. For a process that does nothing else, because it cannot raise its priority again."""
     end = time.monotonic() + seconds
     os.nice(NICE)
     root = SysRoot("/")
@@ -60,17 +60,17 @@ def measure(
     with_exits: bool = False,
     say: Say = lambda step, share: None,
 ) -> Calibration:
-    """Takes at most `seconds`. `say` hears which step begins, and what share of the time is over.
+    """Runs all steps in at most `seconds`. `say` is called with each step that begins and the share of the time that is over.
 
-    Call it in a process of one thread that may change its affinity.
+    Call it in a process with one thread, whose affinity it may change.
     """
     began = time.monotonic()
-    # The last chain that is laid out may take a while.
+    # The last chain may be laid out beyond its time.
     end = began + 0.9 * seconds
     allowed = proc_self.read(root).cpus or CpuSet()
     if not allowed:
         raise Unable("the CPUs that this process may use are not known")
-    # The first CPU has most of the interrupts.
+    # The first CPU usually serves most interrupts.
     cpu = max(allowed)
     bench = Bench(root=root, physical=host.physical, allowed=allowed, cpu=cpu, room_bytes=room_bytes(root), until=end)
     before = counters(root)
@@ -93,7 +93,7 @@ def measure(
 
 
 def _run_steps(bench: Bench, began: float, seconds: float, with_exits: bool, say: Say) -> tuple[list[Findings], tuple[Skipped, ...]]:
-    """What the steps found, and which of them have found nothing. A step that is run more than once may be skipped once."""
+    """Results of the steps, and the steps without any. A step that runs several times counts as skipped only if every run was."""
     findings: list[Findings] = []
     done: set[str] = set()
     skipped: dict[str, Skipped] = {}
@@ -110,7 +110,7 @@ def _run_steps(bench: Bench, began: float, seconds: float, with_exits: bool, say
             skipped[name] = Skipped(name, "no time was left: the host is busy, or the run was too short")
 
     with pinned(CpuSet((bench.cpu,))):
-        # These two before wasmtime is there: it may make threads, and a fork copies one only.
+        # These two fork, so they run before wasmtime is loaded, which may start threads.
         run("context switch", 0.1, switches.switch)
         run("wake-up", 0.1, switches.wake)
         if with_exits:
@@ -123,7 +123,7 @@ def _run_steps(bench: Bench, began: float, seconds: float, with_exits: bool, say
 
 
 def at_their_fastest(figures: Iterable[Figure]) -> tuple[Figure, ...]:
-    """Of times that were taken more than once in a run the least; up to the most that one took."""
+    """One figure for each name: the lowest value and lower bound of repeated measurements, and the highest upper bound."""
     fastest: dict[str, Figure] = {}
     for figure in figures:
         previous = fastest.get(figure.name)
@@ -143,7 +143,7 @@ def at_their_fastest(figures: Iterable[Figure]) -> tuple[Figure, ...]:
 
 
 def _sandboxed(bench: Bench) -> list[tuple[str, float, Step]]:
-    """The steps that run in wasmtime, with their parts of the time."""
+    """The steps that run in wasmtime, each with its share of the time. Raises Unable without wasmtime."""
     try:
         from agent.calibrate import latency, nodes, sandboxes
         from agent.calibrate.kernels import Chase, WasmtimeError
@@ -154,8 +154,8 @@ def _sandboxed(bench: Bench) -> list[tuple[str, float, Step]]:
     except WasmtimeError as error:
         why = str(error).partition("\n")[0]
         raise Unable(f"wasmtime: {why}: it needs 4 GiB of addresses, and memory that may become code") from None
-    # Code that has a core for itself takes half of the time that it takes beside a busy sibling, whom the hypervisor may have put there for
-    # longer than a step takes: this one is short, and is taken again after others.
+    # Code beside a busy sibling thread takes twice as long as on a core of its own, and a hypervisor may keep such a neighbour there for
+    # longer than a step takes. This step is short, so it is repeated between the others.
     edges: tuple[str, float, Step] = ("sandbox edges", 0.1, sandboxes.edges)
     steps: list[tuple[str, float, Step]] = [
         ("clock", 0.05, lambda bench: latency.clock(bench, chase)),

@@ -1,4 +1,4 @@
-"""What a sandbox costs at its edges and in its code, by wasmtime: instance, entry, host calls, bounds checks, interruption."""
+"""What a sandbox costs in wasmtime: instances, calls into it and out of it, bounds checks, epochs and fuel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AGAIN = "(br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1))))"
 
 _EMPTY = '(module (func (export "nothing")))'
 
-# A descriptor that nobody has: the host says so and returns.
+# A descriptor that is not open: the host call fails at once.
 _HOST = f"""(module
 (import "wasi_snapshot_preview1" "fd_tell" (func $tell (param i32 i32) (result i32)))
 (memory (export "memory") 1)
@@ -29,7 +29,7 @@ _CALLBACK = f"""(module
 (func (export "run") (param $n i32)
   (loop $again (call $nothing) {_AGAIN})))"""
 
-# Programs that differ in what checks cost them: bytes hashed in a loop, a sieve of stores, calls that do little.
+# Programs with different costs of checks: bytes hashed in a loop, a sieve of stores, short recursive calls.
 _PROGRAMS = {
     "hash": f"""(module (memory 4) (func (export "run") (param $n i32) (result i32) (local $i i32) (local $h i32)
   (loop $again
@@ -59,7 +59,7 @@ _PROGRAMS = {
 
 
 def edges(bench: Bench) -> Findings:
-    """Through Python: what it adds is in the instance and the entry, and not in the native host call."""
+    """Costs of instances, entries and host calls. Instances and entries include Python's own cost; the native host call does not."""
     engine = Engine()
     module = Module(engine, _EMPTY)
 
@@ -92,15 +92,15 @@ def _python_call(bench: Bench, engine: Engine) -> Spread:
 
 
 def code(bench: Bench) -> Findings:
-    """Extra time by explicit bounds checks, epochs and fuel, over the same programs without: the geometric mean, lowest and highest."""
+    """How much slower programs run with bounds checks, epochs and fuel, compared with none: geometric mean, lowest, highest."""
     ratios: dict[str, list[float]] = {name: [] for name in CONFIGURATIONS}
     fewest = CHUNKS
     for text in _PROGRAMS.values():
         runs = {name: program(text, name) for name in ("plain", *CONFIGURATIONS)}
-        # One round takes a few microseconds or less: entering costs nothing beside as many as these.
+        # One round takes a few microseconds at most: with this many rounds the cost of the entry does not matter.
         rounds = max(8, int(0.4e-3 / slope(runs["plain"], bench.until, 12).point))
         seconds: dict[str, list[float]] = {name: [] for name in runs}
-        # In turn, so that what disturbs one disturbs all.
+        # The configurations alternate, so that a disturbance affects all of them.
         for _ in range(CHUNKS):
             for name, run in runs.items():
                 if monotonic() >= bench.until:
@@ -122,7 +122,7 @@ def _extra(name: str, ratios: list[float], chunks: int) -> Figure:
 
 
 def _checked(config: Config) -> None:
-    """A memory without reserved addresses behind it is checked by instructions."""
+    """Without reserved addresses behind the memory, wasmtime checks bounds by instructions."""
     config.memory_reservation = 0
     config.memory_guard_size = 0
 
@@ -139,7 +139,7 @@ CONFIGURATIONS: dict[str, Callable[[Config], None]] = {"checked_bounds": _checke
 
 
 def program(text: str, configuration: str) -> Callable[[int], object]:
-    """What a module exports as "run", compiled as plain code or as one of `CONFIGURATIONS`."""
+    """The function "run" of a module, compiled as plain code or in one of `CONFIGURATIONS`."""
     config = Config()
     if configuration in CONFIGURATIONS:
         CONFIGURATIONS[configuration](config)

@@ -1,4 +1,4 @@
-"""The stored calibration: one JSON file, replaced as a whole, never by a worse one."""
+"""The stored calibration: one JSON file, replaced atomically and never by a worse one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from agent.model.calibration import TOLERANCE, Calibration, MachineIdentity
 
 _MOST_BYTES = 1 << 20
 BUSY = 0.5
-"""CPU pressure above which a run never replaces one that had less."""
+"""CPU pressure above which a run does not replace one with less pressure."""
 
 
 class Unreadable(Exception):
-    """A file that is no calibration of ours, or may not be read."""
+    """A file that is not a valid calibration, or may not be read."""
 
 
 def load(path: str) -> Calibration | None:
-    """None where there is no file."""
+    """The stored calibration; None where there is no file. Raises Unreadable where it is invalid."""
     try:
         with open(path, "rb") as file:
             data = file.read(_MOST_BYTES + 1)
@@ -36,7 +36,7 @@ def load(path: str) -> Calibration | None:
 
 
 def checked(calibration: Calibration) -> Calibration:
-    """Figures that are numbers in order: a file is input like any other."""
+    """`calibration`, if each interval is finite, not negative and in order; else raises msgspec.ValidationError."""
     spans = [(figure.lo, figure.value, figure.hi) for figure in calibration.figures]
     spans += [(rung.lo, rung.seconds, rung.hi) for rung in calibration.ladder]
     spans += [(level.lo, level.seconds, level.hi) for level in calibration.plateaus]
@@ -47,7 +47,7 @@ def checked(calibration: Calibration) -> Calibration:
 
 
 def replaces(new: Calibration, old: Calibration | None) -> bool:
-    """A run under load never replaces a better one of the same machine. One that measured nothing replaces none."""
+    """Whether `new` may replace `old`: not if it has fewer figures of the same machine, or ran under high load and more than `old`."""
     if old is None or not same(new.machine, old.machine):
         return True
     if len(new.figures) < len(old.figures):
@@ -57,7 +57,7 @@ def replaces(new: Calibration, old: Calibration | None) -> bool:
 
 
 def same(first: MachineIdentity, second: MachineIdentity) -> bool:
-    """Whether figures of one hold on the other: the boot may differ."""
+    """Whether figures of the first machine hold on the second: all but the boot id is equal."""
     return differences(first, second) == []
 
 
@@ -67,7 +67,7 @@ def differences(first: MachineIdentity, second: MachineIdentity) -> list[str]:
 
 
 def keep(path: str, calibration: Calibration) -> None:
-    """Atomically: whoever reads sees the old one or the new one. OSError where it cannot be written."""
+    """Writes the file atomically: a reader sees the old or the new one. Raises OSError where it cannot be written."""
     import tempfile
 
     directory = os.path.dirname(path) or "."
@@ -81,15 +81,15 @@ def keep(path: str, calibration: Calibration) -> None:
             os.fchmod(file.fileno(), 0o644)
         os.replace(name, path)
     finally:
-        # After the replacement it is not there.
+        # After the replacement the temporary file no longer exists.
         with contextlib.suppress(OSError):
             os.unlink(name)
 
 
 def deviations(new: Calibration, old: Calibration, tolerance: float = TOLERANCE) -> list[tuple[str, float, float, bool]]:
-    """Name, old and new value, and whether they are apart: by more than `tolerance`, and by more than both intervals say.
+    """(name, old value, new value, whether they differ by more than `tolerance` and their intervals do, too).
 
-    Ratios are compared as time with over time without.
+    Ratios are extra time, so 1 is added before they are compared.
     """
     before = {figure.name: figure for figure in old.figures}
     compared = []

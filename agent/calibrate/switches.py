@@ -1,8 +1,8 @@
 """Context switch and wake-up.
 
-A byte goes to and fro through two pipes between two processes on one CPU: half a round trip is a write, a read and a switch, of which the
-write and the read are taken off, as one process does them on a pipe of its own. In machine code where that is known: an interpreter finds
-its branch predictions flushed after each switch between processes, which made 1.45 us of 0.98 (C) on Cascade Lake.
+Two processes on one CPU pass a byte to and fro through two pipes. Half a round trip is a write, a read and a switch; the cost of the write
+and the read is measured in one process and subtracted. On x86-64 the loop is machine code: an interpreter loses its branch predictions at
+each switch between processes, which gave 1.45 us instead of 0.98 (C) on Cascade Lake.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def switch(bench: Bench) -> Findings:
-    """Call it before anything makes threads: the child has this one only."""
+    """Cost of a context switch, on one CPU and to another. Call it before there are threads, because it forks."""
     own = _own_pipe(bench)
     hop, _ = _hop(bench, CpuSet((bench.cpu,)))
     figures = [hop.less(own).figure("switch_process")]
@@ -43,10 +43,10 @@ def switch(bench: Bench) -> Findings:
 
 
 def wake(bench: Bench) -> Findings:
-    """How late a sleeper is back after 1 ms, and for how much of that it was runnable and waited: schedstat's second field.
+    """How late a sleep of 1 ms ends, and how long of that the thread was runnable and waited (second field of schedstat).
 
-    The latter is what the model calls the wake-up, since it is what the kernel counts as run delay. Measured on 6.18: 0 where the timer
-    fires on the sleeper's own CPU and nobody else wants it.
+    The latter is the model's wake-up, because the kernel counts it as run delay. Measured on 6.18: 0 where the timer fires on the
+    sleeper's own CPU and nothing else runs on it.
     """
     slack = _LIBC.prctl(_PR_GET_TIMERSLACK, 0, 0, 0, 0)
     # The default slack of 50 us would be most of what is measured.
@@ -72,7 +72,7 @@ def wake(bench: Bench) -> Findings:
 
 
 def _delay_seconds(bench: Bench, pid: int) -> float | None:
-    """Of a process with one thread, or of its first."""
+    """Run delay of the first thread of a process, in seconds."""
     fields = (bench.root.text(f"proc/{pid}/task/{pid}/schedstat") or "").split()
     return int(fields[1]) * 1e-9 if len(fields) >= 3 else None
 
@@ -84,7 +84,7 @@ def _own_pipe(bench: Bench) -> Spread:
 
 
 def _hop(bench: Bench, cpus: CpuSet) -> tuple[Spread, Spread | None]:
-    """Half a round trip to a child on `cpus`; how long the child was runnable and waited in one of them."""
+    """Seconds of half a round trip to a child on `cpus`, and of the child's run delay in a round trip, None where that is not known."""
     with _pipe() as (there_read, there_write), _pipe() as (back_read, back_write):
         pass_on = _pass_on()
 
@@ -113,7 +113,7 @@ def _hop(bench: Bench, cpus: CpuSet) -> tuple[Spread, Spread | None]:
 
 
 def _pass_on() -> Callable[[int, int, int, bool], object]:
-    """Writes a byte and reads one, so many times, or until there is nothing more to read. The last argument: reads before it writes."""
+    """A function (write, read, rounds, wait) that writes and reads a byte each round, until the pipe closes. `wait`: it reads first."""
     byte = ctypes.c_char(b"x")
     code = function(PASS_ON, 5)
     if code:

@@ -1,4 +1,4 @@
-"""The stored calibration for a host: its parameters, or why they are the defaults."""
+"""The parameters of a stored calibration, or the defaults and a gap that says why."""
 
 from __future__ import annotations
 

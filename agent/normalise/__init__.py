@@ -22,7 +22,7 @@ _SYSTEMD = (".slice", ".mount", ".swap", ".socket")
 
 
 def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
-    """What the facts of one pass come to. The cache of the last pass saves time; nothing that is said depends on it."""
+    """Joins the facts of one pass into a host. `cache` holds the workloads of the last pass: it saves time and never changes the result."""
     hardware = physical(sample)
     kernel = logical(sample, hardware)
     joined = (*containers(sample, cache), *machines(sample), *sandboxed(sample))
@@ -43,7 +43,7 @@ def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
 
 
 def _all_workloads(sample: Sample, workloads: tuple[Workload, ...]) -> bool:
-    """Whether every source of workloads answered, and every process with linear memories could be told from its successor."""
+    """Whether every source of workloads answered, and every process with linear memories has a known start time."""
     # An absent libvirt or OCI runtime means none of its workloads; an absent cgroup tree or process table means unknown.
     failed = {gap.source for gap in sample.gaps if gap.reason != "absent" or gap.source not in ("libvirt_domains", "oci")}
     if "oci" in failed and not _all_named(sample.workloads.cgroups):
@@ -79,7 +79,7 @@ def _identity(sample: Sample) -> Identity:
 
 
 def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]) -> Devices:
-    """Counts of what was asked for and answered: where a source has a gap, its devices are not known to be none."""
+    """Counts of devices; None where the source of a count has a gap, because then zero is not known."""
     failed = {gap.source for gap in sample.gaps}
     workloads = tuple(workload for workload in workloads if not (workload.guest and workload.guest.elsewhere))
     vcpus = [vcpu for workload in workloads for vcpu in workload.vcpus]
@@ -113,7 +113,7 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
 
 
 def _runtimes(sample: Sample) -> tuple[RuntimeProcesses, ...]:
-    """Where memories lie on the heap, how many processes use them is not known."""
+    """Processes by runtime. The number that use memories is None where these lie on the heap and are not visible."""
     counts = []
     for name, visible in sorted({(process.runtime, process.visible) for process in sample.workloads.sandboxes or ()}):
         processes = [process for process in sample.workloads.sandboxes or () if (process.runtime, process.visible) == (name, visible)]

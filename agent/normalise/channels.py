@@ -1,7 +1,7 @@
 """Channels between parts of the machine: PCI devices by their locality, sockets by the model of their CPUs and by distances.
 
-No kernel interface names the links between sockets. What is said of them here is a conclusion, marked as one, and only on a
-machine that is none's guest: a guest's sockets are a drawing.
+No kernel interface names the links between sockets. They are inferred, marked as such, and only on bare metal: a guest sees the
+sockets that its hypervisor invents.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _technology(package: Package) -> str | None:
 
 
 def _links(nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> tuple[SocketLink, ...]:
-    """Two sockets are linked, whatever tables say. Of more, those at the least distance are, unless no table says any distance."""
+    """Links between sockets. Two sockets are always linked; of more, those at the least distance are, where firmware states distances."""
     distance_by_pair: dict[tuple[int, int], int | None] = {
         (first, second): _distance(nodes, packages[first], packages[second]) for first, second in combinations(range(len(packages)), 2)
     }
@@ -80,7 +80,7 @@ def _links(nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> tuple[Sock
 
 
 def _distance(nodes: tuple[Node, ...], first: Package, second: Package) -> int | None:
-    """Between their nearest nodes, in the nearer direction; None where a node's place or a distance is not known."""
+    """The least distance between nodes of two packages, in either direction; None where an input is not known."""
     if any(node.cpus is None for node in nodes):
         return None
     first_nodes, second_nodes = ([node for node in nodes if (node.cpus or CpuSet()) & package.cpus] for package in (first, second))

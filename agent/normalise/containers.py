@@ -1,4 +1,4 @@
-"""Containers, jailed machines, and services with limits: joined from what the kernel, the engines and /proc know of each."""
+"""Containers, jailed machines, and services with limits: each is joined from its control groups, its engine and /proc."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 class ContainerFacts(Fact, frozen=True, kw_only=True):
-    """All that is known of one workload: equal facts make an equal workload.
+    """All inputs of one workload: equal facts give an equal workload, so that it can be reused from the last pass.
 
-    `top` is its own group, `home` the one that bounds it; `live` its processes, none where it is not known how many `processes` it has.
-    `first` and `host`: how its first process, and init, are confined. The rest is what the groups around it add.
+    `top` is its own group, `home` the one that bounds it. `live` are its processes, empty where their number (`processes`) is not known.
+    `first` is the confinement of its first process, `host` that of init. `outer`, `sets` and `bounds` come from the groups around it.
     """
 
     owner: cgroup.Owner
@@ -60,7 +60,7 @@ class ContainerFacts(Fact, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class ContainerCache:
-    """The facts of each workload in the last pass, by its group's owner, and the workload that they made."""
+    """For each group's owner, the facts of the last pass and the workload that was built from them."""
 
     workloads: dict[cgroup.Owner, tuple[ContainerFacts, Workload]] = field(default_factory=dict)
 
@@ -69,8 +69,8 @@ def containers(sample: Sample, cache: ContainerCache | None = None) -> tuple[Wor
     """One workload for each group of a container or a jailed machine with a process in it, or in a group below it; one for each unit
     that something bounds.
 
-    A desktop has two hundred services: one that nothing bounds but its count of tasks is the host's own business. With the cache of the
-    last pass, a workload whose facts are equal is the same record: most containers of a crowd sleep.
+    A desktop has two hundred services: those whose only limit is the number of tasks are left out. With the cache of the last pass, a
+    workload whose facts are equal is returned as the same object, because most of a thousand containers are idle.
     """
     if sample.workloads.cgroups is None:
         return ()
@@ -94,7 +94,7 @@ def _facts(sample: Sample, tree: Tree) -> Iterator[ContainerFacts]:
     accounts = {account.pid: account for account in sample.workloads.accounts or ()}
     members: dict[cgroup.Owner, list[tuple[int, ...] | None]] = {}
     for group in tree.groups.values():
-        # libvirt tells of its own machines.
+        # libvirt's machines are joined in virtual_machines.py.
         if group.owner is not None and group.owner.runtime != LIBVIRT.name:
             members.setdefault(group.owner, []).append(group.processes)
     for owner in sorted(members):
@@ -109,7 +109,7 @@ def _facts(sample: Sample, tree: Tree) -> Iterator[ContainerFacts]:
         if owner.paradigm == "process" and not _bounded(tree, home):
             continue
         count = len(pids) if None not in lists else None
-        # Sums over a part of them would be other numbers.
+        # Sums over some of the processes would be wrong, so there are none.
         live = tuple([tasks[pid] for pid in pids if pid in tasks]) if count is not None else ()
         engine, container = engines.get(owner.id, (None, None))
         yield ContainerFacts(
@@ -136,7 +136,7 @@ def _workload(tree: Tree, facts: ContainerFacts) -> Workload:
     threads = threads_of(live)
     is_unit, is_machine = owner.paradigm == "process", owner.paradigm == "virtualization"
     runners = vcpu_threads(threads) if is_machine else {}
-    # What a machine runs and waits is what its vCPUs do.
+    # The run time and delay of a machine are those of its vCPUs.
     working = tuple(runners[number] for number in sorted(runners)) if is_machine else threads
     engine = facts.engine or owner.runtime
     bundle = facts.bundle or oci.Bundle(id=owner.id, engine=engine)
@@ -205,7 +205,7 @@ def _in_force(group: cgroup.Group | None) -> CpuSet | None:
 
 
 def _confinement(first: Confinement | None, host: Confinement | None) -> Confinement | None:
-    """What the first process is kept in, with the namespaces that it has in common with init."""
+    """The confinement of the first process, with the namespaces that it shares with init."""
     if first is None or not first.namespaces:
         return first
     shared = None

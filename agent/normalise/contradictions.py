@@ -1,4 +1,4 @@
-"""What the kernel's files say of one machine and cannot all be true: broken firmware, hypervisors, and files of different moments."""
+"""Contradictions between the kernel's files, by broken firmware, by hypervisors, or by files read at different moments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def contradictions(
 
 
 def _lists(cpus: Cpus) -> Iterator[Contradiction]:
-    """What is online is present, and what is present is possible."""
+    """Online CPUs must be present, and present CPUs must be possible."""
     for subject, inner, outer, beyond in (
         ("online", cpus.online, cpus.present, "not present"),
         ("present", cpus.present, cpus.possible, "not possible"),
@@ -36,7 +36,7 @@ def _lists(cpus: Cpus) -> Iterator[Contradiction]:
 
 
 def _siblings(topology: dict[int, CpuTopology], online: CpuSet) -> Iterator[Contradiction]:
-    """Each CPU is in its own set, and sets of a level are the same or disjoint."""
+    """Each CPU must be in its own set, and two sets of a level must be equal or disjoint."""
     for level in _LEVELS:
         sets_by_cpu = {cpu: siblings & online for cpu, entry in topology.items() if (siblings := getattr(entry, f"{level}_cpus"))}
         outside_own_set = CpuSet(cpu for cpu, cpus in sets_by_cpu.items() if cpu not in cpus)
@@ -52,7 +52,7 @@ def _cached(caches: tuple[Cache, ...]) -> Iterator[Contradiction]:
     if len(kinds) > _MOST:
         yield Contradiction("caches", _union([cache.cpus for cache in caches]), f"{len(kinds)} levels and types")
         return
-    # Which cache of a kind a CPU has; sets that overlap are told of as such, and lead nowhere.
+    # The cache of each CPU, by kind. Kinds whose sets overlap are left out: they are reported below as overlaps.
     owned = {
         (level, kind): {cpu: cache.cpus for cache in its for cpu in cache.cpus}
         for (level, kind), its in sorted(kinds.items())
@@ -68,7 +68,7 @@ def _cached(caches: tuple[Cache, ...]) -> Iterator[Contradiction]:
         twice = [cpus for sets in numbers.values() if len(sets) > 1 for cpus in sets]
         if twice:
             yield Contradiction(name, _union(twice), f"one id for several caches: {_shown(twice)}")
-        # Instructions and data of a level need not be shared alike; what is further out holds both.
+        # The instruction and data caches of a level may be shared differently; every outer cache holds both.
         outer_caches = [owners for (outer_level, _), owners in owned.items() if outer_level > level]
         torn = next((torn for owners in outer_caches if (torn := _torn(its, owners))), None)
         if torn:
@@ -81,7 +81,7 @@ def _torn(caches: list[Cache], owners: dict[int, CpuSet]) -> list[CpuSet]:
 
 
 def _overlap(subject: str, sets: Iterable[CpuSet]) -> Iterator[Contradiction]:
-    """`sets` that are neither the same nor disjoint. Nodes are never the same: there, that is one too."""
+    """Reports `sets` that overlap without being equal. Nodes must not even be equal."""
     listed = list(sets) if subject == "node" else list(set(sets))
     once, more = CpuSet(), CpuSet()
     for cpus in listed:

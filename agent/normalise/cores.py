@@ -11,9 +11,9 @@ from collectors.sys_cpu import CpuTopology
 
 
 def partition(cpus: Iterable[int], mates: Callable[[int], CpuSet | None]) -> list[CpuSet]:
-    """Disjoint groups that cover `cpus`, by the set each CPU says it is in; where two disagree, the lower number's word holds.
+    """Disjoint groups that cover `cpus`, by the set that `mates` gives for each CPU. Where two sets disagree, that of the lower CPU wins.
 
-    A CPU that says nothing is where another one says it is, else alone.
+    A CPU without a set joins the group that lists it, else it is alone.
     """
     remaining = CpuSet(cpus)
     mates_by_cpu = {cpu: mates(cpu) for cpu in remaining}
@@ -27,7 +27,7 @@ def partition(cpus: Iterable[int], mates: Callable[[int], CpuSet | None]) -> lis
 
 
 def id_or_none(number: int | None) -> int | None:
-    """The kernel prints -1 for an id that it does not know."""
+    """`number`, or None for -1, which the kernel prints for an id that it does not know."""
     return None if number is None or number < 0 else number
 
 
@@ -46,7 +46,7 @@ def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -
 
     groups = partition(online, mates)
     if not any(mates(cpu) for cpu in online):
-        # Nothing says how many sockets there are: one, until somebody does.
+        # No source says how many sockets there are: we assume one.
         groups = [online] if online else []
     built = []
     for group in groups:
@@ -64,7 +64,7 @@ def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -
                 model=processor.model if processor else str(instruction.model) if instruction else None,
                 stepping=processor.stepping if processor else str(instruction.stepping) if instruction else None,
                 microcode=processor.microcode if processor else None,
-                # The instruction ran on one CPU of the host, not on this package's.
+                # CPUID ran on some CPU of the host, which may be in another package.
                 identity_origin="inferred" if instruction else None,
             )
         )
@@ -85,12 +85,12 @@ def cores(
             return stated_mates[cpu]
         if entry is None or not entry.core_cpus or (modules and id_or_none(entry.core_id) is None):
             return None
-        # A core is in one package, whatever a broken table says of it.
+        # A core is in one package, even where a broken table says otherwise.
         siblings = entry.core_cpus & packages[package_of[cpu]].cpus
         if modules:
             return CpuSet(sibling for sibling in siblings if sibling in topology and topology[sibling].core_id == entry.core_id)
         if entry.core_id == entry.package_id == -1 and siblings == online:
-            # RISC-V, before its topology is known: every id is -1 and every CPU a sibling of every other.
+            # RISC-V without a topology: every id is -1 and every CPU is a sibling of every other.
             return CpuSet((cpu,))
         return siblings
 
@@ -103,7 +103,7 @@ def cores(
 
 
 def _stated_cores(sample: Sample) -> dict[int, CpuSet]:
-    """Cores by cpuinfo alone, where its core ids are as many as the cores that it counts: some kernels begin anew in each die."""
+    """Cores by cpuinfo alone, for packages with as many core ids as cores: some kernels number the cores of each die from 0."""
     cores: dict[int, dict[int, list[int]]] = {}
     counts: dict[int, set[int | None]] = {}
     for processor in sample.statics.cpuinfo.processors if sample.statics.cpuinfo else ():
@@ -115,9 +115,9 @@ def _stated_cores(sample: Sample) -> dict[int, CpuSet]:
 
 
 def kinds(sample: Sample, online: CpuSet) -> tuple[CpuKind, ...]:
-    """Groups of CPUs by what names them best on all CPUs: the part (MIDR), a hybrid Intel's core type, the capacity, the base frequency.
+    """Groups of CPUs by the first of these that is known for all: part (MIDR), core type of a hybrid Intel, capacity, base frequency.
 
-    Fastest first. Maximum frequencies name nothing: on one kind of core they differ by what the silicon was found to bear.
+    The fastest come first. Maximum frequencies do not count: they differ between cores of one kind, with the quality of the silicon.
     """
     if sample.statics.cpus is None:
         return ()
@@ -146,7 +146,7 @@ def kinds(sample: Sample, online: CpuSet) -> tuple[CpuKind, ...]:
                 max_freq_hz=max((speed.max_freq_hz for speed in seen if speed.max_freq_hz is not None), default=None),
                 base_freq_hz=max((speed.base_freq_hz for speed in seen if speed.base_freq_hz is not None), default=None),
                 midr=speeds[members[0]].midr if members[0] in speeds else None,
-                # Two frequencies may also be one kind of core that was set up in two ways.
+                # Cores of one kind may be configured with two base frequencies.
                 origin="inferred" if by == len(names) - 1 else None,
             )
         )

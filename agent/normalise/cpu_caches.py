@@ -10,7 +10,7 @@ from agent.model.values import CpuSet
 def caches(sample: Sample, online: CpuSet, cores: tuple[Core, ...]) -> tuple[Cache, ...]:
     core_of = {cpu: core.cpus for core in cores for cpu in core.cpus}
     listed = [cache for cache in (sample.statics.cpus.caches if sample.statics.cpus else ()) if cache.cpu in online]
-    # Where the kernel names no CPU for any cache of a kind (ia64, old virtual machines), a core's own is the least that is true.
+    # Where the kernel names no CPU for any cache of a kind (ia64, old virtual machines), we assume that only one core shares each.
     named = {(cache.level, cache.type) for cache in listed if cache.shared}
     distinct: dict[tuple[int, str, CpuSet], Cache] = {}
     for cache in listed:
@@ -26,7 +26,7 @@ def caches(sample: Sample, online: CpuSet, cores: tuple[Core, ...]) -> tuple[Cac
                 cpus=cpus,
                 size_bytes=cache.size_bytes,
                 line_bytes=cache.line_bytes,
-                # 0 and -1 both mean fully associative, or not known: no number of ways.
+                # 0 and -1 both mean fully associative, or not known: neither is a number of ways.
                 ways=cache.ways if cache.ways and cache.ways > 0 else None,
                 sets=cache.sets,
                 id=cache.id,

@@ -1,8 +1,8 @@
 """Scheduling domains: as the kernel lists them, else what kernel/sched/topology.c makes of the same topology.
 
-A level groups CPUs. From the smallest level up, a CPU's domain is its group, cut to the CPUs that are balanced together; one that is
-a single CPU, or no more than the level below, would balance nothing and goes. Derived domains are guesses of what the kernel
-does and say so; nothing is guessed where a fact that it rests on is not known for every CPU.
+A level groups CPUs. From the smallest level up, a CPU's domain is its group, restricted to the CPUs that are balanced together. A
+domain of a single CPU, or one that equals the level below, would balance nothing and is dropped. Derived domains are marked as
+inferred, and none are derived where an input is not known for every CPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agent.model.values import CpuSet
 from collectors.proc_schedstat import Chain
 from collectors.sys_cpu import CpuTopology
 
-# Whose groups are those of arch/x86/kernel/smpboot.c and of drivers/base/arch_topology.c; other architectures have their own.
+# The architectures that use arch/x86/kernel/smpboot.c and drivers/base/arch_topology.c; others have code of their own.
 _X86, _GENERIC = "x86_64", ("aarch64", "riscv64")
 
 Groups = Mapping[int, CpuSet]
@@ -61,14 +61,14 @@ def _named(sample: Sample, chain: Chain) -> list[SchedulingDomain]:
 
 
 def _guessed(domain: SchedulingDomain, derived: Mapping[int, tuple[DerivedDomain, ...]]) -> SchedulingDomain:
-    """The name of the level that spans the same CPUs."""
+    """A domain without a name gets that of the derived level that spans the same CPUs."""
     chain = derived.get(next(iter(domain.members or ()), -1), ())
     name = next((level.name for level in chain if level.cpus == domain.cpus), None)
     return domain if domain.name or not name else replace(domain, name=name, name_origin="inferred")
 
 
 def _ordered(domains: Iterable[SchedulingDomain]) -> tuple[SchedulingDomain, ...]:
-    """Each once, with all its members; the smallest first."""
+    """Merges equal domains and their members; the smallest come first."""
     merged: dict[tuple[str | None, CpuSet], SchedulingDomain] = {}
     members: dict[tuple[str | None, CpuSet], CpuSet] = {}
     for domain in domains:
@@ -82,7 +82,7 @@ def _ordered(domains: Iterable[SchedulingDomain]) -> tuple[SchedulingDomain, ...
 def derive(
     sample: Sample, online: CpuSet, nodes: tuple[Node, ...], balanced: tuple[CpuSet, ...] | None
 ) -> dict[int, tuple[DerivedDomain, ...]]:
-    """Each CPU's domains, from the smallest up; nothing where they cannot be known."""
+    """The domains of each CPU, from the smallest up; empty where an input is not known."""
     topology = {entry.cpu: entry for entry in (sample.statics.cpus.topology if sample.statics.cpus else ()) if entry.cpu in online}
     by_node = _node_groups(online, nodes)
     if balanced is None or by_node is None or len(topology) != len(online):
@@ -102,7 +102,7 @@ def derive(
 
 
 def _cut(chain: Iterable[DerivedDomain], among: CpuSet) -> tuple[DerivedDomain, ...]:
-    """build_sched_domains(): what a level spans holds what the level below it does, and the first to span all is the last."""
+    """build_sched_domains(): each level includes the level below it, and the first that spans all of `among` is the last."""
     kept: list[DerivedDomain] = []
     below = CpuSet()
     for name, cpus in chain:
@@ -116,13 +116,13 @@ def _cut(chain: Iterable[DerivedDomain], among: CpuSet) -> tuple[DerivedDomain, 
 
 
 def _partition(groups: Groups, online: CpuSet) -> bool:
-    """topology_span_sane(): a level's groups that meet must be equal, or no domain is built."""
+    """topology_span_sane(): groups of a level that overlap must be equal, or no domain is built."""
     distinct = set(groups.values())
     return sum(map(len, distinct)) == len(online) and all(cpu in groups[cpu] for cpu in online)
 
 
 def _levels(sample: Sample, online: CpuSet, topology: Mapping[int, CpuTopology], by_node: Groups) -> list[tuple[str, Groups]] | None:
-    """SMT, CLS, MC and PKG (DIE before Linux 6.7), those that the kernel was built with."""
+    """The levels that the kernel was built with, of SMT, CLS, MC and PKG (DIE before Linux 6.7); None where an input is not known."""
     architecture = sample.host.kernel.architecture if sample.host.kernel else None
     if architecture is None and sample.statics.cpuinfo and "lm" in sample.statics.cpuinfo.flags:
         architecture = _X86
@@ -133,9 +133,9 @@ def _levels(sample: Sample, online: CpuSet, topology: Mapping[int, CpuTopology],
     if len(cores) != len(online) or len(packages) != len(online) or len(clusters) not in (0, len(online)):
         return None
     if architecture == _X86 and len(caches) == len(online):
-        # topology_sane(): what is said to be shared between nodes is not believed.
+        # topology_sane(): the kernel ignores sharing across nodes.
         shared: Groups = {cpu: caches[cpu] & by_node[cpu] for cpu in online}
-        # Where a package holds several nodes, no level is made of packages.
+        # Where a package holds several nodes, there is no package level.
         has_package_level = not any(len({by_node[mate] for mate in package}) > 1 for package in set(packages.values()))
     elif architecture in _GENERIC and len(caches) in (0, len(online)):
         shared = {cpu: _smallest(by_node[cpu], packages[cpu], caches.get(cpu), clusters.get(cpu)) for cpu in online}
@@ -163,7 +163,7 @@ def _smallest(node: CpuSet, package: CpuSet, cache: CpuSet | None, cluster: CpuS
 
 
 def _last_caches(sample: Sample, online: CpuSet) -> dict[int, CpuSet]:
-    """Who shares each CPU's last-level cache: the third level's, or whatever is the highest below it."""
+    """The CPUs that share each CPU's last-level cache: that of level 3, or the highest below it."""
     highest: dict[int, tuple[int, CpuSet]] = {}
     for cache in sample.statics.cpus.caches if sample.statics.cpus else ():
         if cache.shared is not None and cache.level <= 3 and cache.type != "Instruction":
@@ -175,7 +175,7 @@ def _last_caches(sample: Sample, online: CpuSet) -> dict[int, CpuSet]:
 
 
 def _node_groups(online: CpuSet, nodes: tuple[Node, ...]) -> Groups | None:
-    """The CPUs of each CPU's node, where every CPU is in one and only one."""
+    """The CPUs of each CPU's node; None unless every CPU is in exactly one node."""
     groups: dict[int, CpuSet] = {}
     for node in nodes:
         if node.cpus is None or any(cpu in groups for cpu in node.cpus):
@@ -185,7 +185,7 @@ def _node_groups(online: CpuSet, nodes: tuple[Node, ...]) -> Groups | None:
 
 
 def _far(nodes: tuple[Node, ...], by_node: Groups) -> dict[CpuSet, tuple[DerivedDomain, ...]] | None:
-    """sched_init_numa(): a level for each distance between nodes with CPUs, which holds the nodes within it; NODE is the least."""
+    """sched_init_numa(): for each distance between nodes with CPUs, a level of the nodes within it. The least distance is named NODE."""
     with_cpus = [node for node in nodes if node.cpus]
     if len(with_cpus) < 2:
         return {node.cpus or CpuSet(): () for node in with_cpus}
@@ -195,7 +195,7 @@ def _far(nodes: tuple[Node, ...], by_node: Groups) -> dict[CpuSet, tuple[Derived
     chains: dict[CpuSet, tuple[DerivedDomain, ...]] = {}
     for node in with_cpus:
         within, chain = CpuSet(), []
-        # At distances that are not the node's own its set does not grow: such a domain would go.
+        # At a distance that this node does not have, its set does not grow, and the kernel would drop such a domain.
         for distance in sorted({node.distances[peer.os_index] for peer in with_cpus} | {least}):
             at_distance = [peer.cpus for peer in with_cpus if node.distances[peer.os_index] == distance and peer.cpus]
             within = CpuSet.of_mask(within.mask | sum({cpus.mask for cpus in at_distance}))

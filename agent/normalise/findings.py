@@ -1,6 +1,6 @@
-"""What the placement of workloads means: each finding with the figures that it follows from, and what would change it.
+"""Problems with the placement of workloads: each finding has the figures that it follows from, and a remedy.
 
-A rule that lacks a figure finds nothing: it never takes what is not known for good or bad.
+A rule that lacks a figure yields no finding: an unknown value is neither good nor bad.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from agent.model.values import CpuSet, sum_if_known
 from agent.model.workload import VCpu, Workload
 
 REMOTE_RATIO = 0.1
-"""Share of a workload's memory on nodes without its CPUs from which on it is worth a look."""
+"""The least share of a workload's memory on nodes without its CPUs that is reported."""
 NODES_RATIO = 0.9
 """Share of MemTotal in memory nodes below which figures by node mislead."""
 STEAL_RATIO = 0.01
-"""Share of this guest's time since boot that its hypervisor gave to others, from which on measured run times mislead."""
+"""Steal as a share of the CPU time that this guest wanted since boot, from which on measured run times mislead."""
 
 
 def findings(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical, identity: Identity) -> tuple[Finding, ...]:
@@ -48,7 +48,7 @@ def _machine(workload: Workload, wanted: CpuSet | None, hardware: Physical) -> I
 
 
 def _affinity(vcpu: VCpu) -> CpuSet | None:
-    """What libvirt says; of a machine that it does not know, what is in force."""
+    """The affinity by libvirt; for machines that libvirt does not know, that of the thread."""
     return vcpu.affinity if vcpu.affinity is not None else vcpu.thread.allowed_cpus if vcpu.thread else None
 
 
@@ -57,7 +57,7 @@ def _pins(vcpus: Iterable[VCpu]) -> str:
 
 
 def _in_several(sets: Iterable[CpuSet | None]) -> CpuSet | None:
-    """The CPUs that more than one of these sets holds; None where one of them is not known."""
+    """The CPUs that are in more than one of these sets; None where one of the sets is not known."""
     once, more = CpuSet(), CpuSet()
     for cpus in sets:
         if cpus is None:
@@ -68,7 +68,7 @@ def _in_several(sets: Iterable[CpuSet | None]) -> CpuSet | None:
 
 
 def _pinning(workload: Workload, vcpus: list[VCpu], wanted: CpuSet | None) -> Iterator[Finding]:
-    """`wanted`: the CPUs that several workloads may use."""
+    """Which vCPUs float, are pinned alone, or are pinned to shared CPUs. `wanted`: the CPUs that several workloads may use."""
     floating = [vcpu for vcpu in vcpus if vcpu.pinned is False]
     pinned = [vcpu for vcpu in vcpus if vcpu.pinned]
     if floating:
@@ -82,7 +82,7 @@ def _pinning(workload: Workload, vcpus: list[VCpu], wanted: CpuSet | None) -> It
         )
     if not pinned:
         return
-    # Where not all workloads are known, none is known to be alone.
+    # Unless all workloads are known, a vCPU cannot be known to be alone on its CPUs.
     crowded = _in_several(_affinity(vcpu) for vcpu in workload.vcpus)
     counted = workload.placement.sharing_workloads is not None and wanted is not None and crowded is not None
     busy = (wanted or CpuSet()) | (crowded or CpuSet())
@@ -97,7 +97,7 @@ def _pinning(workload: Workload, vcpus: list[VCpu], wanted: CpuSet | None) -> It
 
 
 def _one_core(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterator[Finding]:
-    """vCPUs that can run nowhere but on one core's threads, though the guest takes them for cores of their own."""
+    """vCPUs that may only run on the threads of one core, though the guest takes each for a core."""
     guest = workload.guest
     crowded = []
     for core in hardware.cores:
@@ -117,7 +117,7 @@ def _one_core(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iter
 
 
 def _across(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterator[Finding]:
-    """Pinned vCPUs on CPUs of several nodes, in a guest that is shown one."""
+    """Pinned vCPUs on CPUs of several nodes, in a guest that is shown one node."""
     guest = workload.guest
     cells = guest.numa_cells if guest else None
     if any(node.cpus is None for node in hardware.nodes) or not all(vcpu.pinned for vcpu in vcpus) or (cells or 1) > 1:
@@ -166,7 +166,7 @@ def _apart(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterato
 
 
 def _topology(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterator[Finding]:
-    """Guest threads of one core are neighbours by number (QEMU counts threads first): pinned, they belong on one core of the host."""
+    """Guest threads of one core that are pinned to several host cores. QEMU numbers the threads of a core consecutively."""
     guest = workload.guest
     threads = guest.threads if guest else None
     if not threads or threads < 2 or not all(vcpu.pinned for vcpu in vcpus):
@@ -209,7 +209,7 @@ def _emulator(workload: Workload, vcpus: list[VCpu]) -> Iterator[Finding]:
 
 
 def _drift(workload: Workload, online: CpuSet) -> Iterator[Finding]:
-    """What libvirt says and what is in force differ: somebody moved the threads behind its back, or a CPU went away."""
+    """Affinities in force that differ from libvirt's: somebody else changed them, or a CPU went offline."""
     guest = workload.guest
     pairs = [(f"vCPU {vcpu.number}", vcpu.affinity, vcpu.thread.allowed_cpus) for vcpu in workload.vcpus if vcpu.thread]
     for thread in workload.threads:
@@ -252,7 +252,7 @@ def _memory(workload: Workload) -> Iterator[Finding]:
 
 
 def _statements(workload: Workload) -> Iterator[Finding]:
-    """What its embedder states and the kernel shows otherwise; that a guest has grown since it was last looked at is in order."""
+    """Statements of the embedder that the kernel contradicts. Growth of a guest since its last statement is no contradiction."""
     every = [(statement, memory) for memory in workload.memories for statement in memory.stated]
     wrong = [(statement, memory) for statement, memory in every if statement.mismatch in _CONTRADICTED]
     lost = [statement for statement in (workload.published.elsewhere if workload.published else ()) if statement.mismatch]
@@ -275,7 +275,7 @@ _SHOWN = 4
 
 
 def _nodes(hardware: Physical) -> Iterator[Finding]:
-    """Nodes need not sum to MemTotal: where memory is plugged in or handed over as it is needed they show a part of it."""
+    """Nodes that show less memory than MemTotal: with hotplugged or ballooned memory they show a part of it."""
     total, shown = hardware.memory.total_bytes, sum_if_known(node.memory_bytes for node in hardware.nodes)
     if shown is not None and total and shown < NODES_RATIO * total:
         text = "its memory nodes show less memory than this host has: figures by node are of what they show"
@@ -284,7 +284,7 @@ def _nodes(hardware: Physical) -> Iterator[Finding]:
 
 
 def _in_guest(kernel: Logical, identity: Identity) -> Iterator[Finding]:
-    """This host is itself a guest: what that does to figures about it."""
+    """What it means for the figures that this host is itself a guest."""
     if identity.virtualization is None or identity.virtualization.kind != "guest":
         return
     guest = identity.virtualization

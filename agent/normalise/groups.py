@@ -1,4 +1,4 @@
-"""What a workload's control group says of it: limits, usage, sets, and both versions' names of the controls."""
+"""Limits, usage and CPU sets of a workload from its control group, and the names of the controls in both cgroup versions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Bound = tuple[Limit | None, str | None, bool]
 
 
 class Tree(NamedTuple):
-    """The groups by path, which version each controller is in, and what is known of the tightest limits by path and controller."""
+    """The groups by path, the version of each controller, and the tightest limits computed so far, by path and controller."""
 
     groups: dict[str, cgroup.Group]
     controllers: dict[str, str]
@@ -34,12 +34,12 @@ def tree_of(sample: Sample) -> Tree:
 
 
 def tightest(tree: Tree, home: cgroup.Group | None, controller: str) -> tuple[Limit | None, str | None]:
-    """The smallest limit of a group and its ancestors, and whose it is: nobody's where none is set.
+    """The smallest limit of a group and its ancestors, and the path of the group that sets it, None where it is unlimited.
 
-    None when one of them should state a limit and does not: the tightest of the rest may not be the tightest.
+    Both are None when one of these groups should state a limit and does not: its limit may be the smallest.
     """
     ahead, path = [], home.path if home else ""
-    # A thousand containers have few parents: each level is asked once.
+    # A thousand containers have few parents: each ancestor is computed once.
     while path and (path, controller) not in tree.tightest:
         ahead.append(path)
         path = "" if path == "/" else path.rpartition("/")[0] or "/"
@@ -58,7 +58,7 @@ def tightest(tree: Tree, home: cgroup.Group | None, controller: str) -> tuple[Li
 
 
 def _limit(group: cgroup.Group, controller: str) -> Limit | None:
-    """CPUs (quota by period), bytes or tasks."""
+    """The group's own limit, in CPUs (quota divided by period), bytes or tasks."""
     if controller == "memory":
         return group.memory.max_bytes if group.memory else None
     if controller == "pids":
@@ -69,7 +69,7 @@ def _limit(group: cgroup.Group, controller: str) -> Limit | None:
 
 
 def _must_state(tree: Tree, group: cgroup.Group | None, controller: str) -> bool:
-    """On v2 a group states limits of the controllers that are enabled in it, on v1 every group does."""
+    """Whether a group must have the files of a controller: on v2 where it is enabled, on v1 always."""
     if tree.controllers.get(controller) == "v1":
         return True
     return group is None or group.controllers is None or controller in group.controllers
@@ -82,8 +82,10 @@ def cpu_of(
     accounts: Sequence[taskstats.Account | None],
     own_group: bool = True,
 ) -> WorkloadCpu:
-    """`own_group`: the group is the workload's alone, so that its usage is the workload's, too. `accounts`: of each of its processes;
-    of a machine, whose processes do more than its vCPUs, of none.
+    """CPU limits, usage and delay of a workload.
+
+    `own_group`: whether the group is the workload's alone, so that its usage is the workload's. `accounts`: one for each process; empty
+    for a machine, whose processes do more than run its vCPUs.
     """
     limit, by = tightest(tree, home, "cpu")
     cpu = home.cpu if home and home.cpu and own_group else _NO_CPU
@@ -106,7 +108,7 @@ def cpu_of(
 
 
 class _Stat(Fact, frozen=True, kw_only=True):
-    """What memory.stat calls them."""
+    """Names of fields in memory.stat."""
 
     anon: str
     file: str
@@ -118,7 +120,7 @@ class _Stat(Fact, frozen=True, kw_only=True):
 _STAT_V2 = _Stat(
     anon="anon", file="file", faults="pgfault", major_faults="pgmajfault", refaults=("workingset_refault_anon", "workingset_refault_file")
 )
-# v1 counts the group's descendants under total_*; its rss is anonymous memory, its cache holds shmem, as file does.
+# On v1, total_* includes descendants, rss is anonymous memory, and cache includes shmem, as file does on v2.
 _STAT_V1 = _Stat(
     anon="total_rss",
     file="total_cache",
@@ -145,7 +147,7 @@ def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_ta
         refaults=sum_if_known([stat.get(kind) for kind in names.refaults]),
         scanned_pages=None if is_v1 else stat.get("pgscan"),
         reclaimed_pages=None if is_v1 else stat.get("pgsteal"),
-        # Pages that processes share are in the resident size of each: one process only is a sum.
+        # Shared pages count in the resident size of each process, so that sizes of several do not add up.
         resident_bytes=processes[0].resident_bytes if len(processes) == 1 else None,
         page_table_bytes=sum_if_known([process.page_table_bytes for process in processes]),
         anon_huge_bytes=sum_if_known([process.anon_huge_bytes for process in processes]),
@@ -155,13 +157,13 @@ def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_ta
 
 
 def resident_by_node(tree: Tree, home: cgroup.Group) -> dict[int, int]:
-    """Bytes of a group that its processes use, by node: anonymous memory and page cache, without the kernel's own; {} where not known."""
+    """Bytes of anonymous memory and page cache of a group by node, without kernel memory; {} where not known."""
     by_node = home.memory.by_node if home.memory else {}
     if tree.controllers.get("memory") == "v1":
         return by_node.get("total", {})
     if not by_node.keys() >= {"anon", "file"}:
         return {}
-    # The kinds are exclusive: anon and file hold what cannot be evicted, too, and file holds shmem.
+    # The two do not overlap. Both include unevictable pages, and file includes shmem.
     return {node: size + by_node["file"].get(node, 0) for node, size in by_node["anon"].items()}
 
 
@@ -205,7 +207,7 @@ def cpuset_of(tree: Tree, home: cgroup.Group) -> tuple[CpuSet | None, CpuSet | N
 
 
 def controls_of(home: cgroup.Group, controllers: dict[str, str]) -> Iterable[Control]:
-    """The controls of both versions beside each other, with the one that was read: a value means what its own file says."""
+    """Each control with its name in both versions, the file that was read, and its value in the units of that file."""
     cpu, memory, cpuset = home.cpu or _NO_CPU, home.memory or _NO_MEMORY, home.cpuset or cgroup.Cpuset()
     pids = home.pids or Pids()
     rows: tuple[tuple[str, str, str | None, str | None, Limit | int | CpuSet | bool | None, str], ...] = (
@@ -233,7 +235,7 @@ def controls_of(home: cgroup.Group, controllers: dict[str, str]) -> Iterable[Con
 
 
 def _either(v1: Limit | int | None, v2: Limit | int | None) -> Limit | int | None:
-    """Only one version has the controller."""
+    """The value that exists: a controller is in one version only."""
     return v2 if v1 is None else v1
 
 

@@ -1,4 +1,4 @@
-"""What bounds the growth of a process' linear memories, and which of it leaves the least room."""
+"""The limits on the growth of a process' linear memories, and which of them leaves the least room."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent.normalise.groups import Tree
 from collectors import proc_task
 from collectors.wasm_maps import WasmProcess
 
-# Only a process whose memories are all in a pool has slots to fill.
+# Limits that must be known before one can be called the tightest. Pool slots are not here: few processes use a pool.
 _OWED = {"declared_maxima", "cgroup_memory", "process_data"}
 _ADDRESSES = 1 << 47
 
@@ -30,7 +30,7 @@ def growth(
 
 
 def _declared(named: tuple[LinearMemory, ...]) -> Iterator[Bound]:
-    """Of a memory that is larger than it was declared to be, or has a maximum that no process has addresses for, nothing is believed."""
+    """The sum of the declared maxima. Nothing where one is below the memory's size or beyond the address space: it must be wrong."""
     ends = []
     for memory in named:
         maxima = [statement.maximum_pages * statement.page_bytes for statement in memory.stated if statement.maximum_pages is not None]

@@ -8,7 +8,7 @@ from agent.model.values import CpuSet
 
 
 def irq_routes(sample: Sample) -> tuple[IrqRoute, ...]:
-    """One for each interrupt with a number, in the kernel's order."""
+    """One route for each numbered interrupt, in the order of /proc/interrupts."""
     lines = sample.host.interrupts
     if lines is None:
         return ()

@@ -1,4 +1,4 @@
-"""The logical model: what the kernel makes of the machine, and whether it runs on one at all."""
+"""The logical model: the kernel's view of the machine, and whether it runs as a guest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from collectors import proc_cpuinfo, proc_interrupts
 # The kernel's own descriptions, on x86, ARM and RISC-V alike (arch/*/kernel/{irq,smp}.c).
 _IPIS = {"Rescheduling interrupts": "reschedule", "Function call interrupts": "function_call", "TLB shootdowns": "tlb_shootdown"}
 
-# x86-64: 2 MiB by a page directory's entry, which long mode always has, 1 GiB by the level above.
+# x86-64: long mode always has 2 MiB pages (page directory); 1 GiB pages (one level up) need a CPU flag.
 _HUGE_PAGES = {"lm": 2 << 20, "pdpe1gb": 1 << 30}
 
 _CLOCKS = {clock: hypervisor.name for hypervisor in HYPERVISORS for clock in hypervisor.clocksources}
@@ -80,13 +80,13 @@ def _ipis(interrupts: proc_interrupts.Interrupts) -> tuple[Ipis, ...]:
 
 
 def _address_bits(cpuinfo: proc_cpuinfo.Cpuinfo | None, kind: str) -> int | None:
-    """ "46 bits physical, 48 bits virtual", on x86."""
+    """The number before `kind` in "46 bits physical, 48 bits virtual", on x86."""
     match = re.search(rf"\b([0-9]{{1,3}}) bits {kind}", cpuinfo.address_sizes or "") if cpuinfo else None
     return int(match[1]) if match else None
 
 
 def _levels(sample: Sample) -> int | None:
-    """Levels of page tables: five on x86-64 with la57, a flag that the kernel clears where it does not use it; else four."""
+    """Levels of page tables on x86-64: five with la57, which the kernel clears where it is unused, else four. None elsewhere."""
     architecture = sample.host.kernel.architecture if sample.host.kernel else None
     if architecture != "x86_64" or sample.statics.cpuinfo is None or not sample.statics.cpuinfo.flags:
         return None
@@ -94,7 +94,7 @@ def _levels(sample: Sample) -> int | None:
 
 
 def virtualization(sample: Sample) -> Virtualization | None:
-    """Is this host a guest? Evidence in order of strength: a paravirtual clock, the CPU's hypervisor bit, the firmware's maker."""
+    """Whether this host is a guest. Evidence in order of strength: a paravirtual clock, the CPU's hypervisor bit, the firmware's vendor."""
     kernel, firmware = sample.host.kernel, sample.statics.dmi
     flags = sample.statics.cpuinfo.flags if sample.statics.cpuinfo else ()
     for clock in kernel.clocksources if kernel else ():

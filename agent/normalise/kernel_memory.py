@@ -1,4 +1,4 @@
-"""The kernel's memory: zones and how broken up they are, policies, what was promised, merged, compressed and swapped."""
+"""The kernel's memory: zones and their fragmentation, policies, overcommit, merged, compressed and swapped pages."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _zones(sample: Sample) -> tuple[Zone, ...]:
 
 
 def unusable(blocks: Sequence[int]) -> tuple[float, ...]:
-    """For each order the share of free pages that lie in smaller blocks, in thousandths as in the kernel, where no free page is 1."""
+    """Per order, the share of free pages in smaller blocks (unusable_free_index in mm/vmstat.c), to three places; 1 without free ones."""
     pages = [count << order for order, count in enumerate(blocks)]
     free, below, ratios = sum(pages), 0, []
     for size in pages:

@@ -1,6 +1,6 @@
 """Dies, clusters, books and drawers: the levels between threads and the machine that some machines have.
 
-What is no level of its own, as hwloc has it (hwloc/topology-linux.c, look_sysfscpu; "merging" in its documentation of I/O and groups):
+These are dropped, as in hwloc (hwloc/topology-linux.c, look_sysfscpu; "merging" in its documentation of I/O and groups):
 - a die whose number the kernel does not know (ARM and RISC-V: -1, each CPU its own die);
 - a die that is its whole package, or one core;
 - a cluster that is a core, a cache of any level, a die or a package;
@@ -66,7 +66,7 @@ def _assembled(sets: dict[CpuSet, int | None], trivial: set[CpuSet]) -> tuple[As
 
 
 def _apart(sets_by_cpu: dict[int, CpuSet], online: CpuSet, packages: tuple[Package, ...], package_of: dict[int, int]) -> set[CpuSet]:
-    """The sets that CPUs say they are in. Each is in one package and no two overlap, whatever a broken table says."""
+    """Disjoint sets from those that each CPU states, each restricted to one package, even where a broken table says otherwise."""
     in_package = {cpu: cpus & packages[package_of[cpu]].cpus for cpu, cpus in sets_by_cpu.items()}
     return {group for group in partition(online, in_package.get) if any(cpu in in_package for cpu in group)} if in_package else set()
 

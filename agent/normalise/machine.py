@@ -1,8 +1,8 @@
-"""Sample -> Physical: the machine, whatever part of it the sources know.
+"""Sample -> Physical: the machine, as far as the sources describe it.
 
-What belongs together is said by sibling sets, never by ids alone: core_id repeats in every package, physical_package_id is -1 on
-s390 and on POWER and SPARC partitions, cache ids repeat on hybrid machines. Sets are cut to the CPUs that are online, because
-the kernel leaves offline CPUs in some of them; never to what the agent itself may use.
+CPUs are grouped by sibling sets, never by ids alone: core_id repeats in every package, physical_package_id is -1 on s390 and on
+POWER and SPARC partitions, cache ids repeat on hybrid machines. Sets are restricted to online CPUs, because the kernel leaves
+offline CPUs in some of them, and never to the CPUs that the agent itself may use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which thread of a machine is which: vCPUs, iothreads, the emulator's, and the kernel's own that work for it."""
+"""Roles of a machine's threads: vCPUs, iothreads, the emulator's, and the kernel threads that serve it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.model.runtimes import Role, is_iothread, vcpu_number
 from agent.normalise.workloads import threads_of
 from collectors import proc_task, processes
 
-# The kernel's own: threads of the process since Linux 6.4 (vhost) and 6.14 (kvm), kernel threads before.
+# The kernel's threads: in the machine's process since Linux 6.4 (vhost) and 6.14 (kvm), kernel threads before.
 _KERNEL: tuple[tuple[str, Role], ...] = (("vhost-", "vhost"), ("kvm-", "kvm"))
 
 
@@ -20,7 +20,7 @@ def with_roles(threads: Sequence[Thread]) -> tuple[Thread, ...]:
 
 
 def _role(name: str | None) -> Role | None:
-    """What a thread of a monitor does, by its name; one without a name may be any."""
+    """The role of a monitor's thread by its name; None without a name."""
     if name is None:
         return None
     if vcpu_number(name) is not None:
@@ -31,12 +31,12 @@ def _role(name: str | None) -> Role | None:
 
 
 def kernel_threads(table: Iterable[processes.Process], tasks: dict[int, proc_task.TaskGroup]) -> dict[int, tuple[Thread, ...]]:
-    """Kernel threads by the process that they work for."""
+    """Kernel threads by the PID of the process that they serve."""
     by_process: dict[int, tuple[Thread, ...]] = {}
     for process in table:
         master = processes.served(process)
         if master is not None and process.pid in tasks:
-            # The kernel cuts the name that a task shows of itself.
+            # The name in the task's own files is truncated; that of the process table is complete.
             by_process[master] = (
                 *by_process.get(master, ()),
                 *(replace(thread, role=_role(process.name)) for thread in threads_of([tasks[process.pid]])),

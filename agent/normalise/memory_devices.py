@@ -1,7 +1,7 @@
-"""DIMM -> channel -> node, with who says so. Firmware lists devices, drivers list channels, the kernel lists nodes: no source has all.
+"""DIMM -> channel -> node, each with its source. Firmware lists devices, drivers list channels, the kernel lists nodes.
 
-A DIMM's channel is what the driver of its controller says where labels agree, else what firmware wrote on the board in words that mean
-one thing only. Its node follows from addresses, else from the socket in its name, and never from two that disagree.
+A DIMM's channel is stated by its controller's driver where labels match, else by an unambiguous locator string of the firmware. Its node
+follows from addresses, else from the socket in its locator. Where addresses match several nodes, they are not used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PERSISTENT = ("Logical non-volatile device", "Intel Optane persistent memory", 
 
 
 class Wiring(NamedTuple):
-    """What a board's name for a place says: its socket, in one of the board's numberings, and its channel."""
+    """Socket and channel in a device's locator. The socket is a word and a number, because each word has a numbering of its own."""
 
     socket: tuple[str, int] | None
     channel: str | None
@@ -106,7 +106,7 @@ def _controllers(sample: Sample, devices: dict[int, MemoryDevice]) -> tuple[Memo
 
 
 def _labels(devices: dict[int, MemoryDevice]) -> dict[str, int]:
-    """What EDAC may call a device, where only one is called so: its locator, alone or behind its bank (drivers/firmware/dmi_scan.c)."""
+    """Slots by the names that EDAC may give them, if unique: the locator, with or without the bank (drivers/firmware/dmi_scan.c)."""
     names: dict[str, set[int]] = {}
     for slot, device in devices.items():
         if device.locator:
@@ -116,7 +116,7 @@ def _labels(devices: dict[int, MemoryDevice]) -> dict[str, int]:
 
 
 def _wirings(devices: dict[int, MemoryDevice]) -> dict[int, Wiring]:
-    """Channels only where no name stands for more places than a channel can have: such a name leaves something out."""
+    """The wiring of each slot. Channels are dropped if one name has more slots than a channel can have: such names are incomplete."""
     wirings = {slot: _wiring(device) for slot, device in devices.items()}
     places = Counter(wiring.channel for wiring in wirings.values() if wiring.channel)
     trusted = not places or max(places.values()) <= _PLACES_PER_CHANNEL
@@ -126,7 +126,7 @@ def _wirings(devices: dict[int, MemoryDevice]) -> dict[int, Wiring]:
 def _wiring(device: MemoryDevice) -> Wiring:
     text = f"{device.bank or ''} {device.locator or ''}".upper()
     around = sorted(set(_PLACE.findall(text)))
-    # CPU1 may be P0: each word has a numbering of its own.
+    # CPU1 may be P0: each word has its own numbering.
     numbers = ((word, _only_value(int(number) for kind, number in around if kind == word)) for word in _SOCKETS)
     socket = next(((word, number) for word, number in numbers if number is not None), None)
     channel = _only_value(_CHANNEL.findall(text)) or (_only_value(_LETTER.findall(text)) if socket else None)
@@ -143,14 +143,14 @@ def _channel(edac_channel: str | None, wiring: Wiring) -> tuple[str, Evidence] |
 def _nodes(
     sample: Sample, firmware: Smbios, wirings: dict[int, Wiring], nodes: tuple[Node, ...], packages: tuple[Package, ...]
 ) -> Callable[[int, MemoryDevice], tuple[int, str] | None]:
-    """The node of a device, and what says so. The next evidence is asked only where the one before it is there and decides nothing."""
+    """A function from a device to its node and the evidence. Weaker evidence is used only where the stronger one is inconclusive."""
     spans = _spans(sample, nodes)
     sockets = _by_socket(wirings, nodes, packages)
     by_device, by_array = _by_owner(firmware.device_ranges), _by_owner(firmware.array_ranges)
 
     def where(slot: int, device: MemoryDevice) -> tuple[int, str] | None:
         if _persistent(device):
-            # It may share the array and the socket, but is memory of another node, or a disk.
+            # It may share the array and the socket, but it is memory of another node, or a disk.
             return None
         ranges = (("SMBIOS type 20 addresses", by_device.get(device.handle)), ("SMBIOS type 19 addresses", by_array.get(device.array)))
         for evidence, its in ranges:
@@ -173,9 +173,9 @@ def _by_owner(ranges: tuple[AddressRange, ...]) -> dict[int, list[AddressRange]]
 
 
 def _spans(sample: Sample, nodes: tuple[Node, ...]) -> list[tuple[int, int, int]]:
-    """Node, first physical address, end, of every zone; nothing where a zone that has pages does not say where it begins.
+    """(node, first physical address, end) of every zone; empty where the start of a zone with pages is not known.
 
-    A device's addresses may touch two nodes' spans, which may overlap: then they decide nothing.
+    The spans of two nodes may overlap: a device in both of them has no node by its addresses.
     """
     memory = sample.host.memory
     spans = []
@@ -191,9 +191,9 @@ def _spans(sample: Sample, nodes: tuple[Node, ...]) -> list[tuple[int, int, int]
 
 
 def _by_socket(wirings: dict[int, Wiring], nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> dict[tuple[str, int] | None, int]:
-    """The node of each socket that the board's names number, where sockets are as many as packages and each has one node.
+    """The node of each socket in the locators, if there are as many sockets as packages and each package has one node.
 
-    Boards count sockets from 0 or from 1; empty places are listed, too, so the numbers are complete.
+    Boards number sockets from 0 or from 1; empty slots are listed, too, so that no number is missing.
     """
     sockets = sorted({wiring.socket for wiring in wirings.values() if wiring.socket is not None})
     numbers = [package.os_index for package in packages]
@@ -209,7 +209,7 @@ def _by_socket(wirings: dict[int, Wiring], nodes: tuple[Node, ...], packages: tu
 
 
 def _channels(controllers: tuple[MemoryController, ...], dimms: tuple[Dimm, ...]) -> tuple[MemoryChannel, ...]:
-    """The channels that have memory, where all of them are known: by drivers, else by the board's names."""
+    """The channels with memory, by drivers, else by locators; empty unless all of them are known."""
     filled = [dimm for dimm in dimms if dimm.size_bytes != 0 and not _persistent(dimm)]
     members: dict[str, list[Dimm]] = {}
     origin: Evidence = "edac"
@@ -218,7 +218,7 @@ def _channels(controllers: tuple[MemoryController, ...], dimms: tuple[Dimm, ...]
         if not all(_complete(controller) for controller in controllers) or any(rank.channel is None for rank in ranks):
             return ()
         bare = {rank.channel or "": [dimm for dimm in filled if dimm.channel == rank.channel] for rank in ranks}
-        # Where labels do not agree, all devices stand for each: their one width and one rate, if they have one.
+        # Where labels do not match, each channel gets the width and rate of all devices, if these are equal.
         matched = sum(map(len, bare.values())) == len(filled)
         members = bare if matched else dict.fromkeys(bare, filled)
     else:
@@ -244,7 +244,7 @@ def _memory_channel(name: str, origin: Evidence, dimms: list[Dimm], matched: boo
 
 
 def _complete(controller: MemoryController) -> bool:
-    """Whether its DIMMs are all there: their sizes sum to the controller's."""
+    """Whether the sizes of its DIMMs sum to the controller's size."""
     return controller.size_bytes is not None and sum_if_known(dimm.size_bytes for dimm in controller.dimms) == controller.size_bytes
 
 
@@ -257,6 +257,6 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _only_value(values: Iterable[T]) -> T | None:
-    """What all of them are; None where they differ or there is none."""
+    """The value that all of them have; None where they differ or there is none."""
     distinct = set(values)
     return distinct.pop() if len(distinct) == 1 else None

@@ -1,4 +1,4 @@
-"""Memory nodes: how far they are, what they are made of, and what that makes of the machine."""
+"""Memory nodes: their distances, their kind of memory, and whether the machine is NUMA."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
     if not sample.host.nodes.nodes:
         if (not online and not meminfo) or _has_nodes(sample):
             return ()
-        # A kernel without NUMA shows no node: all its memory is one.
+        # A kernel without NUMA shows no node: all its memory is one node.
         size, free = meminfo.get("MemTotal"), meminfo.get("MemFree")
         return (
             Node(
@@ -74,7 +74,7 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
 
 
 def _has_nodes(sample: Sample) -> bool:
-    """A kernel with NUMA counts by node (mm/vmstat.c), and names nodes in zoneinfo: without sysfs, how many there are is not known."""
+    """Whether the kernel has NUMA: counters in vmstat (mm/vmstat.c), or further nodes in zoneinfo. The number of nodes is only in sysfs."""
     memory = sample.host.memory
     return memory is not None and ("numa_hit" in memory.vmstat or any(span.zone.node > 0 for span in memory.zones))
 
@@ -85,7 +85,7 @@ def _columns(seen: sys_node.Nodes) -> tuple[int, ...]:
 
 
 def _locality(node: sys_node.SysfsNode, own: dict[int, CpuSet], beside: CpuSet | None, distances: dict[int, int]) -> dict[str, Any]:
-    """A node's own CPUs; without any, those beside its GPU or its best initiators; firmware silent, those nearest by distance."""
+    """The CPUs local to a node: its own, else those near its GPU, else its best initiators, else those at the least distance."""
     if own.get(node.os_index):
         return {"local_cpus": own[node.os_index], "local_cpus_evidence": "own"}
     if node.os_index not in own:
@@ -98,7 +98,7 @@ def _locality(node: sys_node.SysfsNode, own: dict[int, CpuSet], beside: CpuSet |
             return {"local_cpus": cpus, "local_cpus_evidence": f"access{number}"}
     with_cpus = {node_index: distance for node_index, distance in distances.items() if own.get(node_index)}
     nearest = CpuSet(node_index for node_index, distance in with_cpus.items() if distance == min(with_cpus.values()))
-    # Alike distances tell nothing.
+    # Equal distances to all nodes do not tell which is local.
     if nearest and len(nearest) < len(with_cpus):
         return {"local_cpus": _cpus_of(nearest, own), "local_cpus_evidence": "distance"}
     return {}
@@ -109,7 +109,7 @@ def _cpus_of(numbers: CpuSet, own: dict[int, CpuSet]) -> CpuSet:
 
 
 def _kind(sample: Sample, node: sys_node.SysfsNode, fastest: int | None) -> dict[str, Any]:
-    """The driver that brought the memory knows best. CPUs sit next to ordinary memory; memory that is faster is on the package."""
+    """The kind of a node's memory: by the DAX driver that added it, else HBM if faster than ordinary memory, else DRAM beside CPUs."""
     if node.cpus is None or node.memory_bytes is None:
         return {}
     if not node.memory_bytes:
@@ -136,7 +136,7 @@ def _devices(sample: Sample, node: sys_node.SysfsNode) -> list[DaxDevice]:
 
 
 def _brought(sample: Sample, node: sys_node.SysfsNode) -> list[DaxDevice]:
-    """The DAX devices that are all of a node's memory: beside them, a node with CPUs may have ordinary memory."""
+    """The DAX devices that make up all memory of a node; empty where a node with CPUs has ordinary memory, too."""
     devices = _devices(sample, node)
     size = sum(device.size_bytes or 0 for device in devices)
     return devices if not node.cpus or size >= (node.memory_bytes or 0) else []
@@ -148,7 +148,7 @@ def _bandwidth(node: sys_node.SysfsNode) -> int | None:
 
 
 def _fastest(sample: Sample) -> int | None:
-    """The bandwidth of the fastest memory that CPUs have beside them and no driver brought."""
+    """The highest read bandwidth of nodes that have CPUs and ordinary memory, in bytes per second."""
     sysfs_nodes = sample.host.nodes.nodes if sample.host.nodes else ()
     bandwidths = [_bandwidth(node) for node in sysfs_nodes if node.cpus and not _brought(sample, node)]
     return max((bandwidth for bandwidth in bandwidths if bandwidth is not None), default=None)
@@ -156,7 +156,7 @@ def _fastest(sample: Sample) -> int | None:
 
 def memory(sample: Sample, nodes: tuple[Node, ...]) -> MainMemory:
     meminfo = sample.host.memory.meminfo_bytes if sample.host.memory else {}
-    # Nodes whose memory is not stated count: a tree without their meminfo has them all the same.
+    # Nodes of unknown size count: they exist even where a recording lacks their meminfo.
     with_memory = [node for node in nodes if node.memory_bytes != 0]
     return MainMemory(
         architecture="numa" if len(with_memory) > 1 else "uma" if with_memory else None,
@@ -173,7 +173,7 @@ def _alike(nodes: tuple[Node, ...]) -> bool | None:
 
 
 def clustered(sample: Sample, packages: tuple[Package, ...], nodes: tuple[Node, ...], caches: tuple[Cache, ...]) -> tuple[Package, ...]:
-    """Packages whose firmware divides their memory. A virtual machine's nodes are what somebody wrote down."""
+    """Packages with the clustering mode that divides them into nodes (SNC, NPS). In a guest, nodes are configured and say nothing of it."""
     if sample.statics.cpuinfo is None or "hypervisor" in sample.statics.cpuinfo.flags:
         return packages
     named = ((package, _clustering(package, nodes, caches)) for package in packages)

@@ -1,4 +1,4 @@
-"""How much of the host machines were given: vCPUs for each CPU of the host, a memory node, a last-level cache, a core; and memory."""
+"""Overcommit by virtual machines: vCPUs per CPU of the host, of a node, of a last-level cache and of a core; and memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent.model.workload import Workload
 
 
 def overcommits(workloads: Iterable[Workload], hardware: Physical, all_caches: bool) -> tuple[CpuOvercommit, ...]:
-    """Each vCPU counts on the CPUs that it may use in equal parts. Nothing where there is none, or one may be anywhere."""
+    """Each vCPU counts in equal parts on the CPUs that it may use. Empty without vCPUs, or where the CPUs of one are not known."""
     online = hardware.cpus.online
     sets = Counter(
         vcpu.affinity if vcpu.affinity is not None else vcpu.thread.allowed_cpus if vcpu.thread else None
@@ -50,7 +50,9 @@ _BINDING = ("strict", "interleave", "restrictive")
 
 
 def memory_overcommits(workloads: Iterable[Workload], hardware: Physical) -> tuple[MemoryOvercommit, ...]:
-    """Nothing where there is no machine, or one does not say how large it is; of nodes nothing where one may be on any."""
+    """Memory of machines on the host and each node; empty without machines, or where the size of one is not known.
+
+    Nodes are left out where the nodes of one machine are not known."""
     guests = [workload for workload in workloads if workload.paradigm == "virtualization"]
     sizes = [(guest.memory.allotted_bytes, guest.memory.allotted_max_bytes) for guest in guests]
     current = [now for now, _ in sizes if now is not None]
@@ -92,7 +94,7 @@ def memory_overcommits(workloads: Iterable[Workload], hardware: Physical) -> tup
 
 
 def _nodes(workload: Workload) -> CpuSet:
-    """Those that its definition binds it to, else those that its process may use; none where neither says."""
+    """The nodes that its definition binds it to, else those that its process may use; empty where neither is known."""
     guest = workload.guest
     if guest and guest.numatune_nodes and guest.numatune_mode in _BINDING and not guest.cell_memories:
         return guest.numatune_nodes

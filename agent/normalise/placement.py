@@ -1,4 +1,4 @@
-"""Workloads on the machine: what of it their allowed CPUs touch, and with whom they share it; then their stacks."""
+"""Workloads on the machine: nodes, packages, caches and cores of their allowed CPUs, who shares these, and their stacks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from agent.normalise.stacks import stack
 def placed(
     workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical, all_workloads: bool, all_caches: bool
 ) -> tuple[Workload, ...]:
-    """Each workload with its footprint, its neighbours and its stack.
+    """Each workload with its place on the machine and its neighbours.
 
-    Neighbours are counted only among `all_workloads`, last-level caches only of `all_caches`: a part of them is no count.
+    Neighbours are counted only if all workloads are known (`all_workloads`), last-level caches only if all are (`all_caches`).
     """
     by_id = {workload.id: workload for workload in workloads}
     on_this_host = [workload for workload in workloads if not (workload.guest and workload.guest.elsewhere)]
     all_workloads = all_workloads and all(workload.placement.allowed_cpus is not None for workload in on_this_host)
-    # A thousand containers have few different sets of CPUs: what a set touches is found once, neighbours are counted by footprint.
+    # A thousand containers have few different sets of CPUs: each set is looked up once, and neighbours are counted by set.
     touched = {cpus: _touched(cpus, hardware, all_caches) for cpus in {workload.placement.allowed_cpus for workload in workloads}}
     footprints = {workload.id: touched[workload.placement.allowed_cpus].whole_cores for workload in workloads}
     known_nodes = CpuSet(node.os_index for node in hardware.nodes)
@@ -35,7 +35,7 @@ def placed(
             children.setdefault(workload.parent, set()).add(workload.id)
 
     def shared_with(on: Touched, family: Iterable[str]) -> tuple[CpuSet | None, int | None]:
-        """CPUs that are shared with other than relatives, and with how many of these."""
+        """The CPUs that are shared with workloads outside the family, and the number of these."""
         if not on.whole_cores or not all_workloads:
             return None, None
         relatives = Counter(footprints[id_] for id_ in family if id_ in footprints)
@@ -54,7 +54,7 @@ def placed(
         if workload.parent is not None or workload.id in children:
             shared, neighbours = shared_with(on, _family(workload, by_id, children))
         else:
-            # Most have no relatives, and what they share goes with their CPUs.
+            # Most workloads have no relatives: then the answer depends on the CPUs alone.
             if old.allowed_cpus not in alone:
                 alone[old.allowed_cpus] = shared_with(on, (workload.id,))
             shared, neighbours = alone[old.allowed_cpus]
@@ -97,7 +97,7 @@ def _whole_cores(cpus: CpuSet | None, hardware: Physical) -> CpuSet:
 
 
 class Touched(Fact, frozen=True, kw_only=True):
-    """What a set of CPUs touches: `cpus` of it that are online, `whole_cores` the CPUs with their hardware siblings."""
+    """Parts of the machine that a set of CPUs is in. `cpus`: those online; `whole_cores`: the CPUs with their hardware siblings."""
 
     cpus: CpuSet | None
     whole_cores: CpuSet
@@ -133,7 +133,7 @@ def _remote(memory_by_node: dict[int, int], nodes: CpuSet | None, known_nodes: C
 
 
 def _family(workload: Workload, by_id: dict[str, Workload], children: dict[str, set[str]]) -> set[str]:
-    """Itself, the workloads around it and those directly in it: they share by nature."""
+    """The ids of a workload, its ancestors and its direct children, which always share CPUs."""
     family = {workload.id} | children.get(workload.id, set())
     parent = workload.parent
     while parent is not None and parent not in family:

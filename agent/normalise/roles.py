@@ -1,6 +1,6 @@
-"""What the threads of a Wasm runtime do: by what their embedder states, by their names, and by who made their stacks.
+"""Roles of a Wasm runtime's threads: by the embedder's statements, by their names, and by who allocated their stacks.
 
-Guest code runs on the thread that calls it, which has no mark of its own: of a thread that nothing tells of there is no role.
+Guest code runs on the thread that calls it, which looks like any other. A thread without evidence has no role.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from collectors.wasm_maps import WasmProcess
 def with_roles(
     process: WasmProcess, threads: tuple[Thread, ...], guests: Collection[int | None], pointers: Mapping[int, int]
 ) -> tuple[Thread, ...]:
-    """`guests`: the threads that the embedder states to run guest code. `pointers`: the stack pointers of those that wait."""
+    """The threads with their roles. `guests`: tids that are stated to run guests. `pointers`: stack pointers of waiting threads by tid."""
     runtime = RUNTIMES.get(process.runtime)
     library = runtime.library if runtime else None
-    # Embedders that link the runtime through its C interface are not written in Rust; the threads that the library starts are.
+    # Embedders that link the runtime's C library are not written in Rust, so that Rust thread stacks are the library's.
     compiles = library is not None and library.fullmatch(process.evidence.removesuffix(" (deleted)")) is not None
     named = []
     for thread in threads:
         role, origin = _role(thread, guests)
         pointer = pointers.get(thread.tid)
         if role is None and compiles and pointer is not None and any(low <= pointer < top for low, top in process.stacks):
-            # wasmtime starts threads for nothing but to compile (rayon), and to look after its cache.
+            # wasmtime starts threads only to compile (rayon) and to clean up its cache.
             role, origin = "compiler", "inferred"
         named.append(replace(thread, role=role, role_origin=origin) if role else thread)
     return tuple(named)

@@ -1,4 +1,4 @@
-"""The scheduler by evidence, and who is balanced with whom: command line, cpusets, domains, and the map from CPU numbers to all that."""
+"""The scheduler class, its tick and preemption, CPU isolation, the sets of CPUs that are load balanced, and a map of the online CPUs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from agent.model.physical import Physical
 from agent.model.values import CpuSet, Origin
 from collectors import proc_sys_sched, sys_debug_sched
 
-# SCHED_FEAT()s that only one of the two has (kernel/sched/features.h).
+# SCHED_FEAT()s that only EEVDF or only CFS has (kernel/sched/features.h).
 _EEVDF_FEATURES = frozenset({"PLACE_LAG", "NO_PLACE_LAG"})
 _CFS_FEATURES = frozenset({"START_DEBIT", "NO_START_DEBIT", "GENTLE_FAIR_SLEEPERS", "NO_GENTLE_FAIR_SLEEPERS"})
 
-# Whatever an architecture lets its kernels be built with (kernel/Kconfig.hz and kin).
+# All values that an architecture offers (kernel/Kconfig.hz, arch/*/Kconfig).
 _HZ = (24, 48, 64, 100, 128, 200, 250, 256, 300, 500, 512, 1000, 1024, 1200)
 _INITIAL_JIFFIES = 1 << 32
 _BEHIND_SECONDS = 300
@@ -66,14 +66,14 @@ def scheduler(sample: Sample) -> Scheduler | None:
 
 
 def _either(debugfs: int | None, sysctl: int | None) -> int | None:
-    """One kernel has a tunable in one place."""
+    """The value that exists: a kernel has each tunable in one of the two places."""
     return sysctl if debugfs is None else debugfs
 
 
 def _fair_class(
     sample: Sample, sched: proc_sys_sched.Sched, debug: sys_debug_sched.SchedDebug
 ) -> tuple[Literal["cfs", "eevdf"] | None, Origin | None, str | None]:
-    """By what only one of them has. Linux 6.6 took CFS's tunables away with it; release numbers say nothing, kernels are patched."""
+    """The fair class by features and tunables that only one has. Release numbers do not tell, because kernels are patched."""
     features = {*debug.features}
     if debug.base_slice_ns is not None:
         return "eevdf", None, "base_slice_ns in debugfs"
@@ -93,12 +93,12 @@ def _fair_class(
 
 
 def tick_hz(sample: Sample) -> tuple[int | None, Origin | None]:
-    """CONFIG_HZ, or how far jiffies came since boot, where that is near a number that kernels are built with."""
+    """The scheduler tick in Hz: CONFIG_HZ, else jiffies per second since boot, if that is near a value of kernel configurations."""
     if sample.statics.kernel_config is not None and sample.statics.kernel_config.hz is not None:
         return sample.statics.kernel_config.hz, None
     jiffies = sample.host.schedstat.jiffies if sample.host.schedstat else None
     uptime = sample.host.kernel.uptime_seconds if sample.host.kernel else None
-    # Near 300 s since boot the two are too small to divide: they are read at different moments.
+    # Near 300 s since boot both differences are too small to divide, because they are read at different moments.
     if jiffies is None or uptime is None or abs(uptime - _BEHIND_SECONDS) < 30:
         return None, None
     rate = (jiffies - _INITIAL_JIFFIES) / (uptime - _BEHIND_SECONDS)
@@ -107,7 +107,7 @@ def tick_hz(sample: Sample) -> tuple[int | None, Origin | None]:
 
 
 def _preemption(sample: Sample, debug: sys_debug_sched.SchedDebug) -> tuple[str | None, Origin | None]:
-    """debugfs says what is in force; else what the kernel was built with, and told where that can be changed at boot."""
+    """The preemption model: in force by debugfs, else by the boot parameter where the kernel is dynamic, else by its configuration."""
     if debug.preempt is not None:
         return debug.preempt, None
     options = sample.statics.kernel_config.options if sample.statics.kernel_config else None
@@ -138,7 +138,7 @@ def isolation(sample: Sample) -> CpuIsolation | None:
 
 
 def load_balance(sample: Sample) -> bool | None:
-    """Of the root cpuset, on v1: v2 has none."""
+    """Whether the root cpuset is load balanced, on v1; None on v2, which has no such file."""
     for group in sample.workloads.cgroups.groups if sample.workloads.cgroups else ():
         if group.path == "/":
             return group.cpuset.load_balance if group.cpuset else None
@@ -158,7 +158,7 @@ def partitions(sample: Sample) -> tuple[Partition, ...]:
 
 
 def balanced(sample: Sample, online: CpuSet) -> tuple[CpuSet, ...] | None:
-    """The sets that domains are built in (kernel/cgroup/cpuset.c, generate_sched_domains()); None where a file of it is missing."""
+    """The sets of CPUs that domains are built in (kernel/cgroup/cpuset.c, generate_sched_domains()); None where an input is missing."""
     apart = sample.statics.cpus.isolated if sample.statics.cpus else None
     if apart is None:
         return None
@@ -194,7 +194,7 @@ def _lacks_partition_type(path: str, controllers: tuple[str, ...] | None, partit
 
 
 def _merged(sets: list[CpuSet]) -> tuple[CpuSet, ...]:
-    """Sets that meet are balanced together."""
+    """Overlapping sets are balanced together, so they are merged."""
     merged: list[CpuSet] = []
     for cpus in sets:
         meeting = [group for group in merged if group & cpus]
@@ -206,7 +206,7 @@ def _merged(sets: list[CpuSet]) -> tuple[CpuSet, ...]:
 
 
 def cpu_map(hardware: Physical, domains: tuple[SchedulingDomain, ...]) -> tuple[LogicalCpu, ...]:
-    """Every online CPU's place in both worlds."""
+    """For each online CPU, its core, package, node and scheduling domains."""
     nodes = {cpu: node.os_index for node in hardware.nodes for cpu in node.cpus or ()}
     chains: dict[int, list[CpuSet]] = {}
     for domain in domains:

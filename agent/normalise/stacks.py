@@ -1,7 +1,7 @@
 """The protocol stack of each paradigm, from hardware to application, with the facts of this workload on it.
 
 The layers and their elements are those of the concept document's section 10 (CPU scheduling and memory management stacks).
-A value is what was read; an element without one applies but is not known here.
+A value was read from this host; an element without one applies to the paradigm, but its value is not known.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def stack(workload: Workload, hardware: Physical, kernel: Logical) -> Stack:
         case "sandbox":
             return Stack(_sandbox_cpu(workload, hardware, kernel), _sandbox_memory(workload, hardware, kernel))
         case "process":
-            # A unit of the host's own: the kernel bounds it as it does a container.
+            # A systemd unit: the kernel limits it in the same way as a container.
             cpu, memory = _container_cpu(workload, hardware, kernel), _container_memory(workload, hardware, kernel)
             return Stack(*((*layers[:-1], Layer("application", layers[-1].elements)) for layers in (cpu, memory)))
 
@@ -209,7 +209,7 @@ def _threads(workload: Workload) -> tuple[Element, ...]:
 
 
 def _roles(workload: Workload) -> Element:
-    """Threads by what they do, each with its CPU time and how many wait; those of unknown role last."""
+    """Threads by role, each role with its CPU time and the number that wait; unknown roles come last."""
     by_role: dict[str, list[Thread]] = {}
     for thread in sorted(workload.threads, key=lambda thread: (thread.role is None, thread.role or "")):
         by_role.setdefault(thread.role or "not told", []).append(thread)
@@ -229,7 +229,7 @@ def _role(role: str, threads: list[Thread]) -> Element:
 
 
 def _growth(workload: Workload) -> Element:
-    """How much room each limit leaves: the one that binds, or where that is not known, those that have an end."""
+    """The room that the tightest limit leaves; where it is not known, the room of each finite limit."""
     growth = workload.growth or Growth(())
     ends = [bound for bound in growth.bounds if bound.room_bytes is not None and not bound.room_bytes.unlimited and bound.name in _BOUNDS]
     shown = [bound for bound in ends if bound.name == growth.binding] or ends
@@ -264,7 +264,7 @@ def _quota(workload: Workload) -> Element:
         for vcpu in workload.vcpus
         if vcpu.quota_usec is not None and not vcpu.quota_usec.unlimited and vcpu.period_usec
     ]
-    # What holds a vCPU back in a group of its own is no limit of the machine's.
+    # A quota on the group of one vCPU does not limit the machine.
     return _element("CPU limit", "; ".join([*filter(None, [bound]), *([f"of its own: {', '.join(own)}"] if own else [])]) or None)
 
 

@@ -1,4 +1,4 @@
-"""What embedders state of their memories, beside what the kernel shows of them: names are taken, sizes are compared."""
+"""Embedders' statements about linear memories: their names are taken over, their sizes are compared with the kernel's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.model.sandbox import LinearMemory, Mismatch, Published, Statement
 from collectors import proc_task
 from collectors.wasm_stats import statements
 
-# Pages may be smaller than the host's, whose sizes are rounded up: what differs by less is the same.
+# Wasm pages may be smaller than the host's, which round sizes up: smaller differences do not count.
 _ROUNDED_BYTES = 1 << 16
 
 
@@ -21,7 +21,7 @@ class Stated(NamedTuple):
 
 
 def with_statements(sample: Sample, process: proc_task.TaskGroup, memories: tuple[LinearMemory, ...]) -> Stated:
-    """The memories of a process with what its embedder says of each."""
+    """The memories of a process, each with the statements of its embedder."""
     table = next((table for table in sample.workloads.statements or () if table.pid == process.pid), None)
     if table is None:
         return Stated(memories, None)
@@ -58,7 +58,7 @@ def _statement(slot: statements.StatementSlot, size: int | None, read_at: float 
         grows=slot.grows,
         tid=tids.get(slot.tid),
         seconds_ago=None if read_at is None else max(0.0, round(read_at - written, 3)),
-        # What was written since the map was read may be true of a memory that has grown, or come, since.
+        # A statement that is newer than the map may be right about a memory that has since grown or been created.
         mismatch=_mismatch(slot, size) if read_at is not None and written < read_at else None,
     )
 

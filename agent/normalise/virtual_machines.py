@@ -1,4 +1,4 @@
-"""Virtual machines, each joined from what libvirt, its monitor's process and threads, control groups and KVM's descriptors say."""
+"""Virtual machines, each joined from libvirt, its monitor's process and threads, control groups and KVM's descriptors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _domains(sample: Sample) -> Iterator[Workload]:
             usable = online if hypervisor.here else None
             vcpus = tuple(_vcpu(vcpu, thread_by_vcpu.get(vcpu.number), usable, tree, home, domain_stats) for vcpu in domain.vcpus)
             running = tuple(vcpu.thread for vcpu in vcpus if vcpu.thread)
-            # One vCPU's thread not known: what the others did is not what the machine did.
+            # Where the thread of one vCPU is not known, sums over the others would be too small.
             all_vcpu_threads = running if len(running) == len(vcpus) else ()
             owner = container_around(tree, home.path) if home else None
             kind = domain.definition.type
@@ -61,7 +61,7 @@ def _domains(sample: Sample) -> Iterator[Workload]:
                 memory_mode=MODES[paradigm].memory,
                 isolation=(domain_type and domain_type.domain_isolation) or EMULATION,
                 stack=NO_STACK,
-                # A machine's run time and delay are its vCPUs': what its emulator threads wait is not the guest's.
+                # A machine's run time and delay are those of its vCPUs, without its emulator threads.
                 cpu=cpu_of(tree, home, all_vcpu_threads, []),
                 memory=_guest_memory(sample, domain, tree, home, process),
                 placement=_placement(sample, hypervisor.here, vcpus, all_vcpu_threads, process),
@@ -79,7 +79,7 @@ def _domains(sample: Sample) -> Iterator[Workload]:
 
 
 def _unnamed(sample: Sample) -> Iterator[Workload]:
-    """Machines that only the kernel knows: nobody says which thread is whose but the threads' names."""
+    """Machines that only the kernel shows: vCPUs are recognised by the names of their threads."""
     table = {process.pid: process for process in sample.workloads.processes or ()}
     tasks = {group.pid: group for group in sample.workloads.tasks or ()}
     kernel_threads_by_pid = kernel_threads(sample.workloads.processes or (), tasks)
@@ -93,12 +93,12 @@ def _unnamed(sample: Sample) -> Iterator[Workload]:
         own = with_roles(threads_of([group]))
         began = next((thread.start_ticks for thread in own if thread.tid == machine.pid), None)
         if began is None:
-            # Without its start a process cannot be told from the next one of its number.
+            # Without a start time, a process and a later one with the same PID look alike.
             continue
         thread_by_vcpu = vcpu_threads([thread for thread in own if not (thread.name or "").endswith("/TCG")])
         numbers = machine.vcpus if machine.vcpus is not None else tuple(sorted(thread_by_vcpu))
         if machine.vcpus is None and not numbers:
-            # Neither its descriptors nor its threads say that it runs a machine.
+            # Neither its descriptors nor its threads show that it runs a machine.
             continue
         vcpus = tuple(_bare_vcpu(number, thread_by_vcpu.get(number), online) for number in numbers)
         running = tuple(vcpu.thread for vcpu in vcpus if vcpu.thread)
@@ -118,7 +118,7 @@ def _unnamed(sample: Sample) -> Iterator[Workload]:
             stack=NO_STACK,
             cpu=cpu_of(tree, home, all_vcpu_threads, [], own_group=False),
             memory=memory_of(tree, home, [group], own_group=False),
-            # Where no thread says that it is a vCPU's, any may be: all of them together hold every vCPU's CPUs.
+            # Where no vCPU thread is recognised, any thread may be one: the union of all includes the CPUs of every vCPU.
             placement=Placement(
                 allowed_cpus=union_of([thread.allowed_cpus for thread in all_vcpu_threads or own]),
                 allowed_nodes=group.allowed_nodes,
@@ -136,7 +136,7 @@ def _unnamed(sample: Sample) -> Iterator[Workload]:
 
 
 def _beside(threads: Sequence[Thread], running: Sequence[Thread]) -> tuple[Thread, ...]:
-    """Those that run no vCPU; one without a name may."""
+    """The threads that run no vCPU. Threads without a name are left out, because they may run one."""
     taken = {thread.tid for thread in running}
     return tuple(thread for thread in threads if thread.tid not in taken and thread.name is not None)
 
@@ -231,7 +231,7 @@ def _guest(domain: libvirt_domains.Domain, hypervisor: libvirt_domains.Hyperviso
 
 
 def _vm_group(tree: Tree, process: proc_task.TaskGroup | None) -> cgroup.Group | None:
-    """The machine's group: libvirt puts QEMU into an "emulator" child, on systemd hosts inside a "libvirt" one."""
+    """The machine's group, above the children that libvirt makes: "emulator", on systemd hosts in "libvirt"."""
     path = path_of(tree, process) if process else None
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""Sandboxes, and what all kinds of workloads have: threads, and the sets of CPUs that follow from them."""
+"""Sandboxes, and functions for all kinds of workloads: their threads, their CPUs, their start."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
         owner = container_around(tree, home.path) if home else None
         began = next((thread.start_ticks for thread in threads if thread.tid == process.pid), None)
         if began is None:
-            # Without its start a process cannot be told from the next one of its number.
+            # Without a start time, a process and a later one with the same PID look alike.
             continue
         memories, published = with_statements(sample, live, _linear(process, held.get(parents.get(process.pid, 0), frozenset())))
         guests = {statement.tid for statement in statements(memories, published)}
@@ -105,7 +105,7 @@ def _resident_by_node(memories: Sequence[LinearMemory]) -> dict[int, int]:
 
 
 def _linear(process: wasm_maps.WasmProcess, inherited: frozenset[tuple[int, str]]) -> tuple[LinearMemory, ...]:
-    """The memories of a process; those at the same place in its parent are copies that fork() made."""
+    """The memories of a process. Those at the same address in its parent are copies by fork()."""
     return tuple(
         LinearMemory(
             base=f"{memory.base:#x}",
@@ -136,7 +136,7 @@ def path_of(tree: Tree, process: proc_task.TaskGroup) -> str | None:
 
 
 def cpus_of(threads: Sequence[Thread | VCpu]) -> CpuSet | None:
-    """Where they last ran; None when one of them does not say."""
+    """The CPUs that they last ran on; None when one of these is not known."""
     last = [thread.last_cpu for thread in threads]
     return _set_of(tuple(cpu for cpu in last if cpu is not None)) if last and None not in last else None
 
@@ -147,7 +147,7 @@ def _set_of(cpus: tuple[int, ...]) -> CpuSet:
 
 
 def union_of(sets: Sequence[CpuSet | None]) -> CpuSet | None:
-    """None when one of them is not known: the rest may be less than all."""
+    """The union of `sets`; None when one of them is not known, because it would be too small."""
     present = all_or_none(sets)
     return None if present is None else reduce(CpuSet.__or__, present)
 
