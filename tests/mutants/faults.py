@@ -63,10 +63,11 @@ def mutants(*rooms: str) -> Iterator[Mutant]:
             if isinstance(node, ast.FunctionDef | ast.Lambda):
                 place = f"{path}:{min([node.lineno, *(line.lineno for line in getattr(node, 'decorator_list', ()))])}"
             if not isinstance(node, ast.JoinedStr):  # until Python 3.12, what is in it has no places
-                waiting += [(place, child) for child in ast.iter_child_nodes(node)]
+                types = (getattr(node, "annotation", None), getattr(node, "returns", None))
+                waiting += [(place, child) for child in ast.iter_child_nodes(node) if child not in types]
             for edits in swaps.of(node, module_name(path)):
                 yield Mutant("swap", path, place, _edited(path, edits))
-            for edits in _operators(node):
+            for edits in _operators(node) if place != path else ():
                 yield Mutant("operator", path, place, _edited(path, edits))
 
 
