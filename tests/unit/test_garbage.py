@@ -28,7 +28,7 @@ from agent.config import Config
 from agent.normalise import normalise
 from agent.overhead.window import Window
 from agent.session import snapshot_of
-from collectors import libvirt_stats, proc_cpuinfo, proc_stat, qemu, smbios, sys_mm, taskstats
+from collectors import libvirt_stats, proc_cpuinfo, proc_stat, qemu, smbios, sys_cpu_vulnerabilities, sys_mm, taskstats
 from collectors.proc_pid.smaps import parse_smaps
 from collectors.proc_pid.status import status_parser
 from collectors.root import MARK, SysRoot, Tree, Unavailable
@@ -62,6 +62,7 @@ PARSERS = dict(_parsers())
 # This one is told whose text it is.
 PARSERS["qemu.guest_memory"] = lambda text: qemu.guest_memory(parse_smaps(text), 1, (8192, 4096))
 PARSERS["proc_pid.status"] = lambda text: status_parser("Name", "Cpus_allowed_list")(text).cpus("Cpus_allowed_list")
+PARSERS["sys_cpu_vulnerabilities.parse"] = lambda text: sys_cpu_vulnerabilities.parse("meltdown", text)
 # What libvirt's library hands over is no text.
 PARSERS["libvirt_stats.parse_stats"] = lambda text: libvirt_stats.parse_stats("u", 1, {key: len(key) for key in text.split()})
 # Tables of bytes; tests/unit/test_smbios.py and test_wasm_stats.py break whole ones.
