@@ -34,8 +34,8 @@ def counters(root: SysRoot) -> Counters:
 def between(before: Counters, after: Counters, seconds: float) -> Conditions:
     """The conditions as shares of `seconds`; steal is a share of `seconds` on all CPUs."""
 
-    def share(was: float | None, now: float | None, unit: float) -> float | None:
-        return None if was is None or now is None or now < was or seconds <= 0 else min(1.0, (now - was) * unit / seconds)
+    def share(first: float | None, last: float | None, unit: float) -> float | None:
+        return None if first is None or last is None or last < first or seconds <= 0 else min(1.0, (last - first) * unit / seconds)
 
     cpus = after.cpus
     return Conditions(

@@ -33,7 +33,7 @@ def pairs(bench: Bench, chase: Chase) -> Findings:
     cpu_nodes = [(index, cpus) for index, node in nodes.items() if (cpus := (node.cpus or CpuSet()) & bench.allowed)]
     memory_nodes = [index for index, node in nodes.items() if node.memory_bytes]
     measured: list[NodePair] = []
-    each = (bench.until - time.monotonic()) / max(1, len(cpu_nodes) * len(memory_nodes))
+    seconds_each = (bench.until - time.monotonic()) / max(1, len(cpu_nodes) * len(memory_nodes))
     try:
         for memory_node in memory_nodes:
             try:
@@ -42,7 +42,7 @@ def pairs(bench: Bench, chase: Chase) -> Findings:
             except NoTime:
                 break
             for cpu_node, cpus in cpu_nodes:
-                until = min(bench.until, time.monotonic() + each)
+                until = min(bench.until, time.monotonic() + seconds_each)
                 with pinned(cpus):
                     try:
                         latency = slope(chase.follow, until).times(1 / LOADS)

@@ -99,8 +99,8 @@ def deviations(new: Calibration, old: Calibration, tolerance: float = TOLERANCE)
             continue
         extra = 1.0 if figure.unit == "ratio" else 0.0
         low, high = sorted((figure.value + extra, old_figure.value + extra))
-        apart = high > low * (1 + tolerance) and (
+        differ = high > low * (1 + tolerance) and (
             figure.lo > old_figure.hi * (1 + tolerance) or old_figure.lo > figure.hi * (1 + tolerance)
         )
-        compared.append((figure.name, old_figure.value, figure.value, apart))
+        compared.append((figure.name, old_figure.value, figure.value, differ))
     return compared

@@ -54,28 +54,28 @@ def _cached(caches: tuple[Cache, ...]) -> Iterator[Contradiction]:
         return
     # The cache of each CPU, by kind. Kinds whose sets overlap are left out: they are reported below as overlaps.
     owned = {
-        (level, kind): {cpu: cache.cpus for cache in its for cpu in cache.cpus}
-        for (level, kind), its in sorted(kinds.items())
-        if kind != "Instruction" and sum(len(cache.cpus) for cache in its) == len(_union([cache.cpus for cache in its]))
+        (level, kind): {cpu: cache.cpus for cache in of_kind for cpu in cache.cpus}
+        for (level, kind), of_kind in sorted(kinds.items())
+        if kind != "Instruction" and sum(len(cache.cpus) for cache in of_kind) == len(_union([cache.cpus for cache in of_kind]))
     }
-    for (level, kind), its in kinds.items():
+    for (level, kind), of_kind in kinds.items():
         name = f"L{level} {kind}"
-        yield from _overlap(name, [cache.cpus for cache in its])
-        numbers: dict[int, list[CpuSet]] = {}
-        for cache in its:
+        yield from _overlap(name, [cache.cpus for cache in of_kind])
+        sets_by_id: dict[int, list[CpuSet]] = {}
+        for cache in of_kind:
             if cache.id is not None:
-                numbers.setdefault(cache.id, []).append(cache.cpus)
-        twice = [cpus for sets in numbers.values() if len(sets) > 1 for cpus in sets]
-        if twice:
-            yield Contradiction(name, _union(twice), f"one id for several caches: {_shown(twice)}")
+                sets_by_id.setdefault(cache.id, []).append(cache.cpus)
+        same_id = [cpus for sets in sets_by_id.values() if len(sets) > 1 for cpus in sets]
+        if same_id:
+            yield Contradiction(name, _union(same_id), f"one id for several caches: {_shown(same_id)}")
         # The instruction and data caches of a level may be shared differently; every outer cache holds both.
         outer_caches = [owners for (outer_level, _), owners in owned.items() if outer_level > level]
-        torn = next((torn for owners in outer_caches if (torn := _torn(its, owners))), None)
-        if torn:
-            yield Contradiction(name, _union(torn), f"wider than the level beyond: {_shown(torn)}")
+        not_contained = next((not_contained for owners in outer_caches if (not_contained := _not_contained(of_kind, owners))), None)
+        if not_contained:
+            yield Contradiction(name, _union(not_contained), f"wider than the level beyond: {_shown(not_contained)}")
 
 
-def _torn(caches: list[Cache], owners: dict[int, CpuSet]) -> list[CpuSet]:
+def _not_contained(caches: list[Cache], owners: dict[int, CpuSet]) -> list[CpuSet]:
     covered = CpuSet(owners)
     return [cache.cpus for cache in caches if (shared := cache.cpus & covered) and not cache.cpus <= owners[next(iter(shared))]]
 
@@ -83,12 +83,12 @@ def _torn(caches: list[Cache], owners: dict[int, CpuSet]) -> list[CpuSet]:
 def _overlap(subject: str, sets: Iterable[CpuSet]) -> Iterator[Contradiction]:
     """Reports `sets` that overlap without being equal. Nodes must not even be equal."""
     listed = list(sets) if subject == "node" else list(set(sets))
-    once, more = CpuSet(), CpuSet()
+    covered, overlapping = CpuSet(), CpuSet()
     for cpus in listed:
-        more |= once & cpus
-        once |= cpus
-    if more:
-        crossing = sorted((cpus for cpus in listed if cpus & more), key=lambda cpus: (next(iter(cpus)), len(cpus)))
+        overlapping |= covered & cpus
+        covered |= cpus
+    if overlapping:
+        crossing = sorted((cpus for cpus in listed if cpus & overlapping), key=lambda cpus: (next(iter(cpus)), len(cpus)))
         yield Contradiction(subject, _union(crossing), f"overlap: {_shown(crossing)}")
 
 
@@ -100,5 +100,5 @@ def _union(sets: list[CpuSet]) -> CpuSet:
 
 
 def _shown(sets: list[CpuSet]) -> str:
-    shown = " ".join(map(str, sets[:_SETS_SHOWN]))
-    return shown if len(sets) <= _SETS_SHOWN else f"{shown} and {len(sets) - _SETS_SHOWN} more"
+    text = " ".join(map(str, sets[:_SETS_SHOWN]))
+    return text if len(sets) <= _SETS_SHOWN else f"{text} and {len(sets) - _SETS_SHOWN} more"

@@ -39,9 +39,9 @@ def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -
         if entry is not None and entry.package_cpus:
             return entry.package_cpus
         if entry is not None and id_or_none(entry.package_id) is not None:
-            return CpuSet(mate for mate, its in topology.items() if its.package_id == entry.package_id)
+            return CpuSet(mate for mate, candidate in topology.items() if candidate.package_id == entry.package_id)
         if processor is not None and processor.package_id is not None:
-            return CpuSet(mate for mate, its in processors.items() if its.package_id == processor.package_id)
+            return CpuSet(mate for mate, candidate in processors.items() if candidate.package_id == processor.package_id)
         return None
 
     groups = partition(online, mates)
@@ -110,7 +110,9 @@ def _stated_cores(sample: Sample) -> dict[int, CpuSet]:
         if processor.package_id is not None and processor.core_id is not None:
             cores.setdefault(processor.package_id, {}).setdefault(processor.core_id, []).append(processor.cpu)
             counts.setdefault(processor.package_id, set()).add(processor.package_cores)
-    trusted = [mates for package, its in cores.items() if counts[package] == {len(its)} for mates in its.values()]
+    trusted = [
+        mates for package, package_cores in cores.items() if counts[package] == {len(package_cores)} for mates in package_cores.values()
+    ]
     return {cpu: CpuSet(mates) for mates in trusted for cpu in mates}
 
 
@@ -129,25 +131,25 @@ def kinds(sample: Sample, online: CpuSet) -> tuple[CpuKind, ...]:
         {cpu: speed.capacity for cpu, speed in speeds.items() if speed.capacity is not None},
         {cpu: speed.base_freq_hz for cpu, speed in speeds.items() if speed.base_freq_hz is not None},
     )
-    by = next((number for number, its in enumerate(names) if len(its) == len(online)), None)
+    criterion = next((number for number, values in enumerate(names) if len(values) == len(online)), None)
     groups: dict[int | str | None, list[int]] = {}
     for cpu in online:
-        groups.setdefault(None if by is None else names[by][cpu], []).append(cpu)
+        groups.setdefault(None if criterion is None else names[criterion][cpu], []).append(cpu)
     if len(groups) < 2:
         return ()
     built = []
     for members in groups.values():
-        seen = [speeds[cpu] for cpu in members if cpu in speeds]
+        member_speeds = [speeds[cpu] for cpu in members if cpu in speeds]
         built.append(
             CpuKind(
                 cpus=CpuSet(members),
                 name=types.get(members[0]),
-                capacity=max((speed.capacity for speed in seen if speed.capacity is not None), default=None),
-                max_freq_hz=max((speed.max_freq_hz for speed in seen if speed.max_freq_hz is not None), default=None),
-                base_freq_hz=max((speed.base_freq_hz for speed in seen if speed.base_freq_hz is not None), default=None),
+                capacity=max((speed.capacity for speed in member_speeds if speed.capacity is not None), default=None),
+                max_freq_hz=max((speed.max_freq_hz for speed in member_speeds if speed.max_freq_hz is not None), default=None),
+                base_freq_hz=max((speed.base_freq_hz for speed in member_speeds if speed.base_freq_hz is not None), default=None),
                 midr=speeds[members[0]].midr if members[0] in speeds else None,
                 # Cores of one kind may be configured with two base frequencies.
-                origin="inferred" if by == len(names) - 1 else None,
+                origin="inferred" if criterion == len(names) - 1 else None,
             )
         )
     return tuple(sorted(built, key=lambda kind: (-(kind.capacity or 0), -(kind.max_freq_hz or 0), next(iter(kind.cpus)))))

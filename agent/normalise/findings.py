@@ -24,9 +24,9 @@ STEAL_RATIO = 0.01
 
 def findings(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical, identity: Identity) -> tuple[Finding, ...]:
     on_this_host = [workload for workload in workloads if not (workload.guest and workload.guest.elsewhere)]
-    wanted = _in_several(workload.placement.allowed_cpus for workload in on_this_host)
+    contested = _in_several(workload.placement.allowed_cpus for workload in on_this_host)
     return (
-        *(finding for workload in on_this_host for finding in _machine(workload, wanted, hardware)),
+        *(finding for workload in on_this_host for finding in _machine(workload, contested, hardware)),
         *(finding for workload in on_this_host for finding in _memory(workload)),
         *(finding for workload in on_this_host for finding in _statements(workload)),
         *_nodes(hardware),
@@ -34,11 +34,11 @@ def findings(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logica
     )
 
 
-def _machine(workload: Workload, wanted: CpuSet | None, hardware: Physical) -> Iterator[Finding]:
+def _machine(workload: Workload, contested: CpuSet | None, hardware: Physical) -> Iterator[Finding]:
     vcpus = [vcpu for vcpu in workload.vcpus if _affinity(vcpu) is not None]
     if workload.paradigm != "virtualization" or not vcpus or not hardware.cpus.online:
         return
-    yield from _pinning(workload, vcpus, wanted)
+    yield from _pinning(workload, vcpus, contested)
     yield from _one_core(workload, vcpus, hardware)
     yield from _across(workload, vcpus, hardware)
     yield from _apart(workload, vcpus, hardware)
@@ -58,17 +58,17 @@ def _pins(vcpus: Iterable[VCpu]) -> str:
 
 def _in_several(sets: Iterable[CpuSet | None]) -> CpuSet | None:
     """The CPUs that are in more than one of these sets; None where one of the sets is not known."""
-    once, more = CpuSet(), CpuSet()
+    covered, several = CpuSet(), CpuSet()
     for cpus in sets:
         if cpus is None:
             return None
-        more |= once & cpus
-        once |= cpus
-    return more
+        several |= covered & cpus
+        covered |= cpus
+    return several
 
 
-def _pinning(workload: Workload, vcpus: list[VCpu], wanted: CpuSet | None) -> Iterator[Finding]:
-    """Which vCPUs float, are pinned alone, or are pinned to shared CPUs. `wanted`: the CPUs that several workloads may use."""
+def _pinning(workload: Workload, vcpus: list[VCpu], contested: CpuSet | None) -> Iterator[Finding]:
+    """Which vCPUs float, are pinned alone, or are pinned to shared CPUs. `contested`: the CPUs that several workloads may use."""
     floating = [vcpu for vcpu in vcpus if vcpu.pinned is False]
     pinned = [vcpu for vcpu in vcpus if vcpu.pinned]
     if floating:
@@ -84,8 +84,8 @@ def _pinning(workload: Workload, vcpus: list[VCpu], wanted: CpuSet | None) -> It
         return
     # Unless all workloads are known, a vCPU cannot be known to be alone on its CPUs.
     crowded = _in_several(_affinity(vcpu) for vcpu in workload.vcpus)
-    counted = workload.placement.sharing_workloads is not None and wanted is not None and crowded is not None
-    busy = (wanted or CpuSet()) | (crowded or CpuSet())
+    counted = workload.placement.sharing_workloads is not None and contested is not None and crowded is not None
+    busy = (contested or CpuSet()) | (crowded or CpuSet())
     alone = [vcpu for vcpu in pinned if counted and not (_affinity(vcpu) or CpuSet()) & busy]
     if alone:
         text = f"{_numbers(alone)} of {len(workload.vcpus)} have CPUs that no other vCPU or workload is bound to"
@@ -196,14 +196,14 @@ def _emulator(workload: Workload, vcpus: list[VCpu]) -> Iterator[Finding]:
     emulator = workload.guest.emulator_affinity if workload.guest else None
     if emulator is None or not all(vcpu.pinned for vcpu in vcpus):
         return
-    beside = [vcpu for vcpu in vcpus if emulator & (_affinity(vcpu) or CpuSet())]
-    if beside:
-        text = f"the emulator's threads may run where {_numbers(beside)} are pinned"
+    overlapping = [vcpu for vcpu in vcpus if emulator & (_affinity(vcpu) or CpuSet())]
+    if overlapping:
+        text = f"the emulator's threads may run where {_numbers(overlapping)} are pinned"
         yield Finding(
             id="emulator_on_vcpu_cpus",
             workload=workload.id,
             text=text,
-            evidence=f"emulator on {emulator}; {_pins(beside)}",
+            evidence=f"emulator on {emulator}; {_pins(overlapping)}",
             remedy="virsh emulatorpin, elsewhere",
         )
 
@@ -217,8 +217,8 @@ def _drift(workload: Workload, online: CpuSet) -> Iterator[Finding]:
             pairs.append(("emulator", guest.emulator_affinity, thread.allowed_cpus))
         elif thread.role == "iothread" and guest and guest.tuning:
             number = (thread.name or "").removeprefix("IO iothread")
-            wanted = guest.tuning.iothread_pins.get(int(number)) if number.isdecimal() else None
-            pairs.append((f"iothread {number}", wanted, thread.allowed_cpus))
+            pinned_cpus = guest.tuning.iothread_pins.get(int(number)) if number.isdecimal() else None
+            pairs.append((f"iothread {number}", pinned_cpus, thread.allowed_cpus))
     moved = [
         (name, libvirt_cpus, allowed_cpus)
         for name, libvirt_cpus, allowed_cpus in pairs
@@ -293,8 +293,8 @@ def _in_guest(kernel: Logical, identity: Identity) -> Iterator[Finding]:
         id="topology_here", workload=None, text=text, evidence=f"guest of {guest.hypervisor or 'a hypervisor'}, by {guest.evidence}"
     )
     steal = sum_if_known(time.steal_seconds for time in kernel.cpu.times)
-    wanted = sum(time.busy_seconds for time in kernel.cpu.times)
-    if wanted and steal and steal / wanted >= STEAL_RATIO:
+    busy_seconds = sum(time.busy_seconds for time in kernel.cpu.times)
+    if busy_seconds and steal and steal / busy_seconds >= STEAL_RATIO:
         # Run time is by rq_clock_task(), which leaves steal out where the kernel accounts for it; delay is by rq_clock().
         text = (
             "this host's own hypervisor lets its CPUs wait: what it takes from a thread that runs is in no delay, and in its run time only "
@@ -304,7 +304,7 @@ def _in_guest(kernel: Logical, identity: Identity) -> Iterator[Finding]:
             id="steal_here",
             workload=None,
             text=text,
-            evidence=f"steal is {steal / wanted:.1%} of what its CPUs wanted since boot (/proc/stat)",
+            evidence=f"steal is {steal / busy_seconds:.1%} of what its CPUs wanted since boot (/proc/stat)",
         )
 
 

@@ -43,18 +43,18 @@ def tightest(tree: Tree, home: cgroup.Group | None, controller: str) -> tuple[Li
     while path and (path, controller) not in tree.tightest:
         ahead.append(path)
         path = "" if path == "/" else path.rpartition("/")[0] or "/"
-    limit, by, sure = tree.tightest[path, controller] if path else (None, None, True)
+    limit, set_by, sure = tree.tightest[path, controller] if path else (None, None, True)
     for path in reversed(ahead):
         group = tree.groups.get(path)
         own = _limit(group, controller) if group else None
         if own is not None and (limit is None or own <= limit):
-            limit, by = own, path
+            limit, set_by = own, path
         elif own is None and path != "/" and _must_state(tree, group, controller):
             sure = False
-        tree.tightest[path, controller] = limit, by, sure
+        tree.tightest[path, controller] = limit, set_by, sure
     if not sure or limit is None:
         return None, None
-    return limit, None if limit.unlimited else by
+    return limit, None if limit.unlimited else set_by
 
 
 def _limit(group: cgroup.Group, controller: str) -> Limit | None:
@@ -87,14 +87,14 @@ def cpu_of(
     `own_group`: whether the group is the workload's alone, so that its usage is the workload's. `accounts`: one for each process; empty
     for a machine, whose processes do more than run its vCPUs.
     """
-    limit, by = tightest(tree, home, "cpu")
+    limit, set_by = tightest(tree, home, "cpu")
     cpu = home.cpu if home and home.cpu and own_group else _NO_CPU
     stalls = home.pressure if home and own_group else {}
     stall, irq = stalls.get("cpu"), stalls.get("irq")
     return replace(
         cpu,
         limit_cpus=limit,
-        limited_by=by,
+        limited_by=set_by,
         run_ns=sum_if_known([thread.run_ns for thread in threads]),
         delay_ns=sum_if_known([thread.delay_ns for thread in threads]),
         timeslices=sum_if_known([thread.timeslices for thread in threads]),
@@ -131,7 +131,7 @@ _STAT_V1 = _Stat(
 
 
 def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_task.TaskGroup], own_group: bool = True) -> WorkloadMemory:
-    limit, by = tightest(tree, home, "memory")
+    limit, set_by = tightest(tree, home, "memory")
     memory = home.memory if home and home.memory and own_group else _NO_MEMORY
     stall = home.pressure.get("memory") if home and own_group else None
     stat, is_v1 = memory.stat, tree.controllers.get("memory") == "v1"
@@ -139,7 +139,7 @@ def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_ta
     return replace(
         memory,
         limit_bytes=limit,
-        limited_by=by,
+        limited_by=set_by,
         anon_bytes=stat.get(names.anon),
         file_bytes=stat.get(names.file),
         page_faults=stat.get(names.faults),
@@ -168,10 +168,10 @@ def resident_by_node(tree: Tree, home: cgroup.Group) -> dict[int, int]:
 
 
 def pids_of(tree: Tree, home: cgroup.Group) -> Pids | None:
-    limit, by = tightest(tree, home, "pids")
+    limit, set_by = tightest(tree, home, "pids")
     if home.pids is None and limit is None:
         return None
-    return replace(home.pids or Pids(), limit=limit, limited_by=by)
+    return replace(home.pids or Pids(), limit=limit, limited_by=set_by)
 
 
 def group_of(home: cgroup.Group) -> GroupState | None:

@@ -19,9 +19,14 @@ _ADDRESSES = 1 << 47
 
 
 def growth(
-    sample: Sample, tree: Tree, process: WasmProcess, live: proc_task.TaskGroup, named: tuple[LinearMemory, ...], around: WorkloadMemory
+    sample: Sample,
+    tree: Tree,
+    process: WasmProcess,
+    task_group: proc_task.TaskGroup,
+    named: tuple[LinearMemory, ...],
+    group_memory: WorkloadMemory,
 ) -> Growth:
-    bounds = (*_declared(named), *_slots(process), *_group(tree, around), *_process(sample, live))
+    bounds = (*_declared(named), *_slots(process), *_group(tree, group_memory), *_process(sample, task_group))
     room = {bound.name: bound.room_bytes for bound in bounds if bound.name != "process_address_space" and bound.room_bytes is not None}
     if not room.keys() >= _OWED:
         return Growth(bounds)
@@ -54,26 +59,28 @@ def _sum(name: BoundName, ends: list[int], sizes: list[int], origin: Origin) -> 
     return Bound(name=name, limit_bytes=Limit(sum(ends)), room_bytes=Limit(sum(ends) - sum(sizes)), origin=origin)
 
 
-def _group(tree: Tree, around: WorkloadMemory) -> Iterator[Bound]:
-    limit = around.limit_bytes
+def _group(tree: Tree, group_memory: WorkloadMemory) -> Iterator[Bound]:
+    limit = group_memory.limit_bytes
     if limit is None:
         return
-    setter = tree.groups.get(around.limited_by or "")
+    setter = tree.groups.get(group_memory.limited_by or "")
     charged = setter.memory.current_bytes if setter and setter.memory else None
-    yield Bound(name="cgroup_memory", limit_bytes=limit, room_bytes=_room(limit, charged), set_by=around.limited_by)
+    yield Bound(name="cgroup_memory", limit_bytes=limit, room_bytes=_room(limit, charged), set_by=group_memory.limited_by)
 
 
-def _process(sample: Sample, live: proc_task.TaskGroup) -> Iterator[Bound]:
-    limits = (sample.workloads.limits or {}).get(live.pid)
+def _process(sample: Sample, task_group: proc_task.TaskGroup) -> Iterator[Bound]:
+    limits = (sample.workloads.limits or {}).get(task_group.pid)
     if limits is None:
         return
     if limits.data is not None:
-        yield Bound(name="process_data", limit_bytes=limits.data, room_bytes=_room(limits.data, live.data_bytes), set_by="RLIMIT_DATA")
+        yield Bound(
+            name="process_data", limit_bytes=limits.data, room_bytes=_room(limits.data, task_group.data_bytes), set_by="RLIMIT_DATA"
+        )
     if limits.address_space is not None:
         yield Bound(
             name="process_address_space",
             limit_bytes=limits.address_space,
-            room_bytes=_room(limits.address_space, live.virtual_bytes),
+            room_bytes=_room(limits.address_space, task_group.virtual_bytes),
             set_by="RLIMIT_AS",
         )
 

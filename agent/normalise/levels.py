@@ -82,4 +82,4 @@ def _groups(sets: set[CpuSet], package_of: dict[int, int], number: Callable[[int
 
 def with_dies(packages: tuple[Package, ...], dies: tuple[CpuGroup, ...]) -> tuple[Package, ...]:
     dies_by_package = ((package, tuple(die.cpus for die in dies if die.cpus <= package.cpus)) for package in packages)
-    return tuple(replace(package, dies=its) if its else package for package, its in dies_by_package)
+    return tuple(replace(package, dies=own_dies) if own_dies else package for package, own_dies in dies_by_package)

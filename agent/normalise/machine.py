@@ -62,19 +62,19 @@ def _architecture(online: CpuSet, memory: MainMemory) -> Literal["uniprocessor",
 
 
 def _cpus(sample: Sample) -> Cpus:
-    seen = sample.statics.cpus
-    online = seen.online if seen and seen.online is not None else None
+    sysfs_cpus = sample.statics.cpus
+    online = sysfs_cpus.online if sysfs_cpus and sysfs_cpus.online is not None else None
     if not online:
         # No sysfs: the CPUs that have a block in cpuinfo, or a line in stat, are online.
         online = CpuSet(processor.cpu for processor in sample.statics.cpuinfo.processors) if sample.statics.cpuinfo else CpuSet()
         online = online or (CpuSet(time.cpu for time in sample.host.stat.cpus) if sample.host.stat else CpuSet())
-    if seen is None:
+    if sysfs_cpus is None:
         return Cpus(online=online)
     return Cpus(
         online=online,
-        possible=seen.possible,
-        present=seen.present,
-        offline=None if seen.present is None else seen.present - online,
-        isolated=seen.isolated,
-        nohz_full=seen.nohz_full,
+        possible=sysfs_cpus.possible,
+        present=sysfs_cpus.present,
+        offline=None if sysfs_cpus.present is None else sysfs_cpus.present - online,
+        isolated=sysfs_cpus.isolated,
+        nohz_full=sysfs_cpus.nohz_full,
     )

@@ -125,12 +125,12 @@ def _wirings(devices: dict[int, MemoryDevice]) -> dict[int, Wiring]:
 
 def _wiring(device: MemoryDevice) -> Wiring:
     text = f"{device.bank or ''} {device.locator or ''}".upper()
-    around = sorted(set(_PLACE.findall(text)))
+    places = sorted(set(_PLACE.findall(text)))
     # CPU1 may be P0: each word has its own numbering.
-    numbers = ((word, _only_value(int(number) for kind, number in around if kind == word)) for word in _SOCKETS)
+    numbers = ((word, _only_value(int(number) for kind, number in places if kind == word)) for word in _SOCKETS)
     socket = next(((word, number) for word, number in numbers if number is not None), None)
     channel = _only_value(_CHANNEL.findall(text)) or (_only_value(_LETTER.findall(text)) if socket else None)
-    name = " ".join(f"{kind}{number}" for kind, number in around)
+    name = " ".join(f"{kind}{number}" for kind, number in places)
     return Wiring(socket, f"{name} channel {channel}".strip() if channel else None)
 
 
@@ -153,10 +153,12 @@ def _nodes(
             # It may share the array and the socket, but it is memory of another node, or a disk.
             return None
         ranges = (("SMBIOS type 20 addresses", by_device.get(device.handle)), ("SMBIOS type 19 addresses", by_array.get(device.array)))
-        for evidence, its in ranges:
-            if its and not spans:
+        for evidence, address_ranges in ranges:
+            if address_ranges and not spans:
                 return None
-            near = {node for addresses in its or () for node, start, end in spans if addresses.start < end and start < addresses.end}
+            near = {
+                node for addresses in address_ranges or () for node, start, end in spans if addresses.start < end and start < addresses.end
+            }
             if len(near) == 1:
                 return near.pop(), evidence
         node = sockets.get(wirings[slot].socket)
@@ -227,7 +229,10 @@ def _channels(controllers: tuple[MemoryController, ...], dimms: tuple[Dimm, ...]
             return ()
         for dimm in filled:
             members.setdefault(dimm.channel or "", []).append(dimm)
-    return tuple(_memory_channel(name, origin, its, matched) for name, its in sorted(members.items(), key=lambda item: _natural(item[0])))
+    return tuple(
+        _memory_channel(name, origin, channel_dimms, matched)
+        for name, channel_dimms in sorted(members.items(), key=lambda item: _natural(item[0]))
+    )
 
 
 def _memory_channel(name: str, origin: Evidence, dimms: list[Dimm], matched: bool) -> MemoryChannel:

@@ -40,7 +40,7 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
         )
     pools = sample.host.huge_page_pools.by_node if sample.host.huge_page_pools else {}
     columns = _columns(sample.host.nodes)
-    tiers = {node: tier for tier, its in (sample.host.memory_tiers or {}).items() for node in its}
+    tiers = {node: tier for tier, tier_nodes in (sample.host.memory_tiers or {}).items() for node in tier_nodes}
     own = {node.os_index: node.cpus & online for node in sample.host.nodes.nodes if node.cpus is not None}
     distances = {
         node.os_index: dict(zip(columns, node.distances, strict=True))
@@ -52,7 +52,7 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
         for function in sample.host.pci_devices or ()
         if function.device.cpus is not None
     }
-    beside = {number: addresses.get(gpu) for number, gpu in (sample.host.gpu_nodes or {}).items()}
+    gpu_cpus = {number: addresses.get(gpu) for number, gpu in (sample.host.gpu_nodes or {}).items()}
     fastest = _fastest(sample)
     return tuple(
         Node(
@@ -64,7 +64,7 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
             tier=tiers.get(node.os_index),
             distances=distances.get(node.os_index, {}),
             access=node.access,
-            **_locality(node, own, beside.get(node.os_index), distances.get(node.os_index, {})),
+            **_locality(node, own, gpu_cpus.get(node.os_index), distances.get(node.os_index, {})),
             side_caches=node.side_caches,
             hugepages=pools.get(node.os_index, ()),
             numastat=node.numastat,
@@ -79,19 +79,19 @@ def _has_nodes(sample: Sample) -> bool:
     return memory is not None and ("numa_hit" in memory.vmstat or any(span.zone.node > 0 for span in memory.zones))
 
 
-def _columns(seen: sys_node.Nodes) -> tuple[int, ...]:
+def _columns(sysfs_nodes: sys_node.Nodes) -> tuple[int, ...]:
     """The node numbers that the columns of `distance` stand for: the online nodes, ascending."""
-    return tuple(seen.online) if seen.online else tuple(node.os_index for node in seen.nodes)
+    return tuple(sysfs_nodes.online) if sysfs_nodes.online else tuple(node.os_index for node in sysfs_nodes.nodes)
 
 
-def _locality(node: sys_node.SysfsNode, own: dict[int, CpuSet], beside: CpuSet | None, distances: dict[int, int]) -> dict[str, Any]:
+def _locality(node: sys_node.SysfsNode, own: dict[int, CpuSet], gpu_cpus: CpuSet | None, distances: dict[int, int]) -> dict[str, Any]:
     """The CPUs local to a node: its own, else those near its GPU, else its best initiators, else those at the least distance."""
     if own.get(node.os_index):
         return {"local_cpus": own[node.os_index], "local_cpus_evidence": "own"}
     if node.os_index not in own:
         return {}
-    if beside:
-        return {"local_cpus": beside, "local_cpus_evidence": "pci"}
+    if gpu_cpus:
+        return {"local_cpus": gpu_cpus, "local_cpus_evidence": "pci"}
     for number in (1, 0):
         cpus = _cpus_of(node.access[number].initiators, own) if number in node.access else None
         if cpus:

@@ -55,8 +55,8 @@ def memory_overcommits(workloads: Iterable[Workload], hardware: Physical) -> tup
     Nodes are left out where the nodes of one machine are not known."""
     guests = [workload for workload in workloads if workload.paradigm == "virtualization"]
     sizes = [(guest.memory.allotted_bytes, guest.memory.allotted_max_bytes) for guest in guests]
-    current = [now for now, _ in sizes if now is not None]
-    maximum = [limit if limit is not None else now for now, limit in sizes if now is not None]
+    current = [allotted for allotted, _ in sizes if allotted is not None]
+    maximum = [limit if limit is not None else allotted for allotted, limit in sizes if allotted is not None]
     if not guests or len(current) != len(guests):
         return ()
     total, ratios = hardware.memory.total_bytes, []
@@ -78,15 +78,15 @@ def memory_overcommits(workloads: Iterable[Workload], hardware: Physical) -> tup
     for node, size in nodes.items():
         if size:
             parts = [1 / len(place) if node in place else 0.0 for place in places]
-            now, limit = (sum(part * bytes_ for part, bytes_ in zip(parts, each, strict=True)) for each in (current, maximum))
+            allotted, limit = (sum(part * bytes_ for part, bytes_ in zip(parts, each, strict=True)) for each in (current, maximum))
             ratios.append(
                 MemoryOvercommit(
                     name=f"node {node}",
                     scope="node",
                     memory_bytes=size,
-                    machines_bytes=now,
+                    machines_bytes=allotted,
                     machines_max_bytes=limit,
-                    ratio=round(now / size, 6),
+                    ratio=round(allotted / size, 6),
                     node=node,
                 )
             )

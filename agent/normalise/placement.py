@@ -34,42 +34,42 @@ def placed(
         if workload.parent is not None:
             children.setdefault(workload.parent, set()).add(workload.id)
 
-    def shared_with(on: Touched, family: Iterable[str]) -> tuple[CpuSet | None, int | None]:
+    def shared_with(parts: Touched, family: Iterable[str]) -> tuple[CpuSet | None, int | None]:
         """The CPUs that are shared with workloads outside the family, and the number of these."""
-        if not on.whole_cores or not all_workloads:
+        if not parts.whole_cores or not all_workloads:
             return None, None
         relatives = Counter(footprints[id_] for id_ in family if id_ in footprints)
         shared, sharers = CpuSet(), 0
         for footprint, count in users.items():
             unrelated = count - relatives[footprint]
-            if unrelated and footprint & on.whole_cores:
-                shared |= footprint & on.whole_cores
+            if unrelated and footprint & parts.whole_cores:
+                shared |= footprint & parts.whole_cores
                 sharers += unrelated
-        return shared & (on.cpus or CpuSet()), sharers
+        return shared & (parts.cpus or CpuSet()), sharers
 
     alone: dict[CpuSet | None, tuple[CpuSet | None, int | None]] = {}
     with_placement = []
     for workload in workloads:
-        old, on = workload.placement, touched[workload.placement.allowed_cpus]
+        before, parts = workload.placement, touched[workload.placement.allowed_cpus]
         if workload.parent is not None or workload.id in children:
-            shared, neighbours = shared_with(on, _family(workload, by_id, children))
+            shared, neighbours = shared_with(parts, _family(workload, by_id, children))
         else:
             # Most workloads have no relatives: then the answer depends on the CPUs alone.
-            if old.allowed_cpus not in alone:
-                alone[old.allowed_cpus] = shared_with(on, (workload.id,))
-            shared, neighbours = alone[old.allowed_cpus]
+            if before.allowed_cpus not in alone:
+                alone[before.allowed_cpus] = shared_with(parts, (workload.id,))
+            shared, neighbours = alone[before.allowed_cpus]
         placement = Placement(
-            allowed_cpus=on.cpus,
-            allowed_nodes=old.allowed_nodes,
-            last_cpus=old.last_cpus,
-            nodes_spanned=on.nodes,
-            packages=on.packages,
-            llcs=on.llcs,
-            cores=on.cores,
+            allowed_cpus=parts.cpus,
+            allowed_nodes=before.allowed_nodes,
+            last_cpus=before.last_cpus,
+            nodes_spanned=parts.nodes,
+            packages=parts.packages,
+            llcs=parts.llcs,
+            cores=parts.cores,
             shared_cpus=shared,
             sharing_workloads=neighbours,
-            memory_by_node=old.memory_by_node,
-            remote_memory_ratio=_remote(old.memory_by_node, on.nodes, known_nodes),
+            memory_by_node=before.memory_by_node,
+            remote_memory_ratio=_remote(before.memory_by_node, parts.nodes, known_nodes),
         )
         with_placement.append(replace(workload, placement=placement))
     return tuple(with_placement)

@@ -159,10 +159,10 @@ def partitions(sample: Sample) -> tuple[Partition, ...]:
 
 def balanced(sample: Sample, online: CpuSet) -> tuple[CpuSet, ...] | None:
     """The sets of CPUs that domains are built in (kernel/cgroup/cpuset.c, generate_sched_domains()); None where an input is missing."""
-    apart = sample.statics.cpus.isolated if sample.statics.cpus else None
-    if apart is None:
+    isolated = sample.statics.cpus.isolated if sample.statics.cpus else None
+    if isolated is None:
         return None
-    remaining = online - apart
+    remaining = online - isolated
     version = sample.workloads.cgroups.controllers.get("cpuset") if sample.workloads.cgroups else None
     if sample.workloads.cgroups is None or version is None:
         return (remaining,)
@@ -184,7 +184,7 @@ def balanced(sample: Sample, online: CpuSet) -> tuple[CpuSet, ...] | None:
         if part.invalid is None:
             remaining = remaining - part.cpus
             if part.kind == "root":
-                own.append(part.cpus & (online - apart))
+                own.append(part.cpus & (online - isolated))
     return (remaining, *own)
 
 

@@ -256,8 +256,8 @@ _NAMES_SHOWN = 4
 
 
 def _quota(workload: Workload) -> Element:
-    limit, by = workload.cpu.limit_cpus, workload.cpu.limited_by
-    setter = "its own group" if by == workload.cgroup else by
+    limit, set_by = workload.cpu.limit_cpus, workload.cpu.limited_by
+    setter = "its own group" if set_by == workload.cgroup else set_by
     bound = None if limit is None else "unlimited" if limit.unlimited else f"{limit:g} CPUs, set by {setter}"
     own = [
         f"vCPU {vcpu.number} {vcpu.quota_usec / vcpu.period_usec:g}"

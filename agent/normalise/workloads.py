@@ -37,20 +37,20 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
     tree = tree_of(sample)
     workloads = []
     for process in sandboxes:
-        live = tasks.get(process.pid)
-        if live is None or not process.memories:
+        task_group = tasks.get(process.pid)
+        if task_group is None or not process.memories:
             continue
-        threads = threads_of([live])
-        home = tree.groups.get(path_of(tree, live) or "")
+        threads = threads_of([task_group])
+        home = tree.groups.get(path_of(tree, task_group) or "")
         owner = container_around(tree, home.path) if home else None
         began = next((thread.start_ticks for thread in threads if thread.tid == process.pid), None)
         if began is None:
             # Without a start time, a process and a later one with the same PID look alike.
             continue
-        memories, published = with_statements(sample, live, _linear(process, held.get(parents.get(process.pid, 0), frozenset())))
+        memories, published = with_statements(sample, task_group, _linear(process, held.get(parents.get(process.pid, 0), frozenset())))
         guests = {statement.tid for statement in statements(memories, published)}
         threads = with_roles(process, threads, guests, sample.workloads.stack_pointers or {})
-        around = memory_of(tree, home, [live], own_group=False)
+        group_memory = memory_of(tree, home, [task_group], own_group=False)
         workloads.append(
             Workload(
                 id=f"{process.runtime}/{process.pid}/{began}",
@@ -63,7 +63,7 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
                 isolation=LINEAR,
                 stack=NO_STACK,
                 cpu=cpu_of(tree, home, threads, [accounts.get(process.pid)], own_group=False),
-                memory=_with_memories(around, memories),
+                memory=_with_memories(group_memory, memories),
                 placement=Placement(
                     allowed_cpus=union_of([thread.allowed_cpus for thread in threads]),
                     last_cpus=cpus_of(threads),
@@ -76,17 +76,17 @@ def sandboxed(sample: Sample) -> tuple[Workload, ...]:
                 started_seconds=started(threads),
                 threads=threads,
                 memories=memories,
-                growth=growth(sample, tree, process, live, memories, around) if sample.detail == "document" else None,
+                growth=growth(sample, tree, process, task_group, memories, group_memory) if sample.detail == "document" else None,
                 published=published,
             )
         )
     return tuple(workloads)
 
 
-def _with_memories(around: WorkloadMemory, memories: Sequence[LinearMemory]) -> WorkloadMemory:
+def _with_memories(group_memory: WorkloadMemory, memories: Sequence[LinearMemory]) -> WorkloadMemory:
     """The memory of the process, with the sums over its linear memories."""
     return replace(
-        around,
+        group_memory,
         allotted_bytes=sum(memory.size_bytes for memory in memories),
         backing_bytes=sum_if_known(memory.resident_bytes for memory in memories),
         backing_huge_bytes=sum_if_known(memory.huge_bytes for memory in memories),
