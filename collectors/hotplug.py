@@ -73,7 +73,7 @@ def _on_its_way(root: SysRoot, directory: str, there: int) -> bool:
 
 
 def _inode(root: SysRoot, directory: str) -> int | None:
-    """Of its caches, the first to go and the last to come; of its topology where it shows none."""
+    """The inode of the CPU's cache directory, which disappears first and returns last; of its topology directory where it has no caches."""
     found = root.inode(f"{directory}/cache")
     return root.inode(f"{directory}/topology") if found is None else found
 

@@ -58,7 +58,7 @@ class Domain(Fact, frozen=True, kw_only=True):
     emulator_affinity: CpuSet | None = None
 
 
-class Hypervisor(Fact, frozen=True):
+class LibvirtHost(Fact, frozen=True):
     """One connection that answered. `here`: its domains run on this host."""
 
     uri: str
@@ -67,10 +67,10 @@ class Hypervisor(Fact, frozen=True):
     here: bool = True
 
 
-class Hypervisors(Fact, frozen=True):
+class LibvirtHosts(Fact, frozen=True):
     """The connections that answered, and why others did not."""
 
-    hypervisors: tuple[Hypervisor, ...] = ()
+    hypervisors: tuple[LibvirtHost, ...] = ()
     gaps: tuple[Gap, ...] = ()
 
 
@@ -82,23 +82,23 @@ class DomainCache:
     definitions: dict[str, dict[str, tuple[bytes, Definition]]] = field(default_factory=dict)
 
 
-def read(root: SysRoot, cache: DomainCache, chosen: tuple[str, ...], patience_seconds: float) -> Hypervisors:
+def read(root: SysRoot, cache: DomainCache, chosen: tuple[str, ...], patience_seconds: float) -> LibvirtHosts:
     """The running domains of the URIs that were chosen, else of the first socket below the root."""
-    return root.reply("libvirt_domains", Hypervisors, lambda: ask(cache, uris(root, chosen), patience_seconds))
+    return root.reply("libvirt_domains", LibvirtHosts, lambda: ask(cache, uris(root, chosen), patience_seconds))
 
 
-def ask(cache: DomainCache, chosen: tuple[str, ...], patience_seconds: float) -> Hypervisors:
+def ask(cache: DomainCache, chosen: tuple[str, ...], patience_seconds: float) -> LibvirtHosts:
     """Each URI on its own: one that fails, or never answers, takes nothing from the others."""
     if len(chosen) == 1:
         # Whoever asks has a deadline.
         return _hypervisor(cache, chosen[0])
-    answers: dict[str, Hypervisors] = {}
+    answers: dict[str, LibvirtHosts] = {}
 
     def ask_one(uri: str) -> None:
         try:
             answers[uri] = _hypervisor(cache, uri)
         except Unavailable as error:
-            answers[uri] = Hypervisors(gaps=(Gap("libvirt_domains", error.reason, error.detail, error.remedy),))
+            answers[uri] = LibvirtHosts(gaps=(Gap("libvirt_domains", error.reason, error.detail, error.remedy),))
 
     threads = [threading.Thread(target=ask_one, args=(uri,), name=f"libvirt {uri}", daemon=True) for uri in chosen]
     for thread in threads:
@@ -107,15 +107,15 @@ def ask(cache: DomainCache, chosen: tuple[str, ...], patience_seconds: float) ->
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     late = {uri: Gap("libvirt_domains", "late", f"{named(uri)}: no answer in {patience_seconds:.1f} s", _REMEDY) for uri in chosen}
-    in_order = [answers.get(uri) or Hypervisors(gaps=(late[uri],)) for uri in chosen]
-    return Hypervisors(
+    in_order = [answers.get(uri) or LibvirtHosts(gaps=(late[uri],)) for uri in chosen]
+    return LibvirtHosts(
         tuple(hypervisor for answer in in_order for hypervisor in answer.hypervisors),
         tuple(gap for answer in in_order for gap in answer.gaps),
     )
 
 
-def _hypervisor(cache: DomainCache, uri: str) -> Hypervisors:
-    def ask_connection(libvirt: Any, connection: Any) -> Hypervisors:
+def _hypervisor(cache: DomainCache, uri: str) -> LibvirtHosts:
+    def ask_connection(libvirt: Any, connection: Any) -> LibvirtHosts:
         version = connection.getLibVersion()
         definitions = _Definitions(cache.definitions.get(uri, {}))
         domains: list[Domain] = []
@@ -132,8 +132,8 @@ def _hypervisor(cache: DomainCache, uri: str) -> Hypervisors:
                 domains += [domain] if domain is not None else []
         cache.definitions[uri] = definitions.current
         text = f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"
-        hypervisor = Hypervisor(named(uri), text, tuple(sorted(domains, key=lambda domain: domain.uuid)), is_here(uri))
-        return Hypervisors((hypervisor,), tuple(_gaps(broken)))
+        hypervisor = LibvirtHost(named(uri), text, tuple(sorted(domains, key=lambda domain: domain.uuid)), is_here(uri))
+        return LibvirtHosts((hypervisor,), tuple(_gaps(broken)))
 
     return cache.connections.use(uri, ask_connection)
 

@@ -101,7 +101,7 @@ def parse_config(text: str) -> tuple[str | None, dict[str, str]]:
     return _group(config.linux.cgroupsPath if config.linux else None), config.annotations or {}
 
 
-def parse_state(text: str) -> str | None:
+def parse_runc_state(text: str) -> str | None:
     """runc's state.json: the group below the mount of v2, or of the controller cpu on v1."""
     paths = _decoded(text).cgroup_paths or {}
     path = paths.get("") or paths.get("cpu")
@@ -111,7 +111,7 @@ def parse_state(text: str) -> str | None:
     return _group(below if "" in paths else "/" + below.split("/", 2)[-1])
 
 
-def parse_status(text: str) -> str | None:
+def parse_crun_status(text: str) -> str | None:
     """crun's status."""
     return _group(_decoded(text).cgroup_path)
 
@@ -135,7 +135,7 @@ def _bundle(root: SysRoot, engine: str, directory: str, labels: tuple[str, ...])
     try:
         if engine in STATES:
             text = _kept(root, f"{directory}/{STATES[engine][1]}", ())
-            group = None if text is None else (parse_state if engine == "runc" else parse_status)(text)
+            group = None if text is None else (parse_runc_state if engine == "runc" else parse_crun_status)(text)
             return None if group is None else Bundle(id=id_, engine=engine, cgroup=group, runtime=engine)
         text = _kept(root, f"{directory}/config.json" if engine else f"{directory}/userdata/config.json", labels)
         if text is None:
@@ -168,7 +168,7 @@ def _kept(root: SysRoot, path: str, labels: tuple[str, ...]) -> str | None:
 
 
 def _keep(data: bytes, wanted: frozenset[str]) -> bytes:
-    """What is read of a file, and all of it that a recording holds."""
+    """Cuts a file down to the keys that are read; a recording stores only these."""
     if not data.strip():
         return b""
     try:

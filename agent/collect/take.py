@@ -20,21 +20,21 @@ def take(root: SysRoot, config: Config, caches: Caches, patience_seconds: float 
     Files are read at once. Other programs get `patience_seconds` together; one that has not answered by then leaves a gap, "late".
     """
     asking = Pass(root, config.only, detail)
-    slow = begin_slow_questions(asking, config, caches, patience_seconds)
+    pending = begin_slow_questions(asking, config, caches, patience_seconds)
     static, nodes = statics.current(asking, caches, patience_seconds)
     inventory = ask_inventory(asking, config, caches)
     # Its uptime is what the times of statements and of threads are compared with: it is read before them.
     kernel = asking.ask("proc_sys", proc_sys.read)
     workloads = ask_processes(asking, inventory, caches)
     host = ask_host(asking, kernel, nodes)
-    workloads = add_slow_answers(asking, slow, workloads, caches)
+    workloads = add_slow_answers(asking, pending, workloads, caches)
     # A static source that is read again in part may leave the gap again that it left when all of it was read.
-    known = {(gap.source, gap.reason) for gap in static.gaps}
+    static_gaps = {(gap.source, gap.reason) for gap in static.gaps}
     return Sample(
         host=host,
         workloads=workloads,
         statics=static,
-        gaps=(*static.gaps, *(gap for gap in asking.gaps if (gap.source, gap.reason) not in known)),
+        gaps=(*static.gaps, *(gap for gap in asking.gaps if (gap.source, gap.reason) not in static_gaps)),
         seconds=static.seconds | asking.seconds,
         read_at=asking.read_at,
         detail=detail,

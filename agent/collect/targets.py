@@ -91,7 +91,7 @@ def stopped_machines(machines: Mapping[str, int], tasks: Iterable[proc_task.Task
 
 
 def unmanaged_monitors(
-    candidates: Mapping[int, str | None], hypervisors: Iterable[libvirt_domains.Hypervisor], libvirt_failed: bool
+    candidates: Mapping[int, str | None], hypervisors: Iterable[libvirt_domains.LibvirtHost], libvirt_failed: bool
 ) -> list[int]:
     """Processes among the candidates that run a machine unknown to libvirt. Where it did not answer, those with a UUID may be its."""
     managed = {domain.uuid for hypervisor in hypervisors for domain in hypervisor.domains}
@@ -99,7 +99,7 @@ def unmanaged_monitors(
 
 
 def guests(
-    hypervisors: Iterable[libvirt_domains.Hypervisor], machines: Mapping[str, int], tasks: Collection[proc_task.TaskGroup]
+    hypervisors: Iterable[libvirt_domains.LibvirtHost], machines: Mapping[str, int], tasks: Collection[proc_task.TaskGroup]
 ) -> list[qemu.GuestProcess]:
     """The processes of libvirt's domains, with what is known of the memory of each."""
     resident = {group.pid: group.resident_bytes for group in tasks}

@@ -41,7 +41,7 @@ class WorkloadFacts(Fact, frozen=True, kw_only=True):
     cgroups: cgroup.Cgroups | None = None
     bundles: tuple[oci.Bundle, ...] | None = None
     engines: tuple[docker_engine.Engine, ...] | None = None
-    hypervisors: tuple[libvirt_domains.Hypervisor, ...] | None = None
+    hypervisors: tuple[libvirt_domains.LibvirtHost, ...] | None = None
     domain_stats: tuple[libvirt_stats.DomainStats, ...] | None = None
     monitors: tuple[proc_fd.KvmProcess, ...] | None = None
     """Processes with a machine of KVM that libvirt does not know."""
@@ -93,7 +93,7 @@ def ask_processes(asking: Pass, inventory: Inventory, caches: Caches) -> Workloa
     in_containers = set[int]() if asking.detail == "document" else targets.container_members(groups) - machine_pids - runtime_pids
     first_threads = targets.first_threads(table)
     tasks = asking.ask("proc_task", lambda r: proc_task.read(r, caches.tasks, pids, first_threads, in_containers)) if pids else None
-    # Asked after the threads, so that of what these have had nothing is missing in what their process has had.
+    # Read after the threads, so that the process total is never less than the sum of its threads.
     accounts = asking.ask("taskstats", lambda r: taskstats.read(r, pids)) if pids else None
     threads = targets.stack_threads(runtimes, tasks or ())
     return WorkloadFacts(
@@ -110,16 +110,16 @@ def ask_processes(asking: Pass, inventory: Inventory, caches: Caches) -> Workloa
     )
 
 
-class SlowQuestions(NamedTuple):
+class PendingAnswers(NamedTuple):
     """What was asked of other programs, and until when answers are waited for (time.monotonic)."""
 
     deadline: float
     engines: Callable[[float], tuple[docker_engine.Engine, ...] | None]
-    hypervisors: Callable[[float], libvirt_domains.Hypervisors | None]
+    hypervisors: Callable[[float], libvirt_domains.LibvirtHosts | None]
     domain_stats: tuple[libvirt_stats.DomainQueries, ...]
 
 
-def begin_slow_questions(asking: Pass, config: Config, caches: Caches, patience_seconds: float) -> SlowQuestions:
+def begin_slow_questions(asking: Pass, config: Config, caches: Caches, patience_seconds: float) -> PendingAnswers:
     """Ask engines and hypervisors, which answer while files are read."""
     deadline = time.monotonic() + patience_seconds
     engines = background.begin(
@@ -134,22 +134,22 @@ def begin_slow_questions(asking: Pass, config: Config, caches: Caches, patience_
     stats: tuple[libvirt_stats.DomainQueries, ...] = ()
     if asking.wants("libvirt_stats"):
         stats = libvirt_stats.begin(asking.root, caches.domain_stats, caches.domains.connections, config.libvirt)
-    return SlowQuestions(deadline, engines, hypervisors, stats)
+    return PendingAnswers(deadline, engines, hypervisors, stats)
 
 
-def add_slow_answers(asking: Pass, slow: SlowQuestions, workloads: WorkloadFacts, caches: Caches) -> WorkloadFacts:
+def add_slow_answers(asking: Pass, pending: PendingAnswers, workloads: WorkloadFacts, caches: Caches) -> WorkloadFacts:
     """The answers of other programs, and what can be asked only with them."""
     table, tasks = workloads.processes or (), workloads.tasks or ()
     groups = workloads.cgroups.groups if workloads.cgroups else ()
-    engines = slow.engines(slow.deadline)
-    domains = slow.hypervisors(slow.deadline)
+    engines = pending.engines(pending.deadline)
+    domains = pending.hypervisors(pending.deadline)
     asking.gaps += domains.gaps if domains else ()
     hypervisors = domains.hypervisors if domains else None
     machines = targets.machine_pids(table)
     stats = None
     if hypervisors is not None:
         stopped = targets.stopped_machines(machines, tasks)
-        stats = asking.ask("libvirt_stats", lambda r: libvirt_stats.read(r, slow.domain_stats, slow.deadline, stopped))
+        stats = asking.ask("libvirt_stats", lambda r: libvirt_stats.read(r, pending.domain_stats, pending.deadline, stopped))
     asking.gaps += stats.gaps if stats else ()
     failed = any(gap.source == "libvirt_domains" and gap.reason != "absent" for gap in asking.gaps)
     candidates = targets.unmanaged_monitors(targets.monitors(table), hypervisors or (), failed)

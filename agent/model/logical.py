@@ -21,7 +21,7 @@ from agent.model.facts.sys_zram import Zram
 from agent.model.values import CpuSet, Fact, Limit, Origin
 
 
-class Ipis(Fact, frozen=True):
+class CpuIpis(Fact, frozen=True):
     """Inter-processor interrupts that one CPU took since boot; `tlb_shootdown` x86 only."""
 
     cpu: int
@@ -133,7 +133,7 @@ class KernelCpu(Fact, frozen=True, kw_only=True):
     interrupt_cpus: CpuSet | None = None
     interrupts: tuple[Interrupt, ...] = ()
     irq_routes: tuple[IrqRoute, ...] = ()
-    ipis: tuple[Ipis, ...] = ()
+    ipis: tuple[CpuIpis, ...] = ()
     page_table_levels: int | None = None
     tlb: str | None = None
     huge_page_bytes: tuple[int, ...] = ()

@@ -6,7 +6,7 @@ import re
 
 from agent.collect.sample import Sample
 from agent.model.host import Virtualization
-from agent.model.logical import Ipis, KernelCpu, Logical
+from agent.model.logical import CpuIpis, KernelCpu, Logical
 from agent.model.physical import Physical
 from agent.model.runtimes import HYPERVISORS
 from agent.normalise.domains import scheduling_domains
@@ -72,11 +72,11 @@ def _cpu(sample: Sample, hardware: Physical) -> KernelCpu:
     )
 
 
-def _ipis(interrupts: proc_interrupts.Interrupts) -> tuple[Ipis, ...]:
+def _ipis(interrupts: proc_interrupts.Interrupts) -> tuple[CpuIpis, ...]:
     lines = {_IPIS[line.description]: line.counts for line in interrupts.lines if line.description in _IPIS}
     if not lines:
         return ()
-    return tuple(Ipis(cpu, **{name: counts[position] for name, counts in lines.items()}) for position, cpu in enumerate(interrupts.cpus))
+    return tuple(CpuIpis(cpu, **{name: counts[position] for name, counts in lines.items()}) for position, cpu in enumerate(interrupts.cpus))
 
 
 def _address_bits(cpuinfo: proc_cpuinfo.Cpuinfo | None, kind: str) -> int | None:

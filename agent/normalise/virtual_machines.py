@@ -193,7 +193,9 @@ def _placement(
     )
 
 
-def _guest(domain: libvirt_domains.Domain, hypervisor: libvirt_domains.Hypervisor, domain_stats: libvirt_stats.DomainStats | None) -> Guest:
+def _guest(
+    domain: libvirt_domains.Domain, hypervisor: libvirt_domains.LibvirtHost, domain_stats: libvirt_stats.DomainStats | None
+) -> Guest:
     definition = domain.definition
     return Guest(
         machine=definition.machine,
@@ -226,7 +228,7 @@ def _guest(domain: libvirt_domains.Domain, hypervisor: libvirt_domains.Hyperviso
         elsewhere=not hypervisor.here,
         kvm=domain_stats.vm if domain_stats else {},
         balloon=domain_stats.balloon if domain_stats else {},
-        told_seconds_ago=domain_stats.seconds_ago if domain_stats else None,
+        stats_seconds_ago=domain_stats.seconds_ago if domain_stats else None,
     )
 
 

@@ -277,7 +277,7 @@ def _kvm(old: Workload | None, new: Workload, seconds: float) -> dict[str, float
     """Counters that every vCPU has, a second. Monitors are asked every few seconds only, and their answers say how old they are: where both
     ends of the window have the same one, nothing is known of the window."""
     now, then = (
-        workload.guest.told_seconds_ago if workload is not None and workload.guest is not None else None for workload in (new, old)
+        workload.guest.stats_seconds_ago if workload is not None and workload.guest is not None else None for workload in (new, old)
     )
     if now is None:
         return {}

@@ -24,7 +24,7 @@ _SPARE = 256
 # The contents of a file that is not readable. Compared by identity, as a file may hold the same bytes.
 _REFUSED = bytes(bytearray(b"refused"))
 
-# v1 makes such a list when it is first read, and shows the same one to who reads again within a second (kernel/cgroup/cgroup-v1.c,
+# v1 makes such a list when it is first read, and shows the same one to a reader who returns within a second (kernel/cgroup/cgroup-v1.c,
 # cgroup_pidlist_start()): whoever reads each second would never see another.
 _LISTS = ("cgroup.procs", "tasks")
 

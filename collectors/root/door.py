@@ -19,7 +19,7 @@ from typing import TypeVar
 from agent.model.values import ReadTimes, Reason
 from collectors.root.files import BLANK, Contents, Tree, decode
 from collectors.root.reasons import Refusal, Unavailable, reason_of
-from collectors.root.recording import LATER, MARK, Mark, read_mark, recorded_links, recorded_refusals, replay
+from collectors.root.recording import LATER, MARK, Mark, read_mark, recorded_links, recorded_refusals, recorded_reply
 from collectors.text import Malformed, printable
 
 T = TypeVar("T")
@@ -215,7 +215,7 @@ class SysRoot:
 
     def reply(self, name: str, kind: type[T], ask: Callable[[], T]) -> T:
         """What is asked and not read: `ask()` on a live root, the stored answer on a recording."""
-        return ask() if self.mark is None else replay(self.tree, self.mark, name, kind)
+        return ask() if self.mark is None else recorded_reply(self.tree, self.mark, name, kind)
 
     def note(self, path: str, reason: Reason, detail: str) -> None:
         """Say that a reader left something out, and why: part of a gap, not an error."""

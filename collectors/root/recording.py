@@ -92,7 +92,7 @@ def recorded_links(mark: Mark, path: str) -> set[str]:
     return {name for directory, _, name in (link.rpartition("/") for link in mark.links) if directory == printable(path)}
 
 
-def replay(tree: Tree, mark: Mark, name: str, kind: type[T]) -> T:
+def recorded_reply(tree: Tree, mark: Mark, name: str, kind: type[T]) -> T:
     """The stored answer to a question; `Unavailable` as it was recorded, or where it was not asked."""
     path = f"replies/{name}.json"
     try:

@@ -1,4 +1,4 @@
-"""What of each memory is there: by node from numa_maps, of huge pages and in swap from smaps where the process has any.
+"""How much of each linear memory is resident: by node from numa_maps, of huge pages and in swap from smaps where the process has any.
 
 smaps costs the kernel more than all the rest together. It is read where the process has something in swap (VmSwap of status), or
 huge pages (smaps_rollup) and a memory that could hold one.

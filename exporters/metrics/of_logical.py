@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from agent.model.facts.proc_pressure import Pressure, Pressures
 from agent.model.facts.proc_schedstat import RunQueue
 from agent.model.facts.proc_stat import CpuTime
-from agent.model.logical import Ipis, KernelCpu, Logical, Scheduler
+from agent.model.logical import CpuIpis, KernelCpu, Logical, Scheduler
 from exporters.metrics.family import (
     Column,
     Family,
@@ -59,7 +59,7 @@ def _ipis(cpu: KernelCpu) -> Iterator[Sample]:
             yield (taken.cpu, kind), count
 
 
-def _kinds(taken: Ipis) -> tuple[tuple[str, int | None], ...]:
+def _kinds(taken: CpuIpis) -> tuple[tuple[str, int | None], ...]:
     return ("reschedule", taken.reschedule), ("function_call", taken.function_call), ("tlb_shootdown", taken.tlb_shootdown)
 
 

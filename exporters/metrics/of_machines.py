@@ -86,7 +86,7 @@ def _mapped(machines: tuple[Workload, ...]) -> Iterator[Sample]:
 
 
 def _ages(machines: tuple[Workload, ...]) -> Iterable[Sample]:
-    return [((workload.id,), workload.guest.told_seconds_ago) for workload in machines if workload.guest]
+    return [((workload.id,), workload.guest.stats_seconds_ago) for workload in machines if workload.guest]
 
 
 _VCPUS: tuple[Row[Numbered], ...] = (

@@ -158,7 +158,7 @@ _BY_WORKLOAD: tuple[Column[Workload], ...] = labelled(
     ),
     counter(
         "strata_workload_cpu_throttled_seconds_total",
-        "Throttled time, summed over the run queues of CPUs: may be more than the time that passed",
+        "Throttled time summed over run queues, which may exceed wall time",
         "seconds",
         "throttled_usec of cpu.stat (cgroup v1: throttled_time)",
         lambda workload: seconds(workload.cpu.throttled_usec, 1e6),

@@ -114,14 +114,15 @@ def _advice(explanation: Explanation) -> Iterator[Text]:
     advice = explanation.advice
     for delay in (cost.prediction for cost in _costs(explanation) if "saturated" in cost.prediction.validity):
         if delay.component == "run_queue_delay":
-            taken, there = delay.inputs["other_busy_cpus"], delay.inputs["cpus"]
+            taken, available = delay.inputs["other_busy_cpus"], delay.inputs["cpus"]
             yield line(
-                f"The CPUs that it may use are full: others took {digits(taken)} of {there:g}. Less beside it would help it, or more CPUs."
+                f"The CPUs that it may use are full: others took {digits(taken)} of {available:g}. "
+                "Fewer neighbours on these CPUs, or more CPUs, would help."
             )
     if advice is not None and advice.lost is not None:
         yield line(f"{changed(advice.change)[0].upper()}{changed(advice.change)[1:]}: {saved(advice.lost)}.", "bold")
         if advice.lost.hi > 0:
-            yield line("The interval holds losses, too: try it and measure.")
+            yield line("It may also cost time: try it and measure.")
         yield from (line(f"Not in that: {text}.") for text in advice.caveats)
         yield line(f"agent what-if {quote(explanation.workload[:SHORT])} {option(advice.change)}", "dim")
     elif explanation.lost is None:

@@ -16,7 +16,7 @@ from agent.model.facts.sys_node import Access
 from agent.model.host import Host
 from agent.model.physical import Assembly, Cache, CpuGroup, Node, Package, Physical
 from agent.model.values import CpuSet
-from exporters.views.tree import Place, machine
+from exporters.views.tree import MachineObject, machine
 
 _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE topology SYSTEM "hwloc2.dtd">\n'
 # Characters that XML 1.0 does not allow, not even escaped (section 2.2, Char).
@@ -52,9 +52,9 @@ def render(host: Host) -> bytes:
     root.set("allowed_nodeset", mask(nodes))
     for name, value in _about(host):
         _info(root, name, value)
-    nameless = (Place(kind="cache", cpus=cache.cpus, thing=cache) for cache in host.physical.caches if not _cache_type(cache))
-    for place in (*tree.left_out, *nameless):
-        _info(root, "StratascopeLeftOut", f"{place.name} of CPUs {place.cpus}")
+    nameless = (MachineObject(kind="cache", cpus=cache.cpus, record=cache) for cache in host.physical.caches if not _cache_type(cache))
+    for item in (*tree.left_out, *nameless):
+        _info(root, "StratascopeLeftOut", f"{item.name} of CPUs {item.cpus}")
     if not physical.nodes:
         # The format requires a node. Its memory is not known.
         _object(root, "NUMANode", tree.root.cpus, nodes, numbers, os_index="0")
@@ -106,10 +106,10 @@ def _about(host: Host) -> Iterator[tuple[str, str | None]]:
         yield "DMIChassisType", smbios.chassis_type
 
 
-def _type(place: Place) -> str:
-    if isinstance(place.thing, Cache):
-        return _cache_type(place.thing)
-    return {"machine": "Machine", "package": "Package", "die": "Die", "core": "Core", "thread": "PU"}.get(place.kind, "Group")
+def _type(item: MachineObject) -> str:
+    if isinstance(item.record, Cache):
+        return _cache_type(item.record)
+    return {"machine": "Machine", "package": "Package", "die": "Die", "core": "Core", "thread": "PU"}.get(item.kind, "Group")
 
 
 def _cache_type(cache: Cache) -> str:
@@ -118,20 +118,20 @@ def _cache_type(cache: Cache) -> str:
     return f"L{cache.level}{suffix}Cache" if (cache.level, suffix) in _CACHES and cache.type in _CACHE_TYPES else ""
 
 
-def _inside(parent: Element, place: Place, outside: CpuSet, numbers: Iterator[int]) -> None:
-    """Adds what lies in a place: the memory beside its children first, which is the format's order, then the children."""
-    for node in place.nodes:
-        _node(parent, node, place.cpus, numbers)
-    outside = outside | CpuSet(node.os_index for node in place.nodes)
-    for inner in place.inside:
+def _inside(parent: Element, item: MachineObject, outside: CpuSet, numbers: Iterator[int]) -> None:
+    """Adds what lies in an object: the memory beside its children first, which is the format's order, then the children."""
+    for node in item.nodes:
+        _node(parent, node, item.cpus, numbers)
+    outside = outside | CpuSet(node.os_index for node in item.nodes)
+    for inner in item.children:
         element = _object(parent, _type(inner), inner.cpus, outside | inner.memory, numbers, **_attributes(inner))
-        _package(element, inner.thing)
+        _package(element, inner.record)
         _inside(element, inner, outside, numbers)
 
 
-def _attributes(place: Place) -> dict[str, str | None]:
-    attributes = {"os_index": None if place.number is None or place.number < 0 else str(place.number)}
-    match place.thing:
+def _attributes(item: MachineObject) -> dict[str, str | None]:
+    attributes = {"os_index": None if item.number is None or item.number < 0 else str(item.number)}
+    match item.record:
         case Cache() as cache:
             return attributes | {
                 "cache_size": _number(cache.size_bytes),
@@ -140,8 +140,8 @@ def _attributes(place: Place) -> dict[str, str | None]:
                 "cache_associativity": _number(cache.ways),
                 "cache_type": _CACHE_TYPES[cache.type],
             }
-        case CpuGroup() | Assembly() if place.kind in ("cluster", "book", "drawer"):
-            return attributes | {"subtype": place.kind.capitalize()}
+        case CpuGroup() | Assembly() if item.kind in ("cluster", "book", "drawer"):
+            return attributes | {"subtype": item.kind.capitalize()}
     return attributes
 
 

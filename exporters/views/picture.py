@@ -13,7 +13,7 @@ from rich.tree import Tree
 
 from agent.model.physical import Cache, Core, Node, Package, Physical
 from agent.model.values import CpuSet
-from exporters.views.tree import Machine, Place
+from exporters.views.tree import Machine, MachineObject
 from exporters.views.words import GUESS, count, cpus, guessed, ordered, sets, size, words
 
 # Up to so many packages, or objects with memory of their own, are drawn one by one even if they are equal: people know them by number.
@@ -27,8 +27,8 @@ _CACHE = {"Data": "d", "Instruction": "i"}
 class _Line(Struct):
     """Objects with the same CPUs (`chain`, the outermost first), and the lines below the innermost. Equal lines have equal shapes."""
 
-    chain: list[Place]
-    inside: list[_Line]
+    chain: list[MachineObject]
+    children: list[_Line]
     shape: tuple[object, ...] = ()
 
     @property
@@ -37,15 +37,15 @@ class _Line(Struct):
 
     @property
     def nodes(self) -> list[Node]:
-        return [node for place in self.chain for node in place.nodes]
+        return [node for item in self.chain for node in item.nodes]
 
     @property
     def lone(self) -> bool:
         """Whether it is a group made for one memory node: the line is then the node's."""
-        return all(place.kind == "group" for place in self.chain) and len(self.nodes) == 1
+        return all(item.kind == "group" for item in self.chain) and len(self.nodes) == 1
 
     @property
-    def last(self) -> Place:
+    def last(self) -> MachineObject:
         return self.chain[-1]
 
 
@@ -55,7 +55,7 @@ def draw(tree: Machine, physical: Physical, label: Text, every_thread: bool) -> 
     drawn = Tree(label, guide_style="dim")
     for node in tree.root.nodes:
         drawn.add(words(*memory(node)))
-    _Drawing(physical, every_thread).below(drawn, [_line(place, kinds) for place in tree.root.inside], (tree.root.cpus,))
+    _Drawing(physical, every_thread).below(drawn, [_line(item, kinds) for item in tree.root.children], (tree.root.cpus,))
     return drawn
 
 
@@ -72,17 +72,17 @@ def memory(node: Node) -> Iterator[tuple[str, str] | str | None]:
         yield f"behind a memory-side cache L{level} {size(cache.size_bytes) or ''}".rstrip()
 
 
-def _line(place: Place, kinds: dict[int, int]) -> _Line:
-    chain = [place]
-    while place.kind not in ("package", "core") and len(place.inside) == 1 and place.inside[0].cpus == place.cpus:
-        place = place.inside[0]
-        chain.append(place)
-    line = _Line(chain, [_line(inner, kinds) for inner in place.inside])
-    things = tuple((link.kind, _cache(link.thing) if isinstance(link.thing, Cache) else "") for link in chain)
+def _line(item: MachineObject, kinds: dict[int, int]) -> _Line:
+    chain = [item]
+    while item.kind not in ("package", "core") and len(item.children) == 1 and item.children[0].cpus == item.cpus:
+        item = item.children[0]
+        chain.append(item)
+    line = _Line(chain, [_line(inner, kinds) for inner in item.children])
+    names = tuple((link.kind, _cache(link.record) if isinstance(link.record, Cache) else "") for link in chain)
     # Sizes are no part of a shape: firmware takes a little of some nodes, so that no two are quite equal.
     banks = tuple(node.kind for node in line.nodes)
-    kind = kinds.get(next(iter(place.cpus))) if place.kind == "core" else None
-    line.shape = (len(line.cpus), things, kind, banks, tuple(inner.shape for inner in line.inside))
+    kind = kinds.get(next(iter(item.cpus))) if item.kind == "core" else None
+    line.shape = (len(line.cpus), names, kind, banks, tuple(inner.shape for inner in line.children))
     return line
 
 
@@ -97,7 +97,7 @@ class _Drawing:
         self.every_thread = every_thread
 
     def below(self, drawn: Tree, lines: list[_Line], above: tuple[CpuSet, ...]) -> None:
-        """Adds the lines below a drawn one, whose objects have the CPUs of `above`."""
+        """Draws `lines` as children of `drawn`. `above`: the CPU sets of the parents' objects."""
         equal: dict[object, list[_Line]] = {}
         for position, line in enumerate(lines):
             equal.setdefault(position if self.every_thread or (len(above) == 1 and self._named(line)) else line.shape, []).append(line)
@@ -105,7 +105,7 @@ class _Drawing:
             branch = drawn.add(words(*self._words(same, above)))
             self._memory(branch, same)
             if same[0].last.kind != "core":
-                self.below(branch, [inner for line in same for inner in line.inside], tuple(line.cpus for line in same))
+                self.below(branch, [inner for line in same for inner in line.children], tuple(line.cpus for line in same))
             elif self.every_thread and len(same[0].cpus) > 1:
                 for number, cpu in enumerate(same[0].cpus):
                     branch.add(words(f"thread {number}", (f"CPU {cpu}", "bold")))
@@ -129,25 +129,25 @@ class _Drawing:
     def _words(self, same: list[_Line], above: tuple[CpuSet, ...]) -> Iterator[tuple[str, str] | str | None]:
         """The words of one line, for one object or for several that are equal."""
         line, times = same[0], f"{len(same)} x " if len(same) > 1 else ""
-        thing, number = line.last.thing, None if times or line.last.number is None else line.last.number
-        caches = ", ".join(_cache(place.thing) for place in line.chain if isinstance(place.thing, Cache))
-        match thing:
+        record, number = line.last.record, None if times or line.last.number is None else line.last.number
+        caches = ", ".join(_cache(item.record) for item in line.chain if isinstance(item.record, Cache))
+        match record:
             case Core():
                 yield _cores([equal.last.number for equal in same]), "cyan"
                 yield self._kind(line.cpus)
             case Package():
                 yield f"{times}package" if number is None else f"package {number}", "bold cyan"
-                yield guessed(" ".join((thing.model_name or thing.vendor or "").split()), thing.identity_origin)
-                yield guessed(thing.numa_clustering, thing.numa_clustering_origin)
-        for place in line.chain:
-            if place.kind in ("drawer", "book", "die", "cluster"):
-                yield f"{times}{place.kind}" if times or place.number is None else f"{place.kind} {place.number}", "cyan"
+                yield guessed(" ".join((record.model_name or record.vendor or "").split()), record.identity_origin)
+                yield guessed(record.numa_clustering, record.numa_clustering_origin)
+        for item in line.chain:
+            if item.kind in ("drawer", "book", "die", "cluster"):
+                yield f"{times}{item.kind}" if times or item.number is None else f"{item.kind} {item.number}", "cyan"
         if line.lone:
             yield from [(f"{times}node", "green")] if times else memory(line.nodes[0])
-        yield f"{times}{caches}" if all(place.kind in ("cache", "group") for place in line.chain) and caches else caches, "yellow"
+        yield f"{times}{caches}" if all(item.kind in ("cache", "group") for item in line.chain) and caches else caches, "yellow"
         if 1 < len(above) < len(same) and len(same) % len(above) == 0:
             yield f"{len(same) // len(above)} in each"
-        if isinstance(thing, Core):
+        if isinstance(record, Core):
             yield f"{count(len(line.cpus), 'thread')}{' each' if times else ''}"
             if len(line.cpus) == 1 if self.every_thread else len(same) == 1 or tuple(equal.cpus for equal in same) != above:
                 yield cpus(CpuSet(cpu for equal in same for cpu in equal.cpus)), "bold"

@@ -85,7 +85,7 @@ def counted(passed: float = 0.0) -> dict[str, int]:
 def machine(passed: float = 0.0) -> Workload:
     memory = WorkloadMemory(resident_bytes=GIB + 60 * MIB, backing_bytes=GIB, backing_huge_bytes=GIB // 2)
     vcpus = tuple(VCpu(number=number, thread=thread(21 + number, passed), kvm=counted(passed)) for number in range(2))
-    guest = Guest(accelerator="kvm", iothreads=1, video_bytes=16 * MIB, told_seconds_ago=1.0)
+    guest = Guest(accelerator="kvm", iothreads=1, video_bytes=16 * MIB, stats_seconds_ago=1.0)
     return _workload("vm", "virtualization", WorkloadCpu(), memory, (thread(20, passed, "S"),), vcpus=vcpus, guest=guest)
 
 

@@ -19,7 +19,7 @@ from agent.overhead.window import Window
 from agent.session import snapshot_of
 from collectors import cgroup, oci
 from collectors.cgroup import CgroupCache
-from collectors.oci import Bundle, BundleCache, parse_config, parse_state, parse_status
+from collectors.oci import Bundle, BundleCache, parse_config, parse_crun_status, parse_runc_state
 from collectors.root import MARK, Mark, Refusal, SysRoot, Unavailable
 from collectors.root.recorder import Recorder
 from collectors.text import Malformed
@@ -157,17 +157,20 @@ def test_where_a_group_is(path: str | None, group: str | None) -> None:
 
 
 def test_a_group_of_v1() -> None:
-    assert parse_state('{"cgroup_paths": {"cpu": "/sys/fs/cgroup/cpu,cpuacct/lab/x", "memory": "/sys/fs/cgroup/memory/lab/x"}}') == "/lab/x"
-    assert parse_state('{"cgroup_paths": {"": "/elsewhere/x"}}') is None
-    assert parse_state("{}") is None
-    assert parse_status("{}") is None
+    assert (
+        parse_runc_state('{"cgroup_paths": {"cpu": "/sys/fs/cgroup/cpu,cpuacct/lab/x", "memory": "/sys/fs/cgroup/memory/lab/x"}}')
+        == "/lab/x"
+    )
+    assert parse_runc_state('{"cgroup_paths": {"": "/elsewhere/x"}}') is None
+    assert parse_runc_state("{}") is None
+    assert parse_crun_status("{}") is None
 
 
 @pytest.mark.parametrize(
     "text", ["", "[]", "3", '"x"', "{", '{"annotations": 3}', '{"annotations": {"a": 1}}', '{"linux": []}', "[" * 99999]
 )
 def test_no_container_s_json(text: str) -> None:
-    for parse in (parse_config, parse_state, parse_status):
+    for parse in (parse_config, parse_runc_state, parse_crun_status):
         with pytest.raises(Malformed):
             parse(text)
 

@@ -116,7 +116,7 @@ INPUTS: list[tuple[str, Callable[[Host], Host], set[Key]]] = [
         VM_WALKS | {("vm", "halt_polling")},
     ),
     ("KVM's counters", _vcpus(kvm={}), {("vm", "exit_time"), ("vm", "halt_polling")}),
-    ("how old they are", _guest("told_seconds_ago"), {("vm", "exit_time"), ("vm", "halt_polling")}),
+    ("how old they are", _guest("stats_seconds_ago"), {("vm", "exit_time"), ("vm", "halt_polling")}),
     ("accelerator", _guest("accelerator"), {("vm", "walk_references"), ("vm", "walk_cost")} | VM_EXITS),
     ("iothreads", _guest("iothreads"), {("vm", "memory_overhead")}),
     ("video", _guest("video_bytes"), {("vm", "memory_overhead")}),

@@ -37,7 +37,7 @@ def test_what_is_counted_stands_beside_what_is_usual() -> None:
 def told(passed: float, seconds_ago: float) -> Workload:
     made = machine(passed)
     assert made.guest is not None
-    return replace(made, guest=replace(made.guest, told_seconds_ago=seconds_ago))
+    return replace(made, guest=replace(made.guest, stats_seconds_ago=seconds_ago))
 
 
 def test_answers_are_as_far_apart_as_they_say() -> None:

@@ -11,7 +11,7 @@ from agent.model.facts.proc_task import Thread
 from agent.model.values import CpuSet
 from collectors.cgroup import Group, Owner
 from collectors.domain_xml import Definition
-from collectors.libvirt_domains import Domain, Hypervisor
+from collectors.libvirt_domains import Domain, LibvirtHost
 from collectors.oci import Bundle
 from collectors.proc_schedstat import Chain, SchedstatDomain
 from collectors.proc_task import TaskGroup
@@ -41,8 +41,8 @@ def domain(uuid: str, cells: tuple[int | None, ...] = (), max_memory_bytes: int 
     return Domain(uuid=uuid, name=uuid, id=1, state="running", definition=definition, max_memory_bytes=max_memory_bytes)
 
 
-def hypervisor(*domains: Domain) -> Hypervisor:
-    return Hypervisor("qemu:///system", "9.0.0", domains)
+def hypervisor(*domains: Domain) -> LibvirtHost:
+    return LibvirtHost("qemu:///system", "9.0.0", domains)
 
 
 def test_of_the_process_table() -> None:
@@ -88,7 +88,7 @@ def test_a_stopped_machine_is_one_whose_first_thread_is() -> None:
         ((), True, [31]),
     ],
 )
-def test_whose_monitor_it_is(hypervisors: tuple[Hypervisor, ...], libvirt_failed: bool, pids: list[int]) -> None:
+def test_whose_monitor_it_is(hypervisors: tuple[LibvirtHost, ...], libvirt_failed: bool, pids: list[int]) -> None:
     assert targets.unmanaged_monitors(targets.monitors(TABLE), hypervisors, libvirt_failed) == pids
 
 

@@ -8,13 +8,13 @@ from msgspec.structs import replace
 
 from agent.model.physical import Assembly, Cache, Core, CpuGroup, Cpus, MainMemory, Node, Package, Physical
 from agent.model.values import CpuSet
-from exporters.views.tree import Place, machine
+from exporters.views.tree import MachineObject, machine
 from tests.unit.machines import regular
 
 
-def every(place: Place) -> Iterator[Place]:
+def every(place: MachineObject) -> Iterator[MachineObject]:
     yield place
-    for inner in place.inside:
+    for inner in place.children:
         yield from every(inner)
 
 
@@ -25,7 +25,7 @@ def near(number: int, cpus: Iterable[int]) -> Node:
 def found(physical: Physical) -> dict[tuple[str, str], list[str]]:
     """What lies in what, by kind and CPUs."""
     root = machine(physical).root
-    return {(place.name, str(place.cpus)): [f"{inner.name} {inner.cpus}" for inner in place.inside] for place in every(root)}
+    return {(place.name, str(place.cpus)): [f"{inner.name} {inner.cpus}" for inner in place.children] for place in every(root)}
 
 
 def test_a_machine_nests() -> None:
@@ -123,8 +123,8 @@ def test_whatever_is_claimed_it_is_a_tree(caches: list[CpuSet], clusters: list[C
     places = list(every(tree.root))
     assert sorted(str(place.cpus) for place in places if place.kind == "thread") == [*map(str, range(8))]
     for place in places:
-        assert all(inner.cpus <= place.cpus for inner in place.inside)
-        assert sum(len(inner.cpus) for inner in place.inside) == len(CpuSet(cpu for inner in place.inside for cpu in inner.cpus))
+        assert all(inner.cpus <= place.cpus for inner in place.children)
+        assert sum(len(inner.cpus) for inner in place.children) == len(CpuSet(cpu for inner in place.children for cpu in inner.cpus))
         below = [node.os_index for inner in every(place) for node in inner.nodes]
         assert sorted(below) == list(place.memory)
     assert sorted(node.os_index for place in places for node in place.nodes) == list(range(len(nodes)))
