@@ -18,7 +18,7 @@ from tests.need import SHARED, STRICT
 
 REAL = Path(__file__).with_name("real")
 
-_skipped: list[str] = []
+_skipped: dict[str, None] = {}
 _stayed: list[str] = []
 _BEFORE = pytest.StashKey[dict[str, str]]()
 _WARDEN = pytest.StashKey[int]()
@@ -126,7 +126,7 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the run for what it skipped in strict mode, and for what it left behind."""
     if _is_worker(session.config):
-        vars(session.config)["workeroutput"]["met"] = met.noted()
+        vars(session.config)["workeroutput"] |= {"met": met.noted(), "skipped": _skipped}
         return
     before = session.config.stash[_BEFORE]
     if surroundings.changes(before, surroundings.look()):
@@ -144,8 +144,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object) -> None:
-    """What a worker of pytest-xdist has met, this run has met."""
-    for kind, hosts in getattr(node, "workeroutput", {}).get("met", {}).items():
+    """What a worker of pytest-xdist has met or skipped, this run has: of modules that were skipped, only workers know."""
+    output = getattr(node, "workeroutput", {})
+    _skipped.update(output.get("skipped", {}))
+    for kind, hosts in output.get("met", {}).items():
         for name, shape in hosts.items():
             met.meet(kind, name, shape)
 
@@ -168,7 +170,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
     if report.skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        _skipped.append(f"{report.nodeid}: {reason}")
+        _skipped[f"{report.nodeid}: {reason}"] = None
 
 
 def _is_worker(config: pytest.Config) -> bool:
