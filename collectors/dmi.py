@@ -10,7 +10,7 @@ DMI = "sys/class/dmi/id"
 
 def read(root: SysRoot) -> Dmi:
     # sys/class/dmi/id is a link to the device; both lie below the root.
-    found = Dmi(**{name: (root.text(f"{DMI}/{name}") or "").strip() or None for name in Dmi.__struct_fields__})
-    if found == Dmi():
+    dmi = Dmi(**{name: (root.text(f"{DMI}/{name}") or "").strip() or None for name in Dmi.__struct_fields__})
+    if dmi == Dmi():
         raise Unavailable("absent", DMI, "firmware without SMBIOS (microVMs, most ARM boards): nothing to do")
-    return found
+    return dmi

@@ -54,14 +54,14 @@ def _dimm(root: SysRoot, controller: int, name: str) -> EdacDimm:
 
 def _channels(root: SysRoot, controller: int, rows: list[str]) -> list[EdacDimm]:
     """A row counts its uncorrectable errors as a whole: its channels have none of their own."""
-    found = []
+    dimms = []
     for row in rows:
         at = f"{MC}/mc{controller}/{row}"
         names = root.names(at)
         channels = sorted({number for name in names if (number := _number(name.partition("_")[0], "ch")) is not None})
         kind, mode = _words(root, f"{at}/mem_type"), _words(root, f"{at}/edac_mode")
         size = _mebibytes(root, f"{at}/size_mb")
-        found += [
+        dimms += [
             EdacDimm(
                 name=f"{row}/ch{channel}",
                 label=_words(root, f"{at}/ch{channel}_dimm_label"),
@@ -75,7 +75,7 @@ def _channels(root: SysRoot, controller: int, rows: list[str]) -> list[EdacDimm]
             )
             for channel in channels
         ]
-    return found
+    return dimms
 
 
 def _text(location: dict[str, int]) -> str | None:
@@ -100,8 +100,8 @@ def parse_location(text: str) -> dict[str, int]:
 
 
 def _ordered(names: tuple[str, ...], prefix: str) -> list[str]:
-    found = sorted((number, name) for name in names if (number := _number(name, prefix)) is not None)
-    return [name for _, name in found[:MAX_ENTRIES]]
+    numbered = sorted((number, name) for name in names if (number := _number(name, prefix)) is not None)
+    return [name for _, name in numbered[:MAX_ENTRIES]]
 
 
 def _number(name: str, prefix: str) -> int | None:

@@ -55,27 +55,27 @@ def read(root: SysRoot) -> Plugged:
 def look(root: SysRoot) -> Moment:
     """With a few files of each CPU: for before and after a pass over all of them."""
     plugged = read(root)
-    there = root.parse(f"{CPU}/hotplug/states", parse_states)
+    online_state = root.parse(f"{CPU}/hotplug/states", parse_states)
     online = root.parse(f"{CPU}/online", cpu_list)
-    if there is None or online is None:
+    if online_state is None or online is None:
         return Moment(plugged)
     inodes = {cpu: _inode(root, f"{CPU}/cpu{cpu}") for cpu in online}
     # What shows nothing of itself, where others do, has left since the list was read.
-    left = {cpu for cpu, inode in inodes.items() if inode is None} if any(inodes.values()) else set()
-    moving = CpuSet(cpu for cpu in online if cpu in left or _on_its_way(root, f"{CPU}/cpu{cpu}/hotplug", there))
+    departed = {cpu for cpu, inode in inodes.items() if inode is None} if any(inodes.values()) else set()
+    moving = CpuSet(cpu for cpu in online if cpu in departed or _on_its_way(root, f"{CPU}/cpu{cpu}/hotplug", online_state))
     return Moment(plugged, moving, tuple(inodes.values()))
 
 
-def _on_its_way(root: SysRoot, directory: str, there: int) -> bool:
+def _on_its_way(root: SysRoot, directory: str, online_state: int) -> bool:
     state = root.parse(f"{directory}/state", integer)
     # Somebody may have sent it half the way, to stay there; what is all the way down is in the list no more.
-    return state is not None and state != there and (state == 0 or state != root.parse(f"{directory}/target", integer))
+    return state is not None and state != online_state and (state == 0 or state != root.parse(f"{directory}/target", integer))
 
 
 def _inode(root: SysRoot, directory: str) -> int | None:
     """The inode of the CPU's cache directory, which disappears first and returns last; of its topology directory where it has no caches."""
-    found = root.inode(f"{directory}/cache")
-    return root.inode(f"{directory}/topology") if found is None else found
+    caches_inode = root.inode(f"{directory}/cache")
+    return root.inode(f"{directory}/topology") if caches_inode is None else caches_inode
 
 
 def parse_states(text: str) -> int | None:

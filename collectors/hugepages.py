@@ -37,10 +37,10 @@ class HugePagePools(Fact, frozen=True):
 def read(root: SysRoot) -> HugePagePools:
     numbers = sorted(int(name[4:]) for name in root.names(NODE) if name[:4] == "node" and is_number(name[4:]))
     by_node = {number: pools for number in numbers if (pools := _pools(root, f"{NODE}/node{number}/hugepages", _NODE_COUNTS))}
-    found = HugePagePools(_pools(root, HOST, tuple(_FILES)), by_node)
-    if found == HugePagePools():
+    result = HugePagePools(_pools(root, HOST, tuple(_FILES)), by_node)
+    if result == HugePagePools():
         raise Unavailable("absent", HOST, "a kernel with CONFIG_HUGETLBFS")
-    return found
+    return result
 
 
 def _pools(root: SysRoot, directory: str, counted: tuple[str, ...]) -> tuple[HugePagePool, ...]:
@@ -48,7 +48,7 @@ def _pools(root: SysRoot, directory: str, counted: tuple[str, ...]) -> tuple[Hug
     for name in root.names(directory):
         size = name.removeprefix("hugepages-").removesuffix("kB")
         if _SIZE.fullmatch(size):
-            here = f"{directory}/{name}"
-            counts = {field: root.parse(f"{here}/{_FILES[field]}", integer) for field in counted}
+            path = f"{directory}/{name}"
+            counts = {field: root.parse(f"{path}/{_FILES[field]}", integer) for field in counted}
             pools.append(HugePagePool(page_bytes=int(size) << 10, **counts))
     return tuple(sorted(pools, key=lambda pool: pool.page_bytes))

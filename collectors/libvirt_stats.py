@@ -192,10 +192,10 @@ def begin(root: SysRoot, cache: StatsCache, connections: Connections, chosen: tu
         return ()
     try:
         # The test driver invents, LXC has nothing to say of KVM.
-        asked = [uri for uri in uris(root, chosen) if not uri.startswith(("test", "lxc"))]
+        queried_uris = [uri for uri in uris(root, chosen) if not uri.startswith(("test", "lxc"))]
     except Unavailable:
         return ()
-    queries = tuple(cache.queries.setdefault(uri, DomainQueries(uri, connections)) for uri in asked)
+    queries = tuple(cache.queries.setdefault(uri, DomainQueries(uri, connections)) for uri in queried_uris)
     for query in queries:
         query.begin()
     return queries

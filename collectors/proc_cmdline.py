@@ -48,15 +48,15 @@ def read(root: SysRoot) -> CommandLine:
 
 def known(text: str) -> tuple[str, ...]:
     """Words behind "--" are for init. Quotes hold blanks together, and go (lib/cmdline.c, next_arg())."""
-    found: list[str] = []
+    parameters: list[str] = []
     for word in _WORD.findall(text):
         plain = word.replace('"', "")
         if plain == "--":
             break
         key, _, value = plain.partition("=")
-        if key in _KNOWN and _VALUE.fullmatch(value) and len(found) < _MAX_PARAMETERS:
-            found.append(plain)
-    return tuple(found)
+        if key in _KNOWN and _VALUE.fullmatch(value) and len(parameters) < _MAX_PARAMETERS:
+            parameters.append(plain)
+    return tuple(parameters)
 
 
 def parse(text: str) -> CommandLine:

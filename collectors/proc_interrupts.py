@@ -21,7 +21,7 @@ def parse(text: str) -> Interrupts:
     """The header names the online CPUs; every line has one count for each of them, then words that describe it."""
     lines = newline_separated(text)
     cpus = cpu_columns(lines[0] if lines else "")
-    found = []
+    interrupts = []
     for number, line in enumerate(lines[1:], 2):
         name, colon, rest = line.partition(":")
         if not colon:
@@ -31,5 +31,5 @@ def parse(text: str) -> Interrupts:
         words = rest.split(None, len(cpus))
         if len(words) >= len(cpus) and all(word.isdecimal() for word in words[: len(cpus)]):
             description = words[len(cpus)] if len(words) > len(cpus) else ""
-            found.append(Interrupt(name.strip(), " ".join(description.split()), numbers(words[: len(cpus)], number)))
-    return Interrupts(CpuSet(cpus), tuple(found))
+            interrupts.append(Interrupt(name.strip(), " ".join(description.split()), numbers(words[: len(cpus)], number)))
+    return Interrupts(CpuSet(cpus), tuple(interrupts))

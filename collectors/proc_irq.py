@@ -22,10 +22,10 @@ class Affinity(Fact, frozen=True):
 
 def read(root: SysRoot, irqs: Iterable[int]) -> tuple[Affinity, ...]:
     """Of the interrupts that have a handler: /proc/irq has a directory for each that was ever set up."""
-    found = []
+    affinities = []
     for irq in sorted(irqs)[:MAX_IRQS]:
         allowed = root.parse(f"{IRQ}/{irq}/smp_affinity_list", cpu_list)
         # Chained and per-CPU interrupts have no directory. A kernel without CONFIG_GENERIC_IRQ_EFFECTIVE_AFF_MASK has no second file.
         if allowed is not None:
-            found.append(Affinity(irq, allowed, root.parse(f"{IRQ}/{irq}/effective_affinity_list", cpu_list)))
-    return tuple(found)
+            affinities.append(Affinity(irq, allowed, root.parse(f"{IRQ}/{irq}/effective_affinity_list", cpu_list)))
+    return tuple(affinities)

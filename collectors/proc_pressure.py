@@ -8,13 +8,13 @@ from collectors.text import Malformed, integer, nested_keyed
 
 
 def read(root: SysRoot) -> Pressures:
-    found = Pressures(
+    pressures = Pressures(
         **{name: root.parse(f"proc/pressure/{name}", parse) for name in ("cpu", "memory", "io")},
         irq=root.parse("proc/pressure/irq", parse),
     )
-    if found == Pressures():
+    if pressures == Pressures():
         raise Unavailable("absent", "proc/pressure", "boot with psi=1 (CONFIG_PSI)")
-    return found
+    return pressures
 
 
 def parse(text: str) -> Pressure:

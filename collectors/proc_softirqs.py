@@ -23,14 +23,14 @@ def parse(text: str) -> Softirqs:
     """The header names every possible CPU; each line has one count for each of them."""
     lines = newline_separated(text)
     cpus = cpu_columns(lines[0] if lines else "")
-    found: list[tuple[str, tuple[int, ...]]] = []
+    softirqs: list[tuple[str, tuple[int, ...]]] = []
     for number, line in enumerate(lines[1:], 2):
         name, colon, rest = line.partition(":")
         counts = numbers(rest.split(), number)
         if not colon or len(counts) != len(cpus):
             raise Malformed(f"expected 'NAME:' and {len(cpus)} counts, got {line[:60]!r}", number)
-        found.append((name.strip(), counts))
-    taken = [place for place in range(len(cpus)) if any(counts[place] for _, counts in found)]
+        softirqs.append((name.strip(), counts))
+    taken = [place for place in range(len(cpus)) if any(counts[place] for _, counts in softirqs)]
     return Softirqs(
-        CpuSet(cpus[place] for place in taken), tuple(Softirq(name, tuple(counts[place] for place in taken)) for name, counts in found)
+        CpuSet(cpus[place] for place in taken), tuple(Softirq(name, tuple(counts[place] for place in taken)) for name, counts in softirqs)
     )

@@ -17,13 +17,13 @@ def read(root: SysRoot) -> tuple[Swap, ...]:
 
 def parse(text: str) -> tuple[Swap, ...]:
     """ "/dev/dm-1  partition  8388604  0  -2"; sizes are KiB, and blanks in a name are \\040 (fs/seq_file.c, mangle_path())."""
-    found = []
+    swaps = []
     for number, line in enumerate(newline_separated(text)[1:], 2):
         words = line.split()
         if len(words) != 5:
             raise Malformed(f"expected 'name type size used priority', got {line[:60]!r}", number)
         size, used = numbers(words[2:4], number)
-        found.append(
+        swaps.append(
             Swap(
                 name=printable(_ESCAPED.sub(_character, words[0])),
                 type=words[1],
@@ -32,7 +32,7 @@ def parse(text: str) -> tuple[Swap, ...]:
                 priority=integer(words[4]),
             )
         )
-    return tuple(found)
+    return tuple(swaps)
 
 
 def _character(match: re.Match[str]) -> str:

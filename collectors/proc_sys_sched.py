@@ -45,7 +45,7 @@ def read(root: SysRoot) -> Sched:
         return None if value is None else value != 0
 
     runtime = number("sched_rt_runtime_us")
-    found = Sched(
+    settings = Sched(
         rt_runtime_usec=None if runtime is None else UNLIMITED if runtime < 0 else Limit(runtime),
         rt_period_usec=number("sched_rt_period_us"),
         deadline_period_min_usec=number("sched_deadline_period_min_us"),
@@ -62,6 +62,6 @@ def read(root: SysRoot) -> Sched:
         migration_cost_ns=number("sched_migration_cost_ns"),
         nr_migrate=number("sched_nr_migrate"),
     )
-    if found == Sched():
+    if settings == Sched():
         raise Unavailable("absent", f"{KERNEL}/sched_*")
-    return found
+    return settings

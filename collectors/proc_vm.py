@@ -98,10 +98,10 @@ def parse_zoneinfo(text: str) -> tuple[ZoneSpan, ...]:
 
 def parse_buddyinfo(text: str) -> tuple[Buddy, ...]:
     """ "Node 0, zone   Normal   1  2 ..."."""
-    found = []
+    zones = []
     for number, line in enumerate(newline_separated(text), 1):
         words = line.split()
         if len(words) < 5 or words[0] != "Node" or words[2] != "zone":
             raise Malformed(f"expected 'Node N, zone NAME counts', got {line[:60]!r}", number)
-        found.append(Buddy(integer(words[1].rstrip(",")), words[3], numbers(words[4:], number)))
-    return tuple(found)
+        zones.append(Buddy(integer(words[1].rstrip(",")), words[3], numbers(words[4:], number)))
+    return tuple(zones)

@@ -151,5 +151,6 @@ def _guest_runs(mappings: Sequence[Mapping], sizes: Sequence[int]) -> list[tuple
 
 
 def _sum_if_known(sizes: Sequence[int | None]) -> int | None:
-    known = [size for size in sizes if size is not None]
-    return sum(known) if len(known) == len(sizes) else None
+    """None where one size is not known. A guest without parts has 0 bytes, which is why this is not the model's sum_if_known()."""
+    present = [size for size in sizes if size is not None]
+    return sum(present) if len(present) == len(sizes) else None

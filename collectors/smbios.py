@@ -114,13 +114,13 @@ def read(root: SysRoot) -> Smbios:
 
 
 def parse_table(table: bytes) -> Smbios:
-    found = list(structures(table))
-    by = {kind: [structure for structure in found if structure.kind == kind] for kind in _KEPT}
+    all_structures = list(structures(table))
+    by_kind = {kind: [structure for structure in all_structures if structure.kind == kind] for kind in _KEPT}
     return Smbios(
-        tuple(map(_array, by[ARRAY])),
-        tuple(map(_device, by[DEVICE])),
-        tuple(filter(None, (_range(structure, 0x0F) for structure in by[ARRAY_ADDRESS]))),
-        tuple(filter(None, (_range(structure, 0x13) for structure in by[DEVICE_ADDRESS]))),
+        tuple(map(_array, by_kind[ARRAY])),
+        tuple(map(_device, by_kind[DEVICE])),
+        tuple(filter(None, (_range(structure, 0x0F) for structure in by_kind[ARRAY_ADDRESS]))),
+        tuple(filter(None, (_range(structure, 0x13) for structure in by_kind[DEVICE_ADDRESS]))),
     )
 
 

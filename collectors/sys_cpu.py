@@ -102,9 +102,9 @@ def read(root: SysRoot) -> SysfsCpus:
 
 def _online(root: SysRoot, numbers: CpuSet) -> CpuSet:
     """For old kernels and partial trees without the list. CPU0 has no file of its own; an offline CPU loses its topology."""
-    stated = {cpu: root.parse(f"{CPU}/cpu{cpu}/online", integer) for cpu in numbers}
+    flags = {cpu: root.parse(f"{CPU}/cpu{cpu}/online", integer) for cpu in numbers}
     placed = [cpu for cpu in numbers if root.names(f"{CPU}/cpu{cpu}/topology")]
-    return CpuSet(cpu for cpu, flag in stated.items() if (flag != 0 if flag is not None else cpu in placed or not placed))
+    return CpuSet(cpu for cpu, flag in flags.items() if (flag != 0 if flag is not None else cpu in placed or not placed))
 
 
 def _topology(root: SysRoot, cpu: int, names: tuple[str, ...]) -> CpuTopology:

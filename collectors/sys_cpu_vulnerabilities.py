@@ -36,8 +36,8 @@ def read(root: SysRoot) -> CpuSecurity:
     control = root.text(SMT_CONTROL)
     if not names and control is None:
         raise Unavailable("absent", VULNERABILITIES, "a kernel of 4.15 or later shows it, on architectures that keep the list")
-    known = tuple(parse(name, text) for name, text in texts.items() if text and text.strip())
-    return CpuSecurity(known, control.strip() or None if control else None)
+    vulnerabilities = tuple(parse(name, text) for name, text in texts.items() if text and text.strip())
+    return CpuSecurity(vulnerabilities, control.strip() or None if control else None)
 
 
 def parse(name: str, text: str) -> Vulnerability:

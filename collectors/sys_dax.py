@@ -28,15 +28,15 @@ def read(root: SysRoot) -> tuple[DaxDevice, ...]:
 
 
 def _device(root: SysRoot, name: str) -> DaxDevice:
-    here = f"{DEVICES}/{name}"
-    uevent = dict(line.partition("=")[::2] for line in (root.text(f"{here}/uevent") or "").splitlines())
+    path = f"{DEVICES}/{name}"
+    uevent = dict(line.partition("=")[::2] for line in (root.text(f"{path}/uevent") or "").splitlines())
     return DaxDevice(
         name=name,
-        size_bytes=root.parse(f"{here}/size", integer),
-        target_node=root.parse(f"{here}/target_node", node_number),
-        node=root.parse(f"{here}/numa_node", node_number),
+        size_bytes=root.parse(f"{path}/size", integer),
+        target_node=root.parse(f"{path}/target_node", node_number),
+        node=root.parse(f"{path}/numa_node", node_number),
         driver=uevent.get("DRIVER"),
-        backing=parse_backing(root.link(here) or ""),
+        backing=parse_backing(root.link(path) or ""),
     )
 
 

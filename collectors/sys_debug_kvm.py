@@ -36,15 +36,15 @@ def read(root: SysRoot, pids: Iterable[int]) -> tuple[KvmCounters, ...]:
     directories = root.directories(KVM)
     if not directories and len(root.refusals) == refused:
         raise Unavailable("absent", KVM, "mount debugfs on /sys/kernel/debug, which only root may read")
-    found: dict[int, dict[str, int]] = {}
+    by_pid: dict[int, dict[str, int]] = {}
     for name in directories:
         match = _DIRECTORY.fullmatch(name)
         if match is None or int(match[1]) not in wanted:
             continue
         # A process may have several machines: they are one workload, and so are their counters.
-        counters = found.setdefault(int(match[1]), {})
+        counters = by_pid.setdefault(int(match[1]), {})
         for counter in [file for file in root.names(f"{KVM}/{name}") if _COUNTER.fullmatch(file)][:MAX_FILES]:
             value = root.parse(f"{KVM}/{name}/{counter}", integer)
             if value is not None:
                 counters[counter] = counters.get(counter, 0) + value
-    return tuple(KvmCounters(pid, counters) for pid, counters in sorted(found.items()))
+    return tuple(KvmCounters(pid, counters) for pid, counters in sorted(by_pid.items()))

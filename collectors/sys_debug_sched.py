@@ -86,12 +86,12 @@ def parse_preempt(text: str) -> str | None:
 
 
 def _domains(root: SysRoot, home: str, cpus: CpuSet) -> tuple[DebugfsDomain, ...]:
-    found: list[DebugfsDomain] = []
+    domains: list[DebugfsDomain] = []
     for cpu in cpus:
         for place in range(_MAX_DOMAINS):
-            here = f"{home}/cpu{cpu}/domain{place}"
-            name = parse_words(root.text(f"{here}/name") or "")
+            path = f"{home}/cpu{cpu}/domain{place}"
+            name = parse_words(root.text(f"{path}/name") or "")
             if not name:
                 break
-            found.append(DebugfsDomain(cpu, name[0], parse_words(root.text(f"{here}/flags") or "")))
-    return tuple(found)
+            domains.append(DebugfsDomain(cpu, name[0], parse_words(root.text(f"{path}/flags") or "")))
+    return tuple(domains)

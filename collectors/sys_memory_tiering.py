@@ -18,4 +18,4 @@ def read(root: SysRoot) -> dict[int, CpuSet]:
     if not tiers:
         raise Unavailable("absent", TIERING, "Linux 6.1 or later with CONFIG_NUMA")
     nodes = {int(tier): root.parse(f"{TIERING}/memory_tier{tier}/nodelist", cpu_list) for tier in tiers}
-    return {tier: found for tier, found in nodes.items() if found is not None}
+    return {tier: tier_nodes for tier, tier_nodes in nodes.items() if tier_nodes is not None}

@@ -26,23 +26,23 @@ def read(root: SysRoot) -> tuple[PmemRegion, ...]:
 
 
 def _region(root: SysRoot, name: str, names: tuple[str, ...]) -> PmemRegion:
-    here = f"{DEVICES}/{name}"
-    count = root.parse(f"{here}/mappings", integer) or 0
+    path = f"{DEVICES}/{name}"
+    count = root.parse(f"{path}/mappings", integer) or 0
     # "nmem0,0,268435456,0": the module, its first byte, how many, its place in the interleave.
-    mappings = ((root.text(f"{here}/mapping{number}") or "").partition(",")[0].strip() for number in range(min(count, 64)))
+    mappings = ((root.text(f"{path}/mapping{number}") or "").partition(",")[0].strip() for number in range(min(count, 64)))
     return PmemRegion(
         name=name,
-        size_bytes=root.parse(f"{here}/size", integer),
-        node=root.parse(f"{here}/numa_node", node_number),
-        target_node=root.parse(f"{here}/target_node", node_number),
+        size_bytes=root.parse(f"{path}/size", integer),
+        node=root.parse(f"{path}/numa_node", node_number),
+        target_node=root.parse(f"{path}/target_node", node_number),
         modules=tuple(module for module in mappings if module),
         namespaces=tuple(_namespace(root, other) for other in names if other.startswith(f"namespace{name[6:]}.")),
     )
 
 
 def _namespace(root: SysRoot, name: str) -> PmemNamespace:
-    here = f"{DEVICES}/{name}"
-    block = root.directories(f"{here}/block")
+    path = f"{DEVICES}/{name}"
+    block = root.directories(f"{path}/block")
     return PmemNamespace(
-        name, root.parse(f"{here}/size", integer), (root.text(f"{here}/mode") or "").strip() or None, block[0] if block else None
+        name, root.parse(f"{path}/size", integer), (root.text(f"{path}/mode") or "").strip() or None, block[0] if block else None
     )

@@ -36,12 +36,12 @@ def read(root: SysRoot) -> tuple[PciFunction, ...]:
     addresses = [name for name in root.names(DEVICES) if _ADDRESS.fullmatch(name)]
     if len(addresses) > MAX_DEVICES:
         root.note(DEVICES, "unsupported", f"{len(addresses)} devices; the first {MAX_DEVICES} were read")
-    found = []
+    functions = []
     for address in addresses[:MAX_DEVICES]:
         code = root.parse(f"{DEVICES}/{address}/class", hexadecimal)
         if code is not None and (kind := kind_of(code)) is not None:
-            found.append(_function(root, address, kind, code))
-    return tuple(found)
+            functions.append(_function(root, address, kind, code))
+    return tuple(functions)
 
 
 def kind_of(code: int) -> Kind | None:

@@ -17,11 +17,11 @@ def read(root: SysRoot) -> tuple[Zram, ...]:
 
 
 def _zram(root: SysRoot, number: int) -> Zram:
-    here = f"{BLOCK}/zram{number}"
-    stat = root.parse(f"{here}/mm_stat", parse_mm_stat) or (None, None, None)
+    path = f"{BLOCK}/zram{number}"
+    stat = root.parse(f"{path}/mm_stat", parse_mm_stat) or (None, None, None)
     return Zram(
         number=number,
-        disk_bytes=root.parse(f"{here}/disksize", integer),
+        disk_bytes=root.parse(f"{path}/disksize", integer),
         original_bytes=stat[0],
         compressed_bytes=stat[1],
         memory_used_bytes=stat[2],

@@ -22,7 +22,7 @@ from collectors.text import Malformed, integer
 from collectors.wasm_maps.detection import detect
 from collectors.wasm_maps.memories import MappedMemory
 from collectors.wasm_maps.programs import search, shape
-from collectors.wasm_maps.residency import measured
+from collectors.wasm_maps.residency import with_residency
 from collectors.wasm_maps.runs import rust_stacks
 from collectors.wasm_maps.runtimes import TABLE, identify, may_hold_runtime
 
@@ -131,7 +131,7 @@ def _look(root: SysRoot, pid: int, start: float | None, cached: CachedProcess | 
     complete = len(root.refusals) == refused
     measured_process = process
     if process is not None and process.memories:
-        measured_process = replace(process, memories=measured(root, pid, process.memories))
+        measured_process = replace(process, memories=with_residency(root, pid, process.memories))
     if not pages or not (complete or program):
         return _Look(measured_process)
     if not complete:

@@ -22,7 +22,7 @@ HUGE_BYTES = 2 << 20
 _parse_status = status_parser("VmSwap")
 
 
-def measured(root: SysRoot, pid: int, memories: tuple[MappedMemory, ...]) -> tuple[MappedMemory, ...]:
+def with_residency(root: SysRoot, pid: int, memories: tuple[MappedMemory, ...]) -> tuple[MappedMemory, ...]:
     """The memories with their resident, huge and swapped bytes, as far as the kernel says them."""
     if not memories:
         return ()
@@ -72,5 +72,5 @@ def _part(process_bytes: int | None, smaps: list[Mapping] | None, parts: list[in
     """The memory's part of what the process has; where that is nothing, it is known without smaps."""
     if process_bytes == 0:
         return 0
-    known = [part for part in parts if part is not None]
-    return sum(known) if smaps is not None and len(known) == len(parts) else None
+    present = [part for part in parts if part is not None]
+    return sum(present) if smaps is not None and len(present) == len(parts) else None

@@ -15,7 +15,7 @@ from agent.model.change import Cost, Explanation, Level
 from agent.model.snapshot import Prediction
 from exporters.views.console import printed
 from exporters.views.elements import stated
-from exporters.views.figures import WEAKNESSES, changed, duration, meaning, measured, option, percent, predicted, saved
+from exporters.views.figures import WEAKNESSES, changed, duration, meaning, measured_words, option, percent, predicted, saved
 from exporters.views.words import GUESS, digits, guessed, safe, words
 
 SHORT = 40
@@ -92,7 +92,7 @@ def _level(level: Level) -> ConsoleRenderable:
 
 def _cost(prediction: Prediction) -> ConsoleRenderable:
     figure = line(f"{meaning(prediction.component)}: {predicted(prediction)}", "yellow")
-    counterpart = measured(prediction)
+    counterpart = measured_words(prediction)
     return Group(figure, line(counterpart, "green" if prediction.inside else "red")) if counterpart else figure
 
 

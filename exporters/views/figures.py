@@ -88,7 +88,7 @@ def predicted(prediction: Prediction) -> str:
     return f"predicted {point} ({interval(prediction.lo, prediction.hi, unit)})"
 
 
-def measured(prediction: Prediction) -> str | None:
+def measured_words(prediction: Prediction) -> str | None:
     """The measurement, and whether it lies in the predicted interval."""
     if prediction.measured is None:
         return None
