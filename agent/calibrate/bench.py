@@ -18,6 +18,8 @@ class Skip(Exception):
 
 
 class Findings(Fact, frozen=True):
+    """Results of one step: figures, rungs and plateaus of the latency ladder, pairs of nodes."""
+
     figures: tuple[Figure, ...] = ()
     ladder: tuple[Rung, ...] = ()
     plateaus: tuple[Plateau, ...] = ()

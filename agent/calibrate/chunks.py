@@ -40,10 +40,12 @@ class Spread(Fact, frozen=True):
 
 
 def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` (0 to 1) of the values lie, without interpolation."""
     return sorted(values)[int(share * (len(values) - 1))]
 
 
 def spread(values: Sequence[float]) -> Spread:
+    """Tenth percentile and median of `values`, in seconds. Raises NoTime if there are fewer than 12."""
     if len(values) < _FEWEST:
         raise NoTime
     return Spread(quantile(values, 0.1), quantile(values, 0.5), len(values))

@@ -12,6 +12,8 @@ from collectors.root import SysRoot
 
 
 class Counters(Fact, frozen=True):
+    """Counters of disturbance: CPU pressure, this thread's run delay, and steal summed over `cpus` CPUs."""
+
     pressure_usec: int | None = None
     delay_ns: int | None = None
     steal_seconds: float | None = None
@@ -19,6 +21,7 @@ class Counters(Fact, frozen=True):
 
 
 def counters(root: SysRoot) -> Counters:
+    """Reads /proc/pressure/cpu, this thread's schedstat and /proc/stat; None for each that is missing."""
     pressure = root.parse("proc/pressure/cpu", proc_pressure.parse)
     stat = root.parse("proc/stat", proc_stat.parse)
     fields = (root.text(f"proc/{os.getpid()}/task/{threading.get_native_id()}/schedstat") or "").split()

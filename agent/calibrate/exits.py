@@ -28,6 +28,7 @@ _OUTPUT = bytes.fromhex("e610 ebfc")
 
 
 def exits(bench: Bench) -> Findings:
+    """Seconds of an exit to the kernel and of one to user space. Raises Skip without KVM on x86-64."""
     if platform.machine() != "x86_64":
         raise Skip("exits are measured on x86-64 only")
     try:

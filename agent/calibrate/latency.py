@@ -31,6 +31,7 @@ _FAR = 4
 
 
 def clock(bench: Bench, chase: Chase) -> Findings:
+    """The CPU's clock in Hz, by dependent multiplications."""
     cycle = slope(chase.multiply, bench.until).times(1 / (MULTIPLIES * MULTIPLY_CYCLES))
     return Findings(
         (Figure(name="clock", unit="1/second", value=1 / cycle.point, lo=1 / cycle.median, hi=1 / cycle.point, chunks=cycle.chunks),)

@@ -7,6 +7,7 @@ from agent.model.host import Host
 
 
 def machine_of(host: Host) -> MachineIdentity:
+    """The identity of the machine that `host` describes."""
     identity, packages = host.identity, host.physical.packages
     virtual = identity.virtualization
     return MachineIdentity(

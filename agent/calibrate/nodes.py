@@ -25,6 +25,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def pairs(bench: Bench, chase: Chase) -> Findings:
+    """Latency and bandwidth for each pair of nodes. Raises Skip with one node, NoTime if no pair was measured in time."""
     nodes = {node.os_index: node for node in bench.physical.nodes}
     if len(nodes) < 2:
         raise Skip("one memory node: nothing is remote")

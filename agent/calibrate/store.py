@@ -62,6 +62,7 @@ def same(first: MachineIdentity, second: MachineIdentity) -> bool:
 
 
 def differences(first: MachineIdentity, second: MachineIdentity) -> list[str]:
+    """Names of the fields that differ, without the boot id."""
     names = [name for name in MachineIdentity.__struct_fields__ if name != "boot_id"]
     return [name for name in names if getattr(first, name) != getattr(second, name)]
 

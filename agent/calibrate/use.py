@@ -13,6 +13,7 @@ _AGAIN = "run: agent calibrate"
 
 
 def parameters(path: str, host: Host) -> tuple[Parameters, Gap | None]:
+    """The parameters for `host` from the file at `path`; the defaults and a gap where it is missing, invalid or of another machine."""
     try:
         calibration = store.load(path)
     except store.Unreadable as error:

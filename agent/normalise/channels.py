@@ -36,6 +36,7 @@ _REMOTE = 20
 
 
 def channels(sample: Sample, online: CpuSet, nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> Channels | None:
+    """The links between sockets and the PCI devices with their local CPUs; None where neither is known."""
     interconnect, pci = _interconnect(sample, nodes, packages), _pci(sample, online)
     return Channels(interconnect, pci) if interconnect or pci else None
 

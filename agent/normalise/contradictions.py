@@ -16,6 +16,7 @@ _MOST = 64
 def contradictions(
     topology: dict[int, CpuTopology], cpus: Cpus, caches: tuple[Cache, ...], nodes: tuple[Node, ...]
 ) -> tuple[Contradiction, ...]:
+    """At most 64 contradictions in the CPU lists, sibling sets, caches and nodes."""
     all_contradictions = [
         *_lists(cpus),
         *_siblings(topology, cpus.online),

@@ -32,6 +32,7 @@ def id_or_none(number: int | None) -> int | None:
 
 
 def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -> tuple[Package, ...]:
+    """The packages by sibling sets, else by package ids, with vendor and model of their first CPU."""
     processors = {processor.cpu: processor for processor in sample.statics.cpuinfo.processors} if sample.statics.cpuinfo else {}
 
     def mates(cpu: int) -> CpuSet | None:
@@ -74,6 +75,7 @@ def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -
 def cores(
     sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, packages: tuple[Package, ...], package_of: dict[int, int]
 ) -> tuple[Core, ...]:
+    """The cores by sibling sets, else by cpuinfo. `package_of`: index into `packages` by CPU."""
     first = sample.statics.cpuinfo.processors[0] if sample.statics.cpuinfo and sample.statics.cpuinfo.processors else None
     # AMD's families 15h and 16h name the two cores of a module as siblings, with a core_id each.
     modules = first is not None and first.vendor == "AuthenticAMD" and first.family in ("21", "22")

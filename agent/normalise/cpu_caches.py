@@ -8,6 +8,7 @@ from agent.model.values import CpuSet
 
 
 def caches(sample: Sample, online: CpuSet, cores: tuple[Core, ...]) -> tuple[Cache, ...]:
+    """The distinct caches of online CPUs, sorted by level, type and first CPU."""
     core_of = {cpu: core.cpus for core in cores for cpu in core.cpus}
     listed = [cache for cache in (sample.statics.cpus.caches if sample.statics.cpus else ()) if cache.cpu in online]
     # Where the kernel names no CPU for any cache of a kind (ia64, old virtual machines), we assume that only one core shares each.

@@ -23,6 +23,7 @@ STEAL_RATIO = 0.01
 
 
 def findings(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical, identity: Identity) -> tuple[Finding, ...]:
+    """All findings about workloads on this host, its nodes and its own hypervisor."""
     on_this_host = [workload for workload in workloads if not (workload.guest and workload.guest.elsewhere)]
     contested = _in_several(workload.placement.allowed_cpus for workload in on_this_host)
     return (

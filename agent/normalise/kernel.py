@@ -26,6 +26,7 @@ _VENDORS = {hypervisor.smbios_vendor: hypervisor.name for hypervisor in HYPERVIS
 
 
 def logical(sample: Sample, hardware: Physical) -> Logical:
+    """The kernel's CPUs, memory, pressure, KVM and cgroup controllers."""
     return Logical(
         cpu=_cpu(sample, hardware),
         memory=memory(sample),

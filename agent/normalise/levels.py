@@ -22,6 +22,7 @@ from collectors.sys_cpu import CpuTopology
 def dies(
     topology: dict[int, CpuTopology], online: CpuSet, packages: tuple[Package, ...], cores: tuple[Core, ...], package_of: dict[int, int]
 ) -> tuple[CpuGroup, ...]:
+    """The dies that are neither a whole package nor one core."""
     trivial = {package.cpus for package in packages} | {core.cpus for core in cores}
     die_cpus = {cpu: entry.die_cpus for cpu, entry in topology.items() if entry.die_cpus and id_or_none(entry.die_id) is not None}
     return _groups(
@@ -38,6 +39,7 @@ def clusters(
     caches: tuple[Cache, ...],
     package_of: dict[int, int],
 ) -> tuple[CpuGroup, ...]:
+    """The clusters that are not also a core, a cache, a die or a package."""
     trivial = {entry.cpus for level in (packages, dies, cores) for entry in level}
     trivial |= {cache.cpus for cache in caches}
     cluster_cpus = {

@@ -41,6 +41,7 @@ class Wiring(NamedTuple):
 
 
 def memory_devices(sample: Sample, memory: MainMemory, nodes: tuple[Node, ...], packages: tuple[Package, ...]) -> MainMemory:
+    """`memory` with its DIMMs, controllers and channels."""
     firmware = sample.statics.smbios
     not_system_memory = {array.handle for array in firmware.arrays if not array.system_memory} if firmware else set()
     devices = {slot: device for slot, device in enumerate(firmware.devices) if device.array not in not_system_memory} if firmware else {}

@@ -19,6 +19,7 @@ _ZEN = 0x17
 
 
 def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
+    """The memory nodes; one synthesised node where the kernel has no NUMA, empty where the nodes are not known."""
     meminfo = sample.host.memory.meminfo_bytes if sample.host.memory else {}
     if sample.host.nodes is None:
         return ()
@@ -155,6 +156,7 @@ def _fastest(sample: Sample) -> int | None:
 
 
 def memory(sample: Sample, nodes: tuple[Node, ...]) -> MainMemory:
+    """Total memory, and whether the machine is UMA or NUMA."""
     meminfo = sample.host.memory.meminfo_bytes if sample.host.memory else {}
     # Nodes of unknown size count: they exist even where a recording lacks their meminfo.
     with_memory = [node for node in nodes if node.memory_bytes != 0]

@@ -31,6 +31,7 @@ _BUILT = (
 
 
 def scheduler(sample: Sample) -> Scheduler | None:
+    """The fair class, preemption and tunables of the scheduler; None where nothing of it is known."""
     sched = sample.host.sched_sysctls or proc_sys_sched.Sched()
     debug = sample.host.sched_debug or sys_debug_sched.SchedDebug()
     fair_class, class_origin, evidence = _fair_class(sample, sched, debug)
@@ -146,6 +147,7 @@ def load_balance(sample: Sample) -> bool | None:
 
 
 def partitions(sample: Sample) -> tuple[Partition, ...]:
+    """The cpuset partitions below the root, from cpuset.cpus.partition (v2) or cpuset.sched_load_balance (v1)."""
     built = []
     for group in sample.workloads.cgroups.groups if sample.workloads.cgroups else ():
         cpuset = group.cpuset

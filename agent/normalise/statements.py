@@ -16,6 +16,8 @@ _ROUNDED_BYTES = 1 << 16
 
 
 class Stated(NamedTuple):
+    """Memories with their statements, and a summary of the embedder's table, None without one."""
+
     memories: tuple[LinearMemory, ...]
     published: Published | None
 

@@ -153,5 +153,6 @@ def union_of(sets: Sequence[CpuSet | None]) -> CpuSet | None:
 
 
 def started(threads: tuple[Thread, ...]) -> float | None:
+    """The earliest start of `threads` in seconds after boot; None where one of them is not known."""
     starts = all_or_none(thread.start_ticks for thread in threads)
     return None if starts is None else min(starts) / USER_HZ
