@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, reduce
+from functools import reduce
 from itertools import chain
 
 from msgspec.structs import replace
@@ -138,12 +138,7 @@ def path_of(tree: Tree, process: proc_task.TaskGroup) -> str | None:
 def cpus_of(threads: Sequence[Thread | VCpu]) -> CpuSet | None:
     """The CPUs that they last ran on; None when one of these is not known."""
     last = [thread.last_cpu for thread in threads]
-    return _set_of(tuple(cpu for cpu in last if cpu is not None)) if last and None not in last else None
-
-
-@lru_cache(1 << 10)
-def _set_of(cpus: tuple[int, ...]) -> CpuSet:
-    return CpuSet(cpus)
+    return CpuSet(cpu for cpu in last if cpu is not None) if last and None not in last else None
 
 
 def union_of(sets: Sequence[CpuSet | None]) -> CpuSet | None:

@@ -16,7 +16,7 @@ from collectors.cgroup.group import Group, read_group
 from collectors.cgroup.held import GroupFiles, HeldDirectories, HeldDirectory
 from collectors.cgroup.hierarchies import Directories, Hierarchies, StatedOwners, huge_page_sizes, mounts, walk
 from collectors.cgroup.others import Stall
-from collectors.cgroup.owner import Owner, pod_of, whose
+from collectors.cgroup.owner import Owner, Owners, pod_of, whose
 from collectors.root import SysRoot, Unavailable
 from collectors.text import integer, printable, space_separated
 
@@ -72,6 +72,7 @@ class CgroupCache:
     def __init__(self, capacity: int | None = None) -> None:
         self.held = HeldDirectories(capacity)
         self.groups: dict[str, CachedGroup] = {}
+        self.owners: Owners = {}
         self.hierarchies: Hierarchies | None = None
 
 
@@ -125,6 +126,9 @@ def _groups(
     cache.hierarchies = hierarchies
     for path in cache.groups.keys() - groups.keys():
         del cache.groups[path]
+        cache.owners.pop(printable(path), None)
+    if len(cache.owners) > len(groups):
+        cache.owners.clear()  # of groups that were never held
     records: list[Group | None] = []
     for path in sorted(groups):
         files.root.date(printable(path))
@@ -143,7 +147,7 @@ def _group(
     for directory in held:
         directory.max_files = max(1, MAX_HELD_FILES // len(held))
     try:
-        group = read_group(files, path, directories, hierarchies, detail)
+        group = read_group(files, path, directories, hierarchies, detail, cache.owners)
     finally:
         # What this pass has read and not parsed must not be taken for the contents at the next, not even where a file was malformed.
         for directory in held:

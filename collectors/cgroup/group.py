@@ -11,7 +11,7 @@ from collectors.cgroup.cpuset import Cpuset
 from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.cgroup.hierarchies import Directories, Hierarchies, StatedOwners
 from collectors.cgroup.others import Stall
-from collectors.cgroup.owner import Owner, whose
+from collectors.cgroup.owner import Owner, Owners, whose
 from collectors.text import printable
 
 R = TypeVar("R", WorkloadCpu, Cpuset, WorkloadMemory, Pids, GroupState)
@@ -56,13 +56,15 @@ class _Homes(NamedTuple):
         return None if home is self.unified and self.enabled is not None and controller not in self.enabled else home
 
 
-def read_group(files: GroupFiles, path: str, directories: Directories, hierarchies: Hierarchies, detail: Detail) -> Group | None:
-    """None when the group went away while it was read."""
+def read_group(
+    files: GroupFiles, path: str, directories: Directories, hierarchies: Hierarchies, detail: Detail, owners: Owners
+) -> Group | None:
+    """None when the group went away while it was read. `owners` are those of other groups, and get this one's."""
     unified = directories.get(hierarchies.unified or "")
     enabled = files.parse(unified, "cgroup.controllers", lambda text: tuple(text.split()), blank=True) if unified else None
     homes = _Homes(directories, hierarchies, unified, enabled)
     name = printable(path)
-    owner = owner_of(name, hierarchies.stated_owners)
+    owner = owner_of(name, hierarchies.stated_owners, owners)
     processes = _processes(files, (homes.of("cpu"), homes.of("memory"), unified)) if owner else None
     v1_homes = (home for controller in ("cpu", "memory", "cpuset", "pids") if (home := homes.of(controller)))
     main = unified or next(v1_homes, None) or next(iter(directories.values()))
@@ -85,9 +87,9 @@ def read_group(files: GroupFiles, path: str, directories: Directories, hierarchi
     )
 
 
-def owner_of(path: str, stated: StatedOwners) -> Owner | None:
+def owner_of(path: str, stated: StatedOwners, owners: Owners) -> Owner | None:
     """Whose a group is by its name, or by what is stated of a group around it that is deeper."""
-    owner = whose(path)
+    owner = whose(path, owners)
     above = owner.path if owner and owner.paradigm != "process" else ""
     while stated and len(path) > len(above):
         if path in stated:

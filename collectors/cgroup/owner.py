@@ -8,11 +8,10 @@ libvirt's cgroup layout, the jailer of Firecracker (`PARENT/firecracker/ID`) and
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 from agent.model.facts.cgroup import Pod, Qos
-from agent.model.runtimes import ENGINES, POD_UID, SYSTEMD, Paradigm, Runtime
+from agent.model.runtimes import ENGINES, POD_UID, SYSTEMD, Paradigm
 
 _POD = re.compile(rf"(?:kubepods(?:-(?:burstable|besteffort))?-)?pod({POD_UID})(?:\.slice)?")
 
@@ -26,21 +25,26 @@ class Owner(NamedTuple):
     paradigm: Paradigm = "containerization"
 
 
-def whose(path: str) -> Owner | None:
+Owners = dict[str, Owner | None]
+"""The owners of groups by path, of those that have none, too."""
+
+
+def whose(path: str, owners: Owners | None = None) -> Owner | None:
     """The owner of a group at or below whose own group it is; the deepest container or machine wins.
 
     A unit owns what no container and no machine does, and all that is below it: a user's service manager and its services, too,
-    unless they are units themselves.
+    unless they are units themselves. `owners` are those of other groups, by path, and get this one's and those above it: users may nest
+    groups two thousand deep.
     """
-    parts = path.strip("/").split("/")
-    for depth in range(len(parts), 0, -1):
-        match = _owner(parts[depth - 2] if depth > 1 else "", parts[depth - 1])
-        if match is not None:
-            return Owner(match[0].name, match[1], "/" + "/".join(parts[:depth]), match[0].paradigm)
-    for depth in range(len(parts), 0, -1):
-        if parts[depth - 1].endswith((".service", ".scope")):
-            return Owner(SYSTEMD.name, parts[depth - 1], "/" + "/".join(parts[:depth]), SYSTEMD.paradigm)
-    return None
+    owners = {} if owners is None else owners
+    waiting, group = [], "/" + path.strip("/")
+    while group and group not in owners:
+        waiting.append(group)
+        group = group.rpartition("/")[0]
+    owner = owners.get(group)
+    for group in reversed(waiting):
+        owner = owners[group] = _owner(group, owner)
+    return owner
 
 
 def pod_of(path: str) -> Pod | None:
@@ -58,16 +62,13 @@ def pod_of(path: str) -> Pod | None:
     return None
 
 
-@lru_cache(maxsize=1 << 14)
-def _owner(parent: str, leaf: str) -> tuple[Runtime, str] | None:
-    """Engine and id by the names of a group and its parent: no other ancestor's counts.
-
-    Users may nest groups two thousand deep, and each group asks for all its ancestors.
-    """
+def _owner(path: str, above: Owner | None) -> Owner | None:
+    """By the names of a group and its parent, else the owner of the group above."""
+    _, parent, leaf = f"/{path}".rsplit("/", 2)
     for engine in ENGINES:
-        if engine.groups is None:
-            continue
-        match = engine.groups.fullmatch(leaf) or (engine.groups.fullmatch(f"/{parent}/{leaf}") if parent else None)
-        if match is not None:
-            return engine, next(group for group in match.groups() if group)
-    return None
+        match = engine.groups and (engine.groups.fullmatch(leaf) or (engine.groups.fullmatch(f"/{parent}/{leaf}") if parent else None))
+        if match:
+            return Owner(engine.name, next(group for group in match.groups() if group), path, engine.paradigm)
+    if leaf.endswith((".service", ".scope")) and (above is None or above.paradigm == SYSTEMD.paradigm):
+        return Owner(SYSTEMD.name, leaf, path, SYSTEMD.paradigm)
+    return above

@@ -14,15 +14,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.laws.offenders import check
 from tests.laws.source import PRODUCT, FunctionNode, Names, dotted, imports, is_frozen, module_name, modules, records
-from tests.laws.still import check
 
 READERS = ("collectors/", "agent/collect/", "agent/normalise/", "agent/cli/", "agent/service.py", "agent/session.py")
 MEMOS = {"functools.cache", "functools.lru_cache", "functools.cached_property"}
 # Bounded memos of pure functions of texts and numbers: they say nothing of a host, and would be as right on another.
 INTERNED = {
-    "agent/normalise/workloads.py _set_of": "a CpuSet by its numbers",
-    "collectors/cgroup/owner.py _owner": "whose a group is by its own name and its parent's",
     "collectors/root/opening.py _openat2": "a function of the C library",
     "collectors/text.py cpu_list": "a CpuSet by its text",
 }
