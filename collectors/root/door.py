@@ -240,12 +240,13 @@ class SysRoot:
 
     def _entries(self, path: str) -> list[tuple[str, bool, int | None]]:
         """The names in a directory, whether each is a directory itself, and its inode."""
+        links = recorded_links(self.mark, path) if self.mark and self.mark.links else set()
         try:
             entries = self.tree.entries(path)
         except OSError as error:
-            self.refuse(path, error)
-            return []
-        if self.mark is None or not self.mark.links:
-            return entries
-        links = recorded_links(self.mark, path).difference(name for name, _, _ in entries)
-        return entries + [(name, False, None) for name in links]
+            # A recording has no directory for links alone, as of a process' descriptors.
+            if not links:
+                self.refuse(path, error)
+                return []
+            entries = []
+        return entries + [(name, False, None) for name in links.difference(name for name, _, _ in entries)]

@@ -33,7 +33,7 @@ from exporters.metrics.of_agent import Run
 from exporters.metrics.text import TextCache
 from exporters.views import json as document
 from tests.hosts.memory_root import CPU, MACHINE, NODE, Content, Files, MemoryRoot, recorded
-from tests.hosts.trees import AT_REST
+from tests.hosts.trees import TINY
 
 PASS_SECONDS = 1.0
 # How agent/collect/ask.py says that a reader fell over something it has no name for.
@@ -189,7 +189,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     other_lists, refused, a_directory, copied,
 )  # fmt: skip
 
-TREE_NAMES = AT_REST
+TREE_NAMES = TINY
 tree = cache(recorded)
 
 

@@ -13,7 +13,7 @@ from agent.config import Config
 from agent.model.logical import KernelCpu
 from agent.normalise import normalise
 from collectors.root import SysRoot
-from tests.hosts.trees import AT_REST, unpack
+from tests.hosts.trees import TINY, unpack
 from tests.lab import oracles
 from tests.lab.oracles import Set
 
@@ -53,7 +53,7 @@ def compare(tree: Path) -> str:
     return f"derived = kernel's: {count} domains of {len(kernel)} CPUs, {len(guessed.domains)} distinct ({', '.join(names)}){told}"
 
 
-@pytest.mark.parametrize("name", AT_REST)
+@pytest.mark.parametrize("name", TINY)
 def test_derived_domains_are_the_kernels(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = compare(unpack(name, tmp_path))
     with capsys.disabled():

@@ -15,11 +15,8 @@ TREES = TOP / "tests" / "trees"
 
 RECORDED = tuple(sorted(path.name.removesuffix(".tar.xz") for path in TREES.glob("*.tar.xz")))
 NAMES = (*RECORDED, written.NAME)
-AT_REST = tuple(sorted(shape.name for shape in SHAPES))
-"""Those of tiny guests: machines of any topology on which nothing runs."""
-
-AT_WORK = tuple(name for name in RECORDED if name not in AT_REST)
-"""Those with workloads, of two passes."""
+TINY = tuple(sorted(shape.name for shape in SHAPES))
+"""Those of tiny guests: machines of any topology, and three containers on each."""
 
 LABELS = ("com.example.team",)
 """Labels of containers that recordings are made with, and replayed with."""

@@ -2,7 +2,7 @@
 
 `python -m tests.lab.recordings [NAME ...]` writes tests/trees anew; then `pytest --update-golden tests/hosts`. NAME is
 
-- a shape of a tiny guest (tests/lab/shapes.py): a machine at rest, of any topology;
+- a shape of a tiny guest (tests/lab/shapes.py): a machine of any topology, with three containers;
 - engines: a guest of two nodes with control groups v2, every engine, KVM machines and sandboxes;
 - pods: the same guest as a Kubernetes node, without a kubelet;
 - hybrid: this host with control groups v1, and engines that are started by hand. Its processes, mounts and control groups are those
@@ -18,6 +18,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tests.hosts.trees import TREES
@@ -90,7 +91,9 @@ def record(name: str, work: Path) -> Path:
 
 
 def _tiny(name: str, into: Path) -> None:
-    truth = tiny.boot(next(shape for shape in SHAPES if shape.name == name), into)
+    shape = next(shape for shape in SHAPES if shape.name == name)
+    apart = "lab.apart" if name == "memoryless" else ""
+    truth = tiny.boot(replace(shape, append=f"{shape.append} lab.at_work {apart}".strip()), into)
     tiny.record(truth, into / "recording")
 
 
@@ -99,7 +102,8 @@ def _guest(name: str, into: Path) -> None:
     image = into / "busybox.tar"
     image.write_bytes(host.busybox_image())
     job = JOBS / name
-    files = {path.name: path for path in (JOBS / "common", *job.iterdir(), *(JOBS / "engines").glob("*.py")) if path.name != "job"}
+    parts = (*JOBS.iterdir(), *(JOBS / "engines").iterdir(), *job.iterdir())
+    files = {path.name: path for path in parts if path.is_file() and path.name != "job"}
     files |= {
         "site": full_image.site(into),
         "busybox.tar": image,

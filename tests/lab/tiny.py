@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from agent import __version__
 from agent.collect.caches import Caches
 from agent.collect.take import take
 from agent.config import Config
+from collectors.root import LATER
 from collectors.root.recorder import Recorder
 from tests.lab.guest import Guest, GuestFailed, run
 from tests.lab.shapes import CPU, SHAPES, Shape
@@ -81,12 +83,40 @@ def _guest(shape: Shape, made: Image, into: Path, limit_seconds: float) -> Guest
     return Guest(name=shape.name, into=into, arguments=arguments, limit_seconds=limit_seconds, out_bytes=DISK_BYTES, proof="truth/date")
 
 
+class _GuestRecorder(Recorder):
+    """Counters were read when the guest copied them, not when its copy is read: at one moment of its uptime."""
+
+    def __init__(self, tree: str, into: Path) -> None:
+        self.uptime_seconds = float(Path(tree, "proc/uptime").read_text().split()[0])
+        began = next(float(line[6:]) for line in Path(tree, "proc/stat").read_text().splitlines() if line.startswith("btime "))
+        super().__init__(tree, into, began + self.uptime_seconds, __version__)
+
+    def date(self, key: str | int) -> None:
+        self.read_times[key] = self.new_mark.read_times[str(key)] = self.uptime_seconds
+
+    def inode(self, path: str) -> int | None:
+        """What was copied of the guest's /proc was of a process file system, whose root is inode 1."""
+        number = super().inode(path)
+        if path == "proc":
+            number = self.new_mark.inodes[path] = 1
+        return number
+
+
 def record(truth: Truth, into: Path) -> None:
-    """A recording of a guest's tree: what one pass reads, with the guest's own clock."""
-    into.mkdir()
+    """A recording of a guest's tree: what one pass reads or, where the guest was at work, two."""
+    later = truth.directory / "later"
     with contextlib.chdir(truth.directory):  # what is refused goes by its path, which shall be the same anywhere
-        recorder = Recorder("tree", into.absolute(), float(truth.text("date")), __version__)
-        take(recorder, Config(root="tree"), Caches())
+        _record_pass(into.absolute())
+        if any(later.iterdir()):
+            # Into the same directories: with its path, a group's inode is its identity.
+            subprocess.run(["cp", "-R", "--remove-destination", f"{later}/.", str(truth.tree)], check=True, timeout=60)
+            _record_pass(into.absolute() / LATER)
+
+
+def _record_pass(into: Path) -> None:
+    into.mkdir()
+    recorder = _GuestRecorder("tree", into)
+    take(recorder, Config(root="tree"), Caches())
     recorder.close()
 
 

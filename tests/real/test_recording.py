@@ -21,7 +21,7 @@ from agent.config import Config
 from agent.normalise import normalise
 from agent.overhead.window import Window
 from agent.session import Session, snapshot_of, take_snapshot
-from collectors.root import MARK, SysRoot
+from collectors.root import LATER, MARK, SysRoot
 from collectors.root.recorder import Recorder
 from exporters.views.json import render
 from tests.need import TOP
@@ -95,9 +95,13 @@ Differences = dict[str, dict[str, tuple[Any, Any]]]
 """By file: the numbers that changed without it."""
 
 
-def deletions(tree: Path, whole: dict[str, Any], copy: Path) -> tuple[int, Differences]:
-    """Take each file away in turn, and put it back: every other one in a `copy` of the tree, by a process beside this one."""
-    files = sorted(path.relative_to(tree) for path in tree.rglob("*") if path.is_file() and not path.is_symlink() and path.name != MARK)
+def deletions(tree: Path, whole: dict[str, Any], copy: Path, step: int = 1) -> tuple[int, Differences]:
+    """Take each file away in turn, of both passes, and put it back: every other one in a `copy` of the tree, by a process beside this one.
+
+    With a `step`, one of so many files.
+    """
+    paths = (path.relative_to(tree) for path in tree.rglob("*") if path.is_file() and not path.is_symlink() and path.name != MARK)
+    files = sorted(path for path in paths if path.parts[0] != LATER)[::step]
     shutil.copytree(tree, copy, symlinks=True)
     told = json.dumps([whole, *map(str, files[1::2])])
     with subprocess.Popen([sys.executable, "-c", OTHERS, copy], cwd=TOP, stdin=PIPE, stdout=PIPE, text=True) as others:
@@ -122,13 +126,14 @@ json.dump(without_each(Path(sys.argv[1]), whole, list(map(Path, files))), sys.st
 def without_each(tree: Path, whole: dict[str, Any], files: list[Path]) -> Differences:
     wrong: Differences = {}
     for name in files:
-        file = tree / name
-        data = file.read_bytes()
-        file.unlink()
+        held = {file: file.read_bytes() for file in (tree / name, tree / LATER / name) if file.exists()}
+        for file in held:
+            file.unlink()
         try:
             difference = changed(whole, document(tree))
         finally:
-            file.write_bytes(data)
+            for file, data in held.items():
+                file.write_bytes(data)
         if difference:
             wrong[str(name)] = difference
     return wrong

@@ -288,6 +288,20 @@ def test_the_mark_is_json(tmp_path: Path, origin: Path) -> None:
     assert mark["refusals"]["proc/fifo"]["reason"] == "failed"
 
 
+def test_a_directory_of_nothing_but_links(tmp_path: Path) -> None:
+    """As a process' descriptors are: which of them lead to a virtual machine is read by listing them."""
+    grow(tmp_path / "live", {"proc/7/stat": "7\n"})
+    (tmp_path / "live/proc/7/fd").mkdir()
+    (tmp_path / "live/proc/7/fd/8").symlink_to("anon_inode:kvm-vm")
+
+    def read(root: SysRoot) -> object:
+        return root.text("proc/7/stat"), [root.link(f"proc/7/fd/{name}") for name in root.names("proc/7/fd")], root.names("proc/8/fd")
+
+    answers = record(tmp_path / "live", tmp_path / "into", read)
+    assert answers == ("7\n", ["anon_inode:kvm-vm"], ())
+    assert read(SysRoot(tmp_path / "into")) == answers
+
+
 def test_links(tmp_path: Path) -> None:
     root = grow(tmp_path / "live", {"sys/a/real": "1", "sys/d/x": ""})
     (tmp_path / "live/sys/a/way").symlink_to("../d")

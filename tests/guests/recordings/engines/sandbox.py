@@ -38,4 +38,4 @@ print(flush=True)
 while True:
     for grow in guests:
         grow(store, 0)
-    time.sleep(0.05)
+    time.sleep(0.5)
