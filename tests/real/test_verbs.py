@@ -67,7 +67,7 @@ def test_every_verb_runs_live(workloads: dict[str, str], docker: host.Docker, li
         assert "What would pay most" in text
         other = "vm" if paradigm == "containerization" else "container"
         changed = agent("what-if", word, "--as", other, "--width", "160", *engines(docker, libvirt))
-        assert "to start one more of its kind" in changed
+        assert "start time of another one" in changed
         assert "Time: predicted to" in changed
     text = agent("compare", "--lang", "zh", "--section", "11.3", *engines(docker, libvirt))
     assert "容器化（本机 1 个）" in text
