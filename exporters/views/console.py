@@ -36,6 +36,8 @@ RUNS = 12
 MANAGED = 0.6
 # Up to so many nodes their distances are a table.
 MATRIX = 8
+# Sources of which this view shows nothing: their gaps are in the document.
+NOT_SHOWN = {"sys_cpu_vulnerabilities"}
 
 
 def render(host: Host, *, width: int | None, terminal: bool, encoding: str, uncut: bool, workloads: bool) -> bytes:
@@ -72,8 +74,9 @@ def _parts(host: Host, uncut: bool, workloads: bool) -> Iterator[ConsoleRenderab
         yield from _titled("Workloads", _workloads(host.workloads, uncut))
     elif workloads and not {gap.source for gap in host.gaps} & {"cgroup", "processes"}:
         yield from _titled("Workloads", words("none seen"))
-    if host.gaps:
-        yield from _titled("Not known", *_gaps(host.gaps))
+    gaps = tuple(gap for gap in host.gaps if gap.source not in NOT_SHOWN)
+    if gaps:
+        yield from _titled("Not known", *_gaps(gaps))
     yield words()
     yield words((f"{GUESS} inferred, stated by nobody", "dim"))
 
