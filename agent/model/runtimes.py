@@ -50,7 +50,7 @@ class Runtime(Fact, frozen=True, kw_only=True):
     `clocksources`, `smbios_vendor`: what a guest of this hypervisor sees, this host, too.
     `files`: the programs and libraries that a process maps for execution. `map_words`: one of them is in the map of every such process.
     `code_words`: one of them is in every program that contains the runtime, stripped or not. `visible`: its memories can be told from
-    other mappings. `learns`: their reservations and guards are the embedder's to choose. `library`: linked through its C interface; the
+    other mappings. `learns`: their reservations and guards are the embedder's to choose. `c_library`: linked through its C interface; the
     threads that it starts only compile. `thread_roles`: what threads do, by name.
     """
 
@@ -68,7 +68,7 @@ class Runtime(Fact, frozen=True, kw_only=True):
     clocksources: tuple[str, ...] = ()
     smbios_vendor: str | None = None
     files: re.Pattern[str] | None = None
-    library: re.Pattern[str] | None = None
+    c_library: re.Pattern[str] | None = None
     map_words: tuple[bytes, ...] = ()
     code_words: tuple[bytes, ...] = ()
     visible: bool = True
@@ -211,7 +211,7 @@ def _wasm(
     visible: bool = True,
     thread_roles: tuple[tuple[str, Role], ...] = (),
     learns: bool = False,
-    library: str | None = None,
+    c_library: str | None = None,
 ) -> Runtime:
     return Runtime(
         name=name,
@@ -223,7 +223,7 @@ def _wasm(
         visible=visible,
         thread_roles=tuple((re.compile(pattern), role) for pattern, role in thread_roles),
         learns=learns,
-        library=re.compile(library) if library else None,
+        c_library=re.compile(c_library) if c_library else None,
     )
 
 
@@ -236,7 +236,7 @@ WASMTIME = _wasm(
     # An embedder in Rust runs its tasks on tokio's threads.
     thread_roles=((r"tokio-r(untime|t)-w.*", "executor"),),
     learns=True,
-    library=r".*/_?libwasmtime\.(so|so\..*)",
+    c_library=r".*/_?libwasmtime\.(so|so\..*)",
 )
 # Threads are as the kernel cuts their names.
 WASM_RUNTIMES = (

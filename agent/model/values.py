@@ -240,8 +240,11 @@ def sum_if_known(values: Iterable[Number | None]) -> Number | None:
 
 
 def encode_value(value: object) -> object:
-    """What msgspec asks for a value it does not know. NotImplementedError is its word for "nor do I", here and below: a None would be
-    written as null, which no value of ours is."""
+    """JSON for the values that msgspec does not know: its `enc_hook`.
+
+    As its documentation asks of hooks, this and the two below raise NotImplementedError for types that they do not know either; returning
+    None would write `null`.
+    """
     match value:
         case CpuSet():
             return str(value)
@@ -253,7 +256,7 @@ def encode_value(value: object) -> object:
 
 
 def decode_value(kind: type, value: Any) -> object:
-    """The other direction, for answers that are replayed. msgspec makes a ValidationError of a ValueError, and of nothing else."""
+    """Those values from JSON, for replayed answers: msgspec's `dec_hook`. Of errors, only a ValueError becomes a ValidationError."""
     if kind is CpuSet:
         if not isinstance(value, str):
             raise ValueError(f"not a CPU list: {value!r:.80}")
@@ -264,7 +267,7 @@ def decode_value(kind: type, value: Any) -> object:
 
 
 def schema_value(kind: type) -> dict[str, object]:
-    """JSON Schema of the values that msgspec does not know."""
+    """JSON Schema of those values: msgspec's `schema_hook`."""
     if kind is CpuSet:
         return {
             "type": "string",

@@ -20,9 +20,9 @@ def with_roles(
 ) -> tuple[Thread, ...]:
     """The threads with their roles. `guests`: tids that are stated to run guests. `pointers`: stack pointers of waiting threads by tid."""
     runtime = RUNTIMES.get(process.runtime)
-    library = runtime.library if runtime else None
+    c_library = runtime.c_library if runtime else None
     # Embedders that link the runtime's C library are not written in Rust, so that Rust thread stacks are the library's.
-    compiles = library is not None and library.fullmatch(process.evidence.removesuffix(" (deleted)")) is not None
+    compiles = c_library is not None and c_library.fullmatch(process.evidence.removesuffix(" (deleted)")) is not None
     named = []
     for thread in threads:
         role, origin = _role(thread, guests)

@@ -119,4 +119,4 @@ def _plain(kind: Any, path: str, turn: int) -> Any:
             return CpuSet((number % 4096, number % 4095 + 1))
         case _ if kind is str:
             return f"{path.rpartition('.')[2]} {number % 100_000}"
-    raise NotImplementedError(f"{path}: {kind}")
+    raise TypeError(f"{path}: no value is made for {kind}; add one to _plain()")
