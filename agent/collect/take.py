@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from agent.collect import statics
 from agent.collect.ask import Pass
 from agent.collect.caches import Caches
 from agent.collect.host_facts import ask_host
 from agent.collect.sample import Sample
+from agent.collect.static_facts import ask_statics
 from agent.collect.workload_facts import add_slow_answers, ask_inventory, ask_processes, begin_slow_questions
 from agent.config import Config
 from agent.model.values import Detail
@@ -21,7 +21,8 @@ def take(root: SysRoot, config: Config, caches: Caches, patience_seconds: float 
     """
     asking = Pass(root, config.only, detail)
     pending = begin_slow_questions(asking, config, caches, patience_seconds)
-    static, nodes = statics.current(asking, caches, patience_seconds)
+    statics, nodes = ask_statics(asking, caches.statics, caches.uevents, patience_seconds)
+    caches.statics = statics
     inventory = ask_inventory(asking, config, caches)
     # Its uptime is what the times of statements and of threads are compared with: it is read before them.
     kernel = asking.ask("proc_sys", proc_sys.read)
@@ -29,13 +30,13 @@ def take(root: SysRoot, config: Config, caches: Caches, patience_seconds: float 
     host = ask_host(asking, kernel, nodes)
     workloads = add_slow_answers(asking, pending, workloads, caches)
     # A static source that is read again in part may leave the gap again that it left when all of it was read.
-    static_gaps = {(gap.source, gap.reason) for gap in static.gaps}
+    static_gaps = {(gap.source, gap.reason) for gap in statics.gaps}
     return Sample(
         host=host,
         workloads=workloads,
-        statics=static,
-        gaps=(*static.gaps, *(gap for gap in asking.gaps if (gap.source, gap.reason) not in static_gaps)),
-        seconds=static.seconds | asking.seconds,
+        statics=statics,
+        gaps=(*statics.gaps, *(gap for gap in asking.gaps if (gap.source, gap.reason) not in static_gaps)),
+        seconds=statics.seconds | asking.seconds,
         read_at=asking.read_at,
         detail=detail,
     )

@@ -52,7 +52,7 @@ def test_a_fresh_pass_is_not_shared_once_a_cpu_has_gone(tmp_path: Path) -> None:
 
 
 def test_a_pass_that_could_not_tell_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.collect.statics._SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr("agent.collect.static_facts._SETTLED_SECONDS", 0.0)
     cpu = "sys/devices/system/cpu"
     moving = {f"{cpu}/cpu0/hotplug/state": "100\n", f"{cpu}/cpu0/hotplug/target": "236\n", f"{cpu}/hotplug/states": "236: online\n"}
     grow(tmp_path, {f"{cpu}/online": "0\n", **moving})

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from agent.collect import host_facts, statics, take, workload_facts
+from agent.collect import host_facts, static_facts, take, workload_facts
 from agent.collect.ask import Pass
 from agent.collect.sources import MACHINE, SOURCES, TABLE, WORKLOADS, Source
 from agent.model.values import Detail
@@ -26,7 +26,7 @@ def asked_in(module: ModuleType) -> set[str]:
 
 def test_every_source_is_asked_when_the_table_says_so() -> None:
     static = {source.name for source in TABLE if source.asked in ("until plugged", "by the daemon")} | {"hotplug"}
-    assert asked_in(statics) == static
+    assert asked_in(static_facts) == static
     assert asked_in(take) | asked_in(host_facts) | asked_in(workload_facts) == SOURCES.keys() - static
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.collect import statics
+from agent.collect import static_facts
 from agent.collect.caches import Caches
 from agent.collect.sample import Sample
 from agent.collect.static_facts import Statics
@@ -212,23 +212,23 @@ def test_a_cpu_whose_caches_are_not_there_yet(root: Notebook, tmp_path: Path) ->
 
 def test_one_reading_that_takes_too_long_is_not_the_last(root: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a slow host the time is up after one: what changed within it is read again, and again."""
-    monkeypatch.setattr(statics, "_SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(static_facts, "_SETTLED_SECONDS", 0.0)
     grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "190\n"})
     looks = iter(range(100))
 
     def arrive(path: str) -> None:
-        if path == f"{CPU}/cpu1/hotplug/state" and next(looks) == 2 * (statics._SETTLED_READINGS - 1):
+        if path == f"{CPU}/cpu1/hotplug/state" and next(looks) == 2 * (static_facts._SETTLED_READINGS - 1):
             grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "236\n"})
 
     root.tree.happens = arrive
     found = look(root)
-    assert next(looks) == 2 * statics._SETTLED_READINGS
+    assert next(looks) == 2 * static_facts._SETTLED_READINGS
     assert found.statics.cpus is not None
     assert found.statics.plugged is not None
 
 
 def test_sets_that_never_settle_are_not_told(root: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statics, "_SETTLED_SECONDS", 0.05)
+    monkeypatch.setattr(static_facts, "_SETTLED_SECONDS", 0.05)
     grow(tmp_path, {f"{CPU}/cpu1/hotplug/state": "190\n"})
     found = look(root)
     assert (found.statics.cpus, found.host.nodes, found.statics.plugged) == (None, None, None)
