@@ -44,7 +44,10 @@ def read(root: SysRoot) -> Cpuinfo:
 
 
 def parse(text: str) -> Cpuinfo:
-    """Blocks are separated by empty lines; keys that stand outside a CPU's block (ARM's "Hardware") describe all of them."""
+    """Blocks are separated by empty lines; keys that stand outside a CPU's block (ARM's "Hardware") describe all of them.
+
+    s390 has a line and a block of each CPU, which are one: of a key that is in both, the first counts.
+    """
     blocks: list[dict[str, str]] = []
     block: dict[str, str] = {}
     common: dict[str, str] = {}
@@ -63,14 +66,17 @@ def parse(text: str) -> Cpuinfo:
             blocks.append({"processor": key[10:]} | {name.strip().lower(): text.strip() for name, text in pairs.items()})
         else:
             block.setdefault(key, value.strip())
-    processors = tuple(p for entry in blocks if (p := _processor(common | entry)) is not None)
+    by_cpu: dict[str, dict[str, str]] = {}
+    for entry in blocks:
+        number = entry.get("cpu number", entry.get("processor", ""))
+        by_cpu[number] = entry | by_cpu.get(number, {})
+    processors = tuple(p for number, entry in by_cpu.items() if (p := _processor(number, common | entry)) is not None)
     first = common | (blocks[0] if blocks else {})
     flags = _first(first, _FLAGS) or ""
     return Cpuinfo(processors, tuple(flags.split()), first.get("tlb size"), first.get("address sizes"))
 
 
-def _processor(block: dict[str, str]) -> Processor | None:
-    number = block.get("cpu number", block.get("processor", ""))
+def _processor(number: str, block: dict[str, str]) -> Processor | None:
     if not is_number(number):
         return None
     return Processor(

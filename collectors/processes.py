@@ -8,10 +8,11 @@ Command lines hold secrets: of them only a virtual machine's uuid and name leave
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 
-from agent.model.runtimes import states_identity
+from agent.model.monitor_options import IdentityOption
+from agent.model.runtimes import identity_options
 from agent.model.values import USER_HZ, Detail, Fact
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed, ProcessStat, printable, process_stat
@@ -91,13 +92,12 @@ def _process(root: SysRoot, pid: int, stat: ProcessStat, boot_time: int, detail:
     if stat.parent_pid != 2 and pid != 2:
         if detail == "document":
             exe = (root.link(f"proc/{pid}/exe") or "").removesuffix(" (deleted)") or None
-        is_machine = states_identity(name)
-        if is_machine or len(name) >= _CUT:
-            arguments = _arguments(root.raw(f"proc/{pid}/cmdline", _without_secrets))
-            if is_machine and arguments == []:
+        options = identity_options(name)
+        if options or len(name) >= _CUT:
+            arguments = _arguments(root.raw(f"proc/{pid}/cmdline", _without_secrets(options)))
+            if options and arguments == []:
                 return None
-            if is_machine:
-                uuid, vm_name = vm_identity(arguments or [])
+            uuid, vm_name = vm_identity(options, arguments or [])
             program = arguments[0].rpartition("/")[2] if arguments else ""
             name = printable(program) if len(name) >= _CUT and program.startswith(name) else name
     return Process(
@@ -113,14 +113,15 @@ def _process(root: SysRoot, pid: int, stat: ProcessStat, boot_time: int, detail:
     )
 
 
-def _without_secrets(data: bytes) -> bytes:
-    """Of a command line the program, and the values of -uuid and -name. A recording holds no more, either."""
-    arguments = data.split(b"\0")[:-1]
-    kept = arguments[:1]
-    for option, value in pairwise(arguments):
-        if option == b"-name" or (option == b"-uuid" and _UUID.fullmatch(value.decode("ascii", "replace"))):
-            kept += (option, value)
-    return b"".join(argument + b"\0" for argument in kept)
+def _without_secrets(options: tuple[IdentityOption, ...]) -> Callable[[bytes], bytes]:
+    """What is kept of a command line: the program, and which machine it runs. A recording holds no more, either."""
+
+    def keep(data: bytes) -> bytes:
+        arguments = _arguments(data) or []
+        identity = (part for argument, option, value in _stated(options, arguments) for part in (argument, _part(option, value)))
+        return b"".join(f"{argument}\0".encode("utf-8", "surrogateescape") for argument in (*arguments[:1], *identity))
+
+    return keep
 
 
 def _arguments(data: bytes | None) -> list[str] | None:
@@ -134,13 +135,55 @@ def served(process: Process) -> int | None:
     return int(match[1]) if match else None
 
 
-def vm_identity(arguments: list[str]) -> tuple[str | None, str | None]:
-    """The values of QEMU's -uuid and -name (`guest=` in its list of options)."""
-    uuid = name = None
-    for option, value in pairwise(arguments):
-        if option == "-uuid" and _UUID.fullmatch(value):
-            uuid = value.lower()
-        elif option == "-name":
-            options = value.split(",")
-            name = printable(next((part[6:] for part in options if part.startswith("guest=")), options[0]))[:256]
-    return uuid, name
+def vm_identity(options: Iterable[IdentityOption], arguments: list[str]) -> tuple[str | None, str | None]:
+    """The UUID and the name of the machine that a monitor runs. Of an option that is repeated, the last counts."""
+    stated = {option: value for _, option, value in _stated(options, arguments)}
+    uuids = [value.lower() for option in options if option.states == "uuid" and (value := stated.get(option))]
+    names = [
+        _file_stem(value) if option.is_path else value
+        for option in options
+        if option.states == "name" and (value := stated.get(option)) is not None
+    ]
+    name = next(filter(None, names), "" if names else None)
+    return next(iter(uuids), None), None if name is None else printable(name)[:256]
+
+
+def _stated(options: Iterable[IdentityOption], arguments: list[str]) -> Iterator[tuple[str, IdentityOption, str]]:
+    """Each option that states an identity, as it is written, and what it states: "-uuid UUID", "--id=web"."""
+    by_name = {option.name: option for option in options}
+    position = 1
+    while position < len(arguments):
+        argument, equals, value = arguments[position].partition("=")
+        position += 1
+        option = by_name.get(argument[1:].removeprefix("-")) if argument.startswith("--" if equals else "-") else None
+        if option is None or (not equals and position == len(arguments)):
+            continue
+        identity = _identity(option, value if equals else arguments[position])
+        if identity is None or (option.states == "uuid" and not _UUID.fullmatch(identity)):
+            # What states nothing may be an option itself.
+            continue
+        position += not equals
+        yield argument, option, identity
+
+
+def _identity(option: IdentityOption, value: str) -> str | None:
+    """What an option's value states. In a list, a comma of a value's own is doubled (get_opt_value() of QEMU)."""
+    if not option.key:
+        return value
+    parts = [part.replace("\0", ",") for part in value.replace(",,", "\0").split(",")]
+    if option.implied and "=" not in parts[0]:
+        parts[0] = f"{option.key}={parts[0]}"
+    values = [part.removeprefix(f"{option.key}=") for part in parts if part.startswith(f"{option.key}=")]
+    return values[-1] if values and (not option.beside or option.beside in parts) else None
+
+
+def _part(option: IdentityOption, identity: str) -> str:
+    """The value of an option that states this identity and nothing else."""
+    if not option.key:
+        return identity
+    return f"{option.beside},{option.key}=".removeprefix(",") + identity.replace(",", ",,")
+
+
+def _file_stem(path: str) -> str:
+    """ "/run/vms/web.sock": "web"."""
+    return path.rpartition("/")[2].rpartition(".")[0] or path.rpartition("/")[2]

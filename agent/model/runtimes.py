@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
+from agent.model import monitor_options
 from agent.model.values import Fact
 
 Paradigm = Literal["virtualization", "containerization", "sandbox", "process"]
@@ -46,7 +47,8 @@ class Runtime(Fact, frozen=True, kw_only=True):
     `groups`: its control groups, as NAME or "/PARENT/NAME", and the id of what runs there. `limits_group`: the child group that bears the
     limits. `bundles`: what containerd's directories, or the annotations of a bundle, call the engine.
     `domain_isolation`: of libvirt's domains of this type. `processes`: the monitors of machines, as the kernel cuts their names.
-    `states_identity`: a monitor's command line has -uuid and -name. `vcpu_threads`: threads, and the number of their vCPU.
+    `identity`: where a monitor's command line says which machine it runs, the option that counts most first: no other word of a command
+    line is kept. `vcpu_threads`: threads, and the number of their vCPU.
     `clocksources`, `smbios_vendor`: what a guest of this hypervisor sees, this host, too.
     `files`: the programs and libraries that a process maps for execution. `map_words`: one of them is in the map of every such process.
     `code_words`: one of them is in every program that contains the runtime, stripped or not. `visible`: its memories can be told from
@@ -62,7 +64,7 @@ class Runtime(Fact, frozen=True, kw_only=True):
     bundles: tuple[str, ...] = ()
     domain_isolation: str | None = None
     processes: re.Pattern[str] | None = None
-    states_identity: bool = False
+    identity: tuple[monitor_options.IdentityOption, ...] = ()
     vcpu_threads: re.Pattern[str] | None = None
     iothreads: re.Pattern[str] | None = None
     clocksources: tuple[str, ...] = ()
@@ -118,6 +120,7 @@ FIRECRACKER = Runtime(
     isolation=HARDWARE,
     groups=re.compile(r"/firecracker/([0-9A-Za-z-]{1,64})"),
     processes=re.compile(r"firecracker"),
+    identity=monitor_options.FIRECRACKER,
     vcpu_threads=re.compile(r"fc_vcpu (\d{1,4})"),
 )
 SYSTEMD = Runtime(name="systemd", paradigm="process", isolation="cgroup")
@@ -150,7 +153,7 @@ _QEMU = Runtime(
     isolation=HARDWARE,
     domain_isolation=EMULATION,
     processes=re.compile(r"qemu.*|kvm(?:-(?!pit|nx).*)?"),
-    states_identity=True,
+    identity=monitor_options.QEMU,
     vcpu_threads=re.compile(r"CPU (\d{1,4})/(?:KVM|TCG)"),
     iothreads=re.compile(r"IO (?!mon_iothread$).*"),
     # It runs machines under KVM, and without.
@@ -162,6 +165,7 @@ def _hypervisor(
     name: str,
     processes: str | None = None,
     *,
+    identity: tuple[monitor_options.IdentityOption, ...] = (),
     vcpu_threads: str | None = None,
     is_domain: bool = False,
     clocksources: tuple[str, ...] = (),
@@ -173,6 +177,7 @@ def _hypervisor(
         isolation=HARDWARE,
         domain_isolation=HARDWARE if is_domain else None,
         processes=re.compile(processes) if processes else None,
+        identity=identity,
         vcpu_threads=re.compile(vcpu_threads) if vcpu_threads else None,
         clocksources=clocksources,
         smbios_vendor=smbios_vendor,
@@ -182,11 +187,11 @@ def _hypervisor(
 HYPERVISORS = (
     _QEMU,
     FIRECRACKER,
-    _hypervisor("cloud-hypervisor", r"cloud-hyperviso.*", vcpu_threads=r"vcpu(\d{1,4})"),
-    _hypervisor("crosvm", r"crosvm.*", vcpu_threads=r"crosvm_vcpu(\d{1,4})"),
+    _hypervisor("cloud-hypervisor", r"cloud-hyperviso.*", identity=monitor_options.CLOUD_HYPERVISOR, vcpu_threads=r"vcpu(\d{1,4})"),
+    _hypervisor("crosvm", r"crosvm.*", identity=monitor_options.CROSVM, vcpu_threads=r"crosvm_vcpu(\d{1,4})"),
     # The program of kvmtool.
-    _hypervisor("lkvm", r"lkvm|kvmtool"),
-    _hypervisor("stratovirt", r"stratovirt"),
+    _hypervisor("lkvm", r"lkvm|kvmtool", identity=monitor_options.LKVM),
+    _hypervisor("stratovirt", r"stratovirt", identity=monitor_options.STRATOVIRT),
     _hypervisor("dragonball", r"dragonball"),
     _hypervisor("kvm", is_domain=True, clocksources=("kvm-clock",)),
     _hypervisor("hyperv", is_domain=True, clocksources=("hyperv_clocksource_tsc_page", "hyperv_clocksource_msr")),
@@ -282,7 +287,6 @@ def _any(patterns: list[re.Pattern[str] | None]) -> re.Pattern[str]:
 
 
 _MONITORS = _any([runtime.processes for runtime in HYPERVISORS])
-_STATING = _any([runtime.processes for runtime in HYPERVISORS if runtime.states_identity])
 _VCPU_THREADS = _any([runtime.vcpu_threads for runtime in HYPERVISORS])
 _IOTHREADS = _any([runtime.iothreads for runtime in HYPERVISORS])
 _THREAD_ROLES = [row for runtime in WASM_RUNTIMES for row in runtime.thread_roles]
@@ -294,9 +298,10 @@ def is_monitor(process: str) -> bool:
     return _MONITORS.fullmatch(process) is not None
 
 
-def states_identity(process: str) -> bool:
-    """Whether the command line of a process of this name says which machine it runs."""
-    return _STATING.fullmatch(process) is not None
+def identity_options(process: str) -> tuple[monitor_options.IdentityOption, ...]:
+    """Where the command line of a process of this name says which machine it runs, the option that counts most first."""
+    runtime = monitor(process) if is_monitor(process) else None
+    return runtime.identity if runtime else ()
 
 
 def monitor(process: str) -> Runtime | None:

@@ -136,8 +136,30 @@ def test_an_arm_board_describes_all_its_processors_at_the_end() -> None:
     assert found.flags == ("swp", "half", "thumb")
 
 
-def test_s390_has_a_line_for_each() -> None:
-    assert [processor.cpu for processor in parse(S390).processors][:2] == [0, 1]
+LINES = "processor 0: version = FF,  identification = 2733E8,  machine = 2964\nprocessor 1: version = FF,  machine = 3931\n"
+NEWER = "".join(
+    f"cpu number      : {cpu}\nphysical id     : 1\ncore id         : {cpu}\nversion         : 00\nmachine         : {model}\n\n"
+    for cpu, model in enumerate(("2964", "3931"))
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "processors"),
+    [
+        (S390, [(0, "2964", None), (1, "2964", None)]),
+        (LINES, [(0, "2964", None), (1, "3931", None)]),
+        (NEWER, [(0, "2964", 1), (1, "3931", 1)]),
+        (f"{LINES}\n{NEWER}", [(0, "2964", 1), (1, "3931", 1)]),
+        (f"{NEWER}{LINES}", [(0, "2964", 1), (1, "3931", 1)]),
+        (
+            f"{LINES}\ncpu number : 1\ncpu MHz dynamic : 5000\n\ncpu number : 2\nphysical id : 2\n",
+            [(0, "2964", None), (1, "3931", None), (2, None, 2)],
+        ),
+    ],
+    ids=["of a line and a block", "lines", "blocks", "both", "blocks first", "a CPU without a line"],
+)
+def test_two_records_of_an_s390_cpu_are_one(text: str, processors: list[tuple[int, str | None, int | None]]) -> None:
+    assert [(processor.cpu, processor.model_name, processor.package_id) for processor in parse(text).processors] == processors
 
 
 def test_sparc_has_no_blocks() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.model.runtimes import identity_options
 from agent.model.values import Detail
 from collectors import processes
 from collectors.processes import Process, ProcessCache, vm_identity
@@ -19,6 +20,7 @@ from collectors.text import Malformed, ProcessStat
 from tests.unit.tree import grow, recorded
 
 UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
+OTHER = "0d9c5c1e-7d0f-4c0a-8f6b-0a3b6d1c2e4f"
 
 
 @pytest.mark.parametrize(
@@ -42,17 +44,72 @@ UUID = "c7a5fdbd-edaf-9455-926a-d65c16db1809"
         (["qemu", "-name", "guest=" + "x" * 5000], (None, "x" * 256)),
         (["qemu", "-object", "secret,id=s,data=hunter2", "-name", "db"], (None, "db")),
         (["qemu", "-append", "-uuid", "password"], (None, None)),
+        # A comma of the name's own is doubled.
+        (["qemu", "-name", "guest=a,,b,debug-threads=on"], (None, "a,b")),
+        (["qemu", "-name", "web,,,process=x"], (None, "web,")),
+        (["qemu", "-name", "guest=old,guest=new"], (None, "new")),
+        (["qemu", "--uuid", UUID, "--name", "db"], (UUID, "db")),
+        # Proxmox.
+        (["kvm", "-id", "101", "-name", "web01,debug-threads=on", "-smbios", f"type=1,uuid={UUID}"], (UUID, "web01")),
+        (["kvm", "-id", "101", "-smbios", f"type=1,manufacturer=a,,b,uuid={UUID},base64=1"], (UUID, "101")),
+        (["kvm", "-smbios", f"type=2,uuid={UUID}", "-smbios", "type=11,value=x"], (None, None)),
+        (["qemu", "-smbios", f"type=1,uuid={UUID}", "-uuid", OTHER], (OTHER, None)),
+        (["qemu", "-uuid", UUID, "-uuid", OTHER], (OTHER, None)),
     ],
 )
-def test_identity(arguments: list[str], identity: tuple[str | None, str | None]) -> None:
-    assert vm_identity(arguments) == identity
+def test_identity_of_qemu(arguments: list[str], identity: tuple[str | None, str | None]) -> None:
+    assert vm_identity(identity_options("qemu-system-x86"), arguments) == identity
+
+
+@pytest.mark.parametrize(
+    ("process", "arguments", "identity"),
+    [
+        ("firecracker", ["firecracker", "--id", "fc-web", "--api-sock", "/run/fc.sock"], (None, "fc-web")),
+        ("firecracker", ["/firecracker", "--id=fc-web"], (None, "fc-web")),
+        ("firecracker", ["firecracker", "--api-sock", "/run/fc.sock"], (None, None)),
+        ("cloud-hyperviso", ["ch", "--platform", f"num_pci_segments=2,uuid={UUID}"], (UUID, None)),
+        ("cloud-hyperviso", ["ch", "--api-socket", "path=/run/ch/web.sock"], (None, "web")),
+        ("cloud-hyperviso", ["ch", f"--platform=uuid={UUID}", "--api-socket=/run/ch/db"], (UUID, "db")),
+        ("cloud-hyperviso", ["ch", "--api-socket", "fd=7"], (None, None)),
+        ("crosvm", ["crosvm", "run", "--name", "web", "-s", "/run/crosvm/x.sock"], (None, "web")),
+        ("crosvm", ["crosvm", "run", "-s", "/run/crosvm/web.sock", "vmlinux"], (None, "web")),
+        ("lkvm", ["lkvm", "run", "--name", "web"], (None, "web")),
+        ("stratovirt", ["stratovirt", "-name", "web", "-uuid", UUID], (UUID, "web")),
+        # No monitor: nothing of its command line is an identity.
+        ("backup-of-all-m", ["backup-of-all-machines", "-name", "hunter2", "-uuid", UUID, "--id", "3"], (None, None)),
+    ],
+)
+def test_identity_of_other_monitors(process: str, arguments: list[str], identity: tuple[str | None, str | None]) -> None:
+    assert vm_identity(identity_options(process), arguments) == identity
+
+
+@pytest.mark.parametrize(
+    ("process", "arguments", "kept"),
+    [
+        (
+            "kvm",
+            ["kvm", "-id", "101", "-smbios", f"type=1,serial=hunter2,uuid={UUID}"],
+            ["kvm", "-id", "101", "-smbios", f"type=1,uuid={UUID}"],
+        ),
+        ("qemu", ["qemu", "-name", "a,,b,process=hunter2", "-vnc", ":0,password=hunter2"], ["qemu", "-name", "guest=a,,b"]),
+        ("qemu", ["qemu", "-smbios", "type=11,value=hunter2", "-uuid", "hunter2"], ["qemu"]),
+        ("cloud-hyperviso", ["ch", f"--platform=uuid={UUID},oem_strings=[hunter2]"], ["ch", "--platform", f"uuid={UUID}"]),
+        ("firecracker", ["fc", "--id=web", "--metadata", "hunter2"], ["fc", "--id", "web"]),
+        ("a-name-so-long-x", ["a-name-so-long-xyz", "-name", "hunter2", "--id", "hunter2"], ["a-name-so-long-xyz"]),
+    ],
+)
+def test_of_a_command_line_identity_alone_is_kept(process: str, arguments: list[str], kept: list[str]) -> None:
+    options = identity_options(process)
+    data = processes._without_secrets(options)(b"".join(argument.encode() + b"\0" for argument in arguments))
+    assert data == b"".join(argument.encode() + b"\0" for argument in kept)
+    assert vm_identity(options, kept) == vm_identity(options, arguments)
 
 
 def test_no_secret_of_a_command_line_leaves(tmp_path: Path) -> None:
     program = tmp_path / "qemu-unit-test"
     program.symlink_to(os.path.realpath(sys.executable))
     secrets = ["-object", "secret,id=s,data=hunter2", "-vnc", ":0,password=hunter2", "hunter2"]
-    identity = ["-name", "guest=db,debug-threads=on", "-uuid", UUID]
+    identity, stated = ["-name", "guest=db,debug-threads=on", "-uuid", UUID], ["-name", "guest=db", "-uuid", UUID]
     code = "import sys; print(); sys.stdout.flush(); sys.stdin.read()"
     command = [str(program), "-I", "-c", code, *secrets, *identity]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"TOKEN": "hunter2"}) as machine:
@@ -66,7 +123,7 @@ def test_no_secret_of_a_command_line_leaves(tmp_path: Path) -> None:
             machine.kill()
     assert "hunter2" not in str(table)
     kept = (tmp_path / "recording" / "proc" / str(machine.pid) / "cmdline").read_bytes().split(b"\0")
-    assert kept == [os.fsencode(program), *map(os.fsencode, identity), b""]
+    assert kept == [os.fsencode(program), *map(os.fsencode, stated), b""]
     assert not [path for path in (tmp_path / "recording").rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
     (mine,) = [process for process in table if process.pid == machine.pid]
     assert (mine.parent_pid, mine.name, mine.threads, mine.vm_uuid, mine.vm_name) == (os.getpid(), "qemu-unit-test", 1, UUID, "db")

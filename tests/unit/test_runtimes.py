@@ -17,12 +17,12 @@ from agent.model.runtimes import (
     RUNTIMES,
     WASM_RUNTIMES,
     Paradigm,
+    identity_options,
     is_iothread,
     is_monitor,
     isolation,
     limits_group,
     monitor,
-    states_identity,
     thread_role,
     vcpu_number,
 )
@@ -79,7 +79,7 @@ def test_monitors(process: str, name: str | None) -> None:
     hypervisor = monitor(process)
     assert (hypervisor and hypervisor.name) == name
     assert is_monitor(process) == (name is not None)
-    assert states_identity(process) == (name == "qemu")
+    assert bool(identity_options(process)) == (name is not None)
 
 
 @pytest.mark.parametrize(
