@@ -11,9 +11,9 @@ import re
 from typing import NamedTuple
 
 from agent.model.facts.cgroup import Pod, Qos
-from agent.model.runtimes import ENGINES, POD_UID, SYSTEMD, Paradigm
+from agent.model.runtimes import POD_UID, SYSTEMD, Paradigm, owner_of_group
 
-_POD = re.compile(rf"(?:kubepods(?:-(?:burstable|besteffort))?-)?pod({POD_UID})(?:\.slice)?")
+_POD = re.compile(rf"(?:.*-)?pod({POD_UID})(?:\.slice)?", re.DOTALL)
 
 
 class Owner(NamedTuple):
@@ -48,27 +48,30 @@ def whose(path: str, owners: Owners | None = None) -> Owner | None:
 
 
 def pod_of(path: str) -> Pod | None:
-    """The pod around a group, by the kubelet's names: `kubepods/burstable/podUID`, `kubepods-burstable-podU_I_D.slice`."""
+    """The innermost pod around a group, by the kubelet's names: `kubepods/burstable/podUID`, `kubepods-burstable-podU_I_D.slice`.
+
+    Before them may be what `--cgroup-root` is called (`kubelet-kubepods-podU_I_D.slice`), and behind them what a driver for cgroupfs took
+    literally (`kubepods-podU_I_D.slice:cri-containerd:ID`).
+    """
     if "pod" not in path:
         return None
-    parent = ""
-    for part in path.split("/"):
-        match = _POD.fullmatch(part)
+    parts = path.split("/")
+    for depth in range(len(parts) - 1, -1, -1):
+        match = _POD.fullmatch(parts[depth].partition(":")[0])
         if match is not None:
-            before = f"{parent}/{part[: match.start(1)]}"
+            before = f"{parts[depth - 1] if depth else ''}/{parts[depth][: match.start(1)]}"
             qos: Qos = "burstable" if "burstable" in before else "besteffort" if "besteffort" in before else "guaranteed"
             return Pod(match[1].replace("_", "-"), qos)
-        parent = part
     return None
 
 
 def _owner(path: str, above: Owner | None) -> Owner | None:
-    """By the names of a group and its parent, else the owner of the group above."""
-    _, parent, leaf = f"/{path}".rsplit("/", 2)
-    for engine in ENGINES:
-        match = engine.groups and (engine.groups.fullmatch(leaf) or (engine.groups.fullmatch(f"/{parent}/{leaf}") if parent else None))
-        if match:
-            return Owner(engine.name, next(group for group in match.groups() if group), path, engine.paradigm)
-    if leaf.endswith((".service", ".scope")) and (above is None or above.paradigm == SYSTEMD.paradigm):
+    """By the names of a group and those above it, else the owner of the group above."""
+    named = owner_of_group(path)
+    if named is not None:
+        engine, id_ = named
+        return Owner(engine.name, id_, path, engine.paradigm)
+    leaf = path.rpartition("/")[2]
+    if leaf.endswith((".service", ".scope")) and (above is None or above.runtime == SYSTEMD.name):
         return Owner(SYSTEMD.name, leaf, path, SYSTEMD.paradigm)
     return above

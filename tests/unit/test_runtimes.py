@@ -30,7 +30,7 @@ from collectors.wasm_maps.layouts import layouts_of
 from tests.need import TOP
 
 # What is written of these elsewhere: a source's own name, the driver of a domain, a directory, a word of another trade.
-AMBIGUOUS = {"qemu", "kvm", "lxc", "runc", "crun", "node", "v8", "xen", "bun", "bhyve", "libvirt", "systemd", "hyperv"}
+AMBIGUOUS = {"qemu", "kvm", "lxc", "runc", "crun", "node", "v8", "xen", "bun", "bhyve", "libvirt", "systemd", "hyperv", "cgroup", "unknown"}
 
 
 def test_a_name_is_one_row() -> None:
