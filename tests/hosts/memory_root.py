@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import tarfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 from collectors.root import MARK, SysRoot, Tree
 from collectors.root.recording import read_mark
@@ -52,6 +54,10 @@ class MemoryTree(Tree):
         if content is None:
             raise _error(errno.EISDIR if path in self.below else errno.ENOENT)
         return content
+
+    @contextmanager
+    def near(self, paths: Collection[str]) -> Iterator[None]:
+        yield
 
     def entries(self, path: str) -> list[tuple[str, bool, int | None]]:
         names = self.below.get(path)

@@ -245,7 +245,7 @@ def test_a_deep_tree_of_groups(tmp_path: Path) -> None:
         sample = look(SysRoot(tmp_path), str(tmp_path), only=("cgroup",))
         assert sample.workloads.cgroups is not None
         assert len(sample.workloads.cgroups.groups) == 1001
-        assert time.process_time() - began < 6
+        assert time.process_time() - began < 2.5
     finally:
         # Deeper than Python recurses.
         subprocess.run(["rm", "-rf", str(tmp_path / "sys")], check=True)
