@@ -147,7 +147,10 @@ def _group(
     for directory in held:
         directory.max_files = max(1, MAX_HELD_FILES // len(held))
     try:
-        with files.root.tree.near([directory.path for directory in held if directory.fd < 0]):
+        if closed := [directory.path for directory in held if directory.fd < 0]:
+            with files.root.near(closed) as root:
+                group = read_group(GroupFiles(root, cache.held), path, directories, hierarchies, detail, cache.owners)
+        else:
             group = read_group(files, path, directories, hierarchies, detail, cache.owners)
     finally:
         # What this pass has read and not parsed must not be taken for the contents at the next, not even where a file was malformed.

@@ -11,7 +11,8 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from mmap import PAGESIZE
 from pathlib import Path
 from typing import TypeVar
@@ -58,6 +59,13 @@ class SysRoot:
         view.refusals = []
         view.read_times = {}
         return view
+
+    @contextmanager
+    def near(self, paths: Collection[str]) -> Iterator[SysRoot]:
+        """The same door, in which these directories are open already."""
+        view = copy.copy(self)
+        with self.tree.near(paths) as view.tree:
+            yield view
 
     def later(self) -> SysRoot | None:
         """The second pass of a recording, a recording of its own below `later/`; None where there is none, and of what is live.

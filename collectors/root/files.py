@@ -40,7 +40,6 @@ class Tree:
 
     def __init__(self, fd: int = HOST) -> None:
         self.fd = fd
-        self._near: dict[str, tuple[int, frozenset[str]]] = {}
         if fd != HOST:
             weakref.finalize(self, os.close, fd)
 
@@ -61,29 +60,23 @@ class Tree:
         return self.fd == HOST
 
     def open(self, path: str, flags: int) -> int:
-        if self._near:
-            directory, _, name = path.rpartition("/")
-            if (near := self._near.get(directory)) is not None:
-                fd, names = near
-                if name not in names:
-                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-                return open_below(fd, name, flags)
         return open_below(self.fd, path, flags)
 
     @contextmanager
-    def near(self, paths: Collection[str]) -> Iterator[None]:
-        """Within it, these directories stay open and listed: to one a thousand directories deep the kernel finds the way once."""
-        opened: list[int] = []
+    def near(self, paths: Collection[str]) -> Iterator[Tree]:
+        """The same files; these directories stay open and listed: to one a thousand directories deep the kernel finds the way once."""
+        listed: dict[str, tuple[int, frozenset[str]]] = {}
         try:
-            # What cannot be opened or listed says so for each of its files.
-            with suppress(OSError):
-                for path in paths:
-                    opened.append(self.open(path, os.O_RDONLY | os.O_DIRECTORY))
-                    self._near[path] = opened[-1], frozenset(os.listdir(opened[-1]))
-            yield
+            for path in paths:
+                # What cannot be opened says so for each of its files.
+                with suppress(OSError):
+                    fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+                    # One that vanishes meanwhile has nothing in it.
+                    listed[path] = fd, frozenset()
+                    listed[path] = fd, frozenset(os.listdir(fd))
+            yield _NearTree(self, listed)
         finally:
-            self._near = {}
-            for fd in opened:
+            for fd, _ in listed.values():
                 os.close(fd)
 
     def read(self, path: str) -> bytes:
@@ -147,6 +140,23 @@ class Tree:
             return os.readlink("", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else None
         finally:
             os.close(fd)
+
+
+class _NearTree(Tree):
+    """A tree of which some directories are open and listed: by path, the descriptor of each and the names in it."""
+
+    def __init__(self, tree: Tree, listed: Mapping[str, tuple[int, frozenset[str]]]) -> None:
+        self.fd = tree.fd
+        self.listed = listed
+
+    def open(self, path: str, flags: int) -> int:
+        directory, _, name = path.rpartition("/")
+        if directory not in self.listed:
+            return super().open(path, flags)
+        fd, names = self.listed[directory]
+        if name not in names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return open_below(fd, name, flags)
 
 
 def check_regular(fd: int) -> None:

@@ -56,8 +56,8 @@ class MemoryTree(Tree):
         return content
 
     @contextmanager
-    def near(self, paths: Collection[str]) -> Iterator[None]:
-        yield
+    def near(self, paths: Collection[str]) -> Iterator[Tree]:
+        yield self
 
     def entries(self, path: str) -> list[tuple[str, bool, int | None]]:
         names = self.below.get(path)
