@@ -142,7 +142,7 @@ def _bundle(root: SysRoot, engine: str, directory: str, labels: tuple[str, ...])
             return None
         group, annotations = parse_config(text)
     except Malformed as error:
-        root.note(directory, "failed", error.detail)
+        root.note_malformed(directory, error)
         return None
     return Bundle(
         id=id_,

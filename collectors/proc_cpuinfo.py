@@ -40,7 +40,7 @@ class Cpuinfo(Fact, frozen=True):
 
 
 def read(root: SysRoot) -> Cpuinfo:
-    return parse(root.require("proc/cpuinfo"))
+    return root.require_parsed("proc/cpuinfo", parse)
 
 
 def parse(text: str) -> Cpuinfo:

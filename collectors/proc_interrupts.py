@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.model.facts.proc_interrupts import Interrupt
 from agent.model.values import CpuSet, Fact
 from collectors.root import SysRoot
-from collectors.text import Malformed, cpu_columns, newline_separated, numbers
+from collectors.text import Malformed, MalformedLines, cpu_columns, newline_separated, numbers
 
 
 class Interrupts(Fact, frozen=True):
@@ -14,7 +14,7 @@ class Interrupts(Fact, frozen=True):
 
 
 def read(root: SysRoot) -> Interrupts:
-    return parse(root.require("proc/interrupts"))
+    return root.require_parsed("proc/interrupts", parse)
 
 
 def parse(text: str) -> Interrupts:
@@ -22,14 +22,19 @@ def parse(text: str) -> Interrupts:
     lines = newline_separated(text)
     cpus = cpu_columns(lines[0] if lines else "")
     interrupts = []
+    malformed = MalformedLines()
     for number, line in enumerate(lines[1:], 2):
         name, colon, rest = line.partition(":")
         if not colon:
-            if line.strip():
-                raise Malformed(f"expected 'name: counts', got {line[:60]!r}", number)
+            malformed.add(number, line, "'name: counts'")
             continue
         words = rest.split(None, len(cpus))
         if len(words) >= len(cpus) and all(word.isdecimal() for word in words[: len(cpus)]):
             description = words[len(cpus)] if len(words) > len(cpus) else ""
-            interrupts.append(Interrupt(name.strip(), " ".join(description.split()), numbers(words[: len(cpus)], number)))
-    return Interrupts(CpuSet(cpus), tuple(interrupts))
+            try:
+                counts = numbers(words[: len(cpus)])
+            except Malformed:
+                malformed.add(number, line, "'name: counts'")
+                continue
+            interrupts.append(Interrupt(name.strip(), " ".join(description.split()), counts))
+    return malformed.checked(Interrupts(CpuSet(cpus), tuple(interrupts)))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from agent.model.facts.proc_isolation import Confinement, IdRange
 from collectors.proc_pid.status import status_parser
 from collectors.root import SysRoot
-from collectors.text import Malformed, newline_separated, numbers
+from collectors.text import Malformed, MalformedLines, newline_separated, nonzero, numbers
 
 KINDS = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 
@@ -31,23 +33,31 @@ def read(root: SysRoot, pids: Iterable[int]) -> dict[int, Confinement]:
 def _process(root: SysRoot, pid: int) -> Confinement | None:
     directory = f"proc/{pid}"
     # A recording holds each file once, and counters of proc/PID/status are another reader's.
-    status = root.parse(f"{directory}/task/{pid}/status", _parse_status)
-    if status is None:
+    of_status = root.parse(f"{directory}/task/{pid}/status", parse_status)
+    if of_status is None:
         return None
     inodes = {kind: parse_namespace(root.link(f"{directory}/ns/{kind}") or "") for kind in KINDS}
-    no_new_privs = status.number("NoNewPrivs")
-    return Confinement(
+    return replace(
+        of_status,
         namespaces={kind: inode for kind, inode in inodes.items() if inode is not None},
-        seccomp=SECCOMP.get(status.fields.get("Seccomp", "")),
-        seccomp_filters=status.number("Seccomp_filters"),
-        no_new_privileges=None if no_new_privs is None else no_new_privs != 0,
-        capabilities=status.fields.get("CapBnd"),
-        effective_capabilities=status.fields.get("CapEff"),
         # EINVAL where no security module is loaded: then there is no label, and nothing is missing.
         security_label=root.watch().parse(f"{directory}/attr/current", parse_label),
         uids=root.parse(f"{directory}/uid_map", parse_map) or (),
         gids=root.parse(f"{directory}/gid_map", parse_map) or (),
     )
+
+
+def parse_status(text: str) -> Confinement:
+    """What the kernel says of seccomp and capabilities in a thread's status."""
+    status = _parse_status(text)
+    confinement = Confinement(
+        seccomp=SECCOMP.get(status.fields.get("Seccomp", "")),
+        seccomp_filters=status.number("Seccomp_filters"),
+        no_new_privileges=nonzero(status.number("NoNewPrivs")),
+        capabilities=status.fields.get("CapBnd"),
+        effective_capabilities=status.fields.get("CapEff"),
+    )
+    return status.checked(confinement)
 
 
 def parse_namespace(text: str) -> int | None:
@@ -63,10 +73,14 @@ def parse_label(text: str) -> str | None:
 
 def parse_map(text: str) -> tuple[IdRange, ...]:
     """ "0 100000 65536": inside, outside, count."""
-    ranges = []
+    ranges: list[IdRange] = []
+    malformed = MalformedLines()
     for number, line in enumerate(newline_separated(text), 1):
-        words = line.split()
-        if len(words) != 3 or number > MAX_RANGES:
-            raise Malformed(f"expected 'inside outside count', got {line[:60]!r}", number)
-        ranges.append(IdRange(*numbers(words, number)))
-    return tuple(ranges)
+        try:
+            inside, outside, count = numbers(line.split())
+            if len(ranges) == MAX_RANGES:
+                raise Malformed("too many")
+            ranges.append(IdRange(inside, outside, count))
+        except (ValueError, Malformed):
+            malformed.add(number, line, "'inside outside count'")
+    return malformed.checked(tuple(ranges))

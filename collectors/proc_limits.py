@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from agent.model.values import UNLIMITED, Fact, Limit
 from collectors.root import SysRoot
-from collectors.text import Malformed, integer, newline_separated
+from collectors.text import Malformed, MalformedLines, integer, newline_separated
 
 
 class Limits(Fact, frozen=True):
@@ -26,13 +26,12 @@ def read(root: SysRoot, pids: Iterable[int]) -> dict[int, Limits]:
 
 def parse(text: str) -> Limits:
     limits: dict[str, Limit] = {}
+    malformed = MalformedLines()
     for number, line in enumerate(newline_separated(text), 1):
         name, rest = line[:26].rstrip(), line[26:].split()
         if name in _NAMES:
-            if not rest:
-                raise Malformed(f"expected '{name} soft hard unit', got {line[:60]!r}", number)
             try:
                 limits[_NAMES[name]] = UNLIMITED if rest[0] == "unlimited" else Limit(integer(rest[0]))
-            except (Malformed, OverflowError):
-                raise Malformed(f"expected a limit or 'unlimited', got {line[:60]!r}", number) from None
-    return Limits(**limits)
+            except (IndexError, Malformed, OverflowError):
+                malformed.add(number, line, f"'{name}' and a limit or 'unlimited'")
+    return malformed.checked(Limits(**limits))

@@ -18,7 +18,10 @@ def read(root: SysRoot) -> Pressures:
 
 
 def parse(text: str) -> Pressure:
-    lines = nested_keyed(text)
+    try:
+        lines = nested_keyed(text)
+    except Malformed as error:
+        raise Malformed(error.detail, error.line) from None
     try:
         full = lines.get("full")
         # IRQ pressure has a full line only.

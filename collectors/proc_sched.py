@@ -18,7 +18,7 @@ class TaskSlice(Fact, frozen=True):
 
 
 def read(root: SysRoot) -> TaskSlice:
-    return parse(root.require("proc/1/sched"))
+    return root.require_parsed("proc/1/sched", parse)
 
 
 def parse(text: str) -> TaskSlice:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.model.facts.proc_schedstat import RunQueue
 from agent.model.values import CpuSet, Fact
 from collectors.root import SysRoot, Unavailable
-from collectors.text import Malformed, cpu_mask, cpu_number, integer, newline_separated, numbers
+from collectors.text import Malformed, MalformedLines, cpu_mask, cpu_number, integer, newline_separated, numbers
 
 # A level for each distance between nodes, of which SLIT knows 246, and the few below them.
 _MAX_DOMAINS = 256
@@ -35,43 +35,59 @@ class Schedstat(Fact, frozen=True):
 
 
 def read(root: SysRoot) -> Schedstat:
-    text = root.text("proc/schedstat")
-    if text is None:
+    schedstat = root.parse("proc/schedstat", parse, blank=True)
+    if schedstat is None:
         raise Unavailable("absent", "proc/schedstat", "a kernel with CONFIG_SCHEDSTATS; delay by task is there without it")
-    return parse(text)
+    return schedstat
 
 
 def parse(text: str) -> Schedstat:
     """Since version 15: "cpuN" and nine numbers, of which 7-9 are run time, waiting time and timeslices; then the CPU's domains.
 
-    "domain0 00ff 1 2 3 ...", since version 17 "domain0 MC 00ff 1 2 3 ...".
+    "domain0 00ff 1 2 3 ...", since version 17 "domain0 MC 00ff 1 2 3 ...". A malformed domain costs the chain of its CPU.
     """
     queues: list[RunQueue] = []
     above: dict[int, list[tuple[str, str]]] = {}
     heads: dict[str, int] = {}
+    masks: dict[str, CpuSet] = {}
+    malformed = MalformedLines()
+    cpu: int | None = None
     for number, line in enumerate(newline_separated(text), 1):
         key, *words = line.split(None, 10) or [""]
-        if key[:3] == "cpu" and key[3:].isdecimal():
-            if len(words) < 9:
-                raise Malformed(f"expected 'cpuN' and nine numbers, got {line[:60]!r}", number)
-            queues.append(RunQueue(cpu_number(key[3:]), *numbers(words[6:9], number)))
-            above[queues[-1].cpu] = []
-        elif key[:6] == "domain" and key[6:].isdecimal() and "version" in heads:
-            named = heads["version"] >= 17
-            if not queues or len(words) < 2 or len(above[queues[-1].cpu]) >= _MAX_DOMAINS:
-                raise Malformed(f"expected a CPU's domain, got {line[:60]!r}", number)
-            above[queues[-1].cpu].append((words[0], words[1]) if named else ("", words[0]))
-        elif key in ("version", "timestamp") and words:
-            heads[key] = integer(words[0])
-    return Schedstat(tuple(queues), _chains(above), heads.get("version"), heads.get("timestamp"))
+        try:
+            if key[:3] == "cpu" and key[3:].isdecimal():
+                cpu = None
+                run_ns, delay_ns, timeslices = numbers(words[6:9])
+                cpu = cpu_number(key[3:])
+                queues.append(RunQueue(cpu, run_ns, delay_ns, timeslices))
+                above[cpu] = []
+            elif key[:6] == "domain" and key[6:].isdecimal() and "version" in heads:
+                if cpu is None or len(above.get(cpu, ())) >= _MAX_DOMAINS:
+                    raise Malformed("no CPU's domain")
+                if cpu in above:
+                    above[cpu].append(_domain(words, heads["version"] >= 17, masks))
+            elif key in ("version", "timestamp") and words:
+                heads[key] = integer(words[0])
+        except (ValueError, Malformed):
+            malformed.add(number, line, "'cpuN' and nine numbers, or a CPU's domain")
+            if cpu is not None:
+                above.pop(cpu, None)
+    return malformed.checked(Schedstat(tuple(queues), _chains(above, masks), heads.get("version"), heads.get("timestamp")))
 
 
-def _chains(above: dict[int, list[tuple[str, str]]]) -> tuple[Chain, ...]:
+def _domain(words: list[str], named: bool, masks: dict[str, CpuSet]) -> tuple[str, str]:
+    """A domain's name and mask. `masks` are those that were understood so far, and get this one."""
+    name, mask = words[:2] if named else ("", *words[:1])
+    if mask not in masks:
+        masks[mask] = cpu_mask(mask)
+    return name, mask
+
+
+def _chains(above: dict[int, list[tuple[str, str]]], masks: dict[str, CpuSet]) -> tuple[Chain, ...]:
     """CPUs with the same domains, together."""
     groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for cpu, domains in above.items():
         groups.setdefault(tuple(domains), []).append(cpu)
-    masks = {mask: cpu_mask(mask) for domains in groups for _, mask in domains}
     return tuple(
         Chain(CpuSet(cpus), tuple(SchedstatDomain(masks[mask], name or None) for name, mask in domains)) for domains, cpus in groups.items()
     )

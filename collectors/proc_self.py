@@ -18,9 +18,9 @@ _parse_status = status_parser("Cpus_allowed_list", "Mems_allowed_list")
 
 def read(root: SysRoot) -> Allowed:
     """`Unavailable` where there is no such file."""
-    return root.parse_bytes(_PATH, root.require_raw(_PATH), parse)
+    return root.require_parsed(_PATH, parse)
 
 
 def parse(text: str) -> Allowed:
     status = _parse_status(text)
-    return Allowed(status.cpus("Cpus_allowed_list"), status.cpus("Mems_allowed_list"))
+    return status.checked(Allowed(status.cpus("Cpus_allowed_list"), status.cpus("Mems_allowed_list")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.model.facts.proc_softirqs import Softirq
 from agent.model.values import CpuSet, Fact
 from collectors.root import SysRoot
-from collectors.text import Malformed, cpu_columns, newline_separated, numbers
+from collectors.text import Malformed, MalformedLines, cpu_columns, newline_separated, numbers
 
 
 class Softirqs(Fact, frozen=True):
@@ -16,7 +16,7 @@ class Softirqs(Fact, frozen=True):
 
 
 def read(root: SysRoot) -> Softirqs:
-    return parse(root.require("proc/softirqs"))
+    return root.require_parsed("proc/softirqs", parse)
 
 
 def parse(text: str) -> Softirqs:
@@ -24,13 +24,16 @@ def parse(text: str) -> Softirqs:
     lines = newline_separated(text)
     cpus = cpu_columns(lines[0] if lines else "")
     softirqs: list[tuple[str, tuple[int, ...]]] = []
+    malformed = MalformedLines()
     for number, line in enumerate(lines[1:], 2):
         name, colon, rest = line.partition(":")
-        counts = numbers(rest.split(), number)
-        if not colon or len(counts) != len(cpus):
-            raise Malformed(f"expected 'NAME:' and {len(cpus)} counts, got {line[:60]!r}", number)
-        softirqs.append((name.strip(), counts))
+        words = rest.split()
+        try:
+            if not colon or len(words) != len(cpus):
+                raise Malformed("another line")
+            softirqs.append((name.strip(), numbers(words)))
+        except Malformed:
+            malformed.add(number, line, f"'NAME:' and {len(cpus)} counts")
     taken = [place for place in range(len(cpus)) if any(counts[place] for _, counts in softirqs)]
-    return Softirqs(
-        CpuSet(cpus[place] for place in taken), tuple(Softirq(name, tuple(counts[place] for place in taken)) for name, counts in softirqs)
-    )
+    lines_of_taken = tuple(Softirq(name, tuple(counts[place] for place in taken)) for name, counts in softirqs)
+    return malformed.checked(Softirqs(CpuSet(cpus[place] for place in taken), lines_of_taken))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.model.facts.proc_stat import CpuTime
 from agent.model.values import STAT, USER_HZ, Fact
 from collectors.root import SysRoot
-from collectors.text import Malformed, cpu_number, integer, newline_separated, numbers
+from collectors.text import Malformed, MalformedLines, cpu_number, integer, newline_separated, numbers
 
 
 class Stat(Fact, frozen=True, kw_only=True):
@@ -26,25 +26,23 @@ _MODES = CpuTime.__struct_fields__[1:]
 
 def read(root: SysRoot) -> Stat:
     root.date(STAT)
-    return parse(root.require(STAT))
+    return root.require_parsed(STAT, parse)
 
 
 def parse(text: str) -> Stat:
     cpus: list[CpuTime] = []
     counts: dict[str, int] = {}
+    malformed = MalformedLines()
     for number, line in enumerate(newline_separated(text), 1):
         key, *values = line.split()[:12] or [""]
-        if key[:3] == "cpu" and key[3:].isdecimal():
-            if len(values) < 4:
-                raise Malformed(f"expected 'cpuN' and at least four numbers, got {line[:60]!r}", number)
-            cpus.append(
-                CpuTime(
-                    cpu=cpu_number(key[3:]), **dict(zip(_MODES, (ticks / USER_HZ for ticks in numbers(values[:10], number)), strict=False))
-                )
-            )
-        elif key in ("btime", "ctxt", "processes", "procs_running", "procs_blocked", "softirq", "intr") and values:
-            counts[key] = integer(values[0])
-    return Stat(
+        try:
+            if key[:3] == "cpu" and key[3:].isdecimal():
+                cpus.append(_cpu_time(key[3:], values[:10]))
+            elif key in ("btime", "ctxt", "processes", "procs_running", "procs_blocked", "softirq", "intr") and values:
+                counts[key] = integer(values[0])
+        except Malformed:
+            malformed.add(number, line, "a name and numbers, of a CPU at least four")
+    stat = Stat(
         cpus=tuple(cpus),
         boot_time=counts.get("btime"),
         context_switches=counts.get("ctxt"),
@@ -54,3 +52,10 @@ def parse(text: str) -> Stat:
         softirqs=counts.get("softirq"),
         interrupts=counts.get("intr"),
     )
+    return malformed.checked(stat)
+
+
+def _cpu_time(cpu: str, ticks: list[str]) -> CpuTime:
+    if len(ticks) < 4:
+        raise Malformed("expected at least four numbers")
+    return CpuTime(cpu=cpu_number(cpu), **dict(zip(_MODES, (count / USER_HZ for count in numbers(ticks)), strict=False)))

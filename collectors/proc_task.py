@@ -14,8 +14,8 @@ from agent.model.facts.proc_task import Thread
 from agent.model.values import CpuSet, Fact
 from collectors.proc_pid.smaps import parse_smaps_rollup
 from collectors.proc_pid.status import Status, status_parser
-from collectors.root import SysRoot
-from collectors.text import Malformed, ProcessStat, integer, newline_separated, numbers, process_stat
+from collectors.root import SysRoot, decode
+from collectors.text import Malformed, MalformedLines, ProcessStat, integer, newline_separated, numbers, process_stat
 
 _parse_status = status_parser(
     *("NSpid", "VmSize", "VmRSS", "VmData", "VmPTE", "VmSwap", "Threads", "Cpus_allowed_list", "Mems_allowed_list"),
@@ -102,7 +102,8 @@ def _process(
     root: SysRoot, pid: int, data: bytes, first: ProcessStat | None, accounted: bool
 ) -> tuple[TaskGroup | None, CachedTask | None]:
     """A process by its status, None where it is gone; and what the next pass may take from the cache."""
-    status = root.parse_bytes(f"proc/{pid}/status", data, _parse_status)
+    malformed = len(root.malformed)
+    status = _parse_status(decode(data))
     # The one thread of a process is called as the process is, which most have.
     single = status.fields.get("Threads") == "1"
     tids = [pid] if single else sorted(int(tid) for tid in root.names(f"proc/{pid}/task") if tid.isdecimal())
@@ -119,6 +120,7 @@ def _process(
             inner_tids[inner_tid] = tid
     if not threads:
         return None, None
+    cgroups = None if accounted else root.parse(f"proc/{pid}/cgroup", parse_cgroup)
     group = TaskGroup(
         pid=pid,
         tasks=tuple(threads),
@@ -128,21 +130,24 @@ def _process(
         data_bytes=status.size_bytes("VmData"),
         swapped_bytes=status.size_bytes("VmSwap"),
         anon_huge_bytes=None if accounted else root.parse(f"proc/{pid}/smaps_rollup", _anon_huge_bytes),
-        cgroups={} if accounted else root.parse(f"proc/{pid}/cgroup", parse_cgroup) or {},
+        cgroups=cgroups or {},
         allowed_nodes=status.cpus("Mems_allowed_list"),
         inner_tids=inner_tids,
     )
-    return group, CachedTask(data, first, group) if single and first and accounted else None
+    root.note_malformed(f"proc/{pid}/status", *status.malformed)
+    # What is malformed has to be noted at each pass.
+    understood = len(root.malformed) == malformed
+    return group, CachedTask(data, first, group) if single and first and accounted and understood else None
 
 
 def _thread(root: SysRoot, pid: int, tid: int, status: Status | None, stat: ProcessStat | None) -> tuple[Thread | None, int | None]:
     """The thread, None where it is gone, and its number in its own PID namespace."""
-    directory = f"proc/{pid}/task/{tid}"
+    directory, own = f"proc/{pid}/task/{tid}", None
     if stat is None:
         stat = root.parse(f"{directory}/stat", process_stat)
     schedstat = root.parse(f"{directory}/schedstat", parse_schedstat)
     if status is None:
-        status = root.parse(f"{directory}/status", _parse_status) or _parse_status("")
+        own = status = root.parse(f"{directory}/status", _parse_status) or _parse_status("")
     if stat is None and schedstat is None and not status.fields:
         return None, None
     run_ns, delay_ns, timeslices = schedstat or (None, None, None)
@@ -160,8 +165,10 @@ def _thread(root: SysRoot, pid: int, tid: int, status: Status | None, stat: Proc
         involuntary_switches=status.number("nonvoluntary_ctxt_switches"),
     )
     # Since Linux 4.1 ("/proc/PID/status: show all sets of pid according to ns").
-    numbers_by_namespace = status.fields.get("NSpid", "").split()
-    return thread, integer(numbers_by_namespace[-1]) if numbers_by_namespace else None
+    inner_tid = status.value("NSpid", _last_number)
+    if own is not None:
+        root.note_malformed(f"{directory}/status", *own.malformed)
+    return thread, inner_tid
 
 
 def parse_schedstat(text: str) -> tuple[int, int, int]:
@@ -173,6 +180,11 @@ def parse_schedstat(text: str) -> tuple[int, int, int]:
     return run_ns, delay_ns, timeslices
 
 
+def _last_number(text: str) -> int | None:
+    words = text.split()
+    return integer(words[-1]) if words else None
+
+
 def _anon_huge_bytes(text: str) -> int | None:
     """Memory of a process that transparent huge pages back."""
     usage = parse_smaps_rollup(text)
@@ -182,10 +194,12 @@ def _anon_huge_bytes(text: str) -> int | None:
 def parse_cgroup(text: str) -> dict[str, str]:
     """ "4:memory:/docker/ID", "0::/system.slice". systemd's "1:name=systemd:..." may stand before the "0::" line."""
     paths: dict[str, str] = {}
+    malformed = MalformedLines()
     for number, line in enumerate(newline_separated(text), 1):
         parts = line.split(":", 2)
         if len(parts) != 3:
-            raise Malformed(f"expected 'id:controllers:path', got {line[:60]!r}", number)
+            malformed.add(number, line, "'id:controllers:path'")
+            continue
         for controller in parts[1].split(","):
             paths[controller] = parts[2]
-    return paths
+    return malformed.checked(paths)

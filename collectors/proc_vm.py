@@ -8,7 +8,7 @@ from __future__ import annotations
 from agent.model.facts.proc_vm import Zone
 from agent.model.values import Fact
 from collectors.root import SysRoot
-from collectors.text import Malformed, flat_keyed, integer, newline_separated, numbers
+from collectors.text import Malformed, MalformedLines, flat_keyed, integer, newline_separated, numbers
 
 
 class ZoneSpan(Fact, frozen=True):
@@ -39,7 +39,7 @@ class ProcMemory(Fact, frozen=True, kw_only=True):
 
 def read(root: SysRoot) -> ProcMemory:
     return ProcMemory(
-        meminfo_bytes=parse_meminfo(root.require("proc/meminfo")),
+        meminfo_bytes=root.require_parsed("proc/meminfo", parse_meminfo),
         zones=root.parse("proc/zoneinfo", parse_zoneinfo) or (),
         buddies=root.parse("proc/buddyinfo", parse_buddyinfo) or (),
         vmstat=root.parse("proc/vmstat", flat_keyed) or {},
@@ -50,14 +50,18 @@ def read(root: SysRoot) -> ProcMemory:
 def parse_meminfo(text: str) -> dict[str, int]:
     """ "MemTotal:  24684096 kB" -> bytes. Lines without a unit count huge pages, which have a reader of their own."""
     values = {}
+    malformed = MalformedLines()
     for number, line in enumerate(newline_separated(text), 1):
-        name, colon, rest = line.partition(":")
+        name, _, rest = line.partition(":")
         words = rest.split()
-        if not colon or not words or not words[0].isdecimal():
-            raise Malformed(f"expected 'Name: value kB', got {line[:60]!r}", number)
+        try:
+            (size,) = numbers(words[:1])
+        except (ValueError, Malformed):
+            malformed.add(number, line, "'Name: value kB'")
+            continue
         if words[-1] == "kB":
-            values[name] = integer(words[0]) << 10
-    return values
+            values[name] = size << 10
+    return malformed.checked(values)
 
 
 def parse_zoneinfo(text: str) -> tuple[ZoneSpan, ...]:
@@ -65,6 +69,7 @@ def parse_zoneinfo(text: str) -> tuple[ZoneSpan, ...]:
     zones: list[ZoneSpan] = []
     head: tuple[int, str] | None = None
     values: dict[str, int] = {}
+    malformed = MalformedLines()
 
     def close() -> None:
         if head is not None:
@@ -82,26 +87,34 @@ def parse_zoneinfo(text: str) -> tuple[ZoneSpan, ...]:
 
     for number, line in enumerate(newline_separated(text), 1):
         words = line.split()
-        if words[:1] == ["Node"]:
-            close()
-            if len(words) != 4 or words[2] != "zone" or not words[1].rstrip(",").isdecimal():
-                raise Malformed(f"expected 'Node N, zone NAME', got {line[:60]!r}", number)
-            head, values = (integer(words[1].rstrip(",")), words[3]), {}
-        elif words[:2] == ["pages", "free"] and len(words) == 3:
-            values["free"] = integer(words[2])
-        elif len(words) == 2 and words[1].isdecimal():
-            # "high:" and "count:" of the per-CPU lists further down end in a colon; the first of a name is the zone's.
-            values.setdefault(words[0], integer(words[1]))
+        try:
+            if words[:1] == ["Node"]:
+                close()
+                # What stands below a malformed one is of no zone that is known.
+                head = None
+                _, node, _, name = words
+                head, values = (integer(node.removesuffix(",")), name), {}
+            elif words[:2] == ["pages", "free"] and len(words) == 3:
+                values["free"] = integer(words[2])
+            elif len(words) == 2 and words[1].isdecimal():
+                # "high:" and "count:" of the per-CPU lists further down end in a colon; the first of a name is the zone's.
+                values.setdefault(words[0], integer(words[1]))
+        except (ValueError, Malformed):
+            malformed.add(number, line, "'Node N, zone NAME' or 'name number'")
     close()
-    return tuple(zones)
+    return malformed.checked(tuple(zones))
 
 
 def parse_buddyinfo(text: str) -> tuple[Buddy, ...]:
     """ "Node 0, zone   Normal   1  2 ..."."""
     zones = []
+    malformed = MalformedLines()
     for number, line in enumerate(newline_separated(text), 1):
         words = line.split()
-        if len(words) < 5 or words[0] != "Node" or words[2] != "zone":
-            raise Malformed(f"expected 'Node N, zone NAME counts', got {line[:60]!r}", number)
-        zones.append(Buddy(integer(words[1].rstrip(",")), words[3], numbers(words[4:], number)))
-    return tuple(zones)
+        try:
+            if len(words) < 5 or words[0] != "Node" or words[2] != "zone":
+                raise Malformed("no zone")
+            zones.append(Buddy(integer(words[1].removesuffix(",")), words[3], numbers(words[4:])))
+        except Malformed:
+            malformed.add(number, line, "'Node N, zone NAME counts'")
+    return malformed.checked(tuple(zones))

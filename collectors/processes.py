@@ -15,7 +15,7 @@ from agent.model.monitor_options import IdentityOption
 from agent.model.runtimes import identity_options
 from agent.model.values import USER_HZ, Detail, Fact
 from collectors.root import SysRoot, Unavailable
-from collectors.text import Malformed, ProcessStat, printable, process_stat
+from collectors.text import ProcessStat, printable, process_stat
 
 _CUT = 15
 """Characters of a name that the kernel keeps (TASK_COMM_LEN)."""
@@ -73,12 +73,8 @@ def ask(root: SysRoot, cache: ProcessCache, detail: Detail = "document") -> tupl
         if cached is not None and cached[0] == data:
             current[pid] = cached
             continue
-        try:
-            stat = quiet.parse_bytes(f"proc/{pid}/stat", data, process_stat)
-        except Malformed as error:
-            root.note(f"proc/{pid}/stat", "failed", error.detail)
-            continue
-        process = _process(quiet, int(pid), stat, int(boot_time[1]), detail)
+        stat = root.parse_bytes(f"proc/{pid}/stat", data, process_stat)
+        process = _process(quiet, int(pid), stat, int(boot_time[1]), detail) if stat else None
         if process is not None:
             current[pid] = data, process
     cache.processes = current if detail == "metrics" else {}

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from agent.model.facts.sys_node import Access, SideCache
 from agent.model.values import CpuSet, Fact, is_number
 from collectors.root import SysRoot
-from collectors.text import Malformed, cpu_list, cpu_mask, integer, newline_separated, numbers, space_separated
+from collectors.text import Malformed, MalformedLines, cpu_list, cpu_mask, flat_keyed, integer, newline_separated, numbers, space_separated
 
 NODE = "sys/devices/system/node"
 
@@ -57,7 +57,7 @@ def _counted(root: SysRoot, node: SysfsNode) -> SysfsNode:
         node,
         memory_bytes=meminfo.get("MemTotal"),
         free_bytes=meminfo.get("MemFree"),
-        numastat=root.parse(f"{directory}/numastat", parse_numastat) or {},
+        numastat=root.parse(f"{directory}/numastat", flat_keyed) or {},
     )
 
 
@@ -118,22 +118,16 @@ def _side_cache(root: SysRoot, directory: str) -> SideCache:
 def parse_meminfo(text: str) -> dict[str, int]:
     """ "Node 0 MemTotal:  13592792 kB" -> bytes; counts without a unit stay counts."""
     values = {}
+    malformed = MalformedLines()
     for number, line in enumerate(newline_separated(text), 1):
         words = line.split()
-        if not words:
+        try:
+            if words[:1] != ["Node"]:
+                raise Malformed("no node")
+            (count,) = numbers(words[3:4])
+        except (ValueError, Malformed):
             # Before Linux 2.6.30 the file began with an empty line.
+            malformed.add(number, line, "'Node N Name: value'")
             continue
-        if len(words) < 4 or words[0] != "Node" or not words[3].isdecimal():
-            raise Malformed(f"expected 'Node N Name: value', got {line[:60]!r}", number)
-        values[words[2].removesuffix(":")] = integer(words[3]) << 10 if words[-1] == "kB" else integer(words[3])
-    return values
-
-
-def parse_numastat(text: str) -> dict[str, int]:
-    values = {}
-    for number, line in enumerate(newline_separated(text), 1):
-        name, _, value = line.partition(" ")
-        if not value.strip().isdecimal():
-            raise Malformed(f"expected 'name count', got {line[:60]!r}", number)
-        values[name] = integer(value)
-    return values
+        values[words[2].removesuffix(":")] = count << 10 if words[-1] == "kB" else count
+    return malformed.checked(values)

@@ -1,7 +1,7 @@
 """The kernel's text formats, under the names of Documentation/admin-guide/cgroup-v2.rst ("Interface Files").
 
-Parsers are pure: text in, values out. Unknown keys are kept or skipped (kernels grow); a value that cannot be read raises
-`Malformed` with its line.
+Parsers are pure: text in, values out. Unknown keys are kept or skipped (kernels grow). A line that cannot be read costs that line:
+the `Malformed` that names it bears what the others came to. Where a part is nothing without the rest, it costs the text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from sys import intern
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agent.model.values import MAX_ID, CpuSet, Fact, Limit
 
@@ -22,17 +22,51 @@ _SIZE = re.compile(r"(\d{1,15})\s*([KMGT]?)i?B?", re.IGNORECASE)
 
 
 class Malformed(Exception):
-    """A file that is there and cannot be understood. `path` is filled in by the door that read it."""
+    """A text that is there and cannot be understood, all of it or some lines. `path` is filled in by the door that read it.
 
-    def __init__(self, detail: str, line: int | None = None, path: str | None = None) -> None:
+    `rest` is what the parser made of the other lines, None where that is nothing: of the type that the parser returns, so that one parser
+    that calls another must not let it pass. `more` counts the lines that are left out beside the one that is named.
+    """
+
+    def __init__(self, detail: str, line: int | None = None, path: str | None = None, rest: Any = None, more: int = 0) -> None:
         super().__init__(detail)
         self.detail = detail
         self.line = line
         self.path = path
+        self.rest = rest
+        self.more = more
+
+    def at(self, path: str) -> Malformed:
+        """The same of the text at a path, to be kept: without the rest, and without what was being done."""
+        return Malformed(self.detail, self.line, printable(path), more=self.more)
 
     def __str__(self) -> str:
         where = self.path or "text"
         return f"{where}:{self.line}: {self.detail}" if self.line else f"{where}: {self.detail}"
+
+
+class MalformedLines:
+    """The lines of one text that its parser leaves out. Empty ones are nothing, whatever was expected."""
+
+    __slots__ = ("count", "first")
+
+    def __init__(self) -> None:
+        self.first: tuple[str, int] | None = None
+        self.count = 0
+
+    def add(self, number: int, line: str, expected: str) -> None:
+        """`expected` is the form of a line: "'key number'"."""
+        if not line.strip():
+            return
+        self.count += 1
+        if self.first is None:
+            self.first = f"expected {expected}, got {line[:60]!r}", number
+
+    def checked(self, value: T) -> T:
+        """`value`, what the other lines came to. `Malformed` with it where lines were left out; without, where it is empty."""
+        if self.first is None:
+            return value
+        raise Malformed(*self.first, rest=value or None, more=self.count - 1)
 
 
 def flag(text: str) -> bool:
@@ -82,6 +116,22 @@ def numbers(words: Sequence[str], line: int | None = None) -> tuple[int, ...]:
     if words and not (digits.isascii() and digits.isdecimal() and "" not in words and max(map(len, words)) <= 20):
         raise Malformed(f"expected numbers, got {' '.join(words)[:60]!r}", line)
     return tuple(map(int, words))
+
+
+def number_lines(text: str) -> tuple[int, ...]:
+    """ "4711", a line each."""
+    lines = newline_separated(text)
+    try:
+        return numbers(lines)
+    except Malformed:
+        values: list[int] = []
+        malformed = MalformedLines()
+        for place, line in enumerate(lines, 1):
+            try:
+                values += numbers([line])
+            except Malformed:
+                malformed.add(place, line, "a number")
+        return malformed.checked(tuple(values))
 
 
 def cpu_columns(header: str) -> list[int]:
@@ -191,25 +241,25 @@ def flat_keyed(text: str) -> dict[str, int]:
     if len(words) == 2 * text.count("\n") and digits.isdecimal() and digits.isascii() and max(map(len, words[1::2])) <= 20:
         return dict(zip(map(intern, words[::2]), map(int, words[1::2]), strict=True))
     values: dict[str, int] = {}
+    malformed = MalformedLines()
     for number, line in enumerate(newline_separated(text), 1):
         key, _, value = line.partition(" ")
         try:
             values[key] = integer(value)
         except Malformed:
-            raise Malformed(f"expected 'key number', got {line[:60]!r}", number) from None
-    return values
+            malformed.add(number, line, "'key number'")
+    return malformed.checked(values)
 
 
 def nested_keyed(text: str) -> dict[str, dict[str, str]]:
     """ "KEY0 SUB0=VAL00 SUB1=VAL01\\n"."""
     values: dict[str, dict[str, str]] = {}
+    malformed = MalformedLines()
     for number, line in enumerate(newline_separated(text), 1):
         key, *pairs = line.split(" ")
-        entry: dict[str, str] = {}
-        for pair in pairs:
-            name, equals, value = pair.partition("=")
-            if not equals:
-                raise Malformed(f"expected 'key name=value', got {line[:60]!r}", number)
-            entry[name] = value
-        values[key] = entry
-    return values
+        entries = [pair.partition("=") for pair in pairs]
+        if key and all(equals for _, equals, _ in entries):
+            values[key] = {name: value for name, _, value in entries}
+        else:
+            malformed.add(number, line, "'key name=value'")
+    return malformed.checked(values)

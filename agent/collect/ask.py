@@ -36,12 +36,15 @@ def ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> Reading[T]:
     except Unavailable as error:
         gaps.append(Gap(source, error.reason, error.detail, error.remedy or remedy(source, error.reason)))
     except Malformed as error:
-        gaps.append(Gap(source, "failed", str(error), _REPORT))
+        view.malformed.append(error)
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
         gaps.append(Gap(source, "failed", f"{type(error).__name__}: {error} ({place})", _REPORT))
-    # Of the paths that were refused for one reason the first stands for all.
+    # Of the lines that were not understood, and of the paths that were refused for one reason, the first stands for all.
+    if view.malformed:
+        count = sum(1 + error.more for error in view.malformed)
+        gaps.append(Gap(source, "failed", f"{view.malformed[0]}{f' and {count - 1} more' if count > 1 else ''}", _REPORT))
     for reason in sorted({refusal.reason for refusal in view.refusals}):
         first, *others = (refusal for refusal in view.refusals if refusal.reason == reason)
         more = f" and {len(others)} more" if others else ""

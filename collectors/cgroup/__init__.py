@@ -153,7 +153,7 @@ def _group(
         else:
             group = read_group(files, path, directories, hierarchies, detail, cache.owners)
     finally:
-        # What this pass has read and not parsed must not be taken for the contents at the next, not even where a file was malformed.
+        # What this pass has read and not parsed must not be taken for the contents at the next.
         for directory in held:
             directory.unparsed = {}
     if group is not None and all(directory.fd >= 0 for directory in held):

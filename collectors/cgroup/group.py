@@ -12,7 +12,7 @@ from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.cgroup.hierarchies import Directories, Hierarchies, StatedOwners
 from collectors.cgroup.others import Stall
 from collectors.cgroup.owner import Owner, Owners, whose
-from collectors.text import printable
+from collectors.text import number_lines, printable
 
 R = TypeVar("R", WorkloadCpu, Cpuset, WorkloadMemory, Pids, GroupState)
 
@@ -68,7 +68,7 @@ def read_group(
     processes = _processes(files, (homes.of("cpu"), homes.of("memory"), unified)) if owner else None
     v1_homes = (home for controller in ("cpu", "memory", "cpuset", "pids") if (home := homes.of(controller)))
     main = unified or next(v1_homes, None) or next(iter(directories.values()))
-    if owner and processes is None and main.fd >= 0:
+    if owner and processes is None and main.fd >= 0 and "cgroup.procs" not in main.malformed:
         return None
     is_top, pids_home = path == "/", homes.with_files_of("pids")
     return Group(
@@ -148,7 +148,7 @@ def _processes(files: GroupFiles, homes: tuple[HeldDirectory | None, ...]) -> tu
     for directory in dict.fromkeys(homes):
         if directory is None:
             continue
-        pids = files.parse(directory, "cgroup.procs", others.parse_procs, blank=True)
+        pids = files.parse(directory, "cgroup.procs", number_lines, blank=True)
         if pids is not None:
             return pids
         if (files.text(directory, "cgroup.type") or "").strip() == "threaded":

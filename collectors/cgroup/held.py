@@ -33,11 +33,11 @@ class HeldDirectory:
     """A directory of a control group. With its path, `inode` tells it from the next directory of that name.
 
     `fd` is -1 where the directory is not held. Of a held one, `files` are the descriptors of held files by name, at most `max_files`, and
-    `parsed` is what each file held when it was read last, and the value of that; a file that is absent holds None. `unparsed` are the
-    contents of files that this pass has read already.
+    `parsed` is what each file held when it was read last, and the value of that; a file that is absent holds None. `malformed` says of
+    which of them something was not understood, `unparsed` are the contents of files that this pass has read already.
     """
 
-    __slots__ = ("fd", "files", "inode", "max_files", "parsed", "path", "unparsed")
+    __slots__ = ("fd", "files", "inode", "malformed", "max_files", "parsed", "path", "unparsed")
 
     def __init__(self, path: str, inode: int | None, fd: int = -1) -> None:
         self.path = path
@@ -46,6 +46,7 @@ class HeldDirectory:
         self.files: dict[str, int] = {}
         self.max_files = 0
         self.parsed: dict[str, tuple[bytes | None, object]] = {}
+        self.malformed: dict[str, Malformed] = {}
         self.unparsed: dict[str, bytes | None] = {}
 
 
@@ -158,31 +159,38 @@ class GroupFiles:
     def parse(self, directory: HeldDirectory, name: str, parser: Callable[[str], T], blank: bool = False) -> T | None:
         """`parser` of a file in a directory, None when it is absent, refused or, unless `blank` is a value of it, empty.
 
-        A file has one parser: in a held directory, a file that holds what it held before has the value that it had. `Malformed` names the
-        path.
+        A file has one parser: in a held directory, a file that holds what it held before has the value that it had. What cannot be
+        understood is noted at each pass, and costs its lines, or the file.
         """
         if directory.fd < 0:
             return self.root.parse(f"{directory.path}/{name}", parser, blank)
         data = directory.unparsed.pop(name) if name in directory.unparsed else self._read(directory, name)
         last = directory.parsed.get(name)
         if last is not None and last[0] == data and data is not _REFUSED:
+            if name in directory.malformed:
+                self.root.note_malformed(f"{directory.path}/{name}", directory.malformed[name])
             return cast("T | None", last[1])
         value = None
+        directory.malformed.pop(name, None)
         if data is not None and data is not _REFUSED and (blank or data.strip(BLANK)):
             try:
                 value = parser(decode(data))
             except Malformed as error:
-                raise Malformed(error.detail, error.line, f"{directory.path}/{name}") from None
+                value, directory.malformed[name] = cast("T | None", error.rest), error.at(f"{directory.path}/{name}")
+                self.root.note_malformed(f"{directory.path}/{name}", error)
         directory.parsed[name] = data, value
         return value
 
     def unchanged(self, directories: Collection[HeldDirectory]) -> bool:
         """Whether all files that were parsed of these held directories hold what they held.
 
-        `parse` does not read again what was read here.
+        `parse` does not read again what was read here. What was malformed in unchanged ones is noted here.
         """
         changes = [self._changed(directory) for directory in directories]
         if not any(changes):
+            for directory in directories:
+                for name, error in directory.malformed.items():
+                    self.root.note_malformed(f"{directory.path}/{name}", error)
             return True
         for directory, changed in zip(directories, changes, strict=True):
             directory.unparsed = {name: data for name, (data, _) in directory.parsed.items()} | changed

@@ -10,7 +10,7 @@ from __future__ import annotations
 from agent.model.facts.cgroup import WorkloadMemory
 from agent.model.values import UNLIMITED, Detail, Limit
 from collectors.cgroup.held import GroupFiles, HeldDirectory
-from collectors.text import Malformed, flat_keyed, integer, limit, newline_separated, nonzero
+from collectors.text import MalformedLines, flat_keyed, integer, limit, newline_separated, nonzero
 
 # A v1 limit that was never set is the largest page-aligned counter (mm/memcontrol-v1.c, PAGE_COUNTER_MAX): whatever the page
 # size, it lies above this.
@@ -96,23 +96,28 @@ def read_v1(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Work
 
 
 def parse_numa_stat(text: str) -> dict[str, dict[int, int]]:
-    """ "anon N0=4096 N1=0" of v2 (bytes), "hierarchical_anon=1 N0=1" of v1 (pages): kind -> node -> number."""
+    """ "anon N0=4096 N1=0" of v2 (bytes), "hierarchical_anon=1 N0=1" of v1 (pages): kind -> node -> number.
+
+    Newer and vendors' kernels may count more than nodes in a line: that is skipped.
+    """
     kinds: dict[str, dict[int, int]] = {}
+    malformed = MalformedLines()
     for number, line in enumerate(newline_separated(text), 1):
         kind, *fields = line.split() or [""]
         nodes: dict[int, int] = {}
         for field in fields:
-            node, _, value = field.partition("=")
+            node, equals, value = field.partition("=")
             digits = node[1:] + value
-            if node[:1] != "N" or not (node[1:] and value and digits.isascii() and digits.isdecimal()) or len(field) > 30:
-                raise Malformed(f"expected 'kind N0=number', got {line[:60]!r}", number)
-            nodes[int(node[1:])] = int(value)
-        if max(nodes, default=0) >= MAX_NODES:
-            raise Malformed(f"a node beyond {MAX_NODES - 1}: {line[:60]!r}", number)
-        if not nodes:
-            raise Malformed(f"expected 'kind N0=number', got {line[:60]!r}", number)
-        kinds[kind.partition("=")[0]] = nodes
-    return kinds
+            if node[:1] == "N" and node[1:] and value and digits.isascii() and digits.isdecimal() and len(field) <= 30:
+                nodes[int(node[1:])] = int(value)
+            elif not equals or node[:1] == "N":
+                break
+        else:
+            if nodes and max(nodes) < MAX_NODES:
+                kinds[kind.partition("=")[0]] = nodes
+                continue
+        malformed.add(number, line, f"'kind N0=number' of nodes below {MAX_NODES}")
+    return malformed.checked(kinds)
 
 
 def _swap_alone(memory: Limit, memory_and_swap: Limit) -> Limit:

@@ -12,7 +12,7 @@ from agent.model.facts.cgroup import GroupState, HugePages, Pids
 from agent.model.values import UNLIMITED, Detail, Fact, Limit
 from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.cgroup.memory import parse_numa_stat
-from collectors.text import Malformed, flat_keyed, integer, limit, nested_keyed, newline_separated, nonzero, numbers, phrase, size_bytes
+from collectors.text import Malformed, MalformedLines, flat_keyed, integer, limit, newline_separated, nonzero, numbers, phrase, size_bytes
 
 RESOURCES = ("cpu", "memory", "io", "irq")
 
@@ -56,12 +56,15 @@ def huge_pages(files: GroupFiles, directory: HeldDirectory, sizes: Iterable[str]
         value = files.parse(directory, name, limit)
         return UNLIMITED if value is not None and value >= _V1_UNLIMITED else value
 
+    def max_events(name: str) -> int | None:
+        return (files.parse(directory, name, flat_keyed) or {}).get("max")
+
     current, max_, events = (".usage_in_bytes", ".limit_in_bytes", ".failcnt") if is_v1 else (".current", ".max", ".events")
     # Bytes in both versions. v1 names the group's own pages first.
     total = "hierarchical_total" if is_v1 else "total"
     records = []
     for size in sizes:
-        failures = files.parse(directory, f"hugetlb.{size}{events}", integer if is_v1 else parse_max_events)
+        counter = f"hugetlb.{size}{events}"
         records.append(
             HugePages(
                 page_bytes=size_bytes(size),
@@ -69,8 +72,8 @@ def huge_pages(files: GroupFiles, directory: HeldDirectory, sizes: Iterable[str]
                 max_bytes=bound(f"hugetlb.{size}{max_}"),
                 reserved_bytes=files.parse(directory, f"hugetlb.{size}.rsvd{current}", integer),
                 reserved_max_bytes=bound(f"hugetlb.{size}.rsvd{max_}"),
-                max_events=failures,
-                own_max_events=None if is_v1 else files.parse(directory, f"hugetlb.{size}.events.local", parse_max_events),
+                max_events=files.parse(directory, counter, integer) if is_v1 else max_events(counter),
+                own_max_events=None if is_v1 else max_events(f"hugetlb.{size}.events.local"),
                 by_node=(files.parse(directory, f"hugetlb.{size}.numa_stat", parse_numa_stat) or {}).get(total, {}),
             )
         )
@@ -106,22 +109,21 @@ def state_v1(files: GroupFiles, freezer: HeldDirectory) -> GroupState:
 
 def parse_stall(text: str) -> Stall:
     """ "some avg10=0.00 ... total=5", the same for "full"; one of them may not be there."""
-    lines = nested_keyed(text)
-    totals = {kind: integer(lines[kind]["total"]) for kind in ("some", "full") if "total" in lines.get(kind, {})}
-    if not totals or lines.keys() & {"some", "full"} != totals.keys():
+    totals: dict[str, int] = {}
+    malformed = MalformedLines()
+    for number, line in enumerate(newline_separated(text), 1):
+        kind, _, rest = line.partition(" ")
+        if kind not in ("some", "full"):
+            continue
+        try:
+            totals[kind] = integer(rest.rpartition("total=")[2])
+        except Malformed:
+            malformed.add(number, line, "'some ... total=N'")
+    if not totals:
         raise Malformed(f"expected 'some ... total=N', got {text[:60]!r}")
-    return Stall(totals.get("some"), totals.get("full"))
-
-
-def parse_procs(text: str) -> tuple[int, ...]:
-    return numbers(newline_separated(text))
+    return malformed.checked(Stall(totals.get("some"), totals.get("full")))
 
 
 def parse_count(text: str) -> int:
     """How many numbers there are, a line each: a thread may be listed twice while it is read, and is one."""
     return len(set(numbers(newline_separated(text))))
-
-
-def parse_max_events(text: str) -> int | None:
-    """ "max 3"."""
-    return flat_keyed(text).get("max")

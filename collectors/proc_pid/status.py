@@ -12,32 +12,45 @@ T = TypeVar("T")
 
 
 class Status:
-    """Some of the fields, as text. The methods convert one: None where the file has no such line, `Malformed` with the line's number."""
+    """Some of the fields, as text. The methods convert one: None where the file has no such line, or one that is `malformed`.
 
-    __slots__ = ("_text", "fields")
+    What is malformed is for a parser to raise (`checked`), or for a reader to note, once it has converted what it needs.
+    """
+
+    __slots__ = ("_text", "fields", "malformed")
 
     def __init__(self, text: str, fields: dict[str, str]) -> None:
         self._text = text
         self.fields = fields
+        self.malformed: list[Malformed] = []
 
     def size_bytes(self, name: str) -> int | None:
         """ "VmRSS:\t  100 kB"."""
-        return self._value(name, size_bytes)
+        return self.value(name, size_bytes)
 
     def number(self, name: str) -> int | None:
-        return self._value(name, integer)
+        return self.value(name, integer)
 
     def cpus(self, name: str) -> CpuSet | None:
         """ "Cpus_allowed_list:\t0-3,8": a set of CPUs, or of memory nodes."""
-        return self._value(name, cpu_list)
+        return self.value(name, cpu_list)
 
-    def _value(self, name: str, parser: Callable[[str], T]) -> T | None:
+    def checked(self, value: T) -> T:
+        """`value`, what was converted; in a `Malformed` where a field was."""
+        if not self.malformed:
+            return value
+        first, *others = self.malformed
+        raise Malformed(first.detail, first.line, rest=value, more=len(others))
+
+    def value(self, name: str, parser: Callable[[str], T]) -> T | None:
+        """The field as a parser has it."""
         if name not in self.fields:
             return None
         try:
             return parser(self.fields[name])
         except Malformed as error:
-            raise Malformed(error.detail, self._text.count("\n", 0, self._text.index(f"\n{name}:")) + 1) from None
+            self.malformed.append(Malformed(error.detail, self._text.count("\n", 0, self._text.index(f"\n{name}:")) + 1))
+            return None
 
 
 def status_parser(*names: str) -> Callable[[str], Status]:

@@ -30,8 +30,8 @@ class SysRoot:
     """One tree of files, and what its host answers.
 
     `path` is where it lies, for messages. `mark` is that of a recording, None of what is live. `refusals` are the paths that were not
-    readable, `read_times` when counters were read. `can_hold`: whether a reader may keep files open from one pass to the next, and read
-    them beside this door.
+    readable, `malformed` those that were not understood, all or in part, `read_times` when counters were read. `can_hold`: whether a reader
+    may keep files open from one pass to the next, and read them beside this door.
     """
 
     def __init__(self, path: str | Path = "/", tree: Tree | None = None) -> None:
@@ -40,6 +40,7 @@ class SysRoot:
         self.path = "/" if self.tree.is_host else str(path)
         self.mark: Mark | None = None if self.tree.is_host else read_mark(self.tree, self.path)
         self.refusals: list[Refusal] = []
+        self.malformed: list[Malformed] = []
         self.read_times: ReadTimes = {}
         self.can_hold = self.mark is None
 
@@ -54,9 +55,10 @@ class SysRoot:
         return self.mark.page_bytes if self.mark else PAGESIZE
 
     def watch(self) -> SysRoot:
-        """The same tree with its own refusals and its own read times, for one source."""
+        """The same tree with its own refusals, malformed texts and read times, for one source."""
         view = copy.copy(self)
         view.refusals = []
+        view.malformed = []
         view.read_times = {}
         return view
 
@@ -115,20 +117,37 @@ class SysRoot:
         return None if data is None else decode(data)
 
     def parse(self, path: str, parser: Callable[[str], T], blank: bool = False, keep: Callable[[bytes], bytes] | None = None) -> T | None:
-        """`parser` of the file, None when it is absent or, unless `blank` is a value of it, empty; `Malformed` names the path."""
+        """`parser` of the file, None when it is absent or, unless `blank` is a value of it, empty.
+
+        What it cannot understand is noted, and costs the lines that `Malformed` names, else the file: None.
+        """
         data = self.raw(path, keep)
         return None if data is None or not (blank or data.strip(BLANK)) else self.parse_bytes(path, data, parser)
 
-    def parse_bytes(self, path: str, data: bytes, parser: Callable[[str], T]) -> T:
-        """`parser` of what was read of a file; `Malformed` names its path."""
+    def parse_bytes(self, path: str, data: bytes, parser: Callable[[str], T]) -> T | None:
+        """The same of what was read of a file."""
         try:
             return parser(decode(data))
         except Malformed as error:
-            raise Malformed(error.detail, error.line, path) from None
+            rest: T | None = error.rest
+            self.note_malformed(path, error)
+            return rest
 
     def require(self, path: str) -> str:
         """The whole file as text; `Unavailable` when it is not to be had."""
         return decode(self.require_raw(path))
+
+    def require_parsed(self, path: str, parser: Callable[[str], T]) -> T:
+        """`parser` of the whole file; `Unavailable` when it is not to be had, `Malformed` when nothing of it can be understood."""
+        text = self.require(path)
+        try:
+            return parser(text)
+        except Malformed as error:
+            rest: T | None = error.rest
+            if rest is None:
+                raise error.at(path) from None
+            self.note_malformed(path, error)
+            return rest
 
     def require_raw(self, path: str, keep: Callable[[bytes], bytes] | None = None) -> bytes:
         """The bytes of the whole file; `Unavailable` when it is not to be had. A recording gets no more of it than `keep` leaves."""
@@ -228,6 +247,10 @@ class SysRoot:
     def note(self, path: str, reason: Reason, detail: str) -> None:
         """Say that a reader left something out, and why: part of a gap, not an error."""
         self.refusals.append(Refusal(path, reason, detail))
+
+    def note_malformed(self, path: str, *errors: Malformed) -> None:
+        """Say that a text, or lines of it, were left out because they were not understood: part of a gap that names the path."""
+        self.malformed += [error.at(path) for error in errors]
 
     def drop_refusal(self, path: str) -> None:
         """Forget a refusal that the kernel documents for such a file, and that hides nothing: no gap."""

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from agent.model.values import Fact
 from collectors.proc_pid.maps import Vma, parse_maps
 from collectors.root import Contents, SysRoot
-from collectors.text import Malformed, integer
+from collectors.text import integer
 from collectors.wasm_maps.detection import detect
 from collectors.wasm_maps.memories import MappedMemory
 from collectors.wasm_maps.programs import search, shape
@@ -79,19 +79,14 @@ def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache) -
     """The processes that hold a Wasm runtime, with the memories of its layouts, among those of these pids and start times.
 
     The map of one without memories is read again when the process has changed; None for a start is always a change. What is gone is
-    skipped, what is refused is counted, and what cannot be understood is noted in `root.refusals`.
+    skipped, and what is refused, or cannot be understood, is counted.
     """
     programs = {cached.program.identity: cached.program for cached in cache.processes.values() if cached.program}
     processes: list[WasmProcess] = []
     unread = 0
     current: dict[int, CachedProcess] = {}
     for pid, start in started.items():
-        try:
-            look = _look(root, pid, start, cache.processes.get(pid), programs)
-        except Malformed as error:
-            root.note(error.path or f"proc/{pid}", "failed", str(error))
-            unread += 1
-            continue
+        look = _look(root, pid, start, cache.processes.get(pid), programs)
         unread += look.unread
         if look.process is not None:
             processes.append(look.process)
@@ -116,7 +111,7 @@ def _look(root: SysRoot, pid: int, start: float | None, cached: CachedProcess | 
     same_process = cached is not None and start is not None and cached.started == start
     if cached is not None and same_process and pages and cached.pages == pages and not (cached.process and cached.process.memories):
         return _Look(cached.process, cached)
-    refused = len(root.refusals)
+    refused, malformed = len(root.refusals), len(root.malformed)
     large = pages is not None and pages[0] * root.page_bytes >= MIN_VIRTUAL_BYTES
     maps = root.raw(f"proc/{pid}/maps", _of_runtime_or_large if large else _of_runtime)
     if not maps or not maps.strip():
@@ -127,8 +122,11 @@ def _look(root: SysRoot, pid: int, start: float | None, cached: CachedProcess | 
     if cached is not None and same_process and cached.process and not cached.program and cached.map_digest == digest:
         process, program = cached.process, None
     else:
-        process, program = _process(root, pid, root.parse_bytes(f"proc/{pid}/maps", maps, parse_maps), programs)
-    complete = len(root.refusals) == refused
+        vmas = root.parse_bytes(f"proc/{pid}/maps", maps, parse_maps)
+        if vmas is None:
+            return _Look(unread=True)
+        process, program = _process(root, pid, vmas, programs)
+    complete = (len(root.refusals), len(root.malformed)) == (refused, malformed)
     measured_process = process
     if process is not None and process.memories:
         measured_process = replace(process, memories=with_residency(root, pid, process.memories))

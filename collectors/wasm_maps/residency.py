@@ -60,7 +60,8 @@ def with_residency(root: SysRoot, pid: int, memories: tuple[MappedMemory, ...]) 
 
 def _swap_bytes(text: str) -> int | None:
     """Anonymous memory of the process in swap."""
-    return _parse_status(text).size_bytes("VmSwap")
+    status = _parse_status(text)
+    return status.checked(status.size_bytes("VmSwap"))
 
 
 def _within(starts: list[int], memory: MappedMemory) -> list[int]:

@@ -80,7 +80,7 @@ def _table(root: SysRoot, pid: int, addresses: str) -> StatementTable | None:
         try:
             table = parse(pid, data)
         except Malformed as error:
-            root.note(path, "failed", error.detail)
+            root.note_malformed(path, error)
             return None
         if not table.torn:
             break

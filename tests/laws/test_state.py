@@ -41,9 +41,11 @@ CHANGING = {
     "collectors.libvirt_connection.Connections": "of DomainCache",
     "collectors.libvirt_domains._Definitions": "one pass",
     "collectors.libvirt_stats.DomainQueries": "of StatsCache",
-    "collectors.root.door.SysRoot": "what one pass was refused, and when it read",
+    "collectors.proc_pid.status.Status": "one text",
+    "collectors.root.door.SysRoot": "what one pass was refused and did not understand, and when it read",
     "collectors.root.recorder.Recorder": "one recording that is being written",
     "collectors.root.recording.Mark": "of a Recorder",
+    "collectors.text.MalformedLines": "one text",
     "collectors.uevents.UeventSocket": "of Caches",
     "collectors.wasm_maps.explanation.RunReader": "one search of one map",
     "collectors.wasm_stats.embedder.Slot": "of the embedder",
@@ -102,7 +104,7 @@ def test_what_changes_has_a_home() -> None:
 
 def test_the_door_keeps_only_what_a_pass_is_told() -> None:
     names = Names(modules())
-    assert changed_attributes(names.classes["collectors.root.door.SysRoot"][1]) == {"read_times", "refusals"}
+    assert changed_attributes(names.classes["collectors.root.door.SysRoot"][1]) == {"malformed", "read_times", "refusals"}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from collectors.cgroup.cpu import parse_max
 from collectors.cgroup.others import parse_stall
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
-from tests.unit.tree import grow, recorded
+from tests.unit.tree import grow, malformed, recorded
 
 A, B = "0a" * 32, "1b" * 32
 TOP = "sys/fs/cgroup"
@@ -343,6 +343,8 @@ def test_bad_texts(parse: Callable[[str], object], text: str) -> None:
     ("name", "text"), [("cpu.max", "x"), ("cpu.stat", "a b"), ("memory.max", "much"), ("cgroup.procs", "me"), ("pids.max", "-")]
 )
 def test_bad_files_are_named(tmp_path: Path, name: str, text: str) -> None:
-    with pytest.raises(Malformed) as caught:
-        cgroup.read(grow(tmp_path, V2 | {f"{TOP}{DOCKER}/{name}": text}), CgroupCache())
-    assert caught.value.path == f"{TOP}{DOCKER}/{name}"
+    before = cgroup.read(root := grow(tmp_path, V2), CgroupCache()).groups
+    (tmp_path / f"{TOP}{DOCKER}/{name}").write_text(text)
+    after = cgroup.read(root, CgroupCache()).groups
+    assert [group.path for group, other in zip(before, after, strict=True) if group != other] == [DOCKER]
+    assert malformed(root) == [f"{TOP}{DOCKER}/{name}"]

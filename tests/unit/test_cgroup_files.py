@@ -16,9 +16,9 @@ from agent.normalise.groups import Tree, resident_by_node
 from collectors.cgroup import Cpuset, Stall
 from collectors.cgroup.cpu import parse_clamp
 from collectors.cgroup.memory import parse_numa_stat
-from collectors.cgroup.others import parse_procs, parse_stall
+from collectors.cgroup.others import parse_stall
 from collectors.root import MARK, SysRoot
-from collectors.text import Malformed, printable
+from collectors.text import Malformed, number_lines, printable
 from tests.hosts.memory_root import Files, MemoryRoot, MemoryTree
 from tests.unit.cgroup_tree import FILES, HERE, TOP, A, read_groups
 from tests.unit.tree import A_MARK, grow, recorded
@@ -144,10 +144,11 @@ def test_v1_in_the_same_records(tmp_path: Path) -> None:
         (parse_clamp, "max\n", 100.0),
         (parse_clamp, "12.50\n", 12.5),
         (parse_stall, "full avg10=1.0 total=3\n", Stall(None, 3)),
-        (parse_procs, "1\n20\n", (1, 20)),
-        (parse_procs, "", ()),
+        (number_lines, "1\n20\n", (1, 20)),
+        (number_lines, "", ()),
         (parse_numa_stat, "anon N0=1 N12=2\n", {"anon": {0: 1, 12: 2}}),
         (parse_numa_stat, "total=3 N0=3\n", {"total": {0: 3}}),
+        (parse_numa_stat, "\nanon N0=1 hot=5 N1=2\n\n", {"anon": {0: 1, 1: 2}}),
     ],
 )
 def test_formats(parse: Callable[[str], object], text: str, value: object) -> None:
@@ -155,7 +156,7 @@ def test_formats(parse: Callable[[str], object], text: str, value: object) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["anon N0\n", "anon N=1\n", "anon 0=1\n", "anon N0=x\n", "anon N9999=1\n", "\n", "anon N0=" + "9" * 40, "anon\n"]
+    "text", ["anon N0\n", "anon N=1\n", "anon 0=1\n", "anon N0=x\n", "anon N9999=1\n", "anon N0=" + "9" * 40, "anon\n"]
 )
 def test_broken_numa_stat(text: str) -> None:
     with pytest.raises(Malformed):

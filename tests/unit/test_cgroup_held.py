@@ -18,7 +18,7 @@ from collectors.cgroup.held import GroupFiles, HeldDirectories
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.unit.cgroup_tree import FILES, HERE, TOP, A, read_groups
-from tests.unit.tree import grow, plant
+from tests.unit.tree import grow, malformed, plant
 
 
 def test_a_group_that_is_gone_is_skipped_and_let_go_of(tmp_path: Path) -> None:
@@ -84,15 +84,17 @@ def test_what_was_read_before_changes_nothing(tmp_path: Path, name: str, change:
     assert answer(cache) == before
 
 
-def test_what_a_broken_pass_had_read_is_no_answer_at_the_next(tmp_path: Path) -> None:
+def test_a_malformed_file_is_named_at_each_pass_and_costs_no_other(tmp_path: Path) -> None:
     files = {"cgroup.procs": "3\n", "memory.current": "1\n", "pids.current": "1\n"}
     grow(tmp_path, {f"{TOP}/cgroup.controllers": "memory pids\n"} | {f"{TOP}/{HERE}/{name}": text for name, text in files.items()})
     directory, root, cache = tmp_path / TOP / HERE, SysRoot(tmp_path), CgroupCache()
     assert read_groups(root, cache)[f"/{HERE}"].pids == Pids(current=1)
     (directory / "memory.current").write_text("nonsense\n")
     (directory / "pids.current").write_text("2\n")
-    with pytest.raises(Malformed):
-        cgroup.read(root, cache)
+    for again in range(1, 3):
+        group = read_groups(root, cache)[f"/{HERE}"]
+        assert (group.pids, group.memory) == (Pids(current=2), None)
+        assert malformed(root) == [f"{TOP}/{HERE}/memory.current"] * again
     (directory / "memory.current").write_text("5\n")
     (directory / "pids.current").write_text("3\n")
     group = read_groups(root, cache)[f"/{HERE}"]

@@ -9,8 +9,7 @@ import pytest
 from agent.model.facts.hugepages import HugePagePool
 from collectors.hugepages import HOST, NODE, HugePagePools, read
 from collectors.root import SysRoot, Unavailable
-from collectors.text import Malformed
-from tests.unit.tree import grow
+from tests.unit.tree import grow, malformed
 
 MIB = 1 << 20
 
@@ -61,5 +60,7 @@ def test_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["many\n", "1.5\n"])
 def test_bad_counts(tmp_path: Path, text: str) -> None:
-    with pytest.raises(Malformed, match="nr_hugepages"):
-        read(grow(tmp_path, {f"{HOST}/hugepages-2048kB/nr_hugepages": text}))
+    here = f"{HOST}/hugepages-2048kB"
+    root = grow(tmp_path, {f"{here}/nr_hugepages": text, f"{here}/free_hugepages": "3\n"})
+    assert read(root) == HugePagePools((HugePagePool(page_bytes=2 * MIB, free_pages=3),))
+    assert malformed(root) == [f"{here}/nr_hugepages"]

@@ -118,6 +118,8 @@ def test_status() -> None:
     status = parse("Name:\tVmRSS:\\nVmRSS: 1\nNSpid:\t9\t1\nodd\nVmRSS:\t 8 kB\nVmSize:\t9 kB\nCpus_allowed_list:\t0-1\nThreads:\tx")
     assert status.fields == {"NSpid": "9\t1", "VmRSS": "8 kB", "VmSize": "9 kB", "Threads": "x", "Cpus_allowed_list": "0-1"}
     assert (status.size_bytes("VmRSS"), status.cpus("Cpus_allowed_list"), status.size_bytes("VmSwap")) == (8 << 10, CpuSet((0, 1)), None)
+    assert status.checked(3) == 3
+    assert (status.number("Threads"), status.size_bytes("NSpid")) == (None, None)
     with pytest.raises(Malformed) as caught:
-        status.number("Threads")
-    assert caught.value.line == 7
+        status.checked(3)
+    assert (caught.value.line, caught.value.rest, caught.value.more) == (7, 3, 1)

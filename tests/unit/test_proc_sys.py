@@ -9,7 +9,7 @@ import pytest
 from collectors.proc_sys import Kernel, parse_loadavg, read
 from collectors.root import SysRoot
 from collectors.text import Malformed
-from tests.unit.tree import grow
+from tests.unit.tree import grow, malformed
 
 
 def test_everything(tmp_path: Path) -> None:
@@ -55,5 +55,7 @@ def test_bad_averages(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["x", "nan", "-", "1e999 3"])
 def test_bad_uptime(tmp_path: Path, text: str) -> None:
-    with pytest.raises(Malformed, match="proc/uptime"):
-        read(grow(tmp_path, {"proc/uptime": text}))
+    root = grow(tmp_path, {"proc/uptime": text, "proc/loadavg": "1 2 3\n"})
+    kernel = read(root)
+    assert (kernel.uptime_seconds, kernel.load_average) == (None, (1, 2, 3))
+    assert malformed(root) == ["proc/uptime"]

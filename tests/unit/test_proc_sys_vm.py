@@ -9,8 +9,7 @@ import pytest
 from agent.model.facts.proc_sys_vm import MemoryPolicy
 from collectors.proc_sys_vm import read
 from collectors.root import SysRoot, Unavailable
-from collectors.text import Malformed
-from tests.unit.tree import grow
+from tests.unit.tree import grow, malformed
 
 
 def test_everything(tmp_path: Path) -> None:
@@ -27,5 +26,6 @@ def test_none(tmp_path: Path) -> None:
 
 
 def test_a_bad_value(tmp_path: Path) -> None:
-    with pytest.raises(Malformed, match="swappiness"):
-        read(grow(tmp_path, {"proc/sys/vm/swappiness": "much\n"}))
+    root = grow(tmp_path, {"proc/sys/vm/swappiness": "much\n", "proc/sys/vm/page-cluster": "3\n"})
+    assert read(root) == MemoryPolicy(page_cluster=3)
+    assert malformed(root) == ["proc/sys/vm/swappiness"]

@@ -84,7 +84,6 @@ def test_buddies() -> None:
         (parse_meminfo, "MemTotal:\n"),
         (parse_meminfo, "MemTotal: -1 kB\n"),
         (parse_meminfo, f"MemTotal: {'9' * 5000} kB\n"),
-        (parse_meminfo, "\n"),
         (parse_zoneinfo, "Node 0\n"),
         (parse_zoneinfo, "Node x, zone DMA\n"),
         (parse_zoneinfo, "Node 0, zone DMA\n  pages free x\n"),

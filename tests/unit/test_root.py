@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.root import MARK, MAX_FILE_BYTES, SysRoot, Unavailable, decode
-from collectors.text import Malformed, integer
+from collectors.text import Malformed, flat_keyed, integer
 from tests.unit.tree import A_MARK, grow, recorded
 
 UNSEEN = "not for you"
@@ -246,8 +246,24 @@ def test_denied() -> None:
 
 
 def test_malformed_names_its_path(tmp_path: Path) -> None:
+    root = grow(tmp_path, {"sys/n": "x"})
+    assert root.parse("sys/n", integer) is None
+    assert [str(error) for error in root.malformed] == ["sys/n: expected a number, got 'x'"]
     with pytest.raises(Malformed, match=r"^sys/n: expected a number, got 'x'$"):
-        grow(tmp_path, {"sys/n": "x"}).parse("sys/n", integer)
+        root.require_parsed("sys/n", integer)
+
+
+def test_a_malformed_line_costs_that_line(tmp_path: Path) -> None:
+    root = grow(tmp_path, {"sys/n": "a 1\nb: 2 kB\n\nc 3\nd\n", "sys/m": "a\nb\n"})
+    assert root.parse("sys/n", flat_keyed) == {"a": 1, "c": 3} == root.require_parsed("sys/n", flat_keyed)
+    assert root.parse("sys/m", flat_keyed) is None
+    assert [(str(error), error.more) for error in root.malformed] == [
+        ("sys/n:2: expected 'key number', got 'b: 2 kB'", 1),
+        ("sys/n:2: expected 'key number', got 'b: 2 kB'", 1),
+        ("sys/m:1: expected 'key number', got 'a'", 1),
+    ]
+    with pytest.raises(Malformed, match=r"^sys/m:1: expected 'key number', got 'a'$"):
+        root.require_parsed("sys/m", flat_keyed)
 
 
 def test_each_view_has_its_own_refusals(outside: Path) -> None:

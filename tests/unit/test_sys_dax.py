@@ -9,8 +9,7 @@ import pytest
 from agent.model.facts.sys_dax import DaxDevice
 from collectors.root import SysRoot, Unavailable
 from collectors.sys_dax import BUS, DEVICES, MAX_DEVICES, parse_backing, read
-from collectors.text import Malformed
-from tests.unit.tree import grow
+from tests.unit.tree import grow, malformed
 
 
 def test_devices(tmp_path: Path) -> None:
@@ -60,5 +59,6 @@ def test_too_many(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["size", "target_node", "numa_node"])
 def test_bad(tmp_path: Path, name: str) -> None:
-    with pytest.raises(Malformed, match=name):
-        read(grow(tmp_path, {f"{DEVICES}/dax0.0/{name}": "much\n"}))
+    root = grow(tmp_path, {f"{DEVICES}/dax0.0/{name}": "much\n", f"{DEVICES}/dax1.0/size": "7\n"})
+    assert [device.size_bytes for device in read(root)] == [None, 7]
+    assert malformed(root) == [f"{DEVICES}/dax0.0/{name}"]

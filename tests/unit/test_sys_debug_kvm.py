@@ -8,8 +8,7 @@ import pytest
 
 from collectors.root import Unavailable
 from collectors.sys_debug_kvm import KVM, KvmCounters, read
-from collectors.text import Malformed
-from tests.unit.tree import grow
+from tests.unit.tree import grow, malformed
 
 
 def test_counters_by_process(tmp_path: Path) -> None:
@@ -38,5 +37,6 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_what_is_no_number(tmp_path: Path) -> None:
-    with pytest.raises(Malformed, match="exits"):
-        read(grow(tmp_path, {f"{KVM}/30-9/exits": "many\n"}), [30])
+    root = grow(tmp_path, {f"{KVM}/30-9/exits": "many\n", f"{KVM}/30-9/halt_exits": "1\n", f"{KVM}/31-9/exits": "2\n"})
+    assert read(root, [30, 31]) == (KvmCounters(30, {"halt_exits": 1}), KvmCounters(31, {"exits": 2}))
+    assert malformed(root) == [f"{KVM}/30-9/exits"]

@@ -9,8 +9,7 @@ import pytest
 from agent.model.values import CpuSet
 from collectors.root import SysRoot, Unavailable
 from collectors.sys_memory_tiering import TIERING, read
-from collectors.text import Malformed
-from tests.unit.tree import grow
+from tests.unit.tree import grow, malformed
 
 
 def test_tiers(tmp_path: Path) -> None:
@@ -24,5 +23,6 @@ def test_none(tmp_path: Path) -> None:
 
 
 def test_bad(tmp_path: Path) -> None:
-    with pytest.raises(Malformed, match="memory_tier4/nodelist"):
-        read(grow(tmp_path, {f"{TIERING}/memory_tier4/nodelist": "two\n"}))
+    root = grow(tmp_path, {f"{TIERING}/memory_tier4/nodelist": "two\n", f"{TIERING}/memory_tier9/nodelist": "1\n"})
+    assert read(root) == {9: CpuSet((1,))}
+    assert malformed(root) == [f"{TIERING}/memory_tier4/nodelist"]

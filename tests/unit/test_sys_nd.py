@@ -10,8 +10,7 @@ from agent.model.facts.sys_nd import PmemNamespace, PmemRegion
 from collectors import sys_nd
 from collectors.root import SysRoot, Unavailable
 from collectors.sys_nd import BUS, DEVICES, read
-from collectors.text import Malformed
-from tests.unit.tree import grow
+from tests.unit.tree import grow, malformed
 
 
 def test_regions(tmp_path: Path) -> None:
@@ -53,8 +52,9 @@ def test_no_regions_and_no_bus(tmp_path: Path) -> None:
 
 def test_hostile_numbers(tmp_path: Path) -> None:
     assert read(grow(tmp_path, {f"{DEVICES}/region0/mappings": f"{'9' * 30}\n"})) == (PmemRegion(name="region0"),)
-    with pytest.raises(Malformed, match="mappings"):
-        read(grow(tmp_path, {f"{DEVICES}/region0/mappings": "some\n"}))
+    root = grow(tmp_path, {f"{DEVICES}/region0/mappings": "some\n", f"{DEVICES}/region1/size": "7\n"})
+    assert read(root) == (PmemRegion(name="region0"), PmemRegion(name="region1", size_bytes=7))
+    assert malformed(root) == [f"{DEVICES}/region0/mappings"]
 
 
 def test_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

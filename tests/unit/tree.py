@@ -30,3 +30,8 @@ def grow(root: Path, files: Mapping[str, str | bytes]) -> SysRoot:
 def recorded(root: Path, files: Mapping[str, str | bytes]) -> SysRoot:
     """The same, marked as a recording: nothing live is asked."""
     return grow(root, {MARK: A_MARK, **files})
+
+
+def malformed(root: SysRoot) -> list[str | None]:
+    """The paths of what was read through a root and not understood, all or in part."""
+    return [error.path for error in root.malformed]
