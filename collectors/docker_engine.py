@@ -7,7 +7,9 @@ secrets: no label is kept that was not asked for by name. Names are the users' t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+
+import msgspec
 
 from agent.model.runtimes import DOCKER, engine_of
 from agent.model.values import Fact
@@ -15,8 +17,14 @@ from collectors.root import SysRoot, Unavailable
 from collectors.text import printable
 
 _NOT_SENT = "1.44"
-# Two kilobytes are usual of a container.
+# Two kilobytes are usual of a container, some fifty values, and no host runs so many.
 MAX_BYTES = 32 << 20
+MAX_CONTAINERS = 50_000
+_MAX_VALUES = 400_000
+_MAX_VALUE_BYTES = 1 << 12
+_MAX_LIST_BYTES = 1 << 20
+
+_NOTHING = msgspec.Raw(b"null")
 
 SOCKETS = ("run/docker.sock", "run/podman/podman.sock")
 
@@ -35,6 +43,16 @@ class Engine(Fact, frozen=True):
     name: str
     version: str | None
     containers: tuple[Container, ...]
+
+
+class _Row(msgspec.Struct):
+    """What is read of a container in an engine's list, each value as its JSON. All else is skipped, and takes no memory."""
+
+    id: msgspec.Raw = msgspec.field(name="Id")
+    names: msgspec.Raw = msgspec.field(default=_NOTHING, name="Names")
+    image: msgspec.Raw = msgspec.field(default=_NOTHING, name="Image")
+    state: msgspec.Raw = msgspec.field(default=_NOTHING, name="State")
+    labels: msgspec.Raw = msgspec.field(default=_NOTHING, name="Labels")
 
 
 def read(root: SysRoot, urls: tuple[str, ...] = (), timeout_seconds: int = 1, labels: tuple[str, ...] = ()) -> tuple[Engine, ...]:
@@ -67,8 +85,7 @@ def _engine(url: str, timeout_seconds: int, labels: tuple[str, ...]) -> Engine:
         try:
             answer = client.get(f"{client.base_url}/containers/json", timeout=timeout_seconds, stream=True)
             answer.raise_for_status()
-            body = b"".join(_bounded(answer.iter_content(1 << 16), url))
-            rows = json.loads(body)
+            rows = parse_rows(_bounded(answer.iter_content(1 << 16), url))
         finally:
             client.close()
     except (DockerException, RequestException, ValueError, RecursionError) as error:
@@ -77,19 +94,37 @@ def _engine(url: str, timeout_seconds: int, labels: tuple[str, ...]) -> Engine:
         denied = "Permission denied" in str(error)
         remedy = "run as root or in the socket's group" if denied else "look at the engine's log"
         raise Unavailable("denied" if denied else "failed", f"{url}: {type(error).__name__}", remedy) from None
-    if not isinstance(rows, list):
-        raise Unavailable("failed", f"{url}: an answer that is no engine's", "look at the engine's log")
     name, version = _server(answer.headers.get("Server", ""))
-    return Engine(name, version, tuple(_container(row, labels) for row in rows if isinstance(row, dict) and row.get("Id")))
+    return Engine(name, version, tuple(container for row in rows if (container := _container(row, labels)) is not None))
 
 
-def _bounded(pieces: Iterable[bytes], url: str) -> Iterator[bytes]:
-    size = 0
+def _bounded(pieces: Iterable[bytes], url: str) -> bytearray:
+    body = bytearray()
     for piece in pieces:
-        size += len(piece)
-        if size > MAX_BYTES:
+        body += piece
+        if len(body) > MAX_BYTES:
             raise Unavailable("failed", f"{url}: an answer of more than {MAX_BYTES >> 20} MiB", "look at the engine's log")
-        yield piece
+    return body
+
+
+def parse_rows(body: bytes | bytearray) -> list[_Row]:
+    """The rows of an engine's list of containers, without those that are no records or have no id. ValueError where it is no such list."""
+    if body.count(b'"Id"') > MAX_CONTAINERS:
+        raise ValueError(f"more than {MAX_CONTAINERS} containers")
+    try:
+        return msgspec.json.decode(body, type=list[_Row])
+    except msgspec.DecodeError:
+        # A row that is no record, or half of a surrogate pair. All of it takes memory for each value, whatever it is.
+        if body.count(b",") > _MAX_VALUES:
+            raise
+    rows = json.loads(body)
+    if not isinstance(rows, list):
+        raise ValueError("no list")
+    return [
+        _Row(*(msgspec.Raw(json.dumps(row.get(name)).encode()) for name in ("Id", "Names", "Image", "State", "Labels")))
+        for row in rows
+        if isinstance(row, dict)
+    ]
 
 
 def _server(header: str) -> tuple[str, str | None]:
@@ -98,16 +133,36 @@ def _server(header: str) -> tuple[str, str | None]:
     return (engine_of(product.lower()) or DOCKER).name, printable(version) or None
 
 
-def _container(row: dict[str, object], labels: tuple[str, ...]) -> Container:
-    names = row.get("Names")
+def _container(row: _Row, labels: tuple[str, ...]) -> Container | None:
+    """None of a row without an id."""
+    id_ = _text(row.id)
+    if not id_:
+        return None
+    names = _value(row.names, _MAX_LIST_BYTES)
     first = names[0] if isinstance(names, list) and names else None
-    name = None if first is None else printable(str(first)).removeprefix("/")
-    every_label = row.get("Labels")
+    every_label = _value(row.labels, _MAX_LIST_BYTES) if labels else None
     chosen = (
         {label: printable(str(every_label[label])) for label in labels if label in every_label} if isinstance(every_label, dict) else {}
     )
-    return Container(id=printable(str(row["Id"])), name=name, image=_text(row.get("Image")), state=_text(row.get("State")), labels=chosen)
+    return Container(
+        id=id_,
+        name=None if first is None else printable(str(first)).removeprefix("/"),
+        image=_text(row.image),
+        state=_text(row.state),
+        labels=chosen,
+    )
 
 
-def _text(value: object) -> str | None:
+def _text(raw: msgspec.Raw) -> str | None:
+    value = _value(raw, _MAX_VALUE_BYTES)
     return None if value is None else printable(str(value))
+
+
+def _value(raw: msgspec.Raw, max_bytes: int) -> object:
+    """None where it is null, longer than such a value is, or cannot be understood."""
+    data = bytes(raw) if len(memoryview(raw)) <= max_bytes else b"null"
+    try:
+        # Not msgspec, which takes no half of a surrogate pair.
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None

@@ -6,6 +6,8 @@ import contextlib
 import json
 import resource
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -219,6 +221,34 @@ def test_an_answer_of_fifty_megabytes_is_not_taken(body: bytes) -> None:
     assert caught.value.reason == "failed"
     # What was taken until then, and the answer itself, which is of this process.
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10 < docker_engine.MAX_BYTES + 2 * len(body)
+
+
+HUGE = {
+    "lists": b"[" + b"[]," * (10 << 20) + b"[]]",
+    "empty records": b"[" + b"{}," * (10 << 20) + b"{}]",
+    "ids": b"[" + b'{"Id":"a"},' * 2_900_000 + b'{"Id":"a"}]',
+    "labels": b'[{"Id":"a","Labels":{' + b'"a":"b",' * (3 << 20) + b'"a":"b"}}]',
+    "names": b'[{"Id":"a","Names":[' + b'"a",' * (6 << 20) + b'"a"]}]',
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_thirty_megabytes_of_small_values_take_no_more_memory_than_the_answer(name: str) -> None:
+    """In a process of its own, whose memory nothing else has raised."""
+    program = """
+import resource, sys
+from collectors.docker_engine import _container, parse_rows
+body = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    rows = [_container(row, ("a",)) for row in parse_rows(body)]
+except ValueError:
+    rows = []
+assert len(rows) <= 1
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], input=HUGE[name], capture_output=True, check=True, timeout=60)
+    assert int(done.stdout) << 10 < 1.2 * len(HUGE[name])
 
 
 def test_a_recording_asks_nobody(tmp_path: Path) -> None:
