@@ -45,7 +45,7 @@ class Engine(Fact, frozen=True):
     containers: tuple[Container, ...]
 
 
-class _Row(msgspec.Struct):
+class _Row(msgspec.Struct, kw_only=True):
     """What is read of a container in an engine's list, each value as its JSON. All else is skipped, and takes no memory."""
 
     id: msgspec.Raw = msgspec.field(name="Id")
@@ -120,11 +120,8 @@ def parse_rows(body: bytes | bytearray) -> list[_Row]:
     rows = json.loads(body)
     if not isinstance(rows, list):
         raise ValueError("no list")
-    return [
-        _Row(*(msgspec.Raw(json.dumps(row.get(name)).encode()) for name in ("Id", "Names", "Image", "State", "Labels")))
-        for row in rows
-        if isinstance(row, dict)
-    ]
+    keys = tuple(zip(_Row.__struct_fields__, _Row.__struct_encode_fields__, strict=True))
+    return [_Row(**{field: msgspec.Raw(json.dumps(row.get(key)).encode()) for field, key in keys}) for row in rows if isinstance(row, dict)]
 
 
 def _server(header: str) -> tuple[str, str | None]:
