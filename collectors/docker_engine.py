@@ -45,7 +45,7 @@ class Engine(Fact, frozen=True):
     containers: tuple[Container, ...]
 
 
-class _Row(msgspec.Struct, kw_only=True):
+class _Row(msgspec.Struct, frozen=True, kw_only=True):
     """What is read of a container in an engine's list, each value as its JSON. All else is skipped, and takes no memory."""
 
     id: msgspec.Raw = msgspec.field(name="Id")
