@@ -58,13 +58,14 @@ class Domain(Fact, frozen=True, kw_only=True):
     emulator_affinity: CpuSet | None = None
 
 
-class LibvirtHost(Fact, frozen=True):
-    """One connection that answered. `here`: its domains run on this host."""
+class LibvirtHost(Fact, frozen=True, kw_only=True):
+    """One connection that answered, now or `seconds_ago`. `here`: its domains run on this host."""
 
     uri: str
     libvirt_version: str
     domains: tuple[Domain, ...]
     here: bool = True
+    seconds_ago: float = 0.0
 
 
 class LibvirtHosts(Fact, frozen=True):
@@ -132,7 +133,8 @@ def _hypervisor(cache: DomainCache, uri: str) -> LibvirtHosts:
                 domains += [domain] if domain is not None else []
         cache.definitions[uri] = definitions.current
         text = f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"
-        hypervisor = LibvirtHost(named(uri), text, tuple(sorted(domains, key=lambda domain: domain.uuid)), is_here(uri))
+        listed = tuple(sorted(domains, key=lambda domain: domain.uuid))
+        hypervisor = LibvirtHost(uri=named(uri), libvirt_version=text, domains=listed, here=is_here(uri))
         return LibvirtHosts((hypervisor,), tuple(_gaps(broken)))
 
     return cache.connections.use(uri, ask_connection)

@@ -12,13 +12,13 @@ from agent.model.values import Fact
 from collectors.root import SysRoot
 
 MAX_DESCRIPTORS = 4096
-"""Of one process: a monitor with so many devices that its vCPUs come later is not counted."""
+"""Of one process: those of a monitor with more devices are not looked at."""
 
 _VCPU = re.compile(r"anon_inode:kvm-vcpu:(\d{1,5})")
 
 
 class KvmProcess(Fact, frozen=True):
-    """A process that holds a virtual machine of KVM, and the numbers of its vCPUs. None: its descriptors are not to be seen."""
+    """A process that holds a virtual machine of KVM, and the numbers of its vCPUs. None: its descriptors are not seen, and it may."""
 
     pid: int
     vcpus: tuple[int, ...] | None = ()
@@ -35,7 +35,7 @@ def _machine(root: SysRoot, pid: int) -> KvmProcess | None:
         return KvmProcess(pid, None)
     if len(names) > MAX_DESCRIPTORS:
         root.note(f"proc/{pid}/fd", "unsupported", f"more than {MAX_DESCRIPTORS} descriptors")
-        return None
+        return KvmProcess(pid, None)
     links = [root.link(f"proc/{pid}/fd/{name}") for name in names]
     if "anon_inode:kvm-vm" not in links:
         return None

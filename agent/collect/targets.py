@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from agent.model.facts.proc_interrupts import Interrupt
-from agent.model.runtimes import is_monitor
+from agent.model.runtimes import LIBVIRT, is_monitor, vcpu_number
 from agent.model.values import CpuSet
 from collectors import (
     cgroup,
@@ -33,9 +33,27 @@ def first_threads(table: Iterable[processes.Process]) -> dict[int, ProcessStat]:
     return {process.pid: process.stat for process in table if process.stat}
 
 
-def machine_pids(table: Iterable[processes.Process]) -> dict[str, int]:
-    """The pid of each QEMU process by the UUID of its machine."""
-    return {process.vm_uuid: process.pid for process in table if process.vm_uuid}
+def machine_pids(table: Iterable[processes.Process], tasks: Iterable[proc_task.TaskGroup] = ()) -> dict[str, int]:
+    """The pid of each process that runs a machine, by the UUID that it states.
+
+    Anybody may state anybody's: of several processes it is the one in libvirt's groups, else the oldest.
+    """
+    claims: dict[str, list[processes.Process]] = {}
+    for process in table:
+        if process.vm_uuid:
+            claims.setdefault(process.vm_uuid, []).append(process)
+    if all(len(claimants) == 1 for claimants in claims.values()):
+        return {uuid: process.pid for uuid, (process,) in claims.items()}
+    in_libvirt = {group.pid for group in tasks if any(_is_libvirts(path) for path in group.cgroups.values())}
+    return {
+        uuid: min(claimants, key=lambda process: (process.pid not in in_libvirt, process.started_at, process.pid)).pid
+        for uuid, claimants in claims.items()
+    }
+
+
+def _is_libvirts(path: str) -> bool:
+    owner = cgroup.whose(path)
+    return owner is not None and owner.runtime == LIBVIRT.name
 
 
 def monitors(table: Iterable[processes.Process]) -> dict[int, str | None]:
@@ -91,24 +109,42 @@ def stopped_machines(machines: Mapping[str, int], tasks: Iterable[proc_task.Task
 
 
 def unmanaged_monitors(
-    candidates: Mapping[int, str | None], hypervisors: Iterable[libvirt_domains.LibvirtHost], libvirt_failed: bool
+    candidates: Mapping[int, str | None], hypervisors: Iterable[libvirt_domains.LibvirtHost], machines: Mapping[str, int]
 ) -> list[int]:
-    """Processes among the candidates that run a machine unknown to libvirt. Where it did not answer, those with a UUID may be its."""
-    managed = {domain.uuid for hypervisor in hypervisors for domain in hypervisor.domains}
-    return [pid for pid, uuid in candidates.items() if uuid is None or not (libvirt_failed or uuid in managed)]
+    """Processes among the candidates that may run a machine, and of which libvirt says nothing: it does not know them, or is silent."""
+    managed = {machines.get(domain.uuid) for hypervisor in hypervisors if hypervisor.here for domain in hypervisor.domains}
+    return [pid for pid in candidates if pid not in managed]
+
+
+def shown_by_threads(candidates: Iterable[int], machines: Mapping[str, int], tasks: Iterable[proc_task.TaskGroup]) -> set[int]:
+    """Processes among the candidates that state whose machine they run, and whose threads are named after its vCPUs."""
+    stating = set(machines.values()) & set(candidates)
+    return {group.pid for group in tasks if group.pid in stating and any(vcpu_number(task.name) is not None for task in group.tasks)}
 
 
 def guests(
-    hypervisors: Iterable[libvirt_domains.LibvirtHost], machines: Mapping[str, int], tasks: Collection[proc_task.TaskGroup]
+    hypervisors: Iterable[libvirt_domains.LibvirtHost],
+    machines: Mapping[str, int],
+    tasks: Collection[proc_task.TaskGroup],
+    walked: Iterable[qemu.MachineKey] = (),
 ) -> list[qemu.GuestProcess]:
-    """The processes of libvirt's domains, with what is known of the memory of each."""
+    """The processes of machines whose memory has a known size, and what of each is resident.
+
+    The size is libvirt's word. Without it, it is the one with which the same process was `walked` last.
+    """
     resident = {group.pid: group.resident_bytes for group in tasks}
     started = {group.pid: task.start_ticks for group in tasks for task in group.tasks if task.tid == group.pid}
-    return [
-        qemu.GuestProcess(pid, started.get(pid), _memory_sizes(domain) or (domain.max_memory_bytes,), resident_bytes)
+    sizes = {pid: cells for pid, start_ticks, cells in walked if started.get(pid) == start_ticks} | {
+        pid: _memory_sizes(domain) or (domain.max_memory_bytes,)
         for hypervisor in hypervisors
         for domain in hypervisor.domains
-        if (pid := machines.get(domain.uuid)) is not None and domain.max_memory_bytes and (resident_bytes := resident.get(pid))
+        if hypervisor.here and (pid := machines.get(domain.uuid)) is not None and domain.max_memory_bytes
+    }
+    running = set(machines.values())
+    return [
+        qemu.GuestProcess(pid, started.get(pid), cells, resident_bytes)
+        for pid, cells in sizes.items()
+        if pid in running and (resident_bytes := resident.get(pid))
     ]
 
 

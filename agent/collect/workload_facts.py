@@ -44,7 +44,7 @@ class WorkloadFacts(Fact, frozen=True, kw_only=True):
     hypervisors: tuple[libvirt_domains.LibvirtHost, ...] | None = None
     domain_stats: tuple[libvirt_stats.DomainStats, ...] | None = None
     monitors: tuple[proc_fd.KvmProcess, ...] | None = None
-    """Processes with a machine of KVM that libvirt does not know."""
+    """Processes with a machine of KVM of which libvirt says nothing, but for those whose threads show it."""
     monitor_counters: tuple[sys_debug_kvm.KvmCounters, ...] | None = None
     guests: tuple[qemu.GuestMemory, ...] | None = None
     sandboxes: tuple[wasm_maps.WasmProcess, ...] | None = None
@@ -87,7 +87,7 @@ def ask_processes(asking: Pass, inventory: Inventory, caches: Caches) -> Workloa
     tables = targets.statement_tables(runtimes)
     published = asking.ask("wasm_stats", lambda r: statements.read(r, tables)) if tables else None
     runtime_pids = {process.pid for process in runtimes}
-    machine_pids = {*targets.machine_pids(table).values()} | targets.monitors(table).keys()
+    machine_pids = targets.monitors(table).keys()
     pids = targets.members(groups) | machine_pids | runtime_pids | targets.kernel_threads(table)
     # A container's group counts huge pages, too: of its processes metrics need not ask for them.
     in_containers = set[int]() if asking.detail == "document" else targets.container_members(groups) - machine_pids - runtime_pids
@@ -145,17 +145,18 @@ def add_slow_answers(asking: Pass, pending: PendingAnswers, workloads: WorkloadF
     domains = pending.hypervisors(pending.deadline)
     asking.gaps += domains.gaps if domains else ()
     hypervisors = domains.hypervisors if domains else None
-    machines = targets.machine_pids(table)
+    machines = targets.machine_pids(table, tasks)
     stats = None
     if hypervisors is not None:
         stopped = targets.stopped_machines(machines, tasks)
         stats = asking.ask("libvirt_stats", lambda r: libvirt_stats.read(r, pending.domain_stats, pending.deadline, stopped))
     asking.gaps += stats.gaps if stats else ()
-    failed = any(gap.source == "libvirt_domains" and gap.reason != "absent" for gap in asking.gaps)
-    candidates = targets.unmanaged_monitors(targets.monitors(table), hypervisors or (), failed)
+    unmanaged = targets.unmanaged_monitors(targets.monitors(table), hypervisors or (), machines)
+    named = targets.shown_by_threads(unmanaged, machines, tasks)
+    candidates = [pid for pid in unmanaged if pid not in named]
     monitors = asking.ask("proc_fd", lambda r: proc_fd.read(r, candidates)) if candidates else None
-    pids = [machine.pid for machine in monitors or ()]
-    guests = targets.guests(hypervisors, machines, tasks) if hypervisors and machines else None
+    pids = sorted({machine.pid for machine in monitors or ()} | named)
+    guests = targets.guests(hypervisors or (), machines, tasks, caches.walks.walks) if machines else None
     leaders = targets.leaders(groups) if asking.wants("proc_isolation") else set()
     return replace(
         workloads,

@@ -10,7 +10,8 @@ class Guest(Fact, frozen=True, kw_only=True):
     """A virtual machine as it was defined; of one that only the kernel knows, as much as its descriptors tell.
 
     `enlightenments` are paravirtual features that change what it costs. `kvm` and `balloon` are what its monitor told, under their
-    own names, `stats_seconds_ago`. `elsewhere`: it does not run on this host, its hypervisor was asked over the network or invents it.
+    own names, `stats_seconds_ago`. `definition_seconds_ago`: how old libvirt's words are, where it does not answer now. `elsewhere`: it
+    does not run on this host, its hypervisor was asked over the network or invents it.
     """
 
     machine: str | None = None
@@ -44,3 +45,4 @@ class Guest(Fact, frozen=True, kw_only=True):
     kvm: dict[str, int] = {}
     balloon: dict[str, int] = {}
     stats_seconds_ago: float | None = None
+    definition_seconds_ago: float | None = None

@@ -1,10 +1,12 @@
 """Where the command line of a machine's monitor says which machine it runs: the only words of a command line that are kept.
 
-Sources: QEMU's qemu-options.hx, qemu-server's config_to_command() (Proxmox), and --help of each of the others.
+And the programs that are started beside a monitor, for its machine alone.
+Sources: QEMU's qemu-options.hx and docs/interop, qemu-server's config_to_command() (Proxmox), and --help of each of the others.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from agent.model.values import Fact
@@ -47,3 +49,13 @@ CLOUD_HYPERVISOR = (IdentityOption(name="platform", states="uuid", key="uuid"), 
 CROSVM = (_NAME, _named_socket("socket"), _named_socket("s"))
 LKVM = (_NAME,)
 STRATOVIRT = (_UUID, _NAME)
+
+_HELPERS = re.compile(
+    r"swtpm|virtiofsd|vhost-user-.*|vhost-device-.*|passt(\.avx2)?|slirp-helper|qemu-pr-helper|qemu-storage-.*|dbus-daemon"
+)
+"""What emulates a device of one machine in a process of its own: a TPM, a directory, a network. As the kernel cuts their names."""
+
+
+def serves_machines(process: str) -> bool:
+    """Whether a process of this name works for a machine, and does nothing without it."""
+    return _HELPERS.fullmatch(process) is not None

@@ -25,7 +25,8 @@ def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
     """Joins the facts of one pass into a host. `cache` holds the workloads of the last pass: it saves time and never changes the result."""
     hardware = physical(sample)
     kernel = logical(sample, hardware)
-    joined = (*containers(sample, cache), *machines(sample), *sandboxed(sample))
+    virtual = machines(sample)
+    joined = (*containers(sample, cache, virtual.owners), *virtual.workloads, *sandboxed(sample))
     workloads = placed(joined, hardware, kernel, _all_workloads(sample, joined), not any(gap.source == "sys_cpu" for gap in sample.gaps))
     if sample.detail == "document":
         workloads = stacked(workloads, hardware, kernel)
@@ -44,12 +45,13 @@ def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
 
 def _all_workloads(sample: Sample, workloads: tuple[Workload, ...]) -> bool:
     """Whether every source of workloads answered, and every process with linear memories has a known start time."""
-    # An absent libvirt or OCI runtime means none of its workloads; an absent cgroup tree or process table means unknown.
-    failed = {gap.source for gap in sample.gaps if gap.reason != "absent" or gap.source not in ("libvirt_domains", "oci")}
+    # An absent OCI runtime means none of its workloads; an absent cgroup tree or process table means unknown. Machines are processes,
+    # whether libvirt answers or not.
+    failed = {gap.source for gap in sample.gaps if gap.reason != "absent" or gap.source != "oci"}
     if "oci" in failed and not _all_named(sample.workloads.cgroups):
         return False
     runtimes = [process for process in sample.workloads.sandboxes or () if process.memories]
-    return not failed & {"cgroup", "libvirt_domains", "proc_fd", "processes", "wasm_maps"} and len(runtimes) == sum(
+    return not failed & {"cgroup", "proc_fd", "processes", "wasm_maps"} and len(runtimes) == sum(
         1 for workload in workloads if workload.paradigm == "sandbox"
     )
 

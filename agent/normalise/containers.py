@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -65,9 +65,9 @@ class ContainerCache:
     workloads: dict[cgroup.Owner, tuple[ContainerFacts, Workload]] = field(default_factory=dict)
 
 
-def containers(sample: Sample, cache: ContainerCache | None = None) -> tuple[Workload, ...]:
+def containers(sample: Sample, cache: ContainerCache | None = None, taken: Collection[cgroup.Owner] = ()) -> tuple[Workload, ...]:
     """One workload for each group of a container or a jailed machine with a process in it, or in a group below it; one for each unit
-    that something bounds.
+    that something bounds. Those that are `taken` are other workloads': a machine's, that has the unit to itself.
 
     A desktop has two hundred services: those whose only limit is the number of tasks are left out. With the cache of the last pass, a
     workload whose facts are equal is returned as the same object, because most of a thousand containers are idle.
@@ -77,7 +77,7 @@ def containers(sample: Sample, cache: ContainerCache | None = None) -> tuple[Wor
     tree = tree_of(sample)
     previous = cache.workloads if cache else {}
     current: dict[cgroup.Owner, tuple[ContainerFacts, Workload]] = {}
-    for facts in _facts(sample, tree):
+    for facts in _facts(sample, tree, taken):
         cached = previous.get(facts.owner)
         # Unchanged groups are the same objects, so most of this comparison is of identities.
         current[facts.owner] = cached if cached is not None and cached[0] == facts else (facts, _workload(tree, facts))
@@ -86,7 +86,7 @@ def containers(sample: Sample, cache: ContainerCache | None = None) -> tuple[Wor
     return tuple([workload for _, workload in current.values()])
 
 
-def _facts(sample: Sample, tree: Tree) -> Iterator[ContainerFacts]:
+def _facts(sample: Sample, tree: Tree, taken: Collection[cgroup.Owner]) -> Iterator[ContainerFacts]:
     engines = {container.id: (engine.name, container) for engine in sample.workloads.engines or () for container in engine.containers}
     bundles = {bundle.id: bundle for bundle in sample.workloads.bundles or ()}
     tasks = {group.pid: group for group in sample.workloads.tasks or ()}
@@ -97,7 +97,7 @@ def _facts(sample: Sample, tree: Tree) -> Iterator[ContainerFacts]:
         # libvirt's machines are joined in virtual_machines.py.
         if group.owner is not None and group.owner.runtime != LIBVIRT.name:
             members.setdefault(group.owner, []).append(group.processes)
-    for owner in sorted(members):
+    for owner in sorted(members.keys() - set(taken)):
         lists = members[owner]
         pids = sorted({pid for processes in lists for pid in processes or ()})
         known_empty = not pids and None not in lists
@@ -175,7 +175,7 @@ def _workload(tree: Tree, facts: ContainerFacts) -> Workload:
         group=group_of(home),
         pod=replace(pod, name=bundle.pod_name, namespace=bundle.pod_namespace) if pod else None,
         labels=bundle.labels | (container.labels if container else {}),
-        confinement=_confinement(facts.first, facts.host),
+        confinement=confinement(facts.first, facts.host),
         controls=tuple(controls_of(home, tree.controllers)) if facts.detail == "document" else (),
         vcpus=tuple(VCpu(number=number, last_cpu=runners[number].last_cpu, thread=runners[number]) for number in sorted(runners)),
         threads=tuple(thread for thread in threads if thread not in working) if is_machine else threads,
@@ -204,7 +204,7 @@ def _in_force(group: cgroup.Group | None) -> CpuSet | None:
     return group.cpuset.cpus_effective if group and group.cpuset else None
 
 
-def _confinement(first: Confinement | None, host: Confinement | None) -> Confinement | None:
+def confinement(first: Confinement | None, host: Confinement | None) -> Confinement | None:
     """The confinement of the first process, with the namespaces that it shares with init."""
     if first is None or not first.namespaces:
         return first

@@ -47,3 +47,8 @@ def kernel_threads(table: Iterable[processes.Process], tasks: dict[int, proc_tas
 def vcpu_threads(threads: Sequence[Thread]) -> dict[int, Thread]:
     """The threads of vCPUs by number."""
     return {number: thread for thread in threads if (number := vcpu_number(thread.name)) is not None}
+
+
+def is_emulated(thread: Thread) -> bool:
+    """Whether a thread emulates a vCPU, without the help of the CPU: QEMU names it so."""
+    return (thread.name or "").endswith("/TCG")

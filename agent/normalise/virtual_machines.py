@@ -1,138 +1,174 @@
-"""Virtual machines, each joined from libvirt, its monitor's process and threads, control groups and KVM's descriptors."""
+"""Virtual machines. A machine is its process, as the kernel shows it, with libvirt's words where there are any.
+
+So who it is, its threads, its groups and its memory do not depend on whether libvirt answers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from agent.collect.sample import Sample
 from agent.model.facts.cgroup import WorkloadCpu, WorkloadMemory
+from agent.model.facts.proc_isolation import Confinement
 from agent.model.facts.proc_task import Thread
 from agent.model.guest import Guest
-from agent.model.runtimes import EMULATION, HARDWARE, MODES, RUNTIMES, Paradigm, monitor
-from agent.model.values import CpuSet
+from agent.model.runtimes import EMULATION, HARDWARE, LIBVIRT, MODES, RUNTIMES, Paradigm, monitor
+from agent.model.values import CpuSet, Fact
 from agent.model.workload import Placement, VCpu, Workload
-from agent.normalise.groups import Tree, container_around, controls_of, cpu_of, memory_of, tree_of
-from agent.normalise.machine_threads import kernel_threads, vcpu_threads, with_roles
-from agent.normalise.workloads import NO_STACK, cpus_of, path_of, started, threads_of, union_of
-from collectors import cgroup, libvirt_domains, libvirt_stats, proc_task
+from agent.normalise.containers import confinement
+from agent.normalise.groups import (
+    Tree,
+    container_around,
+    controls_of,
+    cpu_of,
+    cpuset_of,
+    group_of,
+    memory_of,
+    pids_of,
+    resident_by_node,
+    tree_of,
+)
+from agent.normalise.machine_groups import home_of, owned_groups
+from agent.normalise.machine_join import DescribedDomain, JoinedMachine, joined_machines, start_ticks
+from agent.normalise.machine_threads import is_emulated, kernel_threads, vcpu_threads, with_roles
+from agent.normalise.workloads import NO_STACK, cpus_of, started, threads_of, union_of
+from collectors import cgroup, libvirt_domains, qemu
+
+_ACCELERATORS = {HARDWARE: "kvm", EMULATION: "qemu"}
+"""What libvirt calls a domain that is run like this."""
 
 
-def machines(sample: Sample) -> tuple[Workload, ...]:
-    """One workload for each running domain of libvirt, and for each machine of KVM that libvirt does not know."""
-    domains = tuple(_domains(sample))
-    pids = {workload.pid for workload in domains}
-    return (*domains, *(machine for machine in _unnamed(sample) if machine.pid not in pids))
+class Machines(NamedTuple):
+    """The machines, and the owners of the groups that hold nothing else: those are no workloads beside them."""
+
+    workloads: tuple[Workload, ...]
+    owners: frozenset[cgroup.Owner]
 
 
-def _domains(sample: Sample) -> Iterator[Workload]:
-    monitors = {process.vm_uuid: process.pid for process in sample.workloads.processes or () if process.vm_uuid}
-    tasks = {group.pid: group for group in sample.workloads.tasks or ()}
-    kernel_threads_by_pid = kernel_threads(sample.workloads.processes or (), tasks)
-    stats = {(domain.uuid, domain.id): domain for domain in sample.workloads.domain_stats or ()}
-    tree = tree_of(sample)
-    online = sample.statics.cpus.online if sample.statics.cpus else None
-    for hypervisor in sample.workloads.hypervisors or ():
-        for domain in hypervisor.domains:
-            pid = monitors.get(domain.uuid) if hypervisor.here else None
-            process = tasks.get(pid) if pid is not None else None
-            domain_stats = stats.get((domain.uuid, domain.id))
-            home = _vm_group(tree, process)
-            own = with_roles(threads_of([process] if process else []))
-            threads = (*own, *kernel_threads_by_pid.get(pid or 0, ()))
-            thread_by_vcpu = vcpu_threads(own)
-            usable = online if hypervisor.here else None
-            vcpus = tuple(_vcpu(vcpu, thread_by_vcpu.get(vcpu.number), usable, tree, home, domain_stats) for vcpu in domain.vcpus)
-            running = tuple(vcpu.thread for vcpu in vcpus if vcpu.thread)
-            # Where the thread of one vCPU is not known, sums over the others would be too small.
-            all_vcpu_threads = running if len(running) == len(vcpus) else ()
-            owner = container_around(tree, home.path) if home else None
-            kind = domain.definition.type
-            domain_type = RUNTIMES.get(kind or "")
-            paradigm: Paradigm = domain_type.paradigm if domain_type and domain_type.domain_isolation else "virtualization"
-            yield Workload(
-                id=domain.uuid,
-                identity=f"{domain.uuid}:{domain.id}",
-                paradigm=paradigm,
-                runtime=kind or hypervisor.uri.partition(":")[0],
-                name=domain.name,
-                execution_mode=MODES[paradigm].execution,
-                memory_mode=MODES[paradigm].memory,
-                isolation=(domain_type and domain_type.domain_isolation) or EMULATION,
-                stack=NO_STACK,
-                # A machine's run time and delay are those of its vCPUs, without its emulator threads.
-                cpu=cpu_of(tree, home, all_vcpu_threads, []),
-                memory=_guest_memory(sample, domain, tree, home, process),
-                placement=_placement(sample, hypervisor.here, vcpus, all_vcpu_threads, process),
-                parent=owner.id if owner else None,
-                state=domain.state,
-                cgroup=home.path if home else None,
-                pid=pid,
-                processes=1 if pid is not None else None,
-                started_seconds=started(own),
-                guest=_guest(domain, hypervisor, domain_stats),
-                controls=tuple(controls_of(home, tree.controllers)) if home else (),
-                vcpus=vcpus,
-                threads=_beside(threads, running),
-            )
+class Sources(Fact, frozen=True, kw_only=True):
+    """What several machines are looked up in; by pid where nothing else is said."""
+
+    tree: Tree
+    online: CpuSet | None
+    owned: dict[int, cgroup.Owner]
+    kernel_threads: dict[int, tuple[Thread, ...]]
+    backing: dict[int, qemu.GuestMemory]
+    counters: dict[int, dict[str, int]]
+    confinements: dict[int, Confinement]
 
 
-def _unnamed(sample: Sample) -> Iterator[Workload]:
-    """Machines that only the kernel shows: vCPUs are recognised by the names of their threads."""
-    table = {process.pid: process for process in sample.workloads.processes or ()}
-    tasks = {group.pid: group for group in sample.workloads.tasks or ()}
-    kernel_threads_by_pid = kernel_threads(sample.workloads.processes or (), tasks)
-    tree = tree_of(sample)
-    online = sample.statics.cpus.online if sample.statics.cpus else None
-    counted = {machine.pid: machine.counters for machine in sample.workloads.monitor_counters or ()}
-    for machine in sample.workloads.monitors or ():
-        group, process = tasks.get(machine.pid), table.get(machine.pid)
-        if group is None or process is None:
-            continue
-        own = with_roles(threads_of([group]))
-        began = next((thread.start_ticks for thread in own if thread.tid == machine.pid), None)
-        if began is None:
-            # Without a start time, a process and a later one with the same PID look alike.
-            continue
-        thread_by_vcpu = vcpu_threads([thread for thread in own if not (thread.name or "").endswith("/TCG")])
-        numbers = machine.vcpus if machine.vcpus is not None else tuple(sorted(thread_by_vcpu))
-        if machine.vcpus is None and not numbers:
-            # Neither its descriptors nor its threads show that it runs a machine.
-            continue
-        vcpus = tuple(_bare_vcpu(number, thread_by_vcpu.get(number), online) for number in numbers)
-        running = tuple(vcpu.thread for vcpu in vcpus if vcpu.thread)
-        all_vcpu_threads = running if len(running) == len(vcpus) else ()
-        home = tree.groups.get(path_of(tree, group) or "")
-        owner = container_around(tree, home.path) if home else None
-        hypervisor = monitor(process.name)
-        yield Workload(
-            id=f"kvm/{machine.pid}/{began}",
-            identity=f"{machine.pid}:{began}",
-            paradigm="virtualization",
-            runtime=hypervisor.name if hypervisor else process.name,
-            name=process.vm_name or process.name,
-            execution_mode=MODES["virtualization"].execution,
-            memory_mode=MODES["virtualization"].memory,
-            isolation=HARDWARE,
-            stack=NO_STACK,
-            cpu=cpu_of(tree, home, all_vcpu_threads, [], own_group=False),
-            memory=memory_of(tree, home, [group], own_group=False),
-            # Where no vCPU thread is recognised, any thread may be one: the union of all includes the CPUs of every vCPU.
-            placement=Placement(
-                allowed_cpus=union_of([thread.allowed_cpus for thread in all_vcpu_threads or own]),
-                allowed_nodes=group.allowed_nodes,
-                last_cpus=cpus_of(all_vcpu_threads),
-            ),
-            parent=owner.id if owner else None,
-            cgroup=home.path if home else None,
-            pid=machine.pid,
-            processes=1,
-            started_seconds=started(own),
-            guest=Guest(accelerator="kvm", kvm=counted.get(machine.pid, {})),
-            vcpus=vcpus,
-            threads=_beside((*own, *kernel_threads_by_pid.get(machine.pid, ())), running),
-        )
+def machines(sample: Sample) -> Machines:
+    """One workload for each running domain of libvirt, and for each process that runs a machine, with a domain or without."""
+    facts, tree = sample.workloads, tree_of(sample)
+    table = {process.pid: process for process in facts.processes or ()}
+    tasks = {group.pid: group for group in facts.tasks or ()}
+    found = tuple(joined_machines(sample, table, tasks))
+    owned = owned_groups(tree, table, {machine.process.pid: machine.tasks for machine in found if machine.process and machine.tasks})
+    sources = Sources(
+        tree=tree,
+        online=sample.statics.cpus.online if sample.statics.cpus else None,
+        owned=owned,
+        kernel_threads=kernel_threads(table.values(), tasks),
+        backing={guest.pid: guest for guest in facts.guests or ()},
+        counters={machine.pid: machine.counters for machine in facts.monitor_counters or ()},
+        confinements=facts.confinements or {},
+    )
+    return Machines(tuple(_workload(sources, machine) for machine in found), frozenset(owned.values()))
+
+
+def _workload(sources: Sources, machine: JoinedMachine) -> Workload:
+    tree, process, domain = sources.tree, machine.process, machine.domain
+    pid = process.pid if process else None
+    owner = sources.owned.get(pid or 0)
+    home = home_of(tree, machine.tasks, owner)
+    is_alone = owner is not None or (home is not None and home.owner is not None and home.owner.runtime == LIBVIRT.name)
+    own = with_roles(threads_of([machine.tasks] if machine.tasks else []))
+    vcpus = _vcpus(sources, machine, home, vcpu_threads(own))
+    running = tuple(vcpu.thread for vcpu in vcpus if vcpu.thread)
+    # Where the thread of one vCPU is not known, sums over the others would be too small.
+    all_vcpu_threads = running if len(running) == len(vcpus) else ()
+    container = container_around(tree, home.path) if home else None
+    paradigm, runtime, isolation = _kind(machine, home, own)
+    began = start_ticks(machine.tasks) if machine.tasks else None
+    workload = Workload(
+        id=_id(machine, owner, began),
+        identity=f"{pid}:{began}" if began is not None else f"{domain.definition.uuid}:{domain.definition.id}" if domain else "",
+        paradigm=paradigm,
+        runtime=runtime,
+        name=_name(machine, owner),
+        execution_mode=MODES[paradigm].execution,
+        memory_mode=MODES[paradigm].memory,
+        isolation=isolation,
+        stack=NO_STACK,
+        # A machine's run time and delay are those of its vCPUs, without its emulator threads.
+        cpu=cpu_of(tree, home, all_vcpu_threads, [], own_group=is_alone),
+        memory=_memory(sources, machine, home, is_alone),
+        placement=_placement(sources, machine, vcpus, all_vcpu_threads or own),
+        parent=container.id if container else None,
+        state=domain.definition.state if domain else None,
+        cgroup=home.path if home else None,
+        pid=pid,
+        processes=1 if pid is not None else None,
+        started_seconds=started(own),
+        guest=_guest(domain) if domain else Guest(accelerator=_ACCELERATORS[isolation], kvm=sources.counters.get(pid or 0, {})),
+        controls=tuple(controls_of(home, tree.controllers)) if home and is_alone else (),
+        vcpus=vcpus,
+        threads=_beside((*own, *sources.kernel_threads.get(pid or 0, ())), running),
+    )
+    return _with_unit(sources, workload, home) if owner is not None and home is not None else workload
+
+
+def _with_unit(sources: Sources, workload: Workload, home: cgroup.Group) -> Workload:
+    """With what else the unit or the jail says that holds nothing but this machine."""
+    cpus, _ = cpuset_of(sources.tree, home)
+    io, placement = home.pressure.get("io"), workload.placement
+    return replace(
+        workload,
+        placement=replace(
+            placement,
+            allowed_cpus=cpus if placement.allowed_cpus is None else placement.allowed_cpus,
+            memory_by_node=placement.memory_by_node or resident_by_node(sources.tree, home),
+        ),
+        pids=pids_of(sources.tree, home),
+        huge_pages=home.huge_pages,
+        io_pressure_some_usec=io.some_usec if io else None,
+        io_pressure_full_usec=io.full_usec if io else None,
+        group=group_of(home),
+        confinement=confinement(sources.confinements.get(workload.pid or 0), sources.confinements.get(1)),
+    )
+
+
+def _id(machine: JoinedMachine, owner: cgroup.Owner | None, began: int | None) -> str:
+    """The jail's name, else the UUID by libvirt or by the process itself, which are the same; else the process."""
+    if owner is not None and owner.paradigm == "virtualization":
+        return owner.id
+    uuid = machine.domain.definition.uuid if machine.domain else machine.process.vm_uuid if machine.process else None
+    return uuid or f"kvm/{machine.process.pid if machine.process else 0}/{began}"
+
+
+def _name(machine: JoinedMachine, owner: cgroup.Owner | None) -> str:
+    stated = machine.domain.definition.name if machine.domain else machine.process.vm_name if machine.process else None
+    return stated or (owner.id if owner else machine.process.name if machine.process else "")
+
+
+def _kind(machine: JoinedMachine, home: cgroup.Group | None, threads: Sequence[Thread]) -> tuple[Paradigm, str, str]:
+    """Paradigm, runtime and isolation. What libvirt started is called as libvirt calls it, whether it answers or not."""
+    if machine.domain is not None:
+        kind = machine.domain.definition.definition.type
+        domain_type = RUNTIMES.get(kind or "")
+        paradigm = domain_type.paradigm if domain_type and domain_type.domain_isolation else "virtualization"
+        runtime = kind or machine.domain.hypervisor.uri.partition(":")[0]
+        return paradigm, runtime, (domain_type and domain_type.domain_isolation) or EMULATION
+    emulated = any(is_emulated(thread) for thread in threads)
+    name = machine.process.name if machine.process else ""
+    hypervisor = monitor(name)
+    runtime = hypervisor.name if hypervisor else name
+    if not emulated and home is not None and home.owner is not None and home.owner.runtime == LIBVIRT.name:
+        runtime = "kvm"
+    return "virtualization", runtime, EMULATION if emulated else HARDWARE
 
 
 def _beside(threads: Sequence[Thread], running: Sequence[Thread]) -> tuple[Thread, ...]:
@@ -141,62 +177,84 @@ def _beside(threads: Sequence[Thread], running: Sequence[Thread]) -> tuple[Threa
     return tuple(thread for thread in threads if thread.tid not in taken and thread.name is not None)
 
 
+def _vcpus(sources: Sources, machine: JoinedMachine, home: cgroup.Group | None, threads: dict[int, Thread]) -> tuple[VCpu, ...]:
+    domain = machine.domain
+    described = {vcpu.number: vcpu for vcpu in domain.definition.vcpus} if domain else {}
+    usable = None if domain and not domain.hypervisor.here else sources.online
+    counted = domain.stats.vcpus if domain and domain.stats else {}
+    return tuple(
+        _vcpu(number, described.get(number), threads.get(number), usable, _vcpu_group(sources.tree, home, number), counted.get(number, {}))
+        for number in ([*described] if domain else machine.numbers)
+    )
+
+
 def _vcpu(
-    vcpu: libvirt_domains.VirtualCpu,
+    number: int,
+    described: libvirt_domains.VirtualCpu | None,
     thread: Thread | None,
     online: CpuSet | None,
-    tree: Tree,
-    home: cgroup.Group | None,
-    domain_stats: libvirt_stats.DomainStats | None,
+    cpu: WorkloadCpu,
+    counters: dict[str, int],
 ) -> VCpu:
-    group = next(
-        (vcpu_group for path in ("libvirt/", "") if home and (vcpu_group := tree.groups.get(f"{home.path}/{path}vcpu{vcpu.number}"))), None
-    )
-    cpu = group.cpu if group and group.cpu else WorkloadCpu()
+    affinity = described.affinity if described else thread.allowed_cpus if thread else None
+    last_cpu = described.last_cpu if described else None
     return VCpu(
-        number=vcpu.number,
-        state=vcpu.state,
-        time_ns=vcpu.time_ns,
-        last_cpu=vcpu.last_cpu,
-        affinity=vcpu.affinity,
-        pinned=_pinned(vcpu.affinity, online),
+        number=number,
+        state=described.state if described else None,
+        time_ns=described.time_ns if described else None,
+        last_cpu=thread.last_cpu if last_cpu is None and thread else last_cpu,
+        affinity=affinity,
+        pinned=None if affinity is None or online is None else not online <= affinity,
         thread=thread,
         quota_usec=cpu.quota_usec,
         period_usec=cpu.period_usec,
         shares=cpu.shares,
         weight=cpu.weight,
         throttled_usec=cpu.throttled_usec,
-        kvm=domain_stats.vcpus.get(vcpu.number, {}) if domain_stats else {},
+        kvm=counters,
     )
 
 
-def _bare_vcpu(number: int, thread: Thread | None, online: CpuSet | None) -> VCpu:
-    allowed = thread.allowed_cpus if thread else None
-    return VCpu(number=number, last_cpu=thread.last_cpu if thread else None, pinned=_pinned(allowed, online), thread=thread)
+def _vcpu_group(tree: Tree, home: cgroup.Group | None, number: int) -> WorkloadCpu:
+    """What the group of its own says, which libvirt makes for each vCPU."""
+    paths = [f"{home.path}/{part}vcpu{number}" for part in ("libvirt/", "")] if home else []
+    group = next((tree.groups[path] for path in paths if path in tree.groups), None)
+    return group.cpu if group and group.cpu else WorkloadCpu()
 
 
-def _pinned(affinity: CpuSet | None, online: CpuSet | None) -> bool | None:
-    return None if affinity is None or online is None else not online <= affinity
-
-
-def _placement(
-    sample: Sample, on_this_host: bool, vcpus: Sequence[VCpu], running: Sequence[Thread], process: proc_task.TaskGroup | None
-) -> Placement:
-    if not on_this_host:
+def _placement(sources: Sources, machine: JoinedMachine, vcpus: Sequence[VCpu], running: Sequence[Thread]) -> Placement:
+    if machine.domain is not None and not machine.domain.hypervisor.here:
         return Placement()
-    backing = next((guest for guest in sample.workloads.guests or () if process and guest.pid == process.pid), None)
+    backing = sources.backing.get(machine.process.pid) if machine.process else None
+    # Where no vCPU's thread is recognised, any thread may be one: the union of all includes the CPUs of every vCPU.
+    allowed = union_of([vcpu.affinity for vcpu in vcpus])
     return Placement(
-        allowed_cpus=union_of([vcpu.affinity for vcpu in vcpus]),
-        allowed_nodes=process.allowed_nodes if process else None,
-        last_cpus=cpus_of(running),
+        allowed_cpus=union_of([thread.allowed_cpus for thread in running]) if allowed is None and machine.domain is None else allowed,
+        allowed_nodes=machine.tasks.allowed_nodes if machine.tasks else None,
+        last_cpus=cpus_of([vcpu.thread for vcpu in vcpus if vcpu.thread]) if all(vcpu.thread for vcpu in vcpus) else None,
         memory_by_node=(backing.by_node or {}) if backing else {},
     )
 
 
-def _guest(
-    domain: libvirt_domains.Domain, hypervisor: libvirt_domains.LibvirtHost, domain_stats: libvirt_stats.DomainStats | None
-) -> Guest:
-    definition = domain.definition
+def _memory(sources: Sources, machine: JoinedMachine, home: cgroup.Group | None, is_alone: bool) -> WorkloadMemory:
+    backing = sources.backing.get(machine.process.pid) if machine.process else None
+    domain = machine.domain.definition if machine.domain else None
+    return replace(
+        memory_of(sources.tree, home, [machine.tasks] if machine.tasks else [], own_group=is_alone),
+        allotted_bytes=domain.memory_bytes if domain else None,
+        allotted_max_bytes=domain.max_memory_bytes if domain else None,
+        backing_bytes=backing.resident_bytes + backing.hugetlb_bytes if backing else None,
+        backing_huge_bytes=backing.huge_bytes if backing else None,
+        backing_hugetlb_bytes=backing.hugetlb_bytes if backing else None,
+        backing_swapped_bytes=backing.swapped_bytes if backing else None,
+        backing_merged_bytes=backing.ksm_bytes if backing else None,
+        backing_seconds_ago=backing.seconds_ago if backing else None,
+        process_by_node=(backing.process_by_node or {}) if backing else {},
+    )
+
+
+def _guest(domain: DescribedDomain) -> Guest:
+    definition, stats = domain.definition.definition, domain.stats
     return Guest(
         machine=definition.machine,
         accelerator=definition.type,
@@ -216,7 +274,7 @@ def _guest(
         numatune_placement=definition.numatune_placement,
         cell_memories=definition.cell_memories,
         tuning=definition.tuning,
-        emulator_affinity=domain.emulator_affinity,
+        emulator_affinity=domain.definition.emulator_affinity,
         hugepages=bool(definition.backing.hugepages),
         backing=definition.backing,
         memory_slots_bytes=definition.memory_slots_bytes,
@@ -224,41 +282,10 @@ def _guest(
         iothread_numbers=definition.iothreads,
         enlightenments=definition.enlightenments,
         video_bytes=definition.video_bytes,
-        hypervisor=hypervisor.uri,
-        elsewhere=not hypervisor.here,
-        kvm=domain_stats.vm if domain_stats else {},
-        balloon=domain_stats.balloon if domain_stats else {},
-        stats_seconds_ago=domain_stats.seconds_ago if domain_stats else None,
-    )
-
-
-def _vm_group(tree: Tree, process: proc_task.TaskGroup | None) -> cgroup.Group | None:
-    """The machine's group, above the children that libvirt makes: "emulator", on systemd hosts in "libvirt"."""
-    path = path_of(tree, process) if process else None
-    if path is None:
-        return None
-    for child in ("/emulator", "/libvirt"):
-        path = path.removesuffix(child)
-    return tree.groups.get(path)
-
-
-def _guest_memory(
-    sample: Sample,
-    domain: libvirt_domains.Domain,
-    tree: Tree,
-    home: cgroup.Group | None,
-    process: proc_task.TaskGroup | None,
-) -> WorkloadMemory:
-    backing = next((guest for guest in sample.workloads.guests or () if process and guest.pid == process.pid), None)
-    return replace(
-        memory_of(tree, home, [process] if process else []),
-        allotted_bytes=domain.memory_bytes,
-        allotted_max_bytes=domain.max_memory_bytes,
-        backing_bytes=backing.resident_bytes + backing.hugetlb_bytes if backing else None,
-        backing_huge_bytes=backing.huge_bytes if backing else None,
-        backing_hugetlb_bytes=backing.hugetlb_bytes if backing else None,
-        backing_swapped_bytes=backing.swapped_bytes if backing else None,
-        backing_merged_bytes=backing.ksm_bytes if backing else None,
-        backing_seconds_ago=backing.seconds_ago if backing else None,
-        process_by_node=(backing.process_by_node or {}) if backing else {},
+        hypervisor=domain.hypervisor.uri,
+        elsewhere=not domain.hypervisor.here,
+        kvm=stats.vm if stats else {},
+        balloon=stats.balloon if stats else {},
+        stats_seconds_ago=stats.seconds_ago if stats else None,
+        definition_seconds_ago=domain.hypervisor.seconds_ago or None,
     )

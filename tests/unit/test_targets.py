@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from agent.collect import targets
 from agent.model.facts.domain_xml import GuestCell
@@ -42,7 +43,7 @@ def domain(uuid: str, cells: tuple[int | None, ...] = (), max_memory_bytes: int 
 
 
 def hypervisor(*domains: Domain) -> LibvirtHost:
-    return LibvirtHost("qemu:///system", "9.0.0", domains)
+    return LibvirtHost(uri="qemu:///system", libvirt_version="9.0.0", domains=domains)
 
 
 def test_of_the_process_table() -> None:
@@ -79,27 +80,49 @@ def test_a_stopped_machine_is_one_whose_first_thread_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hypervisors", "libvirt_failed", "pids"),
+    ("hypervisors", "pids"),
     [
-        ((), False, [30, 31]),
-        ((hypervisor(domain("u1")),), False, [31]),
-        ((hypervisor(domain("u2")),), False, [30, 31]),
-        # It may be one of libvirt's, which did not answer.
-        ((), True, [31]),
+        # Whether libvirt does not know them or does not answer: the machines are there.
+        ((), [30, 31]),
+        ((hypervisor(domain("u1")),), [31]),
+        ((hypervisor(domain("u2")),), [30, 31]),
+        ((replace(hypervisor(domain("u1")), here=False),), [30, 31]),
     ],
 )
-def test_whose_monitor_it_is(hypervisors: tuple[LibvirtHost, ...], libvirt_failed: bool, pids: list[int]) -> None:
-    assert targets.unmanaged_monitors(targets.monitors(TABLE), hypervisors, libvirt_failed) == pids
+def test_of_which_monitors_libvirt_says_nothing(hypervisors: tuple[LibvirtHost, ...], pids: list[int]) -> None:
+    assert targets.unmanaged_monitors(targets.monitors(TABLE), hypervisors, targets.machine_pids(TABLE)) == pids
+
+
+def test_a_machine_that_its_threads_show_has_a_uuid_and_named_vcpus() -> None:
+    machines = {"u1": 30, "u2": 32}
+    tasks = tuple(
+        TaskGroup(pid=pid, tasks=(Thread(tid=pid, name="qemu-system-x86"), Thread(tid=pid + 1, name=name)))
+        for pid, name in ((30, "CPU 0/TCG"), (31, "CPU 0/KVM"), (32, "worker"))
+    )
+    assert targets.shown_by_threads((30, 31, 32), machines, tasks) == {30}
+    assert targets.shown_by_threads((31, 32), machines, tasks) == set()
+
+
+def test_whose_a_uuid_is_that_several_processes_state() -> None:
+    """The one in libvirt's group, else the oldest: a user who states another's UUID gets nothing of its machine."""
+    older, newer = (
+        Process(pid=pid, parent_pid=1, name="qemu-system-x86", started_at=float(pid), threads=1, vm_uuid="u1") for pid in (40, 41)
+    )
+    assert targets.machine_pids((newer, older)) == {"u1": 40}
+    in_scope = TaskGroup(pid=41, tasks=(), cgroups={"": "/machine.slice/machine-qemu\\x2d1\\x2ddb.scope/libvirt/emulator"})
+    elsewhere = TaskGroup(pid=40, tasks=(), cgroups={"": "/user.slice/user-1000.slice/session-1.scope"})
+    assert targets.machine_pids((newer, older), (elsewhere, in_scope)) == {"u1": 41}
 
 
 def test_guests_have_a_process_a_size_and_something_resident() -> None:
     machines = {f"u{number}": number for number in range(1, 6)}
     domains = (domain("u1"), domain("u2", (512, None, 256)), domain("u3", max_memory_bytes=None), domain("u4"), domain("u5"), domain("u9"))
     tasks = (group(1), group(2), group(3), group(4, resident_bytes=None))
-    assert targets.guests((hypervisor(*domains),), machines, tasks) == [
-        GuestProcess(1, 10, (1 << 20,), 4096),
-        GuestProcess(2, 20, (512, 256), 4096),
-    ]
+    guests = [GuestProcess(1, 10, (1 << 20,), 4096), GuestProcess(2, 20, (512, 256), 4096)]
+    assert targets.guests((hypervisor(*domains),), machines, tasks) == guests
+    # What libvirt said of the same process is known when it is silent; of another one with its pid it is not.
+    assert targets.guests((), machines, tasks, [(1, 10, (1 << 20,)), (2, 20, (512, 256)), (3, 7, (8,)), (9, 90, (8,))]) == guests
+    assert targets.guests((hypervisor(domain("u1", (64,))),), machines, tasks, [(1, 10, (1 << 20,))]) == [GuestProcess(1, 10, (64,), 4096)]
 
 
 def test_of_the_kernels_tables() -> None:

@@ -175,15 +175,6 @@ def test_descriptors_that_are_not_to_be_seen(tmp_path: Path) -> None:
     assert [gap.reason for gap in found.gaps if gap.source == "proc_fd"] == ["denied"]
 
 
-def test_one_of_libvirt_s_is_not_a_stranger_while_libvirt_is_silent(tmp_path: Path) -> None:
-    links = {"proc/20/fd/9": "anon_inode:kvm-vm", "proc/20/fd/10": "anon_inode:kvm-vcpu:0"}
-    files = {**table(QEMU), **thread(20, 20, "qemu-system-x86"), **thread(20, 21, "CPU 0/KVM"), "proc/20/fd/": ""}
-    assert machines(host(tmp_path, files, links)) == {}
-    # It answered, and does not know it.
-    assert list(machines(host(tmp_path, files | libvirt(), links))) == ["kvm/20/1020"]
-    assert list(machines(host(tmp_path, files | libvirt({}), links))) == [UUID]
-
-
 def test_vcpus_a_cpu(tmp_path: Path) -> None:
     """Two cores of two threads: vCPU 0 is bound to CPU 0, vCPU 1 to the second core, vCPU 2 floats."""
     vcpus = [{"number": number, "affinity": cpus} for number, cpus in enumerate(("0", "2-3", "0-3"))]
