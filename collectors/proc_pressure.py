@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.model.facts.proc_pressure import Pressure, Pressures
 from collectors.root import SysRoot, Unavailable
-from collectors.text import Malformed, integer, nested_keyed
+from collectors.text import Malformed, MalformedLines, integer, newline_separated
 
 
 def read(root: SysRoot) -> Pressures:
@@ -18,14 +18,16 @@ def read(root: SysRoot) -> Pressures:
 
 
 def parse(text: str) -> Pressure:
-    try:
-        lines = nested_keyed(text)
-    except Malformed as error:
-        raise Malformed(error.detail, error.line) from None
-    try:
-        full = lines.get("full")
-        # IRQ pressure has a full line only.
-        some = lines.get("some", full or {})
-        return Pressure(integer(some["total"]), None if full is None else integer(full["total"]))
-    except KeyError:
-        raise Malformed(f"expected 'some ... total=N', got {text[:60]!r}") from None
+    """Of interrupts the kernel has a full line only (kernel/sched/psi.c, psi_show()), and before 5.13 of the CPU a some line only."""
+    totals: dict[str, int] = {}
+    malformed = MalformedLines()
+    for number, line in enumerate(newline_separated(text), 1):
+        kind, _, rest = line.partition(" ")
+        try:
+            if kind in ("some", "full"):
+                totals[kind] = integer(rest.rpartition("total=")[2])
+        except Malformed:
+            malformed.add(number, line, "'some ... total=N'")
+    if not totals:
+        raise Malformed(f"expected 'some ... total=N', got {text[:60]!r}")
+    return malformed.checked(Pressure(totals.get("some"), totals.get("full")))

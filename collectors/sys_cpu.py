@@ -83,7 +83,8 @@ def read(root: SysRoot) -> SysfsCpus:
         online = _online(root, numbers)
     caches: list[CpuCache] = []
     shown: set[tuple[int, str, CpuSet]] = set()
-    for cpu in numbers:
+    # An offline CPU may still show the caches of others, and would stand for these.
+    for cpu in numbers & online if online else numbers:
         caches += _caches(root, cpu, shown)
     return SysfsCpus(
         numbers=numbers,

@@ -78,7 +78,15 @@ def _link(root: SysRoot, at: str, which: Literal["current", "max"]) -> Link | No
 def _irqs(root: SysRoot, at: str) -> list[int]:
     # Their files say "msi" or "msix"; they are read because a recording holds what is read, not what is listed.
     names = [name for name in root.names(f"{at}/msi_irqs") if name.isascii() and name.isdecimal() and len(name) < 9]
-    return sorted(int(name) for name in names[:2048] if root.text(f"{at}/msi_irqs/{name}"))
+    return sorted(int(name) for name in names[:2048] if _mode(root, f"{at}/msi_irqs/{name}"))
+
+
+def _mode(root: SysRoot, path: str) -> str | None:
+    """ "msi" or "msix". Before Linux 1c51b50c2995 ("PCI/MSI: Export MSI mode using attributes, not kobjects") in a file of a directory."""
+    mode = root.text(path)
+    if mode is None and (mode := root.text(f"{path}/mode")) is not None:
+        root.drop_refusal(path)
+    return mode
 
 
 def parse_id(text: str) -> str:

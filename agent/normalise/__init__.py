@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from agent.collect.sample import Sample
 from agent.model.device import CpuDevices, Devices, MemoryDevices, RuntimeProcesses
 from agent.model.host import CgroupVersion, Host, Identity
 from agent.model.physical import Physical
 from agent.model.workload import Workload
 from agent.normalise.containers import ContainerCache, containers
+from agent.normalise.contradictions import MOST
 from agent.normalise.findings import findings
 from agent.normalise.kernel import logical, virtualization
 from agent.normalise.machine import physical
 from agent.normalise.overcommit import memory_overcommits, overcommits
 from agent.normalise.placement import placed, stacked
+from agent.normalise.views import in_packages, of_tasks
 from agent.normalise.virtual_machines import machines
 from agent.normalise.workloads import sandboxed
 from collectors import cgroup
@@ -28,6 +32,8 @@ def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
     virtual = machines(sample)
     joined = (*containers(sample, cache, virtual.owners), *virtual.workloads, *sandboxed(sample))
     workloads = placed(joined, hardware, kernel, _all_workloads(sample, joined), not any(gap.source == "sys_cpu" for gap in sample.gaps))
+    if beyond := tuple(of_tasks(workloads, hardware.cpus.online)):
+        hardware = replace(hardware, contradictions=(*hardware.contradictions, *beyond)[:MOST])
     if sample.detail == "document":
         workloads = stacked(workloads, hardware, kernel)
     identity = _identity(sample)
@@ -81,7 +87,7 @@ def _identity(sample: Sample) -> Identity:
 
 
 def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]) -> Devices:
-    """Counts of devices; None where the source of a count has a gap, because then zero is not known."""
+    """Counts of devices; None where not all of them are known: the source of a count has a gap, or a CPU has no place."""
     failed = {gap.source for gap in sample.gaps}
     workloads = tuple(workload for workload in workloads if not (workload.guest and workload.guest.elsewhere))
     vcpus = [vcpu for workload in workloads for vcpu in workload.vcpus]
@@ -91,10 +97,11 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
     runtimes = [process.pid for process in sample.workloads.sandboxes or () if process.memories]
     machines_known = sample.workloads.hypervisors is not None and not failed & {"libvirt_domains", "proc_fd"}
     sandboxes_known = sample.workloads.sandboxes is not None and "wasm_maps" not in failed
+    all_placed = hardware.cpus.online <= in_packages(hardware.packages)
     return Devices(
         CpuDevices(
-            packages=len(hardware.packages) or None,
-            cores=len(hardware.cores) or None,
+            packages=len(hardware.packages) or None if all_placed else None,
+            cores=len(hardware.cores) or None if all_placed else None,
             threads=len(hardware.cpus.online) or None,
             logical=hardware.cpus.online or None,
             virtual=len(vcpus) if machines_known else None,

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
+from typing import NamedTuple
 
-from agent.model.physical import Cache, Contradiction, Cpus, Node
+from agent.collect.sample import Sample
+from agent.model.physical import Cache, Contradiction, Cpus, Node, Package
 from agent.model.values import CpuSet
+from agent.normalise import views
+from agent.normalise.cores import has_modules
 from collectors.sys_cpu import CpuTopology
 
 _LEVELS = ("core", "cluster", "die", "package", "book", "drawer")
 _SETS_SHOWN = 4
-_MOST = 64
+MOST = 64
 
 
 def contradictions(
-    topology: dict[int, CpuTopology], cpus: Cpus, caches: tuple[Cache, ...], nodes: tuple[Node, ...]
+    sample: Sample,
+    topology: dict[int, CpuTopology],
+    cpus: Cpus,
+    packages: tuple[Package, ...],
+    caches: tuple[Cache, ...],
+    nodes: tuple[Node, ...],
 ) -> tuple[Contradiction, ...]:
-    """At most 64 contradictions in the CPU lists, sibling sets, caches and nodes."""
+    """At most 64 contradictions in the CPU lists, sibling sets and numbers, caches and nodes, and between sources."""
     all_contradictions = [
         *_lists(cpus),
+        *views.of_cpus(sample, topology, cpus.online, packages),
         *_siblings(topology, cpus.online),
+        *_numbers(topology, cpus.online, has_modules(sample)),
         *_cached(caches),
         *_overlap("node", [node.cpus for node in nodes if node.cpus]),
+        *views.of_nodes(sample, cpus.online, nodes),
     ]
-    return tuple(all_contradictions[:_MOST])
+    return tuple(all_contradictions[:MOST])
 
 
 def _lists(cpus: Cpus) -> Iterator[Contradiction]:
@@ -46,11 +59,61 @@ def _siblings(topology: dict[int, CpuTopology], online: CpuSet) -> Iterator[Cont
         yield from _overlap(level, sets_by_cpu.values())
 
 
+class _Level(NamedTuple):
+    """A level with sets and numbers: both of `CpuTopology`, what numbers are unique within, and the names of both files."""
+
+    name: str
+    siblings: Callable[[CpuTopology], CpuSet | None]
+    number: Callable[[CpuTopology], int | None]
+    within: Callable[[CpuTopology], tuple[object, ...]]
+    files: tuple[str, str]
+
+
+# Some kernels number the cores of each die or cluster from 0.
+_NUMBERED = (
+    _Level("package", attrgetter("package_cpus"), attrgetter("package_id"), lambda _: (), ("package_cpus", "physical_package_id")),
+    _Level("die", attrgetter("die_cpus"), attrgetter("die_id"), attrgetter("package_id", "package_cpus"), ("die_cpus", "die_id")),
+    _Level(
+        "core",
+        attrgetter("core_cpus"),
+        attrgetter("core_id"),
+        attrgetter("package_id", "package_cpus", "die_id", "die_cpus", "cluster_id"),
+        ("core_cpus", "core_id"),
+    ),
+)
+
+
+def _numbers(topology: dict[int, CpuTopology], online: CpuSet, modules: bool) -> Iterator[Contradiction]:
+    """CPUs of one number must be in one set, and those of one set must have one number. -1 is no number.
+
+    With `modules`, what the kernel shows as threads of a core are cores, each with a number of its own.
+    """
+    for level in _NUMBERED:
+        by_number: dict[tuple[object, ...], set[CpuSet]] = {}
+        by_set: dict[CpuSet, set[int]] = {}
+        for entry in topology.values():
+            siblings, number = level.siblings(entry), level.number(entry)
+            if siblings is None or number is None or number < 0:
+                continue
+            by_number.setdefault((number, *level.within(entry)), set()).add(siblings & online)
+            by_set.setdefault(siblings & online, set()).add(number)
+        sets, number_file = level.files
+        for (shared_number, *_), of_number in by_number.items():
+            if len(of_number) > 1:
+                listed = sorted(of_number, key=lambda cpus: cpus.first or 0)
+                detail = f"{len(listed)} sets ({sets}) of one number, {shared_number} ({number_file}): {_shown(listed)}"
+                yield Contradiction(level.name, _union(listed), detail)
+        for cpus, of_set in by_set.items():
+            if len(of_set) > 1 and not (modules and level.name == "core"):
+                text = " ".join(map(str, sorted(of_set)[:_SETS_SHOWN]))
+                yield Contradiction(level.name, cpus, f"{len(of_set)} numbers ({number_file}) in one set ({sets}), {cpus}: {text}")
+
+
 def _cached(caches: tuple[Cache, ...]) -> Iterator[Contradiction]:
     kinds: dict[tuple[int, str], list[Cache]] = {}
     for cache in caches:
         kinds.setdefault((cache.level, cache.type), []).append(cache)
-    if len(kinds) > _MOST:
+    if len(kinds) > MOST:
         yield Contradiction("caches", _union([cache.cpus for cache in caches]), f"{len(kinds)} levels and types")
         return
     # The cache of each CPU, by kind. Kinds whose sets overlap are left out: they are reported below as overlaps.

@@ -45,8 +45,11 @@ def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -
             return CpuSet(mate for mate, candidate in processors.items() if candidate.package_id == processor.package_id)
         return None
 
-    groups = partition(online, mates)
-    if not any(mates(cpu) for cpu in online):
+    stated = {cpu: cpus for cpu in online if (cpus := mates(cpu))}
+    if stated:
+        # Of a CPU that shows no topology, and that no other lists, nobody knows the package.
+        groups = partition((CpuSet(stated) | CpuSet(mate for cpus in {*stated.values()} for mate in cpus)) & online, stated.get)
+    else:
         # No source says how many sockets there are: we assume one.
         groups = [online] if online else []
     built = []
@@ -72,13 +75,17 @@ def packages(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet) -
     return tuple(built)
 
 
+def has_modules(sample: Sample) -> bool:
+    """Whether two cores share a module: AMD's families 15h and 16h name them as siblings, with a core_id each."""
+    first = sample.statics.cpuinfo.processors[0] if sample.statics.cpuinfo and sample.statics.cpuinfo.processors else None
+    return first is not None and first.vendor == "AuthenticAMD" and first.family in ("21", "22")
+
+
 def cores(
     sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, packages: tuple[Package, ...], package_of: dict[int, int]
 ) -> tuple[Core, ...]:
     """The cores by sibling sets, else by cpuinfo. `package_of`: index into `packages` by CPU."""
-    first = sample.statics.cpuinfo.processors[0] if sample.statics.cpuinfo and sample.statics.cpuinfo.processors else None
-    # AMD's families 15h and 16h name the two cores of a module as siblings, with a core_id each.
-    modules = first is not None and first.vendor == "AuthenticAMD" and first.family in ("21", "22")
+    modules = has_modules(sample)
     stated_mates = _stated_cores(sample) if not topology else {}
 
     def mates(cpu: int) -> CpuSet | None:
@@ -97,7 +104,7 @@ def cores(
         return siblings
 
     built = []
-    for group in partition(online, mates):
+    for group in partition(package_of, mates):
         numbers = (topology[cpu].core_id for cpu in group if cpu in topology)
         number = next((number for number in numbers if number is not None), None)
         built.append(Core(group, package_of[next(iter(group))], id_or_none(number)))

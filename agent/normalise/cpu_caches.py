@@ -18,7 +18,7 @@ def caches(sample: Sample, online: CpuSet, cores: tuple[Core, ...]) -> tuple[Cac
         shared = None if cache.shared is None else cache.shared & online
         if not shared and (cache.level, cache.type) in named:
             continue
-        cpus = shared or core_of[cache.cpu]
+        cpus = shared or core_of.get(cache.cpu, CpuSet((cache.cpu,)))
         distinct.setdefault(
             (cache.level, cache.type, cpus),
             Cache(

@@ -294,7 +294,7 @@ def _in_guest(kernel: Logical, identity: Identity) -> Iterator[Finding]:
         id="topology_here", workload=None, text=text, evidence=f"guest of {guest.hypervisor or 'a hypervisor'}, by {guest.evidence}"
     )
     steal = sum_if_known(time.steal_seconds for time in kernel.cpu.times)
-    busy_seconds = sum(time.busy_seconds for time in kernel.cpu.times)
+    busy_seconds = sum_if_known(time.busy_seconds for time in kernel.cpu.times)
     if busy_seconds and steal and steal / busy_seconds >= STEAL_RATIO:
         # Run time is by rq_clock_task(), which leaves steal out where the kernel accounts for it; delay is by rq_clock().
         text = (

@@ -24,11 +24,12 @@ def physical(sample: Sample) -> Physical:
     topology = {entry.cpu: entry for entry in (sample.statics.cpus.topology if sample.statics.cpus else ()) if entry.cpu in online}
     packages = cores.packages(sample, topology, online)
     package_of = {cpu: index for index, package in enumerate(packages) for cpu in package.cpus}
+    stated, topology = topology, {cpu: entry for cpu, entry in topology.items() if cpu in package_of}
     core_list = cores.cores(sample, topology, online, packages, package_of)
     caches = cpu_caches.caches(sample, online, core_list)
     dies = levels.dies(topology, online, packages, core_list, package_of)
     node_list = nodes.nodes(sample, online)
-    memory = memory_devices(sample, nodes.memory(sample, node_list), node_list, packages)
+    memory = memory_devices(sample, nodes.memory(sample, online, node_list), node_list, packages)
     drawers, books = levels.assemblies(topology, online, packages)
     return Physical(
         cpus=cpus,
@@ -45,7 +46,7 @@ def physical(sample: Sample) -> Physical:
         cpu_kinds=cores.kinds(sample, online),
         dax=sample.host.dax_devices or (),
         pmem=sample.host.persistent_regions or (),
-        contradictions=contradictions(topology, cpus, caches, node_list),
+        contradictions=contradictions(sample, stated, cpus, packages, caches, node_list),
         restrictions=None
         if sample.host.agent_allowed is None
         else Restrictions(sample.host.agent_allowed.cpus, sample.host.agent_allowed.nodes),

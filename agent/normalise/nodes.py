@@ -10,6 +10,7 @@ from agent.collect.sample import Sample
 from agent.model.facts.sys_dax import DaxDevice
 from agent.model.physical import Cache, MainMemory, Node, Package
 from agent.model.values import CpuSet
+from agent.normalise.views import nodes_disagree
 from collectors import sys_node
 
 # Haswell-EP, Broadwell-EP and Broadwell-DE divide the last-level cache, too: cluster on die (arch/x86/include/asm/intel-family.h).
@@ -42,7 +43,12 @@ def nodes(sample: Sample, online: CpuSet) -> tuple[Node, ...]:
     pools = sample.host.huge_page_pools.by_node if sample.host.huge_page_pools else {}
     columns = _columns(sample.host.nodes)
     tiers = {node: tier for tier, tier_nodes in (sample.host.memory_tiers or {}).items() for node in tier_nodes}
-    own = {node.os_index: node.cpus & online for node in sample.host.nodes.nodes if node.cpus is not None}
+    # Of a node none of whose CPUs are online it is not known which it has: it is not one without CPUs.
+    own = {
+        node.os_index: node.cpus & online
+        for node in sample.host.nodes.nodes
+        if node.cpus is not None and (not node.cpus or node.cpus & online)
+    }
     distances = {
         node.os_index: dict(zip(columns, node.distances, strict=True))
         for node in sample.host.nodes.nodes
@@ -155,13 +161,13 @@ def _fastest(sample: Sample) -> int | None:
     return max((bandwidth for bandwidth in bandwidths if bandwidth is not None), default=None)
 
 
-def memory(sample: Sample, nodes: tuple[Node, ...]) -> MainMemory:
-    """Total memory, and whether the machine is UMA or NUMA."""
+def memory(sample: Sample, online: CpuSet, nodes: tuple[Node, ...]) -> MainMemory:
+    """Total memory, and whether the machine is UMA or NUMA: UMA only where there is no sign of a node that is not shown."""
     meminfo = sample.host.memory.meminfo_bytes if sample.host.memory else {}
     # Nodes of unknown size count: they exist even where a recording lacks their meminfo.
     with_memory = [node for node in nodes if node.memory_bytes != 0]
     return MainMemory(
-        architecture="numa" if len(with_memory) > 1 else "uma" if with_memory else None,
+        architecture="numa" if len(with_memory) > 1 else "uma" if with_memory and not nodes_disagree(sample, online, nodes) else None,
         total_bytes=meminfo.get("MemTotal"),
         distances_alike=_alike(nodes),
     )

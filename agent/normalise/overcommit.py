@@ -29,7 +29,8 @@ def overcommits(workloads: Iterable[Workload], hardware: Physical, all_caches: b
     if not parts:
         return ()
     ratios = []
-    for scope, cpus in _scopes(hardware, all_caches):
+    # Firmware may give two nodes the same CPUs, which are one scope.
+    for scope, cpus in dict.fromkeys(_scopes(hardware, all_caches)):
         vcpus = round(sum(parts.get(cpu, 0.0) for cpu in cpus), 6)
         ratios.append(CpuOvercommit(name=f"{scope} {cpus}", scope=scope, cpus=cpus, vcpus=vcpus, ratio=round(vcpus / len(cpus), 6)))
     return tuple(ratios)

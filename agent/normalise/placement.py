@@ -12,6 +12,7 @@ from agent.model.physical import Physical
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Placement, Workload
 from agent.normalise.stacks import stack
+from agent.normalise.views import in_packages
 
 
 def placed(
@@ -88,8 +89,8 @@ def _nodes(cpus: CpuSet, hardware: Physical) -> CpuSet | None:
 
 
 def _whole_cores(cpus: CpuSet | None, hardware: Physical) -> CpuSet:
-    """The CPUs and their hardware siblings."""
-    widened = CpuSet()
+    """Those of the CPUs that are online, and their hardware siblings."""
+    widened = cpus & hardware.cpus.online if cpus else CpuSet()
     for core in hardware.cores:
         if cpus and core.cpus & cpus:
             widened |= core.cpus
@@ -97,7 +98,10 @@ def _whole_cores(cpus: CpuSet | None, hardware: Physical) -> CpuSet:
 
 
 class Touched(Fact, frozen=True, kw_only=True):
-    """Parts of the machine that a set of CPUs is in. `cpus`: those online; `whole_cores`: the CPUs with their hardware siblings."""
+    """Parts of the machine that a set of CPUs is in. `cpus`: those online; `whole_cores`: the CPUs with their hardware siblings.
+
+    Of CPUs none of which is online nothing is known but their numbers: no parts, which is not the same as none.
+    """
 
     cpus: CpuSet | None
     whole_cores: CpuSet
@@ -111,7 +115,11 @@ def _touched(cpus: CpuSet | None, hardware: Physical, all_caches: bool) -> Touch
     whole_cores = _whole_cores(cpus, hardware)
     if cpus is None:
         return Touched(cpus=None, whole_cores=whole_cores)
-    cpus = cpus & hardware.cpus.online if hardware.cpus.online else cpus
+    if cpus and hardware.cpus.online:
+        if not cpus & hardware.cpus.online:
+            return Touched(cpus=cpus, whole_cores=whole_cores)
+        cpus = cpus & hardware.cpus.online
+    placed = in_packages(hardware.packages)
     top = max((cache.level for cache in hardware.caches), default=None)
     llcs = [cache for cache in hardware.caches if cache.level == top and cache.type != "Instruction"]
     return Touched(
@@ -120,7 +128,7 @@ def _touched(cpus: CpuSet | None, hardware: Physical, all_caches: bool) -> Touch
         nodes=_nodes(cpus, hardware),
         packages=tuple(index for index, package in enumerate(hardware.packages) if package.cpus & cpus),
         llcs=tuple(index for index, cache in enumerate(llcs) if cache.cpus & cpus) if all_caches else (),
-        cores=sum(1 for core in hardware.cores if core.cpus & cpus),
+        cores=sum(1 for core in hardware.cores if core.cpus & cpus) if cpus <= placed else None,
     )
 
 

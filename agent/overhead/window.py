@@ -210,13 +210,12 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
             return {}
         now = self.after.logical.cpu.times
         if self.before is None:
-            return {time.cpu: min(1.0, time.busy_seconds / seconds) for time in now}
+            return {time.cpu: _busy_since_boot(time, seconds) for time in now}
         # Idle time and not the sum of the modes: the modes are sampled at ticks, and what a quota stops and starts at its own rhythm
         # is caught twice as often as it runs, or never. A tickless kernel measures idle time.
         # A CPU that came online within the window was there before: the kernel keeps its counters while it is offline.
-        then = {time.cpu: _idle(time) for time in self.before.logical.cpu.times}
-        idle = {time.cpu: counter_increase(then.get(time.cpu), _idle(time)) for time in now}
-        return {cpu: None if spent is None else min(1.0, max(0.0, 1 - spent / seconds)) for cpu, spent in idle.items()}
+        then = {time.cpu: time for time in self.before.logical.cpu.times}
+        return {time.cpu: _busy_between(then.get(time.cpu), time, seconds) for time in now}
 
     @property
     def runnable_tasks(self) -> float | None:
@@ -233,8 +232,18 @@ def counter_increase(before: float | None, after: float | None) -> float | None:
     return after - before
 
 
-def _idle(time: CpuTime) -> float:
-    return time.idle_seconds + (time.iowait_seconds or 0.0)
+def _busy_since_boot(time: CpuTime, seconds: float) -> float | None:
+    """The busy share of a CPU; None where nobody counts: a CPU that was there for any time was idle in some of it, or busy."""
+    busy = time.busy_seconds
+    return None if busy is None or not any(time.modes) else min(1.0, busy / seconds)
+
+
+def _busy_between(before: CpuTime | None, after: CpuTime, seconds: float) -> float | None:
+    """The busy share of a CPU; None where every mode stands still, as in gVisor: nobody counts there."""
+    if before is None or before == after:
+        return None
+    idle = counter_increase(before.unused_seconds, after.unused_seconds)
+    return None if idle is None else min(1.0, max(0.0, 1 - idle / seconds))
 
 
 def _age(workload: Workload, host: Host) -> float | None:

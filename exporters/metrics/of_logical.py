@@ -83,7 +83,7 @@ def _partitions(cpu: KernelCpu) -> Iterable[Sample]:
 
 
 def _waiting(pressure: Pressure | None) -> float | None:
-    return pressure.some_usec / 1e6 if pressure else None
+    return seconds(pressure.some_usec, 1e6) if pressure else None
 
 
 def _stalled(pressure: Pressure | None) -> float | None:
@@ -252,14 +252,6 @@ _BY_PRESSURE: tuple[Column[Pressures], ...] = (
         "seconds",
         "total of full in /proc/pressure/io",
         lambda pressures: _stalled(pressures.io),
-    ),
-    counter(
-        "strata_pressure_irq_waiting_seconds_total",
-        "Time since boot in which interrupts kept tasks from running: the same as stalled, since the kernel counts one of them only",
-        "seconds",
-        "total of full in /proc/pressure/irq",
-        lambda pressures: _waiting(pressures.irq),
-        level="full",
     ),
     counter(
         "strata_pressure_irq_stalled_seconds_total",

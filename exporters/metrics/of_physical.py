@@ -29,7 +29,8 @@ def _by_present_cpu(physical: Physical, cpus: CpuSet | None) -> Iterable[Sample]
 
 def _objects(physical: Physical) -> Iterable[Sample]:
     kinds = (("package", physical.packages), ("core", physical.cores), ("thread", physical.cpus.online), ("node", physical.nodes))
-    return [((kind,), len(objects)) for kind, objects in kinds if objects]
+    unplaced = sum(len(package.cpus) for package in physical.packages) < len(physical.cpus.online)
+    return [((kind,), len(objects)) for kind, objects in kinds if objects and not (unplaced and kind in ("package", "core"))]
 
 
 def _packages(physical: Physical) -> Iterable[Sample]:

@@ -224,9 +224,13 @@ def wrong(found: Snapshot) -> Iterator[str]:
     said = {entry.subject for entry in found.physical.contradictions}
     physical = found.physical
     online = physical.cpus.online
+    # Where a CPU sits that shows no topology, and that no other CPU lists, is not known.
+    unplaced = online - union(package.cpus for package in physical.packages)
+    if not unplaced <= union(entry.cpus for entry in physical.contradictions if entry.subject == "topology"):
+        yield f"CPUs {unplaced} are in no package and nobody says so"
     for name, things in (("cores", physical.cores), ("packages", physical.packages)):
-        if sum(len(thing.cpus) for thing in things) != len(online) or union(thing.cpus for thing in things) != online:
-            yield f"{name} {[str(thing.cpus) for thing in things][:9]} do not partition {online}"
+        if sum(len(thing.cpus) for thing in things) != len(online - unplaced) or union(thing.cpus for thing in things) != online - unplaced:
+            yield f"{name} {[str(thing.cpus) for thing in things][:9]} do not partition {online - unplaced}"
     for core in physical.cores:
         if not core.cpus <= physical.packages[core.package].cpus:
             yield f"core {core.cpus} is not in package {physical.packages[core.package].cpus}"

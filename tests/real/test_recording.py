@@ -47,7 +47,8 @@ def figures(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     match value:
         case dict():
             for key, inner in value.items():
-                if key not in ("gaps", "taken_at", "stack"):
+                # What files say differently, or only some of them, is no number: like a gap, it may come with a file that is gone.
+                if key not in ("gaps", "taken_at", "stack", "contradictions"):
                     yield from figures(inner, f"{path}.{key}")
         case list():
             for place, inner in enumerate(value):

@@ -181,7 +181,19 @@ def test_nodes_that_show_a_part_of_the_memory(sizes: tuple[int | None, ...], tot
 def test_inside_a_guest(steal: float | None, ids: list[str]) -> None:
     kernel = Logical(
         cpu=LogicalCpu(
-            times=(CpuTime(cpu=0, user_seconds=50.0, nice_seconds=0.0, system_seconds=45.0, idle_seconds=0.0, steal_seconds=steal),)
+            times=(
+                CpuTime(
+                    cpu=0,
+                    user_seconds=50.0,
+                    nice_seconds=0.0,
+                    system_seconds=45.0,
+                    idle_seconds=0.0,
+                    iowait_seconds=0.0,
+                    irq_seconds=0.0,
+                    softirq_seconds=0.0,
+                    steal_seconds=steal,
+                ),
+            )
         ),
         memory=LogicalMemory(),
     )

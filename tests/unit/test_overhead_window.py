@@ -195,6 +195,39 @@ def test_a_cpu_that_went_offline_or_came_is_unknown_and_spoils_no_other() -> Non
         assert window.busy_cpus(CpuSet((0,))) is not None
 
 
+def test_a_cpu_whose_every_mode_stands_still_is_unknown_and_not_busy() -> None:
+    """gVisor's /proc/stat is all zeros, and that of a container of an old lxcfs stands where it was read first."""
+    still = Window(after=_times(host(1.0), times(0, 100), times(1, 106, 1.0)), before=host(), seconds=10.0)
+    assert still.busy_cpus(CpuSet((0,))) is None
+    assert still.busy_cpus(BOTH) is None
+    assert still.busy_cpus(CpuSet((1,))) == pytest.approx(0.6)
+
+
+def test_a_cpu_that_runs_without_a_pause_is_busy() -> None:
+    busy = Window(after=_times(host(1.0), times(0, 110, 1.0)), before=host(), seconds=10.0)
+    assert busy.busy_cpus(CpuSet((0,))) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("names", [("idle_seconds",), ("iowait_seconds",), ("idle_seconds", "iowait_seconds")])
+def test_without_its_idle_time_nobody_knows_how_busy_a_cpu_was(names: tuple[str, ...]) -> None:
+    """A mode that was left out, as what it said could not be true, is not one that the kernel does not have."""
+
+    def short(passed: float) -> CpuTime:
+        return replace(times(0, 100 + 6 * passed, passed), irq_seconds=0.0, **dict.fromkeys(names))
+
+    assert Window(after=_times(host(1.0), short(1.0)), before=_times(host(), short(0.0)), seconds=10.0).busy_cpus(CpuSet((0,))) is None
+
+
+def test_since_boot_a_cpu_of_zeros_is_unknown() -> None:
+    nothing = CpuTime(cpu=1, user_seconds=0.0, nice_seconds=0.0, system_seconds=0.0, idle_seconds=0.0)
+    stolen = replace(nothing, cpu=2, idle_seconds=900.0, iowait_seconds=0.0, irq_seconds=0.0, softirq_seconds=0.0, guest_seconds=0.0)
+    window = Window(after=_times(host(), times(0, 100), nothing, stolen))
+    assert window.busy_cpus(CpuSet((0,))) == pytest.approx(0.1)
+    assert window.busy_cpus(CpuSet((1,))) is None
+    # Its steal was left out, so that its busy time is not known, either.
+    assert window.busy_cpus(CpuSet((2,))) is None
+
+
 @pytest.mark.parametrize("seconds", [0.0, -3.0, None])
 def test_without_time_no_cpu_was_busy_or_idle(seconds: float | None) -> None:
     assert Window(after=host(1.0), before=host(), seconds=seconds).busy_cpus(BOTH) is None

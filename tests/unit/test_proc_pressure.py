@@ -21,7 +21,7 @@ FULL = "full avg10=0.00 avg60=0.00 avg300=0.00 total=42\n"
     [
         (SOME + FULL, Pressure(123456, 42)),
         (SOME, Pressure(123456)),
-        (FULL, Pressure(42, 42)),  # irq
+        (FULL, Pressure(None, 42)),  # irq
         ("some total=0\nother x=1\n", Pressure(0)),
     ],
 )
@@ -37,7 +37,7 @@ def test_bad_lines(text: str) -> None:
 
 def test_what_is_there(tmp_path: Path) -> None:
     root = grow(tmp_path, {"proc/pressure/memory": SOME + FULL, "proc/pressure/irq": FULL, "proc/pressure/io": ""})
-    assert read(root) == Pressures(memory=Pressure(123456, 42), irq=Pressure(42, 42))
+    assert read(root) == Pressures(memory=Pressure(123456, 42), irq=Pressure(None, 42))
 
 
 def test_psi_off(tmp_path: Path) -> None:

@@ -136,6 +136,17 @@ def test_a_cache_is_shown_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "lists", [{"online": "1-2\n"}, {"cpu0/online": "0\n", "cpu1/topology/core_id": "1\n", "cpu2/topology/core_id": "2\n"}]
+)
+def test_what_an_offline_cpu_shows_first_stands_for_nobody(tmp_path: Path, lists: dict[str, str]) -> None:
+    files = {f"{CPU}/{name}": text for name, text in lists.items()}
+    for cpu in (0, 1, 2):
+        here = f"{CPU}/cpu{cpu}/cache/index3"
+        files |= {f"{here}/level": "3", f"{here}/type": "Unified", f"{here}/size": "8192K", f"{here}/shared_cpu_list": "1-2"}
+    assert [(cache.cpu, cache.size_bytes) for cache in read(grow(tmp_path, files)).caches] == [(1, 8 << 20)]
+
+
+@pytest.mark.parametrize(
     ("files", "speeds"),
     [
         ({}, ()),

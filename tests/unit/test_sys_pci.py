@@ -107,3 +107,11 @@ def test_bad_values(parse: object, text: str) -> None:
     assert callable(parse)
     with pytest.raises(Malformed):
         parse(text)
+
+
+def test_interrupts_of_old_kernels_are_directories(tmp_path: Path) -> None:
+    files = device("0000:00:03.0", "0x020000")
+    files |= {f"{DEVICES}/0000:00:03.0/msi_irqs/{irq}/mode": "msix\n" for irq in (41, 9, 40)}
+    root = grow(tmp_path, files)
+    assert [function.irqs for function in read(root)] == [(9, 40, 41)]
+    assert root.refusals == []

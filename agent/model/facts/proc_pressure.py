@@ -6,9 +6,9 @@ from agent.model.values import Fact
 
 
 class Pressure(Fact, frozen=True):
-    """Microseconds since boot in which some, or all, tasks waited (PSI). CPU pressure has no `full` at host level: it is 0."""
+    """Microseconds since boot in which some, or all, tasks waited (PSI). CPU pressure's `full` is 0 at host level; `irq` has no `some`."""
 
-    some_usec: int
+    some_usec: int | None = None
     full_usec: int | None = None
 
 
