@@ -23,9 +23,10 @@ def parse(text: str) -> Pressure:
     malformed = MalformedLines()
     for number, line in enumerate(newline_separated(text), 1):
         kind, _, rest = line.partition(" ")
+        _, named, total = rest.rpartition("total=")
         try:
             if kind in ("some", "full"):
-                totals[kind] = integer(rest.rpartition("total=")[2])
+                totals[kind] = integer(total if named else "")
         except Malformed:
             malformed.add(number, line, "'some ... total=N'")
     if not totals:

@@ -29,8 +29,9 @@ def of_cpus(sample: Sample, topology: dict[int, CpuTopology], online: CpuSet, pa
         if listed and shown is not None and shown.online and listed != shown.online:
             differing = (listed | shown.online) - (listed & shown.online)
             yield Contradiction("online", differing, f"{shown.online} online in /{CPU}/online, {listed} in {path}")
-    placed = CpuSet(topology) & in_packages(packages)
-    if topology and placed != online:
+    # Without any topology, /proc/cpuinfo places CPUs.
+    placed = in_packages(packages) & (CpuSet(topology) or online)
+    if placed != online:
         yield Contradiction("topology", online - placed, f"online, and without what {placed} have in /{CPU}/cpuN/topology")
     yield from _packages(sample, topology)
 
