@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
-from typing import NamedTuple
 
 from agent.collect.sample import Sample
 from agent.model.physical import Cache, Contradiction, Cpus, Node, Package
-from agent.model.values import CpuSet
+from agent.model.values import CpuSet, Fact
 from agent.normalise import views
 from agent.normalise.cores import has_modules
 from collectors.sys_cpu import CpuTopology
@@ -59,26 +58,37 @@ def _siblings(topology: dict[int, CpuTopology], online: CpuSet) -> Iterator[Cont
         yield from _overlap(level, sets_by_cpu.values())
 
 
-class _Level(NamedTuple):
+class _Level(Fact, frozen=True, kw_only=True):
     """A level with sets and numbers: both of `CpuTopology`, what numbers are unique within, and the names of both files."""
 
     name: str
     siblings: Callable[[CpuTopology], CpuSet | None]
     number: Callable[[CpuTopology], int | None]
-    within: Callable[[CpuTopology], tuple[object, ...]]
+    within: Callable[[CpuTopology], object] = lambda _: None
     files: tuple[str, str]
 
 
 # Some kernels number the cores of each die or cluster from 0.
 _NUMBERED = (
-    _Level("package", attrgetter("package_cpus"), attrgetter("package_id"), lambda _: (), ("package_cpus", "physical_package_id")),
-    _Level("die", attrgetter("die_cpus"), attrgetter("die_id"), attrgetter("package_id", "package_cpus"), ("die_cpus", "die_id")),
     _Level(
-        "core",
-        attrgetter("core_cpus"),
-        attrgetter("core_id"),
-        attrgetter("package_id", "package_cpus", "die_id", "die_cpus", "cluster_id"),
-        ("core_cpus", "core_id"),
+        name="package",
+        siblings=attrgetter("package_cpus"),
+        number=attrgetter("package_id"),
+        files=("package_cpus", "physical_package_id"),
+    ),
+    _Level(
+        name="die",
+        siblings=attrgetter("die_cpus"),
+        number=attrgetter("die_id"),
+        within=attrgetter("package_id", "package_cpus"),
+        files=("die_cpus", "die_id"),
+    ),
+    _Level(
+        name="core",
+        siblings=attrgetter("core_cpus"),
+        number=attrgetter("core_id"),
+        within=attrgetter("package_id", "package_cpus", "die_id", "die_cpus", "cluster_id"),
+        files=("core_cpus", "core_id"),
     ),
 )
 
@@ -89,16 +99,16 @@ def _numbers(topology: dict[int, CpuTopology], online: CpuSet, modules: bool) ->
     With `modules`, what the kernel shows as threads of a core are cores, each with a number of its own.
     """
     for level in _NUMBERED:
-        by_number: dict[tuple[object, ...], set[CpuSet]] = {}
+        by_number: dict[tuple[int, object], set[CpuSet]] = {}
         by_set: dict[CpuSet, set[int]] = {}
         for entry in topology.values():
             siblings, number = level.siblings(entry), level.number(entry)
             if siblings is None or number is None or number < 0:
                 continue
-            by_number.setdefault((number, *level.within(entry)), set()).add(siblings & online)
+            by_number.setdefault((number, level.within(entry)), set()).add(siblings & online)
             by_set.setdefault(siblings & online, set()).add(number)
         sets, number_file = level.files
-        for (shared_number, *_), of_number in by_number.items():
+        for (shared_number, _), of_number in by_number.items():
             if len(of_number) > 1:
                 listed = sorted(of_number, key=lambda cpus: cpus.first or 0)
                 detail = f"{len(listed)} sets ({sets}) of one number, {shared_number} ({number_file}): {_shown(listed)}"
