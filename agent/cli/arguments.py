@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import re
+
     from agent.config import Config
     from agent.model.values import CpuSet, Limit
 
@@ -93,6 +95,15 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="show this label of containers; may be repeated (default: none, since labels may hold secrets)",
     )
+    group.add_argument(
+        "--workload-group",
+        type=workload_group,
+        action="append",
+        default=[],
+        metavar="REGEX",
+        help="a control group whose path ends in REGEX is a workload, called what (?P<name>...) in it matches, as"
+        " '/batch/(?P<name>[^/]+)'; for engines that the agent does not know; may be repeated",
+    )
 
 
 def config(parsed: argparse.Namespace) -> Config:
@@ -105,6 +116,7 @@ def config(parsed: argparse.Namespace) -> Config:
         docker=tuple(parsed.docker),
         libvirt=tuple(parsed.libvirt),
         labels=tuple(dict.fromkeys(parsed.label)),
+        workload_groups=tuple(dict.fromkeys(parsed.workload_group)),
         interval_seconds=getattr(parsed, "interval", 1.0),
         listen=tuple(getattr(parsed, "listen", None) or Config().listen),
         calibration=getattr(parsed, "calibration", None),
@@ -162,6 +174,15 @@ def source(text: str) -> str:
     if text not in SOURCES:
         raise argparse.ArgumentTypeError(f"{text}: no such source; there are {', '.join(SOURCES)}")
     return text
+
+
+def workload_group(text: str) -> re.Pattern[str]:
+    from agent.config import workload_group as pattern_of
+
+    try:
+        return pattern_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def address(text: str) -> tuple[str, int]:

@@ -75,7 +75,8 @@ def ask_inventory(asking: Pass, config: Config, caches: Caches) -> Inventory:
     table = asking.ask("processes", lambda r: processes.read(r, caches.processes, asking.detail))
     bundles = asking.ask("oci", lambda r: oci.read(r, caches.bundles, config.labels))
     owners = targets.owners_by_group(bundles or ())
-    return Inventory(table, bundles, asking.ask("cgroup", lambda r: cgroup.read(r, caches.cgroups, asking.detail, owners)))
+    groups = asking.ask("cgroup", lambda r: cgroup.read(r, caches.cgroups, asking.detail, owners, config.workload_groups))
+    return Inventory(table, bundles, groups)
 
 
 def ask_processes(asking: Pass, inventory: Inventory, caches: Caches) -> WorkloadFacts:

@@ -96,7 +96,7 @@ def owner_of_group(path: str) -> tuple[Runtime, str] | None:
     parts = path.split("/")
     slice_prefix_id = parts[-1].split(":")
     if len(slice_prefix_id) == 3 and slice_prefix_id[0]:
-        parts[-1] = "-".join(part for part in slice_prefix_id[1:] if part)
+        parts[-1] = "-".join(part for part in slice_prefix_id[1:] if part) + ".scope"
     tails = [parts[-1], *("/" + "/".join(parts[-count:]) for count in (2, 3) if len(parts) > count)]
     if not any(_GROUPS.fullmatch(tail) for tail in tails):
         return None

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from agent.collect.sample import Sample
 from agent.model.facts.cgroup import WorkloadCpu, WorkloadMemory
 from agent.model.facts.proc_isolation import Confinement
-from agent.model.runtimes import LIBVIRT, MODES, isolation, limits_group
+from agent.model.runtimes import LIBVIRT, MODES, SYSTEMD, isolation, limits_group
 from agent.model.values import CpuSet, Detail, Fact, Limit
 from agent.model.workload import Placement, VCpu, Workload
 from agent.normalise.groups import (
@@ -106,7 +106,8 @@ def _facts(sample: Sample, tree: Tree, taken: Collection[cgroup.Owner]) -> Itera
             continue
         inner = limits_group(owner.runtime)
         home = tree.groups.get(f"{owner.path}/{inner}", top) if inner else top
-        if owner.paradigm == "process" and not _bounded(tree, home):
+        # Who starts jobs, and who points a group out, says that they are workloads.
+        if owner.runtime == SYSTEMD.name and not _bounded(tree, home):
             continue
         count = len(pids) if None not in lists else None
         # Sums over some of the processes would be wrong, so there are none.
@@ -124,7 +125,7 @@ def _facts(sample: Sample, tree: Tree, taken: Collection[cgroup.Owner]) -> Itera
             bundle=bundles.get(owner.id),
             first=confinements.get(pids[0]) if pids else None,
             host=confinements.get(1),
-            outer=None if owner.paradigm == "process" else container_around(tree, owner.path.rpartition("/")[0]),
+            outer=None if owner.runtime == SYSTEMD.name else container_around(tree, owner.path.rpartition("/")[0]),
             sets=cpuset_of(tree, home),
             bounds=(tightest(tree, home, "cpu"), tightest(tree, home, "memory"), tightest(tree, home, "pids")),
             detail=sample.detail,

@@ -7,8 +7,10 @@ Documentation/admin-guide/cgroup-v1/. A controller is in one hierarchy only, so 
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
+from agent.model.runtimes import PLAIN_GROUP, SYSTEMD, UNKNOWN
 from agent.model.values import Detail, Fact
 from collectors.cgroup import cpuset
 from collectors.cgroup.cpuset import Cpuset
@@ -17,6 +19,7 @@ from collectors.cgroup.held import GroupFiles, HeldDirectories, HeldDirectory
 from collectors.cgroup.hierarchies import Directories, Hierarchies, StatedOwners, huge_page_sizes, mounts, walk
 from collectors.cgroup.others import Stall
 from collectors.cgroup.owner import Owner, Owners, pod_of, whose
+from collectors.cgroup.pointed_out import PointedOut
 from collectors.root import SysRoot, Unavailable
 from collectors.text import integer, printable, space_separated
 
@@ -76,8 +79,14 @@ class CgroupCache:
         self.hierarchies: Hierarchies | None = None
 
 
-def read(root: SysRoot, cache: CgroupCache, detail: Detail = "document", stated_owners: StatedOwners | None = None) -> Cgroups:
-    """All groups. `stated_owners`: whose a group is, where its path does not say so.
+def read(
+    root: SysRoot,
+    cache: CgroupCache,
+    detail: Detail = "document",
+    stated_owners: StatedOwners | None = None,
+    workload_groups: tuple[re.Pattern[str], ...] = (),
+) -> Cgroups:
+    """All groups. `stated_owners`: whose a group is, where its path does not say so; `workload_groups`: what the user says is a workload.
 
     For metrics no more of each group is read than they show. `Unavailable` where no control groups are mounted, or none can be entered.
     """
@@ -91,7 +100,10 @@ def read(root: SysRoot, cache: CgroupCache, detail: Detail = "document", stated_
     groups = _directories_by_group(files, unified, v1, detail)
     # What only a document reads is closed after it.
     cache.held.keep({directory.path for directories in groups.values() for directory in directories.values()})
-    stated = {path: owner for path, owner in (stated_owners or {}).items() if not _is_named(path, owner[1])}
+    user = PointedOut(workload_groups)
+    # What is written with an escape is here under the name that it stands for.
+    here = ((path, owner) for path, owner in (stated_owners or {}).items() if path in groups or "\\" in path)
+    stated = {path: owner for path, owner in here if not _is_named(path, owner[1], cache.owners, user)}
     hierarchies = Hierarchies(
         unified=unified,
         v1=v1,
@@ -102,7 +114,7 @@ def read(root: SysRoot, cache: CgroupCache, detail: Detail = "document", stated_
     return Cgroups(
         version="v1" if unified is None else "hybrid" if points else "v2",
         controllers=dict(sorted((dict.fromkeys(v1, "v1") | dict.fromkeys(v2, "v2")).items())),
-        groups=_groups(files, cache, groups, hierarchies, detail),
+        groups=_groups(files, cache, groups, hierarchies, detail, user),
     )
 
 
@@ -119,7 +131,7 @@ def _directories_by_group(files: GroupFiles, unified: str | None, v1: dict[str, 
 
 
 def _groups(
-    files: GroupFiles, cache: CgroupCache, groups: dict[str, Directories], hierarchies: Hierarchies, detail: Detail
+    files: GroupFiles, cache: CgroupCache, groups: dict[str, Directories], hierarchies: Hierarchies, detail: Detail, user: PointedOut
 ) -> tuple[Group, ...]:
     """The records of all groups, sorted by path."""
     hierarchies = cache.hierarchies if cache.hierarchies == hierarchies else hierarchies
@@ -132,12 +144,17 @@ def _groups(
     records: list[Group | None] = []
     for path in sorted(groups):
         files.root.date(printable(path))
-        records.append(_group(files, cache, path, groups[path], hierarchies, detail))
+        records.append(_group(files, cache, path, groups[path], hierarchies, detail, user))
+    for path in user.waiting:
+        cache.groups.pop(path, None)
+        cache.owners.pop(path, None)
+    if user.waiting:
+        files.root.note(user.waiting[0], "late", f"and {len(user.waiting) - 1} more new groups wait to be matched with --workload-group")
     return tuple([group for group in records if group is not None])
 
 
 def _group(
-    files: GroupFiles, cache: CgroupCache, path: str, directories: Directories, hierarchies: Hierarchies, detail: Detail
+    files: GroupFiles, cache: CgroupCache, path: str, directories: Directories, hierarchies: Hierarchies, detail: Detail, user: PointedOut
 ) -> Group | None:
     """The record of the cache where nothing has changed. None when the group went away while it was read."""
     held, cached = tuple(directories.values()), cache.groups.pop(path, None)
@@ -149,9 +166,9 @@ def _group(
     try:
         if closed := [directory.path for directory in held if directory.fd < 0]:
             with files.root.near(closed) as root:
-                group = read_group(GroupFiles(root, cache.held), path, directories, hierarchies, detail, cache.owners)
+                group = read_group(GroupFiles(root, cache.held), path, directories, hierarchies, detail, cache.owners, user)
         else:
-            group = read_group(files, path, directories, hierarchies, detail, cache.owners)
+            group = read_group(files, path, directories, hierarchies, detail, cache.owners, user)
     finally:
         # What this pass has read and not parsed must not be taken for the contents at the next.
         for directory in held:
@@ -161,7 +178,8 @@ def _group(
     return group
 
 
-def _is_named(path: str, id_: str) -> bool:
+def _is_named(path: str, id_: str, owners: Owners, user: PointedOut) -> bool:
     """Whether a group's name says whose it is. crun tells of the group that Podman makes within the container's own."""
-    owner = whose(path)
-    return owner is not None and owner.paradigm != "process" and (owner.path == path or owner.id == id_)
+    owner = whose(path, owners, user)
+    is_nameless = owner is None or owner.runtime in (UNKNOWN.name, PLAIN_GROUP.name, SYSTEMD.name)
+    return owner is not None and not is_nameless and (owner.path == path or owner.id == id_)

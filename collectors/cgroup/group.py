@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeVar
 
 from agent.model.facts.cgroup import GroupState, HugePages, Pids, WorkloadCpu, WorkloadMemory
+from agent.model.runtimes import SYSTEMD
 from agent.model.values import Detail, Fact
 from collectors.cgroup import cpu, cpuset, memory, others
 from collectors.cgroup.cpuset import Cpuset
@@ -12,6 +13,7 @@ from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.cgroup.hierarchies import Directories, Hierarchies, StatedOwners
 from collectors.cgroup.others import Stall
 from collectors.cgroup.owner import Owner, Owners, whose
+from collectors.cgroup.pointed_out import PointedOut
 from collectors.text import number_lines, printable
 
 R = TypeVar("R", WorkloadCpu, Cpuset, WorkloadMemory, Pids, GroupState)
@@ -57,14 +59,14 @@ class _Homes(NamedTuple):
 
 
 def read_group(
-    files: GroupFiles, path: str, directories: Directories, hierarchies: Hierarchies, detail: Detail, owners: Owners
+    files: GroupFiles, path: str, directories: Directories, hierarchies: Hierarchies, detail: Detail, owners: Owners, user: PointedOut
 ) -> Group | None:
     """None when the group went away while it was read. `owners` are those of other groups, and get this one's."""
     unified = directories.get(hierarchies.unified or "")
     enabled = files.parse(unified, "cgroup.controllers", lambda text: tuple(text.split()), blank=True) if unified else None
     homes = _Homes(directories, hierarchies, unified, enabled)
     name = printable(path)
-    owner = owner_of(name, hierarchies.stated_owners, owners)
+    owner = owner_of(name, hierarchies.stated_owners, owners, user)
     processes = _processes(files, (homes.of("cpu"), homes.of("memory"), unified)) if owner else None
     v1_homes = (home for controller in ("cpu", "memory", "cpuset", "pids") if (home := homes.of(controller)))
     main = unified or next(v1_homes, None) or next(iter(directories.values()))
@@ -87,11 +89,11 @@ def read_group(
     )
 
 
-def owner_of(path: str, stated: StatedOwners, owners: Owners) -> Owner | None:
+def owner_of(path: str, stated: StatedOwners, owners: Owners, user: PointedOut) -> Owner | None:
     """Whose a group is by its name, or by what is stated of a group around it that is deeper."""
-    owner = whose(path, owners)
-    above = owner.path if owner and owner.paradigm != "process" else ""
-    while stated and len(path) > len(above):
+    owner = whose(path, owners, user)
+    above = owner.path if owner and owner.runtime != SYSTEMD.name else ""
+    while stated and path and len(path) >= len(above):
         if path in stated:
             return Owner(*stated[path], path)
         path = path.rpartition("/")[0]

@@ -8,10 +8,10 @@ libvirt's cgroup layout, the jailer of Firecracker (`PARENT/firecracker/ID`) and
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from agent.model.facts.cgroup import Pod, Qos
-from agent.model.runtimes import POD_UID, SYSTEMD, Paradigm, owner_of_group
+from agent.model.runtimes import POD_UID, SYSTEMD, UNKNOWN, Paradigm, owner_of_group
 
 _POD = re.compile(rf"(?:.*-)?pod({POD_UID})(?:\.slice)?", re.DOTALL)
 
@@ -29,12 +29,18 @@ Owners = dict[str, Owner | None]
 """The owners of groups by path, of those that have none, too."""
 
 
-def whose(path: str, owners: Owners | None = None) -> Owner | None:
+class PointsOut(Protocol):
+    """Who says that groups are workloads though nobody knows their engine: the user."""
+
+    def owner(self, path: str) -> Owner | None: ...
+
+
+def whose(path: str, owners: Owners | None = None, user: PointsOut | None = None) -> Owner | None:
     """The owner of a group at or below whose own group it is; the deepest container or machine wins.
 
     A unit owns what no container and no machine does, and all that is below it: a user's service manager and its services, too,
     unless they are units themselves. `owners` are those of other groups, by path, and get this one's and those above it: users may nest
-    groups two thousand deep.
+    groups two thousand deep. `user` is asked where no engine's name says it.
     """
     owners = {} if owners is None else owners
     waiting, group = [], "/" + path.strip("/")
@@ -43,7 +49,7 @@ def whose(path: str, owners: Owners | None = None) -> Owner | None:
         group = group.rpartition("/")[0]
     owner = owners.get(group)
     for group in reversed(waiting):
-        owner = owners[group] = _owner(group, owner)
+        owner = owners[group] = _owner(group, owner, user)
     return owner
 
 
@@ -65,11 +71,12 @@ def pod_of(path: str) -> Pod | None:
     return None
 
 
-def _owner(path: str, above: Owner | None) -> Owner | None:
+def _owner(path: str, above: Owner | None, user: PointsOut | None) -> Owner | None:
     """By the names of a group and those above it, else the owner of the group above."""
-    named = owner_of_group(path)
-    if named is not None:
-        engine, id_ = named
+    engine, id_ = owner_of_group(path) or (None, "")
+    if (engine is None or engine is UNKNOWN) and user is not None and (pointed_out := user.owner(path)) is not None:
+        return pointed_out
+    if engine is not None:
         return Owner(engine.name, id_, path, engine.paradigm)
     leaf = path.rpartition("/")[2]
     if leaf.endswith((".service", ".scope")) and (above is None or above.runtime == SYSTEMD.name):

@@ -38,6 +38,7 @@ CHANGING = {
     "agent.session.Session": "the home",
     "collectors.cgroup.held.HeldDirectories": "of CgroupCache",
     "collectors.cgroup.held.HeldDirectory": "of HeldDirectories",
+    "collectors.cgroup.pointed_out.PointedOut": "one pass",
     "collectors.libvirt_connection.Connections": "of DomainCache",
     "collectors.libvirt_domains._Definitions": "one pass",
     "collectors.libvirt_stats.DomainQueries": "of StatsCache",
