@@ -21,6 +21,9 @@ T = TypeVar("T")
 # Descriptors that are left to sockets, pipes, libraries and the file that is read.
 _SPARE = 256
 
+# How long files of groups may be, wherever the hierarchy is mounted.
+_GROUP_FILE = "sys/fs/cgroup/file"
+
 # The contents of a file that is not readable. Compared by identity, as a file may hold the same bytes.
 _REFUSED = bytes(bytearray(b"refused"))
 
@@ -212,7 +215,7 @@ class GroupFiles:
         if fd is not None:
             try:
                 data = os.pread(fd, 1 << 13, 0)
-                return data if len(data) < 1 << 11 else pread_rest(fd, data)
+                return data if len(data) < 1 << 11 else pread_rest(fd, data, _GROUP_FILE)
             except OSError:
                 # Its controller was switched off, or the group removed; there may be another one of its name.
                 self.held.close_file(directory, name)
@@ -232,7 +235,7 @@ class GroupFiles:
             data = os.read(fd, 1 << 13)
             # kernfs fills a page, or all that there is, before it hands out a part: only a long read may have more behind it.
             if len(data) >= 1 << 11:
-                data = read_rest(fd, data)
+                data = read_rest(fd, data, _GROUP_FILE)
             elif not self._is_host:
                 check_regular(fd)
             if len(directory.files) < directory.max_files and self._is_host and self.held.has_room_for_files:

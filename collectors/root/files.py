@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 import weakref
 from collections.abc import Collection, Iterator, Mapping
@@ -18,6 +19,25 @@ from collectors.root.opening import HOST, open_below, open_kernel_link
 from collectors.root.reasons import Unavailable
 
 MAX_FILE_BYTES = 32 << 20
+"""Of answers that were recorded, and of what no row of the table names."""
+
+_MAX_BYTES = (
+    # By the number of mappings of a process, of which the kernel allows 65,530 (vm.max_map_count).
+    (re.compile(r"proc/\d+/(?:maps|smaps|numa_maps)"), 32 << 20),
+    # By the number of mounts. All else of a process is short, but for a command line.
+    (re.compile(r"proc/(?:\d+|self)/mountinfo"), 8 << 20),
+    (re.compile(r"proc/\d+/.*"), 1 << 20),
+    # A line, or a column, a CPU: of 2,048 CPUs.
+    (re.compile(r"proc/(?:cpuinfo|interrupts|schedstat|zoneinfo)"), 16 << 20),
+    (re.compile(r"proc/stat"), 4 << 20),
+    (re.compile(r"proc/.*"), 1 << 20),
+    # Lists of processes. The other files of kernfs are a page long, and masks and lists of CPUs and tables of the firmware little more.
+    (re.compile(r"sys/fs/cgroup/.*"), 4 << 20),
+    (re.compile(r"sys/.*"), 1 << 20),
+    # What runtimes keep of a container: its annotations are at most 256 KiB (Kubernetes), and as much is set by its image.
+    (re.compile(r"(?:run|var|etc)/.*"), 4 << 20),
+)
+"""The largest file that a kernel or a runtime writes, by path; the first row holds. What is larger is none of theirs."""
 
 # What str.strip() takes for blank, of ASCII, and the NUL bytes that `decode` drops.
 BLANK = b"\0\t\n\v\f\r\x1c\x1d\x1e\x1f "
@@ -87,7 +107,7 @@ class Tree:
                 check_regular(fd)
             # procfs and kernfs hand out long files in pieces: only an empty read is the end.
             data = os.read(fd, 1 << 16)
-            return read_rest(fd, data) if data else data
+            return read_rest(fd, data, path) if data else data
         finally:
             os.close(fd)
 
@@ -165,29 +185,36 @@ def check_regular(fd: int) -> None:
         raise OSError(errno.EISDIR, "not a regular file")
 
 
-def read_rest(fd: int, data: bytes) -> bytes:
-    """The whole of a file of which `data` was read already. EFBIG above `MAX_FILE_BYTES`."""
+def max_bytes(path: str) -> int:
+    """The largest file that is read whole, of those at this path below the root."""
+    return next((size for pattern, size in _MAX_BYTES if pattern.fullmatch(path)), MAX_FILE_BYTES)
+
+
+def read_rest(fd: int, data: bytes, path: str) -> bytes:
+    """The whole of a file of which `data` was read already. EFBIG where it is larger than a file at this path below the root."""
     more = os.read(fd, 1 << 16)
     if not more:
         return data
-    pieces = [data]
-    total = len(data)
+    largest, pieces, total = max_bytes(path), [data], len(data)
     while more:
         pieces.append(more)
         total += len(more)
-        if total > MAX_FILE_BYTES:
-            raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        _check_size(total, largest)
         more = os.read(fd, 1 << 20)
     return b"".join(pieces)
 
 
-def pread_rest(fd: int, data: bytes) -> bytes:
+def pread_rest(fd: int, data: bytes, path: str) -> bytes:
     """`read_rest` by offset, of a file that stays open and is read from its beginning each time."""
     while more := os.pread(fd, 1 << 16, len(data)):
         data += more
-        if len(data) > MAX_FILE_BYTES:
-            raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        _check_size(len(data), max_bytes(path))
     return data
+
+
+def _check_size(size: int, largest: int) -> None:
+    if size > largest:
+        raise OSError(errno.EFBIG, f"larger than {largest >> 20} MiB")
 
 
 def decode(data: bytes) -> str:
