@@ -219,31 +219,6 @@ def test_large_files(tmp_path: Path) -> None:
     assert "larger than" in root.refusals[0].detail
 
 
-@pytest.mark.parametrize(
-    ("path", "mib"),
-    [
-        ("proc/interrupts", 16),
-        ("proc/meminfo", 1),
-        ("proc/4711/status", 1),
-        ("proc/4711/maps", 32),
-        ("sys/devices/system/node/node0/meminfo", 1),
-        ("sys/fs/cgroup/system.slice/cgroup.procs", 4),
-        ("run/containerd/runc/k8s.io/0a/state.json", 4),
-        ("var/lib/kubelet/cpu_manager_state", 4),
-    ],
-)
-def test_a_file_is_read_up_to_the_size_that_its_kind_can_have(tmp_path: Path, path: str, mib: int) -> None:
-    for name, size in (("fits", mib << 20), ("over", (mib << 20) + 1)):
-        file = tmp_path / name / path
-        file.parent.mkdir(parents=True)
-        file.touch()
-        os.truncate(file, size)
-    assert len(SysRoot(tmp_path / "fits").raw(path) or b"") == mib << 20
-    root = SysRoot(tmp_path / "over")
-    assert root.raw(path) is None
-    assert [(refusal.path, refusal.detail) for refusal in root.refusals] == [(path, f"larger than {mib} MiB")]
-
-
 def test_a_file_that_never_ends() -> None:
     """It grows faster than it is read: no pass waits for its end, nor keeps what was read."""
     root = SysRoot()
