@@ -219,7 +219,7 @@ def _vcpu(info: tuple[int, int, int, int], affinity: CpuSet | None) -> VirtualCp
         state=_VCPU_STATES[state] if 0 <= state < len(_VCPU_STATES) else None,
         time_ns=time_ns,
         # libvirt says -1 where the last CPU is not known.
-        last_cpu=cpu if cpu >= 0 else None,
+        last_cpu=cpu if 0 <= cpu < MAX_ID else None,
         affinity=affinity,
     )
 

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from sys import intern
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from msgspec import Meta
 
 from agent.model.values import MAX_ID, CpuSet, Fact, Limit
 
@@ -153,7 +155,7 @@ class ProcessStat(Fact, frozen=True, kw_only=True):
     parent_pid: int
     threads: int
     start_ticks: int
-    last_cpu: int | None
+    last_cpu: Annotated[int, Meta(ge=0, lt=MAX_ID)] | None
 
 
 def process_stat(text: str) -> ProcessStat:

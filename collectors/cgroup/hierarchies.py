@@ -43,28 +43,44 @@ class Hierarchies(Fact, frozen=True, kw_only=True):
 def mounts(root: SysRoot) -> dict[str, str]:
     """The mount point of each v1 controller and named hierarchy ("name=systemd"), and of v2 under "".
 
-    By the first table of mounts that can be read, else by what is found in the usual places.
+    By the first table of mounts that can be read, else by what is found in the usual places. Of several mounts of one hierarchy it is the
+    first that can be entered.
     """
     table = root.text("proc/1/mountinfo") or root.text("proc/self/mountinfo")
-    return _usual_mounts(root) if table is None else parse_mountinfo(table)
+    if table is None:
+        return _usual_mounts(root)
+    return {hierarchy: _enterable(root, points) for hierarchy, points in parse_mountinfo(table).items()}
 
 
-def parse_mountinfo(text: str) -> dict[str, str]:
-    """ "36 35 98:0 / /sys/fs/cgroup/cpu,cpuacct rw shared:1 - cgroup cgroup rw,cpu,cpuacct": the first mount of each controller."""
-    points: dict[str, str] = {}
+def _enterable(root: SysRoot, points: list[str]) -> str:
+    """The first of the mount points that shows something; the first of all where none does."""
+    for point in points if len(points) > 1 else ():
+        if root.names(point):
+            # What the others refuse hides nothing.
+            for other in points:
+                root.drop_refusal(other)
+            return point
+    return points[0]
+
+
+def parse_mountinfo(text: str) -> dict[str, list[str]]:
+    """ "36 35 98:0 / /sys/fs/cgroup/cpu,cpuacct rw shared:1 - cgroup cgroup rw,cpu,cpuacct": where each controller is mounted.
+
+    A mount of a part of a hierarchy (its fourth field says of which) is one of it only where the whole is not mounted.
+    """
+    whole: dict[str, list[str]] = {}
+    parts: dict[str, list[str]] = {}
     for line in newline_separated(text):
         before, _, after = line.partition(" - ")
         fields, kind = before.split(), after.split()
         if len(fields) < 5 or len(kind) < 3 or kind[0] not in ("cgroup", "cgroup2"):
             continue
-        point = fields[4].lstrip("/")
-        if kind[0] == "cgroup2":
-            points.setdefault("", point)
-            continue
-        for option in kind[-1].split(","):
+        # In a namespace of control groups, what is above its root is shown as "/..".
+        points = whole if not fields[3].replace("/..", "").strip("/") else parts
+        for option in [""] if kind[0] == "cgroup2" else kind[-1].split(","):
             if option not in _NO_CONTROLLERS and "=" not in option.removeprefix("name="):
-                points.setdefault(option, point)
-    return points
+                points.setdefault(option, []).append(fields[4].lstrip("/"))
+    return parts | whole
 
 
 def _usual_mounts(root: SysRoot) -> dict[str, str]:

@@ -242,7 +242,11 @@ class SysRoot:
 
     def reply(self, name: str, kind: type[T], ask: Callable[[], T]) -> T:
         """What is asked and not read: `ask()` on a live root, the stored answer on a recording."""
-        return ask() if self.mark is None else recorded_reply(self.tree, self.mark, name, kind)
+        if self.mark is None:
+            return ask()
+        answer, malformed = recorded_reply(self.tree, self.mark, name, kind)
+        self.note_malformed(f"replies/{name}.json", *malformed)
+        return answer
 
     def note(self, path: str, reason: Reason, detail: str) -> None:
         """Say that a reader left something out, and why: part of a gap, not an error."""

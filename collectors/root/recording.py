@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -92,8 +92,11 @@ def recorded_links(mark: Mark, path: str) -> set[str]:
     return {name for directory, _, name in (link.rpartition("/") for link in mark.links) if directory == printable(path)}
 
 
-def recorded_reply(tree: Tree, mark: Mark, name: str, kind: type[T]) -> T:
-    """The stored answer to a question; `Unavailable` as it was recorded, or where it was not asked."""
+def recorded_reply(tree: Tree, mark: Mark, name: str, kind: type[T]) -> tuple[T, list[Malformed]]:
+    """The stored answer to a question, and what is left out of it: records in it that cannot be understood.
+
+    `Unavailable` as it was recorded, or where it was not asked.
+    """
     path = f"replies/{name}.json"
     try:
         answer = tree.read(path)
@@ -107,9 +110,40 @@ def recorded_reply(tree: Tree, mark: Mark, name: str, kind: type[T]) -> T:
     try:
         if mark.format < 2 and name == "processes":
             text = _with_named_stat(text)
-        return msgspec.json.decode(text, type=kind, dec_hook=decode_value)
+        try:
+            return msgspec.json.decode(text, type=kind, dec_hook=decode_value), []
+        except msgspec.ValidationError:
+            malformed: list[Malformed] = []
+            understood = _understood(msgspec.json.decode(text), kind, malformed)
+            return _converted(understood, kind), malformed
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Malformed(str(error), path=path) from None
+
+
+def _converted(value: Any, kind: type[T]) -> T:
+    return msgspec.convert(value, kind, dec_hook=decode_value, str_keys=True)
+
+
+def _is_record(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _understood(value: Any, kind: Any, malformed: list[Malformed]) -> Any:
+    """A stored answer without those records in its lists that are none of their kind: each is a domain, a container or a process."""
+    if get_origin(kind) is tuple and isinstance(value, list) and _is_record(record := get_args(kind)[0]):
+        records = []
+        for place, entry in enumerate(value):
+            try:
+                _converted(part := _understood(entry, record, malformed), record)
+            except (msgspec.MsgspecError, ValueError) as error:
+                malformed.append(Malformed(f"{record.__name__} {place}: {error}"))
+            else:
+                records.append(part)
+        return records
+    if _is_record(kind) and isinstance(value, dict):
+        types = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+        return {name: _understood(part, types.get(name), malformed) for name, part in value.items()}
+    return value
 
 
 _STAT = ("name", "state", "parent_pid", "threads", "start_ticks", "last_cpu")

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from agent.model.values import CpuSet, Fact
 from collectors.root import FORMAT, LATER, MARK, SysRoot, Unavailable
 from collectors.root.recorder import Recorder
 from collectors.text import Malformed
-from tests.unit.tree import A_MARK, grow, recorded
+from tests.unit.tree import A_MARK, grow, malformed, recorded
 
 
 def reasons(root: SysRoot) -> list[tuple[str, str]]:
@@ -27,7 +28,7 @@ class Answer(Fact, frozen=True):
     name: str
 
 
-def explode() -> Answer:
+def explode() -> NoReturn:
     raise AssertionError("something live was asked")
 
 
@@ -316,3 +317,25 @@ def test_links(tmp_path: Path) -> None:
     assert ask(again) == answers
     assert again.names("sys/a") == ("real", "way")
     assert (again.names("sys"), again.link("sys/a/out")) == (("a",), None)
+
+
+class Answers(Fact, frozen=True):
+    answers: tuple[Answer, ...] = ()
+    total: int = 0
+
+
+@pytest.mark.parametrize(
+    ("records", "left_out"),
+    [
+        ('{"cpus": "x", "name": "b"}', 1),
+        ('{"cpus": "0"}, {"cpus": "0", "name": 3}', 2),
+        ('7, null, [], "b", {"cpus": "0-99999", "name": "b"}', 5),
+    ],
+)
+def test_a_record_that_is_malformed_costs_no_other(tmp_path: Path, records: str, left_out: int) -> None:
+    reply = f'[{{"cpus": "0", "name": "a"}}, {records}, {{"cpus": "3", "name": "c"}}]'
+    whole = (Answer(CpuSet((0,)), "a"), Answer(CpuSet((3,)), "c"))
+    root = recorded(tmp_path, {"replies/list.json": reply, "replies/within.json": f'{{"answers": {reply}, "total": 7}}'})
+    assert root.reply("list", tuple[Answer, ...], explode) == whole
+    assert root.reply("within", Answers, explode) == Answers(whole, 7)
+    assert malformed(root) == ["replies/list.json"] * left_out + ["replies/within.json"] * left_out

@@ -1,0 +1,57 @@
+"""collectors/cgroup/hierarchies.py: tables of mounts, and which of several mounts is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from collectors import cgroup
+from collectors.cgroup import CgroupCache
+from collectors.cgroup.hierarchies import parse_mountinfo
+from tests.unit.tree import grow, recorded
+
+GROUP = {"cgroup.controllers": "memory\n", "web/cgroup.procs": "7\n", "web/memory.current": "5\n"}
+
+
+def line(point: str, options: str = "cgroup2 cgroup2 rw", within: str = "/") -> str:
+    return f"30 23 0:26 {within} /{point} rw - {options}\n"
+
+
+def below(point: str) -> dict[str, str]:
+    return {f"{point}/{name}": text for name, text in GROUP.items()}
+
+
+@pytest.mark.parametrize("make", [grow, recorded], ids=["live", "recording"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        line("run/hidden/cgroup") + line("sys/fs/cgroup"),
+        line("run/cilium/cgroupv2", within="/system.slice") + line("sys/fs/cgroup"),
+        line("run/a") + line("run/b") + line("sys/fs/cgroup", within="/../.."),
+    ],
+    ids=["the first is hidden", "the first is a part", "in a namespace"],
+)
+def test_another_mount_of_v2_is_read(tmp_path: Path, table: str, make: type) -> None:
+    root = make(tmp_path, {"proc/1/mountinfo": table} | below("sys/fs/cgroup"))
+    assert [group.path for group in cgroup.read(root, CgroupCache()).groups] == ["/", "/web"]
+    assert (root.refusals, root.malformed) == ([], [])
+
+
+def test_another_mount_of_one_controller_is_read(tmp_path: Path) -> None:
+    table = "".join(line(f"{top}/{name}", f"cgroup cgroup rw,{name}") for top in ("mnt", "sys/fs/cgroup") for name in ("memory", "pids"))
+    files = {"mnt/pids/web/pids.current": "3\n", "sys/fs/cgroup/memory/web/memory.usage_in_bytes": "5\n"}
+    group = cgroup.read(grow(tmp_path, files | {"proc/1/mountinfo": table}), CgroupCache()).groups[-1]
+    assert (group.pids and group.pids.current, group.memory and group.memory.current_bytes) == (3, 5)
+
+
+def test_a_mount_that_is_a_file(tmp_path: Path) -> None:
+    """Something else was mounted over it: ENOTDIR."""
+    root = grow(tmp_path, {"proc/1/mountinfo": line("mnt") + line("sys/fs/cgroup"), "mnt": "x"} | below("sys/fs/cgroup"))
+    assert [group.path for group in cgroup.read(root, CgroupCache()).groups] == ["/", "/web"]
+
+
+def test_parse_mountinfo() -> None:
+    text = line("a", "cgroup cgroup rw,cpu,cpuacct") + line("b", "cgroup cgroup rw,cpu", "/docker/x") + "nonsense\n\n" + line("c")
+    assert parse_mountinfo(text) == {"cpu": ["a"], "cpuacct": ["a"], "": ["c"]}
+    assert parse_mountinfo(line("b", "cgroup cgroup rw,cpu", "/docker/x")) == {"cpu": ["b"]}
