@@ -194,6 +194,14 @@ def test_the_kernel_says_how_large_it_is(tmp_path: Path, stated: dict[str, objec
     assert [finding.id for finding in told(found)] == (["statement_mismatch"] if mismatch not in (None, "behind") else [])
 
 
+@pytest.mark.parametrize(("count", "end"), [(4, f"'g': no memory begins at {BASE + PAGE * 4:#x}"), (5, ", and 1 more")])
+def test_contradictions_that_are_not_shown_are_counted(tmp_path: Path, count: int, end: str) -> None:
+    wrong = [{"instance": name, "base": BASE + PAGE * number} for number, name in enumerate("defgh"[:count], 1)]
+    (finding,) = told(published(tmp_path, stating(*wrong)))
+    assert finding.evidence.count("no memory begins at") == 4
+    assert finding.evidence.endswith(end)
+
+
 @pytest.mark.parametrize("base", [BASE, 0, (1 << 64) - 1])
 @pytest.mark.parametrize("number", [0, 1, (1 << 63) - 1, 1 << 63, (1 << 64) - 2, (1 << 64) - 1])
 def test_numbers_that_no_embedder_has(tmp_path: Path, base: int, number: int) -> None:
