@@ -60,12 +60,13 @@ def test_contradictions(tmp_path: Path, files: dict[str, str], found: list[tuple
     assert [(entry.subject, str(entry.cpus), entry.detail) for entry in its] == found
 
 
-def test_many_sets_are_not_all_shown(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "more"), [(4, ""), (5, " and 1 more"), (8, " and 4 more")])
+def test_of_many_sets_four_are_shown(tmp_path: Path, count: int, more: str) -> None:
     files = {f"{CPU}/online": "0-7\n"}
-    for number in range(8):
+    for number in range(count):
         files |= node(number, "0-7", 1)
     (found,) = look(tmp_path, files).contradictions
-    assert found.detail == "overlap: 0-7 0-7 0-7 0-7 and 4 more"
+    assert found.detail == f"overlap: 0-7 0-7 0-7 0-7{more}"
 
 
 def test_levels_without_end(tmp_path: Path) -> None:
