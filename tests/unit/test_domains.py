@@ -18,7 +18,7 @@ from agent.model.logical import SchedulingDomain
 from agent.model.physical import Node
 from agent.model.values import CpuSet
 from agent.normalise.domains import derive, scheduling_domains
-from collectors import kernel_config, proc_schedstat, proc_sys, sys_cpu, sys_debug_sched
+from collectors import kernel_config, proc_cpuinfo, proc_schedstat, proc_sys, sys_cpu, sys_debug_sched
 
 
 def groups(size: int, count: int) -> list[CpuSet]:
@@ -35,7 +35,7 @@ def machine(
     cache: int,
     package: int,
     cluster: int | None = None,
-    architecture: str = "x86_64",
+    architecture: str | None = "x86_64",
     config: kernel_config.KernelConfig | None = None,
     schedstat: proc_schedstat.Schedstat | None = None,
 ) -> Sample:
@@ -74,6 +74,13 @@ TWO = nodes(4, (10, 20), (20, 10))
 def test_levels_from_threads_to_the_node() -> None:
     assert shown(machine(8, 2, 4, 8), 8, UMA)[5] == "SMT:4-5 MC:4-7 PKG:0-7"
     assert shown(machine(8, 1, 4, 8, cluster=2), 8, UMA)[5] == "CLS:4-5 MC:4-7 PKG:0-7"
+
+
+@pytest.mark.parametrize(("flags", "chain"), [(("lm",), "SMT:4-5 MC:4-7 PKG:0-7"), ((), "")])
+def test_long_mode_is_x86_where_the_kernel_does_not_say_its_architecture(flags: tuple[str, ...], chain: str) -> None:
+    silent = machine(8, 2, 4, 8, architecture=None)
+    cpuinfo = proc_cpuinfo.Cpuinfo((), flags)
+    assert shown(replace(silent, statics=replace(silent.statics, cpuinfo=cpuinfo)), 8, UMA).get(5, "") == chain
 
 
 def test_a_level_that_adds_nothing_goes() -> None:
