@@ -68,7 +68,7 @@ def kernel_threads(table: Iterable[processes.Process]) -> set[int]:
 
 def members(groups: Iterable[cgroup.Group]) -> set[int]:
     """Every process of the groups that somebody owns."""
-    return {pid for group in groups for pid in group.processes or ()}
+    return {pid for group in groups if group.owner for pid in group.processes or ()}
 
 
 def container_members(groups: Iterable[cgroup.Group]) -> set[int]:
@@ -78,7 +78,7 @@ def container_members(groups: Iterable[cgroup.Group]) -> set[int]:
 
 def leaders(groups: Iterable[cgroup.Group]) -> set[int]:
     """The oldest process of each group by its pid: the one that was confined first."""
-    return {min(group.processes) for group in groups if group.processes}
+    return {min(group.processes) for group in groups if group.owner and group.processes}
 
 
 def owners_by_group(bundles: Iterable[oci.Bundle]) -> dict[str, tuple[str, str]]:

@@ -10,6 +10,7 @@ from agent.model.runtimes_table import (
     DOCKER,
     EMULATION,
     ENGINES,
+    FIRECRACKER,
     GROUP_ALONE,
     HARDWARE,
     HEX_ID,
@@ -38,6 +39,7 @@ __all__ = [
     "DOCKER",
     "EMULATION",
     "ENGINES",
+    "FIRECRACKER",
     "GROUP_ALONE",
     "HARDWARE",
     "HEX_ID",
@@ -66,6 +68,7 @@ __all__ = [
     "is_monitor",
     "isolation",
     "limits_group",
+    "machine_name",
     "monitor",
     "owner_of_group",
     "thread_role",
@@ -84,6 +87,7 @@ _VCPU_THREADS = _any([runtime.vcpu_threads for runtime in HYPERVISORS])
 _IOTHREADS = _any([runtime.iothreads for runtime in HYPERVISORS])
 _THREAD_ROLES = [row for runtime in WASM_RUNTIMES for row in runtime.thread_roles]
 _GROUPS = _any([engine.groups for engine in ENGINES])
+_LIBVIRT_NAME = re.compile(r"(?:machine-)?qemu-(?:\d+-)?(.+)", re.DOTALL)
 _BY_BUNDLES = {bundles: runtime for runtime in ENGINES for bundles in runtime.bundles}
 
 
@@ -106,6 +110,12 @@ def owner_of_group(path: str) -> tuple[Runtime, str] | None:
         if match is not None:
             return engine, next(filter(None, match.groups()))
     return None
+
+
+def machine_name(owner: str, id_: str) -> str:
+    """What a machine is called, by the name of its group: `machine-qemu\\x2d2\\x2dweb.scope` and `qemu-2-web` are of "web"."""
+    match = _LIBVIRT_NAME.fullmatch(id_.replace(r"\x2d", "-")) if owner == LIBVIRT.name else None
+    return match[1] if match else id_
 
 
 def is_monitor(process: str) -> bool:

@@ -21,9 +21,6 @@ from agent.normalise.virtual_machines import machines
 from agent.normalise.workloads import sandboxed
 from collectors import cgroup
 
-# Units that hold other units, or that the kernel runs (systemd.unit(5)).
-_SYSTEMD = (".slice", ".mount", ".swap", ".socket")
-
 
 def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
     """Joins the facts of one pass into a host. `cache` holds the workloads of the last pass: it saves time and never changes the result."""
@@ -68,7 +65,7 @@ def _all_named(cgroups: cgroup.Cgroups | None) -> bool:
     Otherwise one may be a container that we cannot name.
     """
     groups = cgroups.groups if cgroups else ()
-    return all(group.owner or group.path == "/" or group.path.endswith(_SYSTEMD) for group in groups)
+    return all(group.owner or group.path == "/" or group.path.endswith(cgroup.INNER_UNITS) for group in groups)
 
 
 def _identity(sample: Sample) -> Identity:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from agent.collect.sample import Sample
-from agent.model.facts.cgroup import WorkloadCpu, WorkloadMemory
 from agent.model.facts.proc_isolation import Confinement
-from agent.model.runtimes import LIBVIRT, MODES, SYSTEMD, isolation, limits_group
+from agent.model.runtimes import MODES, SYSTEMD, isolation, limits_group, machine_name
 from agent.model.values import CpuSet, Detail, Fact, Limit
 from agent.model.workload import Placement, VCpu, Workload
 from agent.normalise.groups import (
@@ -28,6 +27,7 @@ from agent.normalise.groups import (
     tree_of,
 )
 from agent.normalise.machine_threads import vcpu_threads
+from agent.normalise.members import members_by_owner
 from agent.normalise.workloads import NO_STACK, cpus_of, started, threads_of
 from collectors import cgroup, docker_engine, oci, proc_task, taskstats
 
@@ -92,24 +92,19 @@ def _facts(sample: Sample, tree: Tree, taken: Collection[cgroup.Owner]) -> Itera
     tasks = {group.pid: group for group in sample.workloads.tasks or ()}
     confinements = sample.workloads.confinements or {}
     accounts = {account.pid: account for account in sample.workloads.accounts or ()}
-    members: dict[cgroup.Owner, list[tuple[int, ...] | None]] = {}
-    for group in tree.groups.values():
-        # libvirt's machines are joined in virtual_machines.py.
-        if group.owner is not None and group.owner.runtime != LIBVIRT.name:
-            members.setdefault(group.owner, []).append(group.processes)
+    table = sample.workloads.processes
+    members = members_by_owner(tree, None if table is None else {process.pid for process in table}, tasks.values())
     for owner in sorted(members.keys() - set(taken)):
-        lists = members[owner]
-        pids = sorted({pid for processes in lists for pid in processes or ()})
-        known_empty = not pids and None not in lists
+        pids, are_all, is_empty = members[owner]
         top = tree.groups.get(owner.path)
-        if known_empty or top is None:
+        if is_empty or top is None:
             continue
         inner = limits_group(owner.runtime)
         home = tree.groups.get(f"{owner.path}/{inner}", top) if inner else top
         # Who starts jobs, and who points a group out, says that they are workloads.
-        if owner.runtime == SYSTEMD.name and not _bounded(tree, home):
+        if owner.runtime == SYSTEMD.name and not cgroup.is_bounded_within(tree.groups, home.path):
             continue
-        count = len(pids) if None not in lists else None
+        count = len(pids) if are_all else None
         # Sums over some of the processes would be wrong, so there are none.
         live = tuple([tasks[pid] for pid in pids if pid in tasks]) if count is not None else ()
         engine, container = engines.get(owner.id, (None, None))
@@ -149,7 +144,7 @@ def _workload(tree: Tree, facts: ContainerFacts) -> Workload:
         identity=f"{owner.path}:{facts.top.inode}",
         paradigm=owner.paradigm,
         runtime=engine,
-        name=(container.name if container else None) or bundle.name or (owner.id[:12] if _HEX.fullmatch(owner.id) else owner.id),
+        name=(container.name if container else None) or bundle.name or _called(owner),
         execution_mode=MODES[owner.paradigm].execution,
         memory_mode=MODES[owner.paradigm].memory,
         isolation=isolation(facts.bundle.runtime if facts.bundle else None, engine),
@@ -183,26 +178,9 @@ def _workload(tree: Tree, facts: ContainerFacts) -> Workload:
     )
 
 
-def _bounded(tree: Tree, home: cgroup.Group) -> bool:
-    """Whether a unit, or a slice around it, has a limit, a protection, a weight or CPUs of its own."""
-    path, cpus = home.path, _in_force(tree.groups.get("/"))
-    while path and path != "/":
-        group = tree.groups.get(path)
-        cpu, memory = (group.cpu or WorkloadCpu(), group.memory or WorkloadMemory()) if group else (WorkloadCpu(), WorkloadMemory())
-        bounds = (cpu.quota_usec, memory.max_bytes, memory.high_bytes)
-        if any(bound is not None and not bound.unlimited for bound in bounds) or memory.low_bytes or memory.min_bytes:
-            return True
-        if cpu.weight not in (None, 100) or cpu.shares not in (None, 1024):
-            return True
-        own = _in_force(group)
-        if own is not None and cpus is not None and own != cpus:
-            return True
-        path = path.rpartition("/")[0]
-    return False
-
-
-def _in_force(group: cgroup.Group | None) -> CpuSet | None:
-    return group.cpuset.cpus_effective if group and group.cpuset else None
+def _called(owner: cgroup.Owner) -> str:
+    """What nobody named is called after its group."""
+    return owner.id[:12] if _HEX.fullmatch(owner.id) else machine_name(owner.runtime, owner.id)
 
 
 def confinement(first: Confinement | None, host: Confinement | None) -> Confinement | None:

@@ -15,7 +15,7 @@ from agent.model.facts.cgroup import WorkloadCpu, WorkloadMemory
 from agent.model.facts.proc_isolation import Confinement
 from agent.model.facts.proc_task import Thread
 from agent.model.guest import Guest
-from agent.model.runtimes import EMULATION, HARDWARE, LIBVIRT, MODES, RUNTIMES, Paradigm, monitor
+from agent.model.runtimes import EMULATION, FIRECRACKER, HARDWARE, LIBVIRT, MODES, RUNTIMES, Paradigm, monitor
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Placement, VCpu, Workload
 from agent.normalise.containers import confinement
@@ -76,7 +76,15 @@ def machines(sample: Sample) -> Machines:
         counters={machine.pid: machine.counters for machine in facts.monitor_counters or ()},
         confinements=facts.confinements or {},
     )
-    return Machines(tuple(_workload(sources, machine) for machine in found), frozenset(owned.values()))
+    workloads = tuple(_workload(sources, machine) for machine in found)
+    return Machines(workloads, frozenset(owned.values()) | _named_after(tree, workloads))
+
+
+def _named_after(tree: Tree, workloads: Sequence[Workload]) -> set[cgroup.Owner]:
+    """Who owns libvirt's groups of these machines; of all machines where the group of one is not known, which may be any of them."""
+    paths = {workload.cgroup for workload in workloads if not (workload.guest and workload.guest.elsewhere)}
+    owners = {group.owner for group in tree.groups.values() if group.owner is not None and group.owner.runtime == LIBVIRT.name}
+    return {owner for owner in owners if None in paths or owner.path in paths}
 
 
 def _workload(sources: Sources, machine: JoinedMachine) -> Workload:
@@ -142,8 +150,8 @@ def _with_unit(sources: Sources, workload: Workload, home: cgroup.Group) -> Work
 
 
 def _id(machine: JoinedMachine, owner: cgroup.Owner | None, began: int | None) -> str:
-    """The jail's name, else the UUID by libvirt or by the process itself, which are the same; else the process."""
-    if owner is not None and owner.paradigm == "virtualization":
+    """A jail's name, else the UUID by libvirt or by the process itself, which are the same; else the process."""
+    if owner is not None and owner.runtime == FIRECRACKER.name:
         return owner.id
     uuid = machine.domain.definition.uuid if machine.domain else machine.process.vm_uuid if machine.process else None
     return uuid or f"kvm/{machine.process.pid if machine.process else 0}/{began}"

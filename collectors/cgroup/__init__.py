@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple
 from agent.model.runtimes import PLAIN_GROUP, SYSTEMD, UNKNOWN
 from agent.model.values import Detail, Fact
 from collectors.cgroup import cpuset
+from collectors.cgroup.bounds import is_bounded_within, with_plain_owners
 from collectors.cgroup.cpuset import Cpuset
-from collectors.cgroup.group import Group, read_group
+from collectors.cgroup.group import INNER_UNITS, Group, read_group
 from collectors.cgroup.held import GroupFiles, HeldDirectories, HeldDirectory
 from collectors.cgroup.hierarchies import Directories, Hierarchies, StatedOwners, huge_page_sizes, mounts, walk
 from collectors.cgroup.others import Stall
@@ -24,12 +25,14 @@ from collectors.root import SysRoot, Unavailable
 from collectors.text import integer, printable, space_separated
 
 __all__ = [
+    "INNER_UNITS",
     "CgroupCache",
     "Cgroups",
     "Cpuset",
     "Group",
     "Owner",
     "Stall",
+    "is_bounded_within",
     "pod_of",
     "read",
     "whose",
@@ -150,7 +153,7 @@ def _groups(
         cache.owners.pop(path, None)
     if user.waiting:
         files.root.note(user.waiting[0], "late", f"and {len(user.waiting) - 1} more new groups wait to be matched with --workload-group")
-    return tuple([group for group in records if group is not None])
+    return with_plain_owners(tuple([group for group in records if group is not None]))
 
 
 def _group(

@@ -16,13 +16,17 @@ from collectors.cgroup.owner import Owner, Owners, whose
 from collectors.cgroup.pointed_out import PointedOut
 from collectors.text import number_lines, printable
 
+INNER_UNITS = (".slice", ".mount", ".swap", ".socket")
+"""Ends of names of units that hold other units, or that the kernel runs (systemd.unit(5)): no process is in them for long."""
+
 R = TypeVar("R", WorkloadCpu, Cpuset, WorkloadMemory, Pids, GroupState)
 
 
 class Group(Fact, frozen=True, kw_only=True):
     """One group. `path` is below the hierarchy ("/" is its root), `inode` tells a group from its successor of the same name.
 
-    `processes` are known of groups that a container, a machine or a unit owns.
+    `processes` are not asked of units that hold no processes themselves. `threads` are those of a threaded group: it may not list
+    processes, which are in the list of a group above.
     """
 
     path: str
@@ -37,6 +41,7 @@ class Group(Fact, frozen=True, kw_only=True):
     huge_pages: tuple[HugePages, ...] = ()
     state: GroupState | None = None
     processes: tuple[int, ...] | None = None
+    threads: tuple[int, ...] | None = None
     owner: Owner | None = None
 
 
@@ -67,12 +72,14 @@ def read_group(
     homes = _Homes(directories, hierarchies, unified, enabled)
     name = printable(path)
     owner = owner_of(name, hierarchies.stated_owners, owners, user)
-    processes = _processes(files, (homes.of("cpu"), homes.of("memory"), unified)) if owner else None
+    is_top = path == "/"
+    may_hold_processes = owner is not None or not (is_top or path.endswith(INNER_UNITS))
+    processes, threads = _members(files, (homes.of("cpu"), homes.of("memory"), unified)) if may_hold_processes else (None, None)
     v1_homes = (home for controller in ("cpu", "memory", "cpuset", "pids") if (home := homes.of(controller)))
     main = unified or next(v1_homes, None) or next(iter(directories.values()))
     if owner and processes is None and main.fd >= 0 and "cgroup.procs" not in main.malformed:
         return None
-    is_top, pids_home = path == "/", homes.with_files_of("pids")
+    pids_home = homes.with_files_of("pids")
     return Group(
         path=name,
         inode=main.inode,
@@ -85,6 +92,7 @@ def read_group(
         huge_pages=() if is_top else _huge_pages(files, homes),
         state=_state(files, homes) if detail == "document" and not is_top else None,
         processes=processes,
+        threads=threads,
         owner=owner,
     )
 
@@ -145,16 +153,17 @@ def _state(files: GroupFiles, homes: _Homes) -> GroupState | None:
     return _unless_empty(others.state_v2(files, homes.unified)) if homes.unified else None
 
 
-def _processes(files: GroupFiles, homes: tuple[HeldDirectory | None, ...]) -> tuple[int, ...] | None:
-    """Of the first hierarchy that lists them."""
+def _members(files: GroupFiles, homes: tuple[HeldDirectory | None, ...]) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """The processes of a group, of the first hierarchy that lists them; of a threaded one the threads."""
     for directory in dict.fromkeys(homes):
         if directory is None:
             continue
         pids = files.parse(directory, "cgroup.procs", number_lines, blank=True)
         if pids is not None:
-            return pids
-        if (files.text(directory, "cgroup.type") or "").strip() == "threaded":
-            # Its threads' processes are those of a group above, and EOPNOTSUPP says no more (cgroup-v2.rst, "Threads").
+            return pids, None
+        type_ = (files.text(directory, "cgroup.type") or "").strip()
+        if type_ in ("threaded", "domain invalid"):
+            # EOPNOTSUPP says no more (cgroup-v2.rst, "Threads"). One that is invalid can have no member.
             files.root.drop_refusal(f"{directory.path}/cgroup.procs")
-            return ()
-    return None
+            return (), files.parse(directory, "cgroup.threads", number_lines, blank=True) if type_ == "threaded" else None
+    return None, None

@@ -12,7 +12,18 @@ from agent.model.facts.cgroup import GroupState, HugePages, Pids
 from agent.model.values import UNLIMITED, Detail, Fact, Limit
 from collectors.cgroup.held import GroupFiles, HeldDirectory
 from collectors.cgroup.memory import parse_numa_stat
-from collectors.text import Malformed, MalformedLines, flat_keyed, integer, limit, newline_separated, nonzero, numbers, phrase, size_bytes
+from collectors.text import (
+    Malformed,
+    MalformedLines,
+    flat_keyed,
+    integer,
+    limit,
+    newline_separated,
+    nonzero,
+    number_lines,
+    phrase,
+    size_bytes,
+)
 
 RESOURCES = ("cpu", "memory", "io", "irq")
 
@@ -88,7 +99,7 @@ def state_v2(files: GroupFiles, directory: HeldDirectory) -> GroupState:
         populated=nonzero(events.get("populated")),
         frozen=nonzero(events.get("frozen")),
         freeze=nonzero(files.parse(directory, "cgroup.freeze", integer)),
-        threads=files.parse(directory, "cgroup.threads", parse_count, blank=True),
+        threads=_count(files.parse(directory, "cgroup.threads", number_lines, blank=True)),
         descendants=stat.get("nr_descendants"),
         dying_descendants=stat.get("nr_dying_descendants"),
         max_depth=files.parse(directory, "cgroup.max.depth", limit),
@@ -103,7 +114,7 @@ def state_v1(files: GroupFiles, freezer: HeldDirectory) -> GroupState:
     return GroupState(
         frozen=None if state is None else state == "FROZEN",
         freeze=nonzero(self_freezing),
-        threads=files.parse(freezer, "tasks", parse_count, blank=True),
+        threads=_count(files.parse(freezer, "tasks", number_lines, blank=True)),
     )
 
 
@@ -124,6 +135,6 @@ def parse_stall(text: str) -> Stall:
     return malformed.checked(Stall(totals.get("some"), totals.get("full")))
 
 
-def parse_count(text: str) -> int:
-    """How many numbers there are, a line each: a thread may be listed twice while it is read, and is one."""
-    return len(set(numbers(newline_separated(text))))
+def _count(tids: tuple[int, ...] | None) -> int | None:
+    """How many threads there are: one may be listed twice while it is read, and is one."""
+    return None if tids is None else len(set(tids))

@@ -53,6 +53,11 @@ def whose(path: str, owners: Owners | None = None, user: PointsOut | None = None
     return owner
 
 
+def is_pod(name: str) -> bool:
+    """Whether the kubelet calls a pod's group so."""
+    return _POD.fullmatch(name) is not None
+
+
 def pod_of(path: str) -> Pod | None:
     """The innermost pod around a group, by the kubelet's names: `kubepods/burstable/podUID`, `kubepods-burstable-podU_I_D.slice`.
 

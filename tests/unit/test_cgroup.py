@@ -265,7 +265,7 @@ def test_hybrid(tmp_path: Path, mounts: bool) -> None:
     assert group.cpu is not None
     assert (group.cpu.shares, group.pressure, group.processes) == (1024, {"memory": Stall(9)}, (10,))
     # A group of one hierarchy has nothing of the others.
-    assert by_path["/only"] == Group(path="/only", inode=(tmp_path / TOP / "unified/only").stat().st_ino)
+    assert by_path["/only"] == Group(path="/only", inode=(tmp_path / TOP / "unified/only").stat().st_ino, processes=())
 
 
 def test_hybrid_without_controllers_in_v2(tmp_path: Path) -> None:
