@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from agent.collect.sources import SOURCES, remedy
 from agent.model.values import Detail, Gap, ReadTimes
-from collectors.root import SysRoot, Unavailable
+from collectors.root import Budget, SysRoot, Unavailable
 from collectors.text import Malformed
 
 T = TypeVar("T")
@@ -53,12 +53,16 @@ def ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> Reading[T]:
 
 
 class Pass:
-    """The questions of one pass over the sources. Adds up their gaps, their seconds and their read times."""
+    """The questions of one pass over the sources. Adds up their gaps, their seconds and their read times.
 
-    def __init__(self, root: SysRoot, only: tuple[str, ...], detail: Detail = "document") -> None:
+    `budget` is the CPU time that its readers have for what others can make large.
+    """
+
+    def __init__(self, root: SysRoot, only: tuple[str, ...], detail: Detail = "document", budget: Budget | None = None) -> None:
         self.root = root
         self.only = only
         self.detail = detail
+        self.budget = budget or Budget()
         self.gaps: list[Gap] = []
         self.seconds: dict[str, float] = {}
         self.read_at: ReadTimes = {}

@@ -83,7 +83,7 @@ def ask_processes(asking: Pass, inventory: Inventory, caches: Caches) -> Workloa
     """What files say of processes: their memory maps first, then the threads of those that are of interest."""
     table, groups = inventory.table or (), inventory.groups
     users = targets.user_processes(table)
-    wasm = asking.ask("wasm_maps", lambda r: wasm_maps.read(r, users, caches.wasm)) if users else None
+    wasm = asking.ask("wasm_maps", lambda r: wasm_maps.read(r, users, caches.wasm, asking.budget)) if users else None
     runtimes = targets.runtimes(wasm.processes if wasm else ())
     tables = targets.statement_tables(runtimes)
     published = asking.ask("wasm_stats", lambda r: statements.read(r, tables)) if tables else None

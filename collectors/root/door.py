@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.model.values import ReadTimes, Reason
+from collectors.root.budget import Budget
 from collectors.root.files import BLANK, Contents, Tree, decode
 from collectors.root.reasons import Refusal, Unavailable, reason_of
 from collectors.root.recording import LATER, MARK, Mark, read_mark, recorded_links, recorded_refusals, recorded_reply
@@ -171,10 +172,12 @@ class SysRoot:
             return None
         return keep(data)
 
-    def words(self, path: str, words: Collection[bytes], cached: Mapping[tuple[int, ...], Contents]) -> Contents | None:
+    def words(
+        self, path: str, words: Collection[bytes], cached: Mapping[tuple[int, ...], Contents], budget: Budget, max_bytes: int
+    ) -> Contents | None:
         """Which of these words the program of a process holds, by the kernel's link to it: exe.
 
-        One that is in `cached`, by its identity, is not read again.
+        One that is in `cached`, by its identity, is not read again. At most so many bytes are read, and no more than the budget allows.
 
         As with `sealed` the link leads out of every root; nothing else of the program leaves this call.
         """
@@ -182,7 +185,7 @@ class SysRoot:
             data = self.raw(path)
             return None if data is None else Contents((), frozenset(word for word in words if word in data))
         try:
-            return self.tree.words(path, words, cached)
+            return self.tree.words(path, words, cached, budget, max_bytes)
         except OSError as error:
             self.refuse(path, error)
             return None

@@ -15,6 +15,7 @@ from typing import Self
 
 import msgspec
 
+from collectors.root.budget import Budget
 from collectors.root.opening import HOST, open_below, open_kernel_link
 from collectors.root.reasons import Unavailable
 
@@ -42,17 +43,21 @@ _MAX_BYTES = (
 # What str.strip() takes for blank, of ASCII, and the NUL bytes that `decode` drops.
 BLANK = b"\0\t\n\v\f\r\x1c\x1d\x1e\x1f "
 
-# Of a program, in MiB: the largest runtimes have a hundred.
-_MAX_PIECES = 512
+# Of a program: the largest runtimes have a hundred MiB.
+_MAX_PROGRAM_BYTES = 512 << 20
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """Which of some words a file holds. `identity` (device, inode, bytes, modified ns) is the file's, and changes with it."""
+    """Which of some words a file holds. `identity` (device, inode, bytes, modified ns) is the file's, and changes with it.
+
+    `unread_from` is the offset up to which it was searched, None where it was searched to its end.
+    """
 
     identity: tuple[int, ...]
     words: frozenset[bytes]
+    unread_from: int | None = None
 
 
 class Tree:
@@ -127,12 +132,18 @@ class Tree:
         finally:
             os.close(fd)
 
-    def words(self, path: str, words: Collection[bytes], cached: Mapping[tuple[int, ...], Contents]) -> Contents:
-        """Which of these words a program holds, through a link of the kernel's. One in `cached`, by its identity, is not read again."""
+    def words(
+        self, path: str, words: Collection[bytes], cached: Mapping[tuple[int, ...], Contents], budget: Budget, max_bytes: int
+    ) -> Contents:
+        """Which of these words a program holds, through a link of the kernel's. One in `cached`, by its identity, is not read again.
+
+        At most so many bytes are read, and no more than the budget allows; the next call goes on where this one ended.
+        """
         fd, status = open_kernel_link(self.fd, path)
         try:
             identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-            return cached.get(identity) or Contents(identity, _words_in(fd, words))
+            contents = cached.get(identity) or Contents(identity, frozenset(), 0)
+            return contents if contents.unread_from is None else _searched(fd, words, contents, budget, max_bytes)
         finally:
             os.close(fd)
 
@@ -223,16 +234,22 @@ def decode(data: bytes) -> str:
     return text.replace("\0", "") if "\0" in text else text
 
 
-def _words_in(fd: int, words: Collection[bytes]) -> frozenset[bytes]:
-    present: set[bytes] = set()
-    longest = max(map(len, words))
-    end = b""
-    for _ in range(_MAX_PIECES):
+def _searched(fd: int, words: Collection[bytes], contents: Contents, budget: Budget, max_bytes: int) -> Contents:
+    """`contents`, and what is found from where it ends."""
+    present, longest = set(contents.words), max(map(len, words))
+    start = contents.unread_from or 0
+    end = os.pread(fd, min(longest - 1, start), max(0, start - longest + 1))
+    offset = os.lseek(fd, start, os.SEEK_SET)
+    while offset < min(start + max_bytes, _MAX_PROGRAM_BYTES) and len(present) < len(words):
+        if budget.is_spent:
+            return Contents(contents.identity, frozenset(present), offset)
         piece = os.read(fd, 1 << 20)
-        if not piece or len(present) == len(words):
-            break
+        if not piece:
+            return Contents(contents.identity, frozenset(present))
+        offset += len(piece)
         # A word may lie across two pieces.
         piece = end + piece
         present.update(word for word in words if word not in present and word in piece)
         end = piece[1 - longest :]
-    return frozenset(present)
+    is_complete = len(present) == len(words) or offset >= _MAX_PROGRAM_BYTES
+    return Contents(contents.identity, frozenset(present), None if is_complete else offset)

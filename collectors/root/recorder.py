@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from agent.model.values import encode_value
+from collectors.root.budget import Budget
 from collectors.root.door import SysRoot
 from collectors.root.files import Contents
 from collectors.root.reasons import Refusal, Unavailable
@@ -52,9 +53,11 @@ class Recorder(SysRoot):
             self._store(path, data)
         return data
 
-    def words(self, path: str, words: Collection[bytes], cached: Mapping[tuple[int, ...], Contents]) -> Contents | None:
+    def words(
+        self, path: str, words: Collection[bytes], cached: Mapping[tuple[int, ...], Contents], budget: Budget, max_bytes: int
+    ) -> Contents | None:
         with self._refusals_recorded():
-            contents = super().words(path, words, cached)
+            contents = super().words(path, words, cached, budget, max_bytes)
         if contents is not None:
             self._store(path, b"\n".join(sorted(contents.words)))
         return contents

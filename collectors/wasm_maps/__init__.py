@@ -8,6 +8,7 @@ child shows its parent's memories at the same bases.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 
 from agent.model.values import Fact
 from collectors.proc_pid.maps import Vma, parse_maps
-from collectors.root import Contents, SysRoot
+from collectors.root import Budget, Contents, OverBudget, SysRoot
 from collectors.text import integer
 from collectors.wasm_maps.detection import detect
 from collectors.wasm_maps.memories import MappedMemory
@@ -28,6 +29,11 @@ from collectors.wasm_maps.runtimes import TABLE, identify, may_hold_runtime
 
 # What cannot be read in a process that holds less than one default reservation is nothing to speak of.
 MIN_VIRTUAL_BYTES = 4 << 30
+
+# A map of so many bytes has some three thousand mappings. Larger ones, and programs of which more is to be searched, wait for the others.
+LARGE_MAP_BYTES = 1 << 18
+_FIRST_PROGRAM_BYTES = 16 << 20
+_ANY_BYTES = 1 << 40
 
 
 class WasmProcess(Fact, frozen=True, kw_only=True):
@@ -52,6 +58,9 @@ class CachedProcess(Fact, frozen=True, kw_only=True):
     `pages` are those of address space, of code and of data (statm): a memory that is made adds to the first, one that grows to the last.
     Empty: they say nothing, as something was refused. `map_digest` is of the map of a process with memories, which are where they were
     as long as the map is the same. `program` is what was searched for a runtime, which need not be again though the process has changed.
+
+    `size` is what was to be read when it was looked at last, its map and what is left of its program (bytes), and `seconds` the CPU time
+    that this took, or had taken when none was left. `answer` is the last answer, with what is resident, of `answered_at` (time.monotonic).
     """
 
     started: float | None
@@ -59,6 +68,10 @@ class CachedProcess(Fact, frozen=True, kw_only=True):
     process: WasmProcess | None
     program: Contents | None = None
     map_digest: bytes = b""
+    size: int = 0
+    seconds: float = 0.0
+    answer: WasmProcess | None = None
+    answered_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -75,27 +88,96 @@ class WasmProcesses(NamedTuple):
     unread: int = 0
 
 
-def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache) -> WasmProcesses:
+def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache, budget: Budget | None = None) -> WasmProcesses:
     """The processes that hold a Wasm runtime, with the memories of its layouts, among those of these pids and start times.
 
     The map of one without memories is read again when the process has changed; None for a start is always a change. What is gone is
-    skipped, and what is refused, or cannot be understood, is counted.
+    skipped, what is refused is counted, and what cannot be understood is noted in `root.refusals`. Of processes that the budget does not
+    allow to look at, the largest, the last answers are returned, and their age is noted.
     """
+    budget = budget or Budget()
     programs = {cached.program.identity: cached.program for cached in cache.processes.values() if cached.program}
-    processes: list[WasmProcess] = []
-    unread = 0
-    current: dict[int, CachedProcess] = {}
-    for pid, start in started.items():
-        look = _look(root, pid, start, cache.processes.get(pid), programs)
-        unread += look.unread
-        if look.process is not None:
-            processes.append(look.process)
-        if look.cached is not None:
-            current[pid] = look.cached
-            if look.cached.program:
-                programs[look.cached.program.identity] = look.cached.program
-    cache.processes = current
-    return WasmProcesses(tuple(processes), unread)
+    looks: dict[int, _Look] = {}
+    waiting: dict[int, CachedProcess | None] = {}
+    with budget:
+        is_spent = False
+        for pid, start in started.items():
+            cached = cache.processes.get(pid)
+            if is_spent or (cached is not None and cached.size > LARGE_MAP_BYTES):
+                waiting[pid] = cached
+                continue
+            look = _try(root, pid, start, cached, programs, budget)
+            if look.is_late:
+                waiting[pid] = look.cached
+            else:
+                looks[pid] = look
+            is_spent = look.cached is not cached and budget.is_spent
+        for pid in sorted(waiting, key=lambda pid: _rank(waiting[pid])):
+            looks[pid] = _look_at_large(root, pid, started[pid], waiting[pid], programs, budget)
+    # In the order of the processes, whichever waited.
+    ordered = [looks[pid] for pid in started] if waiting else list(looks.values())
+    cache.processes = {pid: look.cached for pid in started if (look := looks[pid]).cached is not None}
+    return WasmProcesses(tuple([look.process for look in ordered if look.process]), sum(look.unread for look in ordered))
+
+
+def _rank(cached: CachedProcess | None) -> tuple[int, float]:
+    """The smaller ones first; of those that are about as large, what was looked at longest ago."""
+    return (cached.size.bit_length(), cached.answered_at or 0.0) if cached else (0, 0.0)
+
+
+def _try(
+    root: SysRoot,
+    pid: int,
+    start: float | None,
+    cached: CachedProcess | None,
+    programs: dict[tuple[int, ...], Contents],
+    budget: Budget,
+    waits: bool = True,
+) -> _Look:
+    """A process as it is now; `is_late` where the budget does not allow it, or where it is large and `waits` for others."""
+    left = budget.left
+    try:
+        look = _look(root, pid, start, cached, programs, budget, waits)
+    except _Waits as late:
+        last = cached if cached is not None and start is not None and cached.started == start else None
+        last = last or CachedProcess(started=start, pages=(), process=None)
+        program = late.program or last.program
+        # A search goes on where it ended; all else begins anew, and takes longer than this.
+        seconds = 0.0 if late.program else 2 * (left - budget.left)
+        look = _Look(cached=replace(last, program=program, size=late.size, seconds=seconds), is_late=True)
+    else:
+        if look.cached is not None and look.cached.size > LARGE_MAP_BYTES:
+            look = look._replace(cached=replace(look.cached, seconds=left - budget.left))
+    if look.cached is not None and look.cached.program:
+        programs[look.cached.program.identity] = look.cached.program
+    return look
+
+
+def _look_at_large(
+    root: SysRoot,
+    pid: int,
+    start: float | None,
+    cached: CachedProcess | None,
+    programs: dict[tuple[int, ...], Contents],
+    budget: Budget,
+) -> _Look:
+    """A process that had to wait, as it is now, or with the last answer where the budget does not allow more."""
+    if budget.left > (cached.seconds if cached else 0.0):
+        look = _try(root, pid, start, cached, programs, budget, waits=False)
+        if not look.is_late:
+            return look
+        cached = look.cached
+    elif cached is not None and cached.pages and cached.pages == root.parse(f"proc/{pid}/statm", _pages) and not cached.process:
+        return _Look(cached=cached)
+    elif cached is not None:
+        # It may have become smaller: it is tried again, though seldom.
+        cached = replace(cached, seconds=cached.seconds * 0.99)
+    if cached is None or cached.answered_at is None or cached.started != start:
+        root.note(f"proc/{pid}/maps", "late", "too large to be read in the CPU time that a pass has for it")
+        return _Look(cached=cached, unread=True)
+    age = time.monotonic() - cached.answered_at
+    root.note(f"proc/{pid}/maps", "late", f"no CPU time was left to read it: what is shown is {age:.0f} s old")
+    return _Look(cached.answer, cached)
 
 
 class _Look(NamedTuple):
@@ -104,18 +186,46 @@ class _Look(NamedTuple):
     process: WasmProcess | None = None
     cached: CachedProcess | None = None
     unread: bool = False
+    is_late: bool = False
 
 
-def _look(root: SysRoot, pid: int, start: float | None, cached: CachedProcess | None, programs: dict[tuple[int, ...], Contents]) -> _Look:
+class _Waits(Exception):
+    """A process of which so many bytes are to be read, which is too much for now. `program`: as far as it was searched."""
+
+    def __init__(self, size: int, program: Contents | None = None) -> None:
+        super().__init__(size)
+        self.size = size
+        self.program = program
+
+
+def _look(
+    root: SysRoot,
+    pid: int,
+    start: float | None,
+    cached: CachedProcess | None,
+    programs: dict[tuple[int, ...], Contents],
+    budget: Budget,
+    waits: bool,
+) -> _Look:
+    """Raises _Waits."""
     pages = root.parse(f"proc/{pid}/statm", _pages)
     same_process = cached is not None and start is not None and cached.started == start
     if cached is not None and same_process and pages and cached.pages == pages and not (cached.process and cached.process.memories):
         return _Look(cached.process, cached)
     refused, malformed = len(root.refusals), len(root.malformed)
     large = pages is not None and pages[0] * root.page_bytes >= MIN_VIRTUAL_BYTES
-    maps = root.raw(f"proc/{pid}/maps", _of_runtime_or_large if large else _of_runtime)
+    size = 0
+
+    def keep(data: bytes) -> bytes:
+        nonlocal size
+        size = len(data)
+        return _of_runtime_or_large(data) if large else _of_runtime(data)
+
+    maps = root.raw(f"proc/{pid}/maps", keep)
     if not maps or not maps.strip():
         return _Look(unread=_is_unread(root, pid, pages, refused))
+    if waits and len(maps) > LARGE_MAP_BYTES:
+        raise _Waits(len(maps))
     digest = blake2b(maps, digest_size=16).digest()
     process: WasmProcess | None
     # exec() keeps pid and start: a process that is known by its program alone is searched again.
@@ -125,17 +235,30 @@ def _look(root: SysRoot, pid: int, start: float | None, cached: CachedProcess | 
         vmas = root.parse_bytes(f"proc/{pid}/maps", maps, parse_maps)
         if vmas is None:
             return _Look(unread=True)
-        process, program = _process(root, pid, vmas, programs)
+        process, program = _process_in_time(root, pid, vmas, size, programs, budget, _FIRST_PROGRAM_BYTES if waits else _ANY_BYTES)
     complete = (len(root.refusals), len(root.malformed)) == (refused, malformed)
     measured_process = process
     if process is not None and process.memories:
+        if size > LARGE_MAP_BYTES and budget.is_spent:
+            raise _Waits(size, program)
         measured_process = replace(process, memories=with_residency(root, pid, process.memories))
     if not pages or not (complete or program):
         return _Look(measured_process)
-    if not complete:
-        return _Look(measured_process, CachedProcess(started=start, pages=(), process=None, program=program))
-    kept = CachedProcess(started=start, pages=pages, process=process, program=program, map_digest=digest)
-    return _Look(measured_process, kept)
+    kept = CachedProcess(started=start, pages=(), process=None, program=program, answer=measured_process, answered_at=time.monotonic())
+    return _Look(measured_process, replace(kept, pages=pages, process=process, map_digest=digest, size=size) if complete else kept)
+
+
+def _process_in_time(
+    root: SysRoot, pid: int, vmas: list[Vma], size: int, programs: dict[tuple[int, ...], Contents], budget: Budget, max_bytes: int
+) -> tuple[WasmProcess | None, Contents | None]:
+    """`_process`, of whose program at most so many bytes are searched. Raises _Waits; `size` is that of the map in bytes."""
+    try:
+        process, program = _process(root, pid, vmas, programs, budget, max_bytes)
+    except OverBudget:
+        raise _Waits(size) from None
+    if program is not None and program.unread_from is not None:
+        raise _Waits(size + program.identity[2] - program.unread_from, program)
+    return process, program
 
 
 def _pages(statm: str) -> tuple[int, ...]:
@@ -162,12 +285,12 @@ def _is_unread(root: SysRoot, pid: int, pages: tuple[int, ...] | None, refused: 
 
 
 def _process(
-    root: SysRoot, pid: int, vmas: list[Vma], programs: dict[tuple[int, ...], Contents]
+    root: SysRoot, pid: int, vmas: list[Vma], programs: dict[tuple[int, ...], Contents], budget: Budget, max_bytes: int
 ) -> tuple[WasmProcess | None, Contents | None]:
     """What a process holds, not measured; and what its program does, if that had to be searched."""
     program = None
     if not (runtimes := identify(vmas)):
-        searched = search(root, pid, vmas, programs)
+        searched = search(root, pid, vmas, programs, budget, max_bytes)
         if searched is None:
             return None, None
         program = searched.contents
@@ -179,7 +302,7 @@ def _process(
         runtimes = [(searched.runtime, evidence)]
     runtime, evidence = runtimes[0]
     visible = any(candidate.visible for candidate, _ in runtimes)
-    memories = tuple(detect(vmas, [candidate for candidate, _ in runtimes]))
+    memories = tuple(detect(vmas, [candidate for candidate, _ in runtimes], budget))
     if not memories:
         return WasmProcess(pid=pid, runtime=runtime.name, evidence=evidence, memories=(), visible=visible), program
     table = next((f"{vma.start:x}-{vma.end:x}" for vma in vmas if vma.path.removesuffix(" (deleted)") == TABLE), None)

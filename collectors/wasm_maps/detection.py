@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from agent.model.runtimes import Runtime
 from collectors.proc_pid.maps import Vma
+from collectors.root import Budget
 from collectors.wasm_maps.explanation import Rules, RunReader
 from collectors.wasm_maps.layouts import layouts_of
 from collectors.wasm_maps.learning import learn
@@ -20,8 +21,8 @@ MAX_CHOSEN = 32
 MANY_EMPTY = 8
 
 
-def detect(vmas: Iterable[Vma], runtimes: Iterable[Runtime]) -> list[MappedMemory]:
-    """The memories of these runtimes' layouts, by base. Low confidence: it fits, but so would something else.
+def detect(vmas: Iterable[Vma], runtimes: Iterable[Runtime], budget: Budget | None = None) -> list[MappedMemory]:
+    """The memories of these runtimes' layouts, by base. Low confidence: it fits, but so would something else. Raises OverBudget.
 
     A memory of no pages opens nothing: it is counted where closed space is a whole number of reservations. In a slab it cannot
     be told from a free slot and is left out. `reserved_bytes` of a slot in a slab is the slot.
@@ -32,7 +33,8 @@ def detect(vmas: Iterable[Vma], runtimes: Iterable[Runtime]) -> list[MappedMemor
     rules = Rules(fixed, tuple(elastic for shape in shapes for elastic in shape.elastic))
     if not rules.layouts:
         return []
-    reader = RunReader(rules)
+    budget = budget or Budget()
+    reader = RunReader(rules, budget)
     runs = list(runs_of(vmas))
     by_run: dict[int, list[MappedMemory] | None] = {number: reader.exactly(run) for number, run in enumerate(runs)}
     # Free slots of a pool that is not known yet may add up to memories of no pages.
@@ -46,14 +48,17 @@ def detect(vmas: Iterable[Vma], runtimes: Iterable[Runtime]) -> list[MappedMemor
             # A slot may begin where an arena would: parts of a pool are smaller than the pool.
             pools = sorted((layout for layout in ranked if layout.slots > 1), key=lambda layout: -layout.total)
             others = [layout for layout in ranked if layout.slots == 1]
-            reader = RunReader(Rules((*pools, *rules.layouts, *others), rules.elastic), reader.steps)
+            reader = RunReader(Rules((*pools, *rules.layouts, *others), rules.elastic), budget, reader.steps)
             for number in unread:
+                budget.check()
                 memories, before = reader.exactly(runs[number]), by_run[number]
                 if memories is not None and (before is None or _empties(memories) < _empties(before)):
                     by_run[number] = memories
     all_memories: list[MappedMemory] = []
     for number, run in enumerate(runs):
         exact = by_run[number]
+        if exact is None:
+            budget.check()
         all_memories += reader.loosely(run, learns) if exact is None else exact
     # Anybody may reserve a power of two: of no pages it is a memory only beside one that has some.
     used = {memory.layout for memory in all_memories if memory.size_bytes}

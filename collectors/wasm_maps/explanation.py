@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from collectors.root import Budget
 from collectors.wasm_maps.layouts import Elastic, Layout
 from collectors.wasm_maps.memories import Confidence, MappedMemory, empty_memory, mapped_memory
 from collectors.wasm_maps.runs import ARENA_BYTES, GUARD_BYTES, STACK_GUARD_BYTES, WASM_PAGE_BYTES, Part
@@ -17,6 +18,8 @@ from collectors.wasm_maps.runs import ARENA_BYTES, GUARD_BYTES, STACK_GUARD_BYTE
 # Of one run, and of all: each is a few microseconds, and what takes more was made to take more.
 MAX_STEPS = 1 << 13
 MAX_ALL_STEPS = 1 << 15
+# The budget is asked after so many.
+STEPS_AT_ONCE = 1 << 6
 
 
 class Rules(NamedTuple):
@@ -41,10 +44,11 @@ class Step(NamedTuple):
 
 
 class RunReader:
-    """Explains runs of mappings by rules. `steps` counts what it has tried, over all runs."""
+    """Explains runs of mappings by rules. `steps` counts what it has tried, over all runs. Raises OverBudget."""
 
-    def __init__(self, rules: Rules, steps: int = 0) -> None:
+    def __init__(self, rules: Rules, budget: Budget, steps: int = 0) -> None:
         self.rules = rules
+        self.budget = budget
         self.steps = steps
         self.below = sorted(rules.below)
         self.strong = _sized(layout for layout in rules.layouts if not layout.weak)
@@ -74,6 +78,8 @@ class RunReader:
                 continue
             tried.add(step.at)
             self.steps += 1
+            if self.steps % STEPS_AT_ONCE == 0:
+                self.budget.check()
             if len(tried) > MAX_STEPS or self.steps > MAX_ALL_STEPS:
                 return None
             stack.append(self._next(run, step))

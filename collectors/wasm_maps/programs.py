@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from agent.model.runtimes import WASM_RUNTIMES, Runtime
 from collectors.proc_pid.maps import Vma
-from collectors.root import Contents, SysRoot
+from collectors.root import Budget, Contents, SysRoot
 from collectors.wasm_maps.detection import detect
 
 _MARKED = [runtime for runtime in WASM_RUNTIMES if runtime.code_words]
@@ -20,26 +20,35 @@ _ALL_WORDS = tuple(word for runtime in _MARKED for word in runtime.code_words)
 
 
 class Searched(NamedTuple):
-    """What a program holds, for the cache; the runtime, where its words and the map agree on one."""
+    """What a program holds, for the cache; the runtime, where its words and the map agree on one, once all of it is searched."""
 
     contents: Contents
     runtime: Runtime | None
 
 
-def search(root: SysRoot, pid: int, vmas: list[Vma], searched: dict[tuple[int, ...], Contents]) -> Searched | None:
+def search(
+    root: SysRoot,
+    pid: int,
+    vmas: list[Vma],
+    searched: dict[tuple[int, ...], Contents],
+    budget: Budget,
+    max_bytes: int,
+) -> Searched | None:
     """None where the map looks like no runtime's, or the program cannot be read. Programs that were `searched` are not read again."""
     # What an embedder has chosen, or what anybody may reserve, is no reason to read a program.
-    candidates = [runtime for runtime in _MARKED if _looks_like(vmas, runtime)]
+    candidates = [runtime for runtime in _MARKED if _looks_like(vmas, runtime, budget)]
     if not candidates:
         return None
-    contents = root.words(f"proc/{pid}/exe", _ALL_WORDS, searched)
+    contents = root.words(f"proc/{pid}/exe", _ALL_WORDS, searched, budget, max_bytes)
     if contents is None:
         return None
+    if contents.unread_from is not None:
+        return Searched(contents, None)
     return Searched(contents, next((runtime for runtime in candidates if contents.words & {*runtime.code_words}), None))
 
 
-def _looks_like(vmas: list[Vma], runtime: Runtime) -> bool:
-    return any(memory.size_bytes and memory.confidence == "high" for memory in detect(vmas, [replace(runtime, learns=False)]))
+def _looks_like(vmas: list[Vma], runtime: Runtime, budget: Budget) -> bool:
+    return any(memory.size_bytes and memory.confidence == "high" for memory in detect(vmas, [replace(runtime, learns=False)], budget))
 
 
 def shape(maps: bytes) -> bytes:

@@ -43,6 +43,7 @@ CHANGING = {
     "collectors.libvirt_domains._Definitions": "one pass",
     "collectors.libvirt_stats.DomainQueries": "of StatsCache",
     "collectors.proc_pid.status.Status": "one text",
+    "collectors.root.budget.Budget": "one pass",
     "collectors.root.door.SysRoot": "what one pass was refused and did not understand, and when it read",
     "collectors.root.recorder.Recorder": "one recording that is being written",
     "collectors.root.recording.Mark": "of a Recorder",
