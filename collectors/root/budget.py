@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Self
 
-
 # Not infinite: what is spent of it is a difference.
 _ENDLESS = 1e9
 
