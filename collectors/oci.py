@@ -8,9 +8,11 @@ command lines and environments: no more of them is kept, by a recording either, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +20,8 @@ from agent.model.runtimes import CONTAINERD, PODMAN, engine_of
 from agent.model.values import Fact
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed, printable
+
+T = TypeVar("T")
 
 BUNDLES = ("run/containerd/io.containerd.runtime.v2.task", "run/docker/containerd/daemon/io.containerd.runtime.v2.task")
 USERDATA = "run/containers/storage/overlay-containers"
@@ -57,13 +61,15 @@ class _Linux(msgspec.Struct, frozen=True, omit_defaults=True):
     cgroupsPath: str | None = None  # noqa: N815 (the specification's)
 
 
-class _File(msgspec.Struct, frozen=True, omit_defaults=True):
+class _File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is read of the three kinds of files: config.json has the first two, state.json the next, status the last."""
 
     annotations: dict[str, str] | None = None
     linux: _Linux | None = None
     cgroup_paths: dict[str, str] | None = None
     cgroup_path: str | None = msgspec.field(default=None, name="cgroup-path")
+    left_out: bool = False
+    """Whether some of these are not what the specification says. Not which, and not what: there are environments in it."""
 
 
 @dataclass(slots=True)
@@ -80,12 +86,14 @@ def read(root: SysRoot, cache: BundleCache, labels: tuple[str, ...] = ()) -> tup
     for count, (engine, directory, inode) in enumerate(_directories(root), 1):
         if count > MAX_CONTAINERS:
             raise Unavailable("unsupported", f"{directory}: more than {MAX_CONTAINERS} containers")
+        malformed = len(root.malformed)
         cached_inode, bundle = cache.bundles.get(directory, (None, None))
         if bundle is None or inode is None or inode != cached_inode:
             bundle = _bundle(root, engine, directory, labels)
         if bundle is not None:
             bundles.setdefault(bundle.id, bundle)
-            if inode is not None:
+            # What is malformed has to be noted at each pass.
+            if inode is not None and len(root.malformed) == malformed:
                 current[directory] = inode, bundle
     cache.bundles = current
     # A recording keeps the inodes that are asked for: of all of them, so that it is the same when files of it are missing.
@@ -132,18 +140,13 @@ def _directories(root: SysRoot) -> Iterator[tuple[str, str, int | None]]:
 def _bundle(root: SysRoot, engine: str, directory: str, labels: tuple[str, ...]) -> Bundle | None:
     """None where nothing is written yet, or what is written is no container's."""
     id_ = printable(directory.rpartition("/")[2])
-    try:
-        if engine in STATES:
-            text = _kept(root, f"{directory}/{STATES[engine][1]}", ())
-            group = None if text is None else (parse_runc_state if engine == "runc" else parse_crun_status)(text)
-            return None if group is None else Bundle(id=id_, engine=engine, cgroup=group, runtime=engine)
-        text = _kept(root, f"{directory}/config.json" if engine else f"{directory}/userdata/config.json", labels)
-        if text is None:
-            return None
-        group, annotations = parse_config(text)
-    except Malformed as error:
-        root.note_malformed(directory, error)
+    if engine in STATES:
+        group = _parsed(root, f"{directory}/{STATES[engine][1]}", parse_runc_state if engine == "runc" else parse_crun_status)
+        return None if group is None else Bundle(id=id_, engine=engine, cgroup=group, runtime=engine)
+    config = _parsed(root, f"{directory}/config.json" if engine else f"{directory}/userdata/config.json", parse_config, labels)
+    if config is None:
         return None
+    group, annotations = config
     return Bundle(
         id=id_,
         engine=engine or (engine_of(annotations.get(_MANAGER, "")) or PODMAN).name,
@@ -162,9 +165,18 @@ def _runtime(root: SysRoot, directory: str) -> str | None:
     return _program(root.text(f"{directory}/runtime")) or _program(root.text(f"{directory}/shim-binary-path"))
 
 
-def _kept(root: SysRoot, path: str, labels: tuple[str, ...]) -> str | None:
+def _parsed(root: SysRoot, path: str, parser: Callable[[str], T], labels: tuple[str, ...] = ()) -> T | None:
     data = root.raw(path, partial(_keep, wanted=frozenset((*_WANTED, *labels))))
-    return None if not data else data.decode("utf-8", "replace")
+    if not data:
+        return None
+    try:
+        text = data.decode("utf-8", "replace")
+        if _decoded(text).left_out:
+            root.note_malformed(path, Malformed("values that are not what the specification says"))
+        return parser(text)
+    except Malformed as error:
+        root.note_malformed(path, error)
+        return None
 
 
 def _keep(data: bytes, wanted: frozenset[str]) -> bytes:
@@ -184,10 +196,25 @@ def _decoded(data: str | bytes) -> _File:
     if len(data) > MAX_BYTES:
         raise Malformed(f"larger than {MAX_BYTES >> 20} MiB")
     try:
-        return msgspec.json.decode(data, type=_File)
+        try:
+            return msgspec.json.decode(data, type=_File)
+        except msgspec.ValidationError:
+            return _understood(msgspec.json.decode(data, type=dict[str, Any]))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         # Not what it says: there are environments in it.
         raise Malformed("expected a container's JSON") from None
+
+
+def _understood(values: dict[str, Any]) -> _File:
+    """A file without the values that are not of their type; of its annotations those that are texts."""
+    record = _File(left_out=True)
+    for part in msgspec.structs.fields(_File):
+        value = values.get(part.encode_name)
+        if part.name == "annotations" and isinstance(value, dict):
+            value = {name: text for name, text in value.items() if isinstance(text, str)}
+        with suppress(msgspec.ValidationError):
+            record = msgspec.structs.replace(record, **{part.name: msgspec.convert(value, part.type)})
+    return msgspec.structs.replace(record, left_out=True)
 
 
 def _group(path: str | None) -> str | None:

@@ -61,7 +61,7 @@ class CpuSpeed(Fact, frozen=True, kw_only=True):
 
 
 class SysfsCpus(Fact, frozen=True, kw_only=True):
-    """The lists are as the kernel prints them; `numbers` are the cpuN directories."""
+    """The lists are as the kernel prints them; `numbers` are the cpuN directories. `all_caches`: no CPU's can be missing."""
 
     numbers: CpuSet
     possible: CpuSet | None = None
@@ -72,6 +72,7 @@ class SysfsCpus(Fact, frozen=True, kw_only=True):
     smt_active: bool | None = None
     topology: tuple[CpuTopology, ...] = ()
     caches: tuple[CpuCache, ...] = ()
+    all_caches: bool = True
     speeds: tuple[CpuSpeed, ...] = ()
     kinds: dict[str, CpuSet] = {}
 
@@ -83,9 +84,11 @@ def read(root: SysRoot) -> SysfsCpus:
         online = _online(root, numbers)
     caches: list[CpuCache] = []
     shown: set[tuple[int, str, CpuSet]] = set()
+    left_out = len(root.refusals) + len(root.malformed)
     # An offline CPU may still show the caches of others, and would stand for these.
     for cpu in numbers & online if online else numbers:
         caches += _caches(root, cpu, shown)
+    all_caches = len(root.refusals) + len(root.malformed) == left_out
     return SysfsCpus(
         numbers=numbers,
         possible=root.parse(f"{CPU}/possible", cpu_list),
@@ -96,6 +99,7 @@ def read(root: SysRoot) -> SysfsCpus:
         smt_active=nonzero(root.parse(f"{CPU}/smt/active", integer)),
         topology=tuple(_topology(root, cpu, names) for cpu in numbers if (names := root.names(f"{CPU}/cpu{cpu}/topology"))),
         caches=tuple(caches),
+        all_caches=all_caches,
         speeds=tuple(speed for cpu in numbers if (speed := _speed(root, cpu)) is not None),
         kinds=_kinds(root),
     )

@@ -48,6 +48,8 @@ class WorkloadFacts(Fact, frozen=True, kw_only=True):
     monitor_counters: tuple[sys_debug_kvm.KvmCounters, ...] | None = None
     guests: tuple[qemu.GuestMemory, ...] | None = None
     sandboxes: tuple[wasm_maps.WasmProcess, ...] | None = None
+    all_sandboxes: bool = True
+    """Whether no process with linear memories can be missing."""
     unread_maps: int = 0
     """Processes whose memory map was refused or is missing: what they hold is not known."""
     statements: tuple[statements.StatementTable, ...] | None = None
@@ -103,6 +105,7 @@ def ask_processes(asking: Pass, inventory: Inventory, caches: Caches) -> Workloa
         bundles=inventory.bundles,
         sandboxes=wasm.processes if wasm else None,
         unread_maps=wasm.unread if wasm else 0,
+        all_sandboxes=wasm.all_found if wasm else not users or not asking.wants("wasm_maps"),
         statements=published,
         tasks=tasks,
         accounts=accounts,

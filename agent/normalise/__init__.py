@@ -28,7 +28,7 @@ def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
     kernel = logical(sample, hardware)
     virtual = machines(sample)
     joined = (*containers(sample, cache, virtual.owners), *virtual.workloads, *sandboxed(sample))
-    workloads = placed(joined, hardware, kernel, _all_workloads(sample, joined), not any(gap.source == "sys_cpu" for gap in sample.gaps))
+    workloads = placed(joined, hardware, kernel, _all_workloads(sample, joined), _all_caches(sample))
     if beyond := tuple(of_tasks(workloads, hardware.cpus.online)):
         hardware = replace(hardware, contradictions=(*hardware.contradictions, *beyond)[:MOST])
     if sample.detail == "document":
@@ -47,16 +47,24 @@ def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
 
 
 def _all_workloads(sample: Sample, workloads: tuple[Workload, ...]) -> bool:
-    """Whether every source of workloads answered, and every process with linear memories has a known start time."""
+    """Whether no source can have left out a workload, and every process with linear memories has a known start time."""
     # An absent OCI runtime means none of its workloads; an absent cgroup tree or process table means unknown. Machines are processes,
     # whether libvirt answers or not.
     failed = {gap.source for gap in sample.gaps if gap.reason != "absent" or gap.source != "oci"}
     if "oci" in failed and not _all_named(sample.workloads.cgroups):
         return False
+    cgroups = sample.workloads.cgroups
+    if ("cgroup" in failed and not (cgroups and cgroups.all_groups)) or not sample.workloads.all_sandboxes:
+        return False
     runtimes = [process for process in sample.workloads.sandboxes or () if process.memories]
-    return not failed & {"cgroup", "proc_fd", "processes", "wasm_maps"} and len(runtimes) == sum(
-        1 for workload in workloads if workload.paradigm == "sandbox"
-    )
+    sandboxes = [workload for workload in workloads if workload.paradigm == "sandbox"]
+    return not failed & {"proc_fd", "processes"} and len(runtimes) == len(sandboxes)
+
+
+def _all_caches(sample: Sample) -> bool:
+    """Whether every CPU said which caches it has."""
+    cpus = sample.statics.cpus
+    return cpus.all_caches if cpus else not any(gap.source == "sys_cpu" for gap in sample.gaps)
 
 
 def _all_named(cgroups: cgroup.Cgroups | None) -> bool:
@@ -93,7 +101,7 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
     threads = {group.pid: len(group.tasks) for group in sample.workloads.tasks or ()}
     runtimes = [process.pid for process in sample.workloads.sandboxes or () if process.memories]
     machines_known = sample.workloads.hypervisors is not None and not failed & {"libvirt_domains", "proc_fd"}
-    sandboxes_known = sample.workloads.sandboxes is not None and "wasm_maps" not in failed
+    sandboxes_known = sample.workloads.sandboxes is not None and sample.workloads.all_sandboxes
     all_placed = hardware.cpus.online <= in_packages(hardware.packages)
     return Devices(
         CpuDevices(
@@ -103,7 +111,7 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
             logical=hardware.cpus.online or None,
             virtual=len(vcpus) if machines_known else None,
             virtual_pinned=sum(1 for vcpu in vcpus if vcpu.pinned) if machines_known else None,
-            overcommit=overcommits(workloads, hardware, "sys_cpu" not in failed) if machines_known else (),
+            overcommit=overcommits(workloads, hardware, _all_caches(sample)) if machines_known else (),
             runtime_threads=sum(threads[pid] for pid in runtimes) if sandboxes_known and threads.keys() >= set(runtimes) else None,
         ),
         MemoryDevices(

@@ -53,11 +53,12 @@ _V1_OF_DOCUMENTS = ("hugetlb", "freezer")
 
 
 class Cgroups(Fact, frozen=True):
-    """`controllers` says which hierarchy each controller is in: "v1" or "v2"."""
+    """`controllers` says which hierarchy each controller is in: "v1" or "v2". `all_groups`: every directory could be listed."""
 
     version: Version
     controllers: dict[str, str]
     groups: tuple[Group, ...]
+    all_groups: bool = True
 
 
 class CachedGroup(NamedTuple):
@@ -100,7 +101,9 @@ def read(
     v1 = {name: point for name, point in points.items() if not name.startswith("name=")}
     v2 = space_separated(root.text(f"{unified}/cgroup.controllers") or "") if unified else []
     files = GroupFiles(root, cache.held)
+    refused = len(root.refusals)
     groups = _directories_by_group(files, unified, v1, detail)
+    all_groups = len(root.refusals) == refused
     # What only a document reads is closed after it.
     cache.held.keep({directory.path for directories in groups.values() for directory in directories.values()})
     user = PointedOut(workload_groups)
@@ -118,6 +121,7 @@ def read(
         version="v1" if unified is None else "hybrid" if points else "v2",
         controllers=dict(sorted((dict.fromkeys(v1, "v1") | dict.fromkeys(v2, "v2")).items())),
         groups=_groups(files, cache, groups, hierarchies, detail, user),
+        all_groups=all_groups,
     )
 
 

@@ -36,6 +36,10 @@ _FIRST_PROGRAM_BYTES = 16 << 20
 _ANY_BYTES = 1 << 40
 
 
+# What says how much of a memory is there, and not which memories there are.
+_MEASURES = ("numa_maps", "smaps", "smaps_rollup", "status")
+
+
 class WasmProcess(Fact, frozen=True, kw_only=True):
     """A process that holds a Wasm runtime; `evidence` is the mapped file that says so, as the kernel writes it (any bytes).
 
@@ -82,18 +86,19 @@ class WasmCache:
 
 
 class WasmProcesses(NamedTuple):
-    """The processes with a runtime, and how many processes' maps could not be read."""
+    """The processes with a runtime, how many processes' maps could not be read, and whether no process with memories can be missing."""
 
     processes: tuple[WasmProcess, ...]
     unread: int = 0
+    all_found: bool = True
 
 
 def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache, budget: Budget | None = None) -> WasmProcesses:
     """The processes that hold a Wasm runtime, with the memories of its layouts, among those of these pids and start times.
 
     The map of one without memories is read again when the process has changed; None for a start is always a change. What is gone is
-    skipped, what is refused is counted, and what cannot be understood is noted in `root.refusals`. Of processes that the budget does not
-    allow to look at, the largest, the last answers are returned, and their age is noted.
+    skipped, and what is refused, or cannot be understood, is counted. Of processes that the budget does not allow to look at, the largest,
+    the last answers are returned, and their age is noted.
     """
     budget = budget or Budget()
     programs = {cached.program.identity: cached.program for cached in cache.processes.values() if cached.program}
@@ -117,7 +122,9 @@ def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache, b
     # In the order of the processes, whichever waited.
     ordered = [looks[pid] for pid in started] if waiting else list(looks.values())
     cache.processes = {pid: look.cached for pid in started if (look := looks[pid]).cached is not None}
-    return WasmProcesses(tuple([look.process for look in ordered if look.process]), sum(look.unread for look in ordered))
+    left_out = [refusal.path for refusal in root.refusals] + [error.path or "" for error in root.malformed]
+    all_found = all(path.rpartition("/")[2] in _MEASURES for path in left_out)
+    return WasmProcesses(tuple([look.process for look in ordered if look.process]), sum(look.unread for look in ordered), all_found)
 
 
 def _rank(cached: CachedProcess | None) -> tuple[int, float]:
@@ -274,7 +281,7 @@ def _is_unread(root: SysRoot, pid: int, pages: tuple[int, ...] | None, refused: 
     """
     path = f"proc/{pid}/maps"
     if len(root.refusals) > refused:
-        if pages and pages[0] * root.page_bytes < MIN_VIRTUAL_BYTES:
+        if pages and pages[0] * root.page_bytes < MIN_VIRTUAL_BYTES and root.refusals[-1].reason == "denied":
             root.drop_refusal(path)
         return True
     # A zombie and a thread of the kernel have no address space.

@@ -166,13 +166,36 @@ def test_a_group_of_v1() -> None:
     assert parse_crun_status("{}") is None
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "3", '"x"', "{", '{"annotations": 3}', '{"annotations": {"a": 1}}', '{"linux": []}', "[" * 99999]
-)
+@pytest.mark.parametrize("text", ["", "[]", "3", '"x"', "{", '{"annotations": {}', "[" * 99999])
 def test_no_container_s_json(text: str) -> None:
     for parse in (parse_config, parse_runc_state, parse_crun_status):
         with pytest.raises(Malformed):
             parse(text)
+
+
+@pytest.mark.parametrize(
+    ("config", "bundle"),
+    [
+        ({"annotations": 3, "linux": {"cgroupsPath": "/lab/x"}}, Bundle(id="x", engine="containerd", cgroup="/lab/x")),
+        (
+            {"linux": [], "annotations": {"io.kubernetes.cri.container-name": "web", "com.example": 7}},
+            Bundle(id="x", engine="containerd", name="web"),
+        ),
+        (
+            {
+                "linux": {"cgroupsPath": "/lab/x"},
+                "annotations": {"io.kubernetes.cri.container-name": ["web"], "io.kubernetes.cri.image-name": "lab"},
+            },
+            Bundle(id="x", engine="containerd", cgroup="/lab/x", image="lab"),
+        ),
+    ],
+    ids=["annotations", "linux", "one annotation"],
+)
+def test_a_value_that_is_malformed_costs_that_value(tmp_path: Path, config: object, bundle: Bundle) -> None:
+    path = f"{TASKS}/lab/x/config.json"
+    root = recorded(tmp_path, {path: json.dumps(config)})
+    assert oci.read(root, BundleCache()) == (bundle,)
+    assert [str(error) for error in root.malformed] == [f"{path}: values that are not what the specification says"]
 
 
 def test_one_that_is_broken_costs_no_other(tmp_path: Path) -> None:
@@ -185,7 +208,7 @@ def test_one_that_is_broken_costs_no_other(tmp_path: Path) -> None:
     }
     root = recorded(tmp_path, files)
     assert [bundle.id for bundle in oci.read(root, BundleCache())] == ["whole"]
-    assert malformed(root) == [f"{TASKS}/lab/broken", f"{TASKS}/lab/large"]
+    assert malformed(root) == [f"{TASKS}/lab/broken/config.json", f"{TASKS}/lab/large/config.json"]
     assert "hunter2" not in str(root.malformed)
 
 
