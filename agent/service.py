@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from agent.collect.caches import Caches
 from agent.config import Config
 from agent.model.snapshot import Snapshot
-from agent.model.values import CpuSet, Gap
+from agent.model.values import CpuSet, Gap, safe
 from agent.session import PATIENCE_SECONDS, Session, advance, judged
 from collectors import hotplug, own_cost
 from collectors.root import SysRoot
@@ -98,6 +98,6 @@ def _log_gaps(previous: tuple[Gap, ...], gaps: tuple[Gap, ...]) -> None:
         gap = opened[key]
         # What a host does not have is worth knowing, what was refused or broke is worth a look.
         level = logging.INFO if gap.reason == "absent" else logging.WARNING
-        log.log(level, "source %s is %s: %s%s", *key, gap.detail, f" ({gap.remedy})" if gap.remedy else "")
+        log.log(level, "source %s is %s: %s%s", *key, safe(gap.detail), f" ({safe(gap.remedy)})" if gap.remedy else "")
     for source, reason in sorted(known - opened.keys()):
         log.info("source %s is not %s any more", source, reason)

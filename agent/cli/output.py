@@ -36,5 +36,9 @@ def show(parsed: argparse.Namespace, record: Fact, view: Callable[..., bytes]) -
 
 
 def fail(code: int, message: str) -> NoReturn:
-    print(f"agent: {message}", file=sys.stderr)
+    """Ends with a message on stderr, in which the names that others chose are made safe for a terminal."""
+    from agent.model.values import safe
+
+    lines = "\n".join(safe(line) for line in message.split("\n"))
+    print(f"agent: {lines}", file=sys.stderr)
     raise SystemExit(code)

@@ -34,7 +34,7 @@ def window_and_workload(parsed: argparse.Namespace) -> tuple[Window, Workload]:
 
 def _no_single_match(word: str, matches: Sequence[Workload], workloads: Sequence[Workload]) -> str:
     """Why a word names no single workload, and which ones there are to choose from."""
-    from exporters.views.words import safe
+    from agent.model.values import safe
 
     if matches:
         problem = f"{safe(word)} matches {len(matches)} workloads:"

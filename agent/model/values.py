@@ -226,6 +226,11 @@ class Gap(Fact, frozen=True):
     remedy: str | None = None
 
 
+def safe(name: str) -> str:
+    """A name with all characters escaped that a terminal might act on or hide: control characters, directions of writing."""
+    return name if name.isprintable() else "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)
+
+
 def all_or_none(values: Iterable[T | None]) -> list[T] | None:
     """The values; None where one of them is not known, or there is none."""
     listed = list(values)

@@ -56,6 +56,11 @@ LabelValues = tuple[LabelValue, ...]
 Value = float | int | None
 Sample = tuple[LabelValues, Value]
 T = TypeVar("T")
+_MARKS = {
+    number: f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+    for number in (*range(0x80, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+
 R = TypeVar("R")
 
 
@@ -106,6 +111,12 @@ def labelled(labels: tuple[str, ...], *rows: tuple[Metric, R]) -> tuple[tuple[Me
     return tuple([(replace(metric, labels=labels), read) for metric, read in rows])
 
 
+def label_text(value: object) -> str:
+    """A label's value as text, in which control characters of C1 and marks that turn the direction of writing are escaped."""
+    text = str(value)
+    return text if text.isascii() else text.translate(_MARKS)
+
+
 class Family(Struct, frozen=True):
     """`values[i]` belongs to `labels[i]`, which has a value for each of the metric's labels. None: there is no such sample.
 
@@ -121,7 +132,7 @@ class Family(Struct, frozen=True):
         for labels, value in zip(self.labels, self.values, strict=True):
             if value is not None:
                 named = zip(self.metric.labels, labels, strict=True)
-                yield {name: str(label) for name, label in named if label is not None}, value
+                yield {name: label_text(label) for name, label in named if label is not None}, value
 
 
 Row = tuple[Metric, Callable[[T], Iterable[Sample]]]

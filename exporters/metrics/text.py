@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from exporters.metrics.family import Family, LabelValues, Metric, Value
+from exporters.metrics.family import Family, LabelValues, Metric, Value, label_text
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -88,7 +88,7 @@ def _label_texts(names: tuple[str, ...], labels: tuple[LabelValues, ...], cache:
 
 
 def _add_text(texts: dict[LabelValues, str], names: tuple[str, ...], values: LabelValues) -> str:
-    pairs = [f'{name}="{_escaped(str(value))}"' for name, value in zip(names, values, strict=True) if value is not None]
+    pairs = [f'{name}="{_escaped(label_text(value))}"' for name, value in zip(names, values, strict=True) if value is not None]
     text = texts[values] = f"{{{','.join(pairs)}}}" if pairs else ""
     return text
 

@@ -13,10 +13,11 @@ from rich.tree import Tree
 
 from agent.model.change import Cost, Explanation, Level
 from agent.model.snapshot import Prediction
+from agent.model.values import safe
 from exporters.views.console import printed
 from exporters.views.elements import stated
 from exporters.views.figures import WEAKNESSES, changed, duration, meaning, measured_words, option, percent, predicted, saved
-from exporters.views.words import GUESS, digits, guessed, safe, words
+from exporters.views.words import GUESS, digits, guessed, words
 
 SHORT = 40
 """So much of an id is asked for again: more than enough, and all of a uuid."""

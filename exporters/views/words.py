@@ -7,17 +7,12 @@ from itertools import pairwise
 
 from rich.text import Text
 
-from agent.model.values import CpuSet, Origin
+from agent.model.values import CpuSet, Origin, safe
 
 GUESS = "~"
 # A blank at which no line is broken; replaced once the text is laid out. It is of private use, so that no safe name contains it.
 FIRM = "\ue000"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-
-
-def safe(name: str) -> str:
-    """A name with all characters escaped that a terminal might act on or hide: control characters, directions of writing."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)
 
 
 def words(*parts: tuple[str, str] | str | None) -> Text:

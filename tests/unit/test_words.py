@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.model.values import CpuSet
-from exporters.views.words import FIRM, cpus, digits, frequency, guessed, ordered, safe, sets, size, words
+from agent.model.values import CpuSet, safe
+from exporters.views.words import FIRM, cpus, digits, frequency, guessed, ordered, sets, size, words
 
 
 @pytest.mark.parametrize(
