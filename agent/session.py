@@ -74,7 +74,7 @@ def advance(session: Session, detail: Detail = "document", patience_seconds: flo
     sample = take_sample(session, detail, patience_seconds)
     host, parameters = _with_parameters(normalise(sample, session.containers), session.config)
     window = Window.between(host, sample.read_at, session.host, session.read_at, parameters)
-    session.host, session.read_at, session.run = host, sample.read_at, Run(seconds=sample.seconds)
+    session.host, session.read_at, session.run = host, sample.read_at, Run(seconds=sample.seconds, ages=sample.ages)
     return window
 
 

@@ -7,7 +7,9 @@ secrets: no label is kept that was not asked for by name. Names are the users' t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +17,9 @@ from agent.model.runtimes import DOCKER, engine_of
 from agent.model.values import Fact
 from collectors.root import SysRoot, Unavailable
 from collectors.text import printable
+
+if TYPE_CHECKING:
+    import urllib3
 
 _NOT_SENT = "1.44"
 # Two kilobytes are usual of a container, some fifty values, and no host runs so many.
@@ -55,47 +60,58 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     labels: msgspec.Raw = msgspec.field(default=_NOTHING, name="Labels")
 
 
-def read(root: SysRoot, urls: tuple[str, ...] = (), timeout_seconds: int = 1, labels: tuple[str, ...] = ()) -> tuple[Engine, ...]:
-    """Every engine whose socket is there. Raises `Unavailable` when there is none, or one of them cannot be asked."""
-    return root.reply("docker_engine", tuple[Engine, ...], lambda: ask(root, urls, timeout_seconds, labels))
+def read(root: SysRoot, gather: Callable[[], tuple[Engine, ...]]) -> tuple[Engine, ...]:
+    """What engines said: of a live host what `gather` has of them, else what was recorded."""
+    return root.reply("docker_engine", tuple[Engine, ...], gather)
 
 
-def ask(root: SysRoot, urls: tuple[str, ...], timeout_seconds: int, labels: tuple[str, ...]) -> tuple[Engine, ...]:
-    """The engines of a live host: those of `urls`, else those whose sockets are below the root."""
-    engines = urls or tuple(f"unix://{path}" for name in SOCKETS if (path := root.socket(name)) is not None)
+def urls(root: SysRoot, chosen: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The engines to ask: those that were chosen, else those whose sockets are below the root. `Unavailable` where there is none."""
+    engines = chosen or tuple(f"unix://{path}" for name in SOCKETS if (path := root.socket(name)) is not None)
     if not engines:
         raise Unavailable("absent", "no engine socket: " + ", ".join(SOCKETS), "start the engine, or name it with --docker URL")
-    return tuple(_engine(url, timeout_seconds, labels) for url in engines)
+    return tuple(dict.fromkeys(engines))
 
 
-def _engine(url: str, timeout_seconds: int, labels: tuple[str, ...]) -> Engine:
-    """One request, without an API version: each engine answers it in its newest one, and its Server header says which engine it is.
+def ask(url: str, timeout_seconds: int, labels: tuple[str, ...] = ()) -> tuple[Engine, ...]:
+    """One engine. `Unavailable` where it cannot be asked, or has not answered to the end after `timeout_seconds`.
 
+    One request, without an API version: each engine answers it in its newest one, and its Server header says which engine it is.
     /version would cost more than all else here: Podman runs its helpers and the package manager to answer it, for up to a second.
     """
     try:
         import docker
         from docker.errors import DockerException
         from requests.exceptions import RequestException, Timeout
+        from urllib3.exceptions import HTTPError, ReadTimeoutError
     except ImportError:
         raise Unavailable("unsupported", "the docker library is not installed", "pip install docker") from None
+    deadline = time.monotonic() + timeout_seconds
     try:
         # The version is not sent, but without one the library requests the engine's.
         client = docker.APIClient(base_url=url, version=_NOT_SENT, timeout=timeout_seconds)
         try:
             answer = client.get(f"{client.base_url}/containers/json", timeout=timeout_seconds, stream=True)
             answer.raise_for_status()
-            rows = parse_rows(_bounded(answer.iter_content(1 << 16), url))
+            rows = parse_rows(_bounded(_pieces(answer.raw, deadline), url))
         finally:
             client.close()
-    except (DockerException, RequestException, ValueError, RecursionError) as error:
-        if isinstance(error, Timeout):
+    except (DockerException, RequestException, HTTPError, OSError, ValueError, RecursionError) as error:
+        if isinstance(error, (Timeout, ReadTimeoutError, TimeoutError)):
             raise Unavailable("late", f"{url}: no answer in {timeout_seconds} s", "look at the engine's log") from None
         denied = "Permission denied" in str(error)
         remedy = "run as root or in the socket's group" if denied else "look at the engine's log"
         raise Unavailable("denied" if denied else "failed", f"{url}: {type(error).__name__}", remedy) from None
     name, version = _server(answer.headers.get("Server", ""))
-    return Engine(name, version, tuple(container for row in rows if (container := _container(row, labels)) is not None))
+    return (Engine(name, version, tuple(container for row in rows if (container := _container(row, labels)) is not None)),)
+
+
+def _pieces(body: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:
+    """The body as it comes: of one that drips, too, no more is waited for than the deadline (time.monotonic) allows."""
+    while piece := body.read1(1 << 16, decode_content=True):
+        yield piece
+        if time.monotonic() > deadline:
+            raise TimeoutError
 
 
 def _bounded(pieces: Iterable[bytes], url: str) -> bytearray:

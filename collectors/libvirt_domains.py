@@ -10,26 +10,24 @@ Source: the libvirt-domain API reference.
 from __future__ import annotations
 
 import errno
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Annotated, Any
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from agent.model.values import MAX_ID, CpuSet, Fact, Gap
 from collectors.domain_xml import Definition, parse_xml
-from collectors.libvirt_connection import Connections, named, uris
-from collectors.root import SysRoot, Unavailable
+from collectors.libvirt_connection import Connections, named
+from collectors.root import SysRoot
 from collectors.text import Malformed, printable
 
 _DOMAIN_STATES = ("no state", "running", "blocked", "paused", "shutting down", "shut off", "crashed", "suspended")
 _VCPU_STATES = ("offline", "running", "blocked")
 # Drivers that run what they run beside libvirt; others speak to a machine elsewhere, or to none (test).
 _HERE = ("qemu", "lxc", "xen", "ch", "vz", "bhyve")
-_REMEDY = "see that the libvirt daemon of this URI runs"
 _NAMED = 5
 
 
@@ -83,39 +81,30 @@ class DomainCache:
     definitions: dict[str, dict[str, tuple[bytes, Definition]]] = field(default_factory=dict)
 
 
-def read(root: SysRoot, cache: DomainCache, chosen: tuple[str, ...], patience_seconds: float) -> LibvirtHosts:
-    """The running domains of the URIs that were chosen, else of the first socket below the root."""
-    return root.reply("libvirt_domains", LibvirtHosts, lambda: ask(cache, uris(root, chosen), patience_seconds))
+def read(root: SysRoot, gather: Callable[[], LibvirtHosts]) -> LibvirtHosts:
+    """The running domains: of a live host what `gather` has of them, else what was recorded."""
+    return root.reply("libvirt_domains", LibvirtHosts, gather)
 
 
-def ask(cache: DomainCache, chosen: tuple[str, ...], patience_seconds: float) -> LibvirtHosts:
-    """Each URI on its own: one that fails, or never answers, takes nothing from the others."""
-    if len(chosen) == 1:
-        # Whoever asks has a deadline.
-        return _hypervisor(cache, chosen[0])
-    answers: dict[str, LibvirtHosts] = {}
-
-    def ask_one(uri: str) -> None:
-        try:
-            answers[uri] = _hypervisor(cache, uri)
-        except Unavailable as error:
-            answers[uri] = LibvirtHosts(gaps=(Gap("libvirt_domains", error.reason, error.detail, error.remedy),))
-
-    threads = [threading.Thread(target=ask_one, args=(uri,), name=f"libvirt {uri}", daemon=True) for uri in chosen]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + patience_seconds
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    late = {uri: Gap("libvirt_domains", "late", f"{named(uri)}: no answer in {patience_seconds:.1f} s", _REMEDY) for uri in chosen}
-    in_order = [answers.get(uri) or LibvirtHosts(gaps=(late[uri],)) for uri in chosen]
-    return LibvirtHosts(
-        tuple(hypervisor for answer in in_order for hypervisor in answer.hypervisors),
-        tuple(gap for answer in in_order for gap in answer.gaps),
+def aged(hosts: LibvirtHosts, seconds_ago: float) -> LibvirtHosts:
+    """An answer that stands in for a later one: without what has counted on since, where vCPUs ran, and what was broken then."""
+    if not seconds_ago:
+        return hosts
+    hypervisors = (
+        replace(hypervisor, seconds_ago=seconds_ago, domains=tuple(_without_counters(domain) for domain in hypervisor.domains))
+        for hypervisor in hosts.hypervisors
     )
+    return LibvirtHosts(tuple(hypervisors))
 
 
-def _hypervisor(cache: DomainCache, uri: str) -> LibvirtHosts:
+def _without_counters(domain: Domain) -> Domain:
+    vcpus = tuple(replace(vcpu, state=None, time_ns=None, last_cpu=None) for vcpu in domain.vcpus)
+    return replace(domain, cpu_time_ns=None, vcpus=vcpus)
+
+
+def ask(cache: DomainCache, uri: str) -> LibvirtHosts:
+    """The running domains of one URI. `Unavailable` where its daemon is not to be had; whoever asks has a deadline, this has none."""
+
     def ask_connection(libvirt: Any, connection: Any) -> LibvirtHosts:
         version = connection.getLibVersion()
         definitions = _Definitions(cache.definitions.get(uri, {}))

@@ -55,6 +55,7 @@ def ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> Reading[T]:
 class Pass:
     """The questions of one pass over the sources. Adds up their gaps, their seconds and their read times.
 
+    `ages` are those of the answers of other programs (seconds), by source: 0 of one that was given in this pass.
     `budget` is the CPU time that its readers have for what others can make large.
     """
 
@@ -65,6 +66,7 @@ class Pass:
         self.budget = budget or Budget()
         self.gaps: list[Gap] = []
         self.seconds: dict[str, float] = {}
+        self.ages: dict[str, float] = {}
         self.read_at: ReadTimes = {}
 
     def wants(self, source: str) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agent.collect.background import BackgroundQueries
+from agent.collect.container_names import KnownContainers
 from agent.collect.static_facts import Statics
+from collectors import docker_engine
 from collectors.cgroup import CgroupCache
-from collectors.libvirt_domains import DomainCache
+from collectors.libvirt_domains import DomainCache, LibvirtHosts
 from collectors.libvirt_stats import StatsCache
 from collectors.oci import BundleCache
 from collectors.proc_task import TaskCache
@@ -19,14 +21,16 @@ from collectors.wasm_maps import WasmCache
 
 @dataclass(kw_only=True)
 class Caches:
-    """One field a reader that remembers, what stays until something is plugged, and the questions that are still out.
+    """One field a reader that remembers, what stays until something is plugged, the questions that are still out, and the last answers.
 
     Without a `uevents` socket, nobody listens to what the kernel announces: a single document has no use for it.
     """
 
     statics: Statics | None = None
     uevents: UeventSocket | None = None
-    background: BackgroundQueries = field(default_factory=BackgroundQueries)
+    engines: BackgroundQueries[tuple[docker_engine.Engine, ...]] = field(default_factory=BackgroundQueries)
+    containers: KnownContainers = field(default_factory=dict)
+    hypervisors: BackgroundQueries[LibvirtHosts] = field(default_factory=BackgroundQueries)
     domains: DomainCache = field(default_factory=DomainCache)
     domain_stats: StatsCache = field(default_factory=StatsCache)
     processes: ProcessCache = field(default_factory=ProcessCache)

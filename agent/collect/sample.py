@@ -11,8 +11,8 @@ from agent.model.values import Detail, Fact, Gap, ReadTimes
 class Sample(Fact, frozen=True, kw_only=True):
     """All that one pass brought, and what is missing of it.
 
-    `seconds` is how long each source took. `read_at` is when counters were read: by the path of their group, by the pid of their process,
-    and by file.
+    `seconds` is how long each source took, `ages` how old the answers of other programs are (seconds). `read_at` is when counters were
+    read: by the path of their group, by the pid of their process, and by file.
     """
 
     host: HostFacts = HostFacts()
@@ -20,5 +20,6 @@ class Sample(Fact, frozen=True, kw_only=True):
     statics: Statics = Statics()
     gaps: tuple[Gap, ...] = ()
     seconds: dict[str, float] = {}
+    ages: dict[str, float] = {}
     read_at: ReadTimes = {}
     detail: Detail = "document"

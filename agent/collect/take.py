@@ -20,7 +20,8 @@ BUDGET_SECONDS = 0.7
 def take(root: SysRoot, config: Config, caches: Caches, patience_seconds: float = 1.0, detail: Detail = "document") -> Sample:
     """Ask every source once, for a document or for metrics.
 
-    Files are read at once. Other programs get `patience_seconds` together; one that has not answered by then leaves a gap, "late".
+    Files are read at once. Other programs get `patience_seconds` together. One that has not answered by then leaves a gap, "late", and what
+    it said last stands in.
     """
     asking = Pass(root, config.only, detail, Budget(min(BUDGET_SECONDS, patience_seconds)))
     pending = begin_slow_questions(asking, config, caches, patience_seconds)
@@ -40,6 +41,7 @@ def take(root: SysRoot, config: Config, caches: Caches, patience_seconds: float 
         statics=statics,
         gaps=(*statics.gaps, *(gap for gap in asking.gaps if (gap.source, gap.reason) not in static_gaps)),
         seconds=statics.seconds | asking.seconds,
+        ages=asking.ages,
         read_at=asking.read_at,
         detail=detail,
     )

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from agent.collect import background, targets
+from agent.collect import targets
 from agent.collect.ask import Pass
+from agent.collect.background import Answers
 from agent.collect.caches import Caches
+from agent.collect.container_names import with_known_containers
 from agent.config import Config
 from agent.model.facts.proc_isolation import Confinement
 from agent.model.values import Fact
 from collectors import (
     cgroup,
     docker_engine,
+    libvirt_connection,
     libvirt_domains,
     libvirt_stats,
     oci,
@@ -31,7 +34,13 @@ from collectors import (
     taskstats,
     wasm_maps,
 )
+from collectors.root import Unavailable
 from collectors.wasm_stats import statements
+
+T = TypeVar("T")
+
+ANSWER_SECONDS = 30
+"""How long an engine may take to answer, in the background."""
 
 
 class WorkloadFacts(Fact, frozen=True, kw_only=True):
@@ -118,22 +127,27 @@ class PendingAnswers(NamedTuple):
     """What was asked of other programs, and until when answers are waited for (time.monotonic)."""
 
     deadline: float
-    engines: Callable[[float], tuple[docker_engine.Engine, ...] | None]
-    hypervisors: Callable[[float], libvirt_domains.LibvirtHosts | None]
+    engines: Callable[[], Answers[tuple[docker_engine.Engine, ...]]]
+    hypervisors: Callable[[], Answers[libvirt_domains.LibvirtHosts]]
     domain_stats: tuple[libvirt_stats.DomainQueries, ...]
 
 
 def begin_slow_questions(asking: Pass, config: Config, caches: Caches, patience_seconds: float) -> PendingAnswers:
     """Ask engines and hypervisors, which answer while files are read."""
     deadline = time.monotonic() + patience_seconds
-    engines = background.begin(
-        asking, "docker_engine", lambda r: docker_engine.read(r, config.docker, labels=config.labels), caches.background
+    engines = caches.engines.begin(
+        asking,
+        "docker_engine",
+        lambda root: docker_engine.urls(root, config.docker),
+        lambda _, url: docker_engine.ask(url, ANSWER_SECONDS, config.labels),
+        deadline,
     )
-    hypervisors = background.begin(
+    hypervisors = caches.hypervisors.begin(
         asking,
         "libvirt_domains",
-        lambda r: libvirt_domains.read(r, caches.domains, config.libvirt, patience_seconds),
-        caches.background,
+        lambda root: libvirt_connection.uris(root, config.libvirt),
+        lambda _, uri: libvirt_domains.ask(caches.domains, uri),
+        deadline,
     )
     stats: tuple[libvirt_stats.DomainQueries, ...] = ()
     if asking.wants("libvirt_stats"):
@@ -141,14 +155,61 @@ def begin_slow_questions(asking: Pass, config: Config, caches: Caches, patience_
     return PendingAnswers(deadline, engines, hypervisors, stats)
 
 
+def _engines(asking: Pass, wait: Callable[[], Answers[tuple[docker_engine.Engine, ...]]]) -> tuple[docker_engine.Engine, ...] | None:
+    """Each engine's answer, or its last one. A recording has what was gathered."""
+    answers = wait()
+
+    def gathered() -> tuple[docker_engine.Engine, ...]:
+        _require(answers)
+        return tuple(engine for answer in answers.answers for engine in answer.value)
+
+    engines = asking.ask("docker_engine", lambda root: docker_engine.read(root, gathered))
+    if engines is not None:
+        asking.gaps += answers.gaps
+        asking.ages["docker_engine"] = max((answer.seconds_ago for answer in answers.answers), default=0.0)
+    _set_seconds(asking, "docker_engine", answers.seconds)
+    return engines
+
+
+def _hypervisors(asking: Pass, wait: Callable[[], Answers[libvirt_domains.LibvirtHosts]]) -> tuple[libvirt_domains.LibvirtHost, ...] | None:
+    """Each hypervisor's answer, or its last one with its age. A recording has what was gathered."""
+    answers = wait()
+
+    def gathered() -> libvirt_domains.LibvirtHosts:
+        _require(answers)
+        hosts = [libvirt_domains.aged(answer.value, answer.seconds_ago) for answer in answers.answers]
+        return libvirt_domains.LibvirtHosts(
+            tuple(hypervisor for host in hosts for hypervisor in host.hypervisors),
+            (*answers.gaps, *(gap for host in hosts for gap in host.gaps)),
+        )
+
+    hosts = asking.ask("libvirt_domains", lambda root: libvirt_domains.read(root, gathered))
+    if hosts is not None:
+        asking.gaps += hosts.gaps
+        asking.ages["libvirt_domains"] = max((hypervisor.seconds_ago for hypervisor in hosts.hypervisors), default=0.0)
+    _set_seconds(asking, "libvirt_domains", answers.seconds)
+    return hosts.hypervisors if hosts else None
+
+
+def _set_seconds(asking: Pass, source: str, seconds: float) -> None:
+    """How long the answers took, which were only gathered here."""
+    if asking.root.live and source in asking.seconds:
+        asking.seconds[source] = seconds
+
+
+def _require(answers: Answers[T]) -> None:
+    """`Unavailable` where nobody has answered, now or lately."""
+    if not answers.answers and answers.gaps:
+        first = answers.gaps[0]
+        raise Unavailable(first.reason, first.detail, first.remedy)
+
+
 def add_slow_answers(asking: Pass, pending: PendingAnswers, workloads: WorkloadFacts, caches: Caches) -> WorkloadFacts:
     """The answers of other programs, and what can be asked only with them."""
     table, tasks = workloads.processes or (), workloads.tasks or ()
     groups = workloads.cgroups.groups if workloads.cgroups else ()
-    engines = pending.engines(pending.deadline)
-    domains = pending.hypervisors(pending.deadline)
-    asking.gaps += domains.gaps if domains else ()
-    hypervisors = domains.hypervisors if domains else None
+    engines = with_known_containers(_engines(asking, pending.engines), caches.containers, workloads.cgroups)
+    hypervisors = _hypervisors(asking, pending.hypervisors)
     machines = targets.machine_pids(table, tasks)
     stats = None
     if hypervisors is not None:

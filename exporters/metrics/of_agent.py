@@ -13,9 +13,13 @@ from exporters.metrics.family import Column, Family, Row, counter, declared, fro
 
 
 class Run(Fact, frozen=True, kw_only=True):
-    """What one pass cost: seconds by source; and the agent's own process, CPU time since its start. `started_at` is Unix time."""
+    """What one pass cost: seconds by source; and the agent's own process, CPU time since its start. `started_at` is Unix time.
+
+    `ages` are those of what other programs said (seconds), by source.
+    """
 
     seconds: dict[str, float] = {}
+    ages: dict[str, float] = {}
     cpu_seconds: float | None = None
     resident_bytes: int | None = None
     open_fds: int | None = None
@@ -29,6 +33,7 @@ def agent_families(snapshot: Snapshot, run: Run) -> Iterator[Family]:
     yield from from_columns(
         _SOURCES, [(source,) for source in sources], [(run.seconds[source], source not in silent) for source in sources]
     )
+    yield from from_columns(_PROGRAMS, [(source,) for source in run.ages], [*run.ages.values()])
 
 
 def process_families(run: Run) -> Iterator[Family]:
@@ -70,6 +75,17 @@ _SOURCES: tuple[Column[tuple[float, bool]], ...] = labelled(
     ),
 )
 
+_PROGRAMS: tuple[Column[float], ...] = labelled(
+    ("source",),
+    gauge(
+        "strata_source_age_seconds",
+        "Age of what other programs said: 0 where all have answered in the last pass, else of the oldest answer that stands in",
+        "seconds",
+        "the agent's clock",
+        lambda age: age,
+    ),
+)
+
 _PROCESS: tuple[Column[Run], ...] = (
     counter(
         "process_cpu_seconds_total",
@@ -89,5 +105,5 @@ _PROCESS: tuple[Column[Run], ...] = (
     ),
 )
 
-AGENT_METRICS = declared(_AGENT, _SOURCES)
+AGENT_METRICS = declared(_AGENT, _SOURCES, _PROGRAMS)
 PROCESS_METRICS = declared(_PROCESS)

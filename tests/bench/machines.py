@@ -52,7 +52,7 @@ def measure(daemon: host.Libvirt, connection: Any, count: int) -> float:
     config, root, caches, cache = Config(libvirt=(daemon.uri,), only=tuple(sorted(WORKLOADS))), SysRoot(), Caches(), DomainCache()
     calls, reader, scrape = least(
         lambda: bare(connection),
-        lambda: libvirt_domains.ask(cache, (daemon.uri,), 10.0),
+        lambda: libvirt_domains.ask(cache, daemon.uri),
         lambda: normalise(take(root, config, caches, 10.0, detail="metrics")),
     )
     print(

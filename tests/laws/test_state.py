@@ -35,6 +35,7 @@ MADE = {
 CHANGING = {
     "agent.collect.ask.Pass": "one pass",
     "agent.collect.background.BackgroundQueries": "of Caches",
+    "agent.collect.background.Query": "of BackgroundQueries",
     "agent.session.Session": "the home",
     "collectors.cgroup.held.HeldDirectories": "of CgroupCache",
     "collectors.cgroup.held.HeldDirectory": "of HeldDirectories",

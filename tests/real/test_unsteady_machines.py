@@ -270,13 +270,13 @@ def test_a_host_that_vanished_from_the_network(libvirt: host.Libvirt, tmp_path: 
     wire, cache = Wire("/run/libvirt/libvirt-sock-ro"), DomainCache()
     uri = f"qemu+tcp://127.0.0.1:{wire.port}/system"
     with running(libvirt, domain_xml("distant", boot.firmware(tmp_path / "rom"), tune=PIN)):
-        (hypervisor,) = libvirt_domains.ask(cache, (uri,), 1.0).hypervisors
+        (hypervisor,) = libvirt_domains.ask(cache, uri).hypervisors
         wire.cut.set()
         # Opening anew waits for the network's own patience: who is asked is the connection that there is.
         monkeypatch.setattr(libvirt_connection, "_opened", _refused)
         began = time.monotonic()
         with pytest.raises(Unavailable) as caught:
-            libvirt_domains.ask(cache, (uri,), 1.0)
+            libvirt_domains.ask(cache, uri)
         seconds = time.monotonic() - began
         wire.listening.close()
     assert [(domain.name, str(domain.vcpus[0].affinity)) for domain in hypervisor.domains] == [("distant", "1")]

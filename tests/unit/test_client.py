@@ -24,7 +24,14 @@ from exporters.metrics.of_agent import PROCESS_METRICS, Run
 from exporters.metrics.text import TextCache
 from tests.unit.filled import document
 
-RUN = Run(seconds={"sys_cpu": 0.25, "qemu": 0.5}, cpu_seconds=1.25, resident_bytes=20 << 20, open_fds=11, started_at=1700000000.5)
+RUN = Run(
+    seconds={"sys_cpu": 0.25, "qemu": 0.5},
+    ages={"docker_engine": 1.5},
+    cpu_seconds=1.25,
+    resident_bytes=20 << 20,
+    open_fds=11,
+    started_at=1700000000.5,
+)
 Samples = list[tuple[str, frozenset[tuple[str, str]], float]]
 
 

@@ -63,6 +63,12 @@ def server(answers: list[bytes | None]) -> Iterator[SysRoot]:
                 peer.close()
 
 
+def ask(root: SysRoot, labels: tuple[str, ...] = ()) -> tuple[Engine, ...]:
+    """The one engine below a root, which gets a second."""
+    (url,) = docker_engine.urls(root)
+    return docker_engine.ask(url, 1, labels)
+
+
 def http(body: object, status: str = "200 OK", server: str = "Docker/27.0 (linux)") -> bytes:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = f"HTTP/1.1 {status}\r\nServer: {server}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n"
@@ -71,7 +77,7 @@ def http(body: object, status: str = "200 OK", server: str = "Docker/27.0 (linux
 
 def test_no_socket(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
-        docker_engine.read(SysRoot(tmp_path))
+        docker_engine.urls(SysRoot(tmp_path))
     assert caught.value.reason == "absent"
 
 
@@ -90,7 +96,7 @@ def test_what_is_no_socket_is_not_asked(tmp_path: Path, what: str) -> None:
             case _:
                 place.symlink_to(f"{elsewhere}/sock")
         with pytest.raises(Unavailable) as caught:
-            docker_engine.read(SysRoot(tmp_path / "root"))
+            docker_engine.urls(SysRoot(tmp_path / "root"))
         assert caught.value.reason == "absent"
 
 
@@ -100,7 +106,7 @@ def test_nobody_listens() -> None:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(f"{place}/run/docker.sock")
         with pytest.raises(Unavailable) as caught:
-            docker_engine.read(SysRoot(place))
+            ask(SysRoot(place))
     assert caught.value.reason == "failed"
 
 
@@ -108,7 +114,7 @@ def test_an_engine_that_never_answers_is_late() -> None:
     with server([None]) as root:
         began = time.monotonic()
         with pytest.raises(Unavailable) as caught:
-            docker_engine.read(root, timeout_seconds=1)
+            ask(root)
         assert time.monotonic() - began < 3
     assert caught.value.reason == "late"
 
@@ -162,7 +168,7 @@ GARBAGE = {
 @pytest.mark.parametrize("name", GARBAGE)
 def test_an_engine_that_answers_garbage_failed(name: str) -> None:
     with server([GARBAGE[name]]) as root, pytest.raises(Unavailable) as caught:
-        docker_engine.read(root)
+        ask(root)
     assert caught.value.reason == "failed"
 
 
@@ -179,7 +185,7 @@ def test_an_engine_that_answers_garbage_failed(name: str) -> None:
 )
 def test_the_head_says_which_engine_it_is(head: str, name: str, version: str | None) -> None:
     with server([http([], server=head)]) as root:
-        assert docker_engine.read(root) == (Engine(name, version, ()),)
+        assert ask(root) == (Engine(name, version, ()),)
 
 
 def test_what_is_kept_of_a_container() -> None:
@@ -193,7 +199,7 @@ def test_what_is_kept_of_a_container() -> None:
         None,
     ]
     with server([http(rows, server="Libpod/5.0 (linux)")]) as root:
-        (engine,) = docker_engine.read(root)
+        (engine,) = ask(root)
     assert (engine.name, engine.version) == ("podman", "5.0")
     assert engine.containers[:2] == (Container(id="0a", name="web", image="nginx", state="running"), Container(id="0b"))
     assert [container.id for container in engine.containers] == ["0a", "0b", "0c"]
@@ -209,7 +215,7 @@ def test_a_label_that_was_asked_for() -> None:
         {"Id": "0c", "Labels": ["team"]},
     ]
     with server([http(rows)]) as root:
-        (engine,) = docker_engine.read(root, labels=("team", "n", "none"))
+        (engine,) = ask(root, ("team", "n", "none"))
     assert [container.labels for container in engine.containers] == [{"team": "red\\ud800", "n": "3"}, {}, {}]
 
 
@@ -217,7 +223,7 @@ def test_a_label_that_was_asked_for() -> None:
 def test_an_answer_of_fifty_megabytes_is_not_taken(body: bytes) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with server([http(body)]) as root, pytest.raises(Unavailable, match="more than 32 MiB") as caught:
-        docker_engine.read(root)
+        ask(root)
     assert caught.value.reason == "failed"
     # What was taken until then, and the answer itself, which is of this process.
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10 < docker_engine.MAX_BYTES + 2 * len(body)
@@ -253,4 +259,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def test_a_recording_asks_nobody(tmp_path: Path) -> None:
     root = recorded(tmp_path, {"replies/docker_engine.json": '[{"name": "docker", "version": "1", "containers": [{"id": "0a"}]}]'})
-    assert docker_engine.read(root, ("unix:///nowhere",)) == (Engine("docker", "1", (Container(id="0a"),)),)
+    assert docker_engine.read(root, lambda: ask(SysRoot("/nowhere"))) == (Engine("docker", "1", (Container(id="0a"),)),)

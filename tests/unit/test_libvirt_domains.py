@@ -12,10 +12,13 @@ from typing import Any, TypeVar
 
 import pytest
 
+from agent.collect.caches import Caches
+from agent.collect.take import take
+from agent.config import Config
 from collectors import libvirt_connection, libvirt_domains
 from collectors.domain_xml import Definition
 from collectors.libvirt_connection import Connections
-from collectors.libvirt_domains import DomainCache
+from collectors.libvirt_domains import DomainCache, LibvirtHosts
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 from tests.need import need
@@ -26,7 +29,7 @@ T = TypeVar("T")
 
 def test_no_socket(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
-        libvirt_domains.read(SysRoot(tmp_path), DomainCache(), (), 1.0)
+        libvirt_connection.uris(SysRoot(tmp_path), ())
     assert caught.value.reason == "absent"
 
 
@@ -35,13 +38,13 @@ def test_a_replayed_cpu_is_a_cpu(tmp_path: Path, last_cpu: str) -> None:
     domain = '{"uuid": "u", "name": "n", "id": 1, "state": "running", "definition": {}, "vcpus": [{"number": 0, "last_cpu": %s}]}'
     reply = f'{{"hypervisors": [{{"uri": "qemu:///system", "libvirt_version": "1", "domains": [{domain % last_cpu}]}}]}}'
     with pytest.raises(Malformed):
-        libvirt_domains.read(recorded(tmp_path, {"replies/libvirt_domains.json": reply}), DomainCache(), (), 1.0)
+        libvirt_domains.read(recorded(tmp_path, {"replies/libvirt_domains.json": reply}), LibvirtHosts)
 
 
 def test_a_driver_without_machines() -> None:
     """Its domain and its CPUs are invented: no workload of this host."""
     need(modules=["libvirt"])
-    (hypervisor,) = libvirt_domains.ask(DomainCache(), ("test:///default",), 1.0).hypervisors
+    (hypervisor,) = libvirt_domains.ask(DomainCache(), "test:///default").hypervisors
     (domain,) = hypervisor.domains
     assert (hypervisor.uri, hypervisor.here, domain.name, domain.definition.type) == ("test:///default", False, "test", "test")
     assert [(vcpu.number, bool(vcpu.affinity)) for vcpu in domain.vcpus] == [(0, True), (1, True)]
@@ -72,9 +75,10 @@ def test_each_connection_fails_alone(tmp_path: Path) -> None:
         listening.listen()
         uris = ("test:///default", f"qemu:///system?socket={tmp_path}/none", f"qemu:///session?socket={silent}", "nonsense://x")
         began = time.monotonic()
-        answer = libvirt_domains.ask(DomainCache(), uris, 0.5)
+        config = Config(root=str(tmp_path), libvirt=uris, only=("libvirt_domains",))
+        answer = take(SysRoot(tmp_path), config, Caches(), patience_seconds=0.5)
         assert time.monotonic() - began < 3
-        assert [hypervisor.uri for hypervisor in answer.hypervisors] == ["test:///default"]
+        assert [hypervisor.uri for hypervisor in answer.workloads.hypervisors or ()] == ["test:///default"]
         assert [gap.reason for gap in answer.gaps] == ["failed", "late", "failed"]
         assert "qemu:///session" in answer.gaps[1].detail
 
@@ -230,7 +234,7 @@ QUESTIONS = ("info", "XMLDesc", "vcpus", "vcpuPinInfo", "emulatorPinInfo")
 
 def answer(*domains: Domain, alive: bool = True) -> tuple[list[str], list[str]]:
     """The names of those that answered, and the gaps."""
-    found = libvirt_domains.ask(DomainCache(Libvirt(*domains, alive=alive)), ("qemu:///system",), 1.0)
+    found = libvirt_domains.ask(DomainCache(Libvirt(*domains, alive=alive)), "qemu:///system")
     return [domain.name for domain in found.hypervisors[0].domains], [gap.detail for gap in found.gaps]
 
 
@@ -264,7 +268,7 @@ def test_without_the_daemon_no_domain_is_asked_on() -> None:
 
 def test_what_a_driver_does_not_know_is_absent() -> None:
     pinned, unknown = Domain("a"), Domain("b", "vcpuPinInfo", Libvirt.VIR_ERR_NO_SUPPORT)
-    (hypervisor,) = libvirt_domains.ask(DomainCache(Libvirt(pinned, unknown)), ("lxc:///",), 1.0).hypervisors
+    (hypervisor,) = libvirt_domains.ask(DomainCache(Libvirt(pinned, unknown)), "lxc:///").hypervisors
     assert [[str(vcpu.affinity) for vcpu in domain.vcpus] for domain in hypervisor.domains] == [["1"], ["None"]]
 
 
@@ -283,7 +287,7 @@ class Gappy(Domain):
 def test_a_vcpu_beyond_a_gap_has_its_pin() -> None:
     domain = Gappy("a", xml="<domain><cputune><vcpupin vcpu='2' cpuset='0'/><vcpupin vcpu='3' cpuset='1'/></cputune></domain>")
     for domain.numbers, affinities in (((0, 2, 3), ["0", "0", "1"]), ((0, 3, 4), ["0", "1", "0-1"])):
-        (hypervisor,) = libvirt_domains.ask(DomainCache(Libvirt(domain)), ("qemu:///system",), 1.0).hypervisors
+        (hypervisor,) = libvirt_domains.ask(DomainCache(Libvirt(domain)), "qemu:///system").hypervisors
         assert [str(vcpu.affinity) for vcpu in hypervisor.domains[0].vcpus] == affinities
 
 
@@ -295,7 +299,7 @@ def test_a_definition_is_parsed_again_when_its_text_has_changed() -> None:
 
     def look() -> tuple[Definition, float]:
         began = time.process_time()
-        (hypervisor,) = libvirt_domains.ask(cache, ("qemu:///system",), 1.0).hypervisors
+        (hypervisor,) = libvirt_domains.ask(cache, "qemu:///system").hypervisors
         return hypervisor.domains[0].definition, time.process_time() - began
 
     first, parsed_seconds = look()
@@ -306,7 +310,7 @@ def test_a_definition_is_parsed_again_when_its_text_has_changed() -> None:
     domain._xml = text.replace("kvm", "xen")
     assert (first.type, look()[0].type) == ("kvm", "xen")
     cache.connections.domains = ()  # type: ignore[attr-defined]
-    libvirt_domains.ask(cache, ("qemu:///system",), 1.0)
+    libvirt_domains.ask(cache, "qemu:///system")
     assert cache.definitions == {"qemu:///system": {}}
 
 

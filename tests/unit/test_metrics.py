@@ -19,7 +19,14 @@ from exporters.metrics.text import TextCache, render
 from tests.unit.filled import FIXED, document, records
 from tests.unit.told import reviewed
 
-RUN = Run(seconds={"sys_cpu": 0.25, "qemu": 0.5}, cpu_seconds=1.25, resident_bytes=20 << 20, open_fds=11, started_at=1700000000.5)
+RUN = Run(
+    seconds={"sys_cpu": 0.25, "qemu": 0.5},
+    ages={"docker_engine": 1.5},
+    cpu_seconds=1.25,
+    resident_bytes=20 << 20,
+    open_fds=11,
+    started_at=1700000000.5,
+)
 SUFFIXES = {
     "seconds": "_seconds",
     "Unix seconds": "_time_seconds",

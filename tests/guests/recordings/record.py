@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 from agent import __version__
+from agent.collect import workload_facts
 from agent.config import Config
 from agent.session import Session, take_sample
-from collectors import docker_engine, libvirt_stats
+from collectors import libvirt_stats
 from collectors.root import LATER
 from collectors.root.recorder import Recorder
 
@@ -21,7 +22,7 @@ LABELS = ("com.example.team",)
 
 def main(into: Path) -> None:
     libvirt_stats.WAIT_SECONDS = libvirt_stats.HANGING_SECONDS = libvirt_stats.KEPT_SECONDS = PATIENCE_SECONDS
-    docker_engine.read.__defaults__ = ((), int(PATIENCE_SECONDS), ())
+    workload_facts.ANSWER_SECONDS = int(PATIENCE_SECONDS)
     for directory in (into, into / LATER):
         directory.mkdir()
         recorder = Recorder("/", directory, time.time(), __version__)
