@@ -15,7 +15,7 @@ from agent.model.facts.cgroup import WorkloadCpu, WorkloadMemory
 from agent.model.facts.proc_isolation import Confinement
 from agent.model.facts.proc_task import Thread
 from agent.model.guest import Guest
-from agent.model.runtimes import EMULATION, FIRECRACKER, HARDWARE, LIBVIRT, MODES, RUNTIMES, Paradigm, monitor
+from agent.model.runtimes import EMULATION, HARDWARE, LIBVIRT, MODES, RUNTIMES, Paradigm, monitor
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Placement, VCpu, Workload
 from agent.normalise.containers import confinement
@@ -150,10 +150,10 @@ def _with_unit(sources: Sources, workload: Workload, home: cgroup.Group) -> Work
 
 
 def _id(machine: JoinedMachine, owner: cgroup.Owner | None, began: int | None) -> str:
-    """A jail's name, else the UUID by libvirt or by the process itself, which are the same; else the process."""
-    if owner is not None and owner.runtime == FIRECRACKER.name:
-        return owner.id
+    """The UUID by libvirt or by the process itself, which are the same; else what its own group is called, else the process."""
     uuid = machine.domain.definition.uuid if machine.domain else machine.process.vm_uuid if machine.process else None
+    if not uuid and owner is not None and owner.paradigm == "virtualization":
+        return owner.id
     return uuid or f"kvm/{machine.process.pid if machine.process else 0}/{began}"
 
 

@@ -116,7 +116,8 @@ def test_a_stated_uuid_is_one_machine_s(tmp_path: Path) -> None:
 
 
 SCOPES = {
-    "Proxmox": ("/qemu.slice/101.scope", {"name": "kvm", "vm_name": "web01", "vm_uuid": UUID}, "CPU {}/KVM", "101", "web01", "qemu"),
+    "Proxmox": ("/qemu.slice/101.scope", {"name": "kvm", "vm_name": "web01", "vm_uuid": UUID}, "CPU {}/KVM", UUID, "web01", "qemu"),
+    "Proxmox without a UUID": ("/qemu.slice/101.scope", {"name": "kvm", "vm_name": "web01"}, "CPU {}/KVM", "101", "web01", "qemu"),
     "QEMU in a unit": ("/system.slice/qemu@web.service", {"name": "qemu-system-x86"}, "CPU {}/KVM", "", "qemu@web.service", "qemu"),
     "QEMU of a user": (
         "/user.slice/user-1000.slice/user@1000.service/app.slice/run-r1.scope",
