@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from agent.model.facts.domain_xml import Backing, BackingPages, Bandwidth, CellMemory, GuestCell, Schedule, Tuning
-from agent.model.values import MAX_ID, UNLIMITED, CpuSet, Fact, Limit
+from agent.model.values import MAX_ID, UNLIMITED, CpuSet, Fact, Limit, number_or_none
 from collectors.text import Malformed, convert, printable
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Definition(Fact, frozen=True, kw_only=True):
     memory_slots_bytes: int | None = None
     """What it may grow to by hotplug."""
     enlightenments: tuple[str, ...] = ()
-    video_bytes: int = 0
+    video_bytes: int | None = 0
 
 
 def parse_xml(text: str) -> Definition:
@@ -94,7 +94,7 @@ def parse_xml(text: str) -> Definition:
         memory_now_bytes=_size(domain.find("currentMemory")),
         memory_slots_bytes=_size(domain.find("maxMemory")),
         enlightenments=tuple(_enlightenments(domain)),
-        video_bytes=sum(size << 10 for size in video if size is not None),
+        video_bytes=number_or_none(sum(size << 10 for size in video if size is not None)),
     )
 
 
@@ -194,7 +194,7 @@ def _size(element: Element | None) -> int | None:
 
 def _scaled(text: str | None, unit: str | None) -> int | None:
     number, scale = _number(text), _UNITS.get(unit or "KiB")
-    return None if number is None or scale is None else number * scale
+    return None if number is None or scale is None else number_or_none(number * scale)
 
 
 def _text(domain: Element, path: str) -> str | None:

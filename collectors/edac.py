@@ -7,8 +7,9 @@ channels in it (drivers/edac/edac_mc_sysfs.c).
 from __future__ import annotations
 
 from agent.model.facts.edac import EdacDimm, MemoryController
+from agent.model.values import number_or_none
 from collectors.root import SysRoot
-from collectors.text import Malformed, integer
+from collectors.text import Malformed, kibibytes, unsigned
 
 MC = "sys/devices/system/edac/mc"
 MAX_ENTRIES = 1024
@@ -28,10 +29,10 @@ def _controller(root: SysRoot, number: int) -> MemoryController:
         os_index=number,
         name=_words(root, f"{place}/mc_name"),
         size_bytes=_mebibytes(root, f"{place}/size_mb"),
-        correctable_errors=root.parse(f"{place}/ce_count", integer),
-        uncorrectable_errors=root.parse(f"{place}/ue_count", integer),
-        unplaced_correctable_errors=root.parse(f"{place}/ce_noinfo_count", integer),
-        unplaced_uncorrectable_errors=root.parse(f"{place}/ue_noinfo_count", integer),
+        correctable_errors=root.parse(f"{place}/ce_count", unsigned),
+        uncorrectable_errors=root.parse(f"{place}/ue_count", unsigned),
+        unplaced_correctable_errors=root.parse(f"{place}/ce_noinfo_count", unsigned),
+        unplaced_uncorrectable_errors=root.parse(f"{place}/ue_noinfo_count", unsigned),
         dimms=tuple(_dimm(root, number, name) for name in shown) or tuple(_channels(root, number, _ordered(names, "csrow"))),
     )
 
@@ -47,8 +48,8 @@ def _dimm(root: SysRoot, controller: int, name: str) -> EdacDimm:
         size_bytes=_mebibytes(root, f"{at}/size"),
         mem_type=_words(root, f"{at}/dimm_mem_type"),
         edac_mode=_words(root, f"{at}/dimm_edac_mode"),
-        correctable_errors=root.parse(f"{at}/dimm_ce_count", integer),
-        uncorrectable_errors=root.parse(f"{at}/dimm_ue_count", integer),
+        correctable_errors=root.parse(f"{at}/dimm_ce_count", unsigned),
+        uncorrectable_errors=root.parse(f"{at}/dimm_ue_count", unsigned),
     )
 
 
@@ -70,8 +71,8 @@ def _channels(root: SysRoot, controller: int, rows: list[str]) -> list[EdacDimm]
                 size_bytes=size if len(channels) == 1 else None,
                 mem_type=kind,
                 edac_mode=mode,
-                correctable_errors=root.parse(f"{at}/ch{channel}_ce_count", integer),
-                uncorrectable_errors=root.parse(f"{at}/ue_count", integer) if len(channels) == 1 else None,
+                correctable_errors=root.parse(f"{at}/ch{channel}_ce_count", unsigned),
+                uncorrectable_errors=root.parse(f"{at}/ue_count", unsigned) if len(channels) == 1 else None,
             )
             for channel in channels
         ]
@@ -96,7 +97,7 @@ def parse_location(text: str) -> dict[str, int]:
     words = text.split()
     if len(words) % 2:
         raise Malformed(f"expected pairs of layer and number, got {text[:60]!r}", 1)
-    return {layer: integer(number) for layer, number in zip(words[::2], words[1::2], strict=True)}
+    return {layer: unsigned(number) for layer, number in zip(words[::2], words[1::2], strict=True)}
 
 
 def _ordered(names: tuple[str, ...], prefix: str) -> list[str]:
@@ -110,8 +111,8 @@ def _number(name: str, prefix: str) -> int | None:
 
 
 def _mebibytes(root: SysRoot, path: str) -> int | None:
-    size = root.parse(path, integer)
-    return None if size is None else size << 20
+    size = root.parse(path, kibibytes)
+    return None if size is None else number_or_none(size << 10)
 
 
 def _words(root: SysRoot, path: str) -> str | None:

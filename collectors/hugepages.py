@@ -10,7 +10,7 @@ import re
 from agent.model.facts.hugepages import HugePagePool
 from agent.model.values import Fact, is_number
 from collectors.root import SysRoot, Unavailable
-from collectors.text import integer
+from collectors.text import unsigned
 
 HOST = "sys/kernel/mm/hugepages"
 NODE = "sys/devices/system/node"
@@ -49,6 +49,6 @@ def _pools(root: SysRoot, directory: str, counted: tuple[str, ...]) -> tuple[Hug
         size = name.removeprefix("hugepages-").removesuffix("kB")
         if _SIZE.fullmatch(size):
             path = f"{directory}/{name}"
-            counts = {field: root.parse(f"{path}/{_FILES[field]}", integer) for field in counted}
+            counts = {field: root.parse(f"{path}/{_FILES[field]}", unsigned) for field in counted}
             pools.append(HugePagePool(page_bytes=int(size) << 10, **counts))
     return tuple(sorted(pools, key=lambda pool: pool.page_bytes))

@@ -7,7 +7,7 @@ import zlib
 
 from agent.model.values import Fact
 from collectors.root import SysRoot, Unavailable
-from collectors.text import Malformed, integer
+from collectors.text import Malformed, unsigned
 
 _RELEASE = re.compile(r"[A-Za-z0-9_.+~-]{1,128}")
 _OPTIONS = (
@@ -45,7 +45,7 @@ def parse(text: str) -> KernelConfig:
         # A line without an end was cut: half a number is another number.
         if start >= 0 and end >= 0:
             options[option] = text[start + len(option) + 2 : end].strip('"')
-    return KernelConfig(options, integer(options["CONFIG_HZ"]) if options.get("CONFIG_HZ") else None)
+    return KernelConfig(options, unsigned(options["CONFIG_HZ"]) if options.get("CONFIG_HZ") else None)
 
 
 def _asked(data: bytes) -> bytes:

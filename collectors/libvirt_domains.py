@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 from msgspec.structs import replace
 
-from agent.model.values import MAX_ID, CpuSet, Fact, Gap
+from agent.model.values import MAX_ID, CpuSet, Fact, Gap, number_or_none
 from collectors.domain_xml import Definition, parse_xml
 from collectors.libvirt_connection import Connections, named
 from collectors.root import SysRoot
@@ -193,9 +193,9 @@ def _domain(libvirt: Any, handle: Any, definitions: _Definitions) -> Domain | No
         id=handle.ID(),
         state=_DOMAIN_STATES[state] if 0 <= state < len(_DOMAIN_STATES) else "no state",
         definition=definition,
-        max_memory_bytes=max_memory << 10,
-        memory_bytes=memory << 10,
-        cpu_time_ns=cpu_time,
+        max_memory_bytes=number_or_none(max_memory << 10),
+        memory_bytes=number_or_none(memory << 10),
+        cpu_time_ns=number_or_none(cpu_time),
         vcpus=tuple(_vcpu(info, _pin(info[0], pins, definition, mask)) for info, mask in zip(infos, in_force, strict=True)),
         emulator_affinity=None if emulator is None else _cpus(emulator),
     )
@@ -206,7 +206,7 @@ def _vcpu(info: tuple[int, int, int, int], affinity: CpuSet | None) -> VirtualCp
     return VirtualCpu(
         number=number,
         state=_VCPU_STATES[state] if 0 <= state < len(_VCPU_STATES) else None,
-        time_ns=time_ns,
+        time_ns=number_or_none(time_ns),
         # libvirt says -1 where the last CPU is not known.
         last_cpu=cpu if 0 <= cpu < MAX_ID else None,
         affinity=affinity,

@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agent.model.values import Fact, Gap
+from agent.model.values import MAX_NUMBER, Fact, Gap
 from collectors.libvirt_connection import Connections, named, uris
 from collectors.root import SysRoot, Unavailable
 from collectors.text import printable
@@ -225,7 +225,7 @@ def parse_stats(uuid: str, id_: int, values: dict[str, Any]) -> DomainStats:
     vm: dict[str, int] = {}
     balloon: dict[str, int] = {}
     for key, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 64:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_NUMBER:
             continue
         group, _, rest = key.partition(".")
         if group == "balloon":

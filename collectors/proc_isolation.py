@@ -63,7 +63,7 @@ def parse_status(text: str) -> Confinement:
 def parse_namespace(text: str) -> int | None:
     """ "pid:[4026531836]": the inode of a namespace."""
     digits = text.partition(":[")[2].removesuffix("]")
-    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else None
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 19 else None
 
 
 def parse_label(text: str) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from agent.model.values import UNLIMITED, Fact, Limit
 from collectors.root import SysRoot
-from collectors.text import Malformed, MalformedLines, integer, newline_separated
+from collectors.text import Malformed, MalformedLines, newline_separated, unsigned
 
 
 class Limits(Fact, frozen=True):
@@ -31,7 +31,7 @@ def parse(text: str) -> Limits:
         name, rest = line[:26].rstrip(), line[26:].split()
         if name in _NAMES:
             try:
-                limits[_NAMES[name]] = UNLIMITED if rest[0] == "unlimited" else Limit(integer(rest[0]))
+                limits[_NAMES[name]] = UNLIMITED if rest[0] == "unlimited" else Limit(unsigned(rest[0]))
             except (IndexError, Malformed, OverflowError):
                 malformed.add(number, line, f"'{name}' and a limit or 'unlimited'")
     return malformed.checked(Limits(**limits))

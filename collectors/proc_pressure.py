@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.model.facts.proc_pressure import Pressure, Pressures
 from collectors.root import SysRoot, Unavailable
-from collectors.text import Malformed, MalformedLines, integer, newline_separated
+from collectors.text import Malformed, MalformedLines, newline_separated, unsigned
 
 
 def read(root: SysRoot) -> Pressures:
@@ -26,7 +26,7 @@ def parse(text: str) -> Pressure:
         _, named, total = rest.rpartition("total=")
         try:
             if kind in ("some", "full"):
-                totals[kind] = integer(total if named else "")
+                totals[kind] = unsigned(total if named else "")
         except Malformed:
             malformed.add(number, line, "'some ... total=N'")
     if not totals:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from agent.model.values import Fact
 from collectors.root import SysRoot
-from collectors.text import integer, newline_separated
+from collectors.text import newline_separated, unsigned
 
 
 class TaskSlice(Fact, frozen=True):
@@ -26,5 +26,5 @@ def parse(text: str) -> TaskSlice:
     for line in newline_separated(text):
         name, colon, value = line.partition(":")
         if colon and name.strip() == "se.slice":
-            return TaskSlice(integer(value))
+            return TaskSlice(unsigned(value))
     return TaskSlice()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.model.facts.proc_schedstat import RunQueue
 from agent.model.values import CpuSet, Fact
 from collectors.root import SysRoot, Unavailable
-from collectors.text import Malformed, MalformedLines, cpu_mask, cpu_number, integer, newline_separated, numbers
+from collectors.text import Malformed, MalformedLines, cpu_mask, cpu_number, newline_separated, numbers, unsigned
 
 # A level for each distance between nodes, of which SLIT knows 246, and the few below them.
 _MAX_DOMAINS = 256
@@ -67,7 +67,7 @@ def parse(text: str) -> Schedstat:
                 if cpu in above:
                     above[cpu].append(_domain(words, heads["version"] >= 17, masks))
             elif key in ("version", "timestamp") and words:
-                heads[key] = integer(words[0])
+                heads[key] = unsigned(words[0])
         except (ValueError, Malformed):
             malformed.add(number, line, "'cpuN' and nine numbers, or a CPU's domain")
             if cpu is not None:

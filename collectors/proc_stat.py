@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.model.facts.proc_stat import CpuTime
 from agent.model.values import STAT, USER_HZ, Fact
 from collectors.root import SysRoot
-from collectors.text import Malformed, MalformedLines, cpu_number, integer, newline_separated, numbers
+from collectors.text import Malformed, MalformedLines, cpu_number, newline_separated, numbers, unsigned
 
 
 class Stat(Fact, frozen=True, kw_only=True):
@@ -37,9 +37,11 @@ def parse(text: str) -> Stat:
         key, *values = line.split()[:12] or [""]
         try:
             if key[:3] == "cpu" and key[3:].isdecimal():
-                cpus.append(_cpu_time(key[3:], values[:10]))
+                cpus.append(_cpu_time(cpu_number(key[3:]), values[:10]))
+                if None in cpus[-1].modes[: len(values)]:
+                    malformed.add(number, line, "ticks from 0 to 2^63 - 1")
             elif key in ("btime", "ctxt", "processes", "procs_running", "procs_blocked", "softirq", "intr") and values:
-                counts[key] = integer(values[0])
+                counts[key] = unsigned(values[0])
         except Malformed:
             malformed.add(number, line, "a name and numbers, of a CPU at least four")
     stat = Stat(
@@ -55,7 +57,21 @@ def parse(text: str) -> Stat:
     return malformed.checked(stat)
 
 
-def _cpu_time(cpu: str, ticks: list[str]) -> CpuTime:
-    if len(ticks) < 4:
+def _cpu_time(cpu: int, words: list[str]) -> CpuTime:
+    """A mode whose ticks there cannot be is left out, and none of the others."""
+    if len(words) < 4:
         raise Malformed("expected at least four numbers")
-    return CpuTime(cpu=cpu_number(cpu), **dict(zip(_MODES, (count / USER_HZ for count in numbers(ticks)), strict=False)))
+    try:
+        ticks: tuple[int | None, ...] = numbers(words)
+    except Malformed:
+        if not all(word.removeprefix("-").isdecimal() for word in words):
+            raise
+        ticks = tuple(map(_ticks, words))
+    return CpuTime(cpu=cpu, **{mode: None if count is None else count / USER_HZ for mode, count in zip(_MODES, ticks, strict=False)})
+
+
+def _ticks(word: str) -> int | None:
+    try:
+        return unsigned(word)
+    except Malformed:
+        return None

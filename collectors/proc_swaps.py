@@ -6,7 +6,7 @@ import re
 
 from agent.model.facts.proc_swaps import Swap
 from collectors.root import SysRoot
-from collectors.text import Malformed, MalformedLines, integer, newline_separated, numbers, printable
+from collectors.text import Malformed, MalformedLines, integer, kibibytes, newline_separated, printable
 
 _ESCAPED = re.compile(r"\\([0-3][0-7]{2})")
 
@@ -22,15 +22,12 @@ def parse(text: str) -> tuple[Swap, ...]:
     for number, line in enumerate(newline_separated(text)[1:], 2):
         try:
             name, kind, *sizes, last = line.split()
-            size, used = numbers(sizes)
+            size, used = (kibibytes(text) for text in sizes)
             priority = integer(last)
         except (ValueError, Malformed):
             malformed.add(number, line, "'name type size used priority'")
             continue
-        swap = Swap(
-            name=printable(_ESCAPED.sub(_character, name)), type=kind, size_bytes=size << 10, used_bytes=used << 10, priority=priority
-        )
-        swaps.append(swap)
+        swaps.append(Swap(name=printable(_ESCAPED.sub(_character, name)), type=kind, size_bytes=size, used_bytes=used, priority=priority))
     return malformed.checked(tuple(swaps))
 
 

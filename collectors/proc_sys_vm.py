@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from agent.model.facts.proc_sys_vm import MemoryPolicy
 from collectors.root import SysRoot, Unavailable
-from collectors.text import integer
+from collectors.text import unsigned
 
 
 def read(root: SysRoot) -> MemoryPolicy:
     """Each a number in the kernel's unit. Unavailable where not one of them is there."""
 
     def number(name: str) -> int | None:
-        return root.parse(f"proc/sys/vm/{name}", integer)
+        return root.parse(f"proc/sys/vm/{name}", unsigned)
 
     policy = MemoryPolicy(
         swappiness=number("swappiness"),
@@ -31,7 +31,7 @@ def read(root: SysRoot) -> MemoryPolicy:
         min_slab_ratio=number("min_slab_ratio"),
         min_unmapped_ratio=number("min_unmapped_ratio"),
         page_cluster=number("page-cluster"),
-        numa_balancing=root.parse("proc/sys/kernel/numa_balancing", integer),
+        numa_balancing=root.parse("proc/sys/kernel/numa_balancing", unsigned),
     )
     if policy == MemoryPolicy():
         raise Unavailable("absent", "proc/sys/vm")

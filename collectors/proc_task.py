@@ -15,7 +15,7 @@ from agent.model.values import CpuSet, Fact
 from collectors.proc_pid.smaps import parse_smaps_rollup
 from collectors.proc_pid.status import Status, status_parser
 from collectors.root import SysRoot, decode
-from collectors.text import Malformed, MalformedLines, ProcessStat, integer, newline_separated, numbers, process_stat
+from collectors.text import Malformed, MalformedLines, ProcessStat, newline_separated, numbers, process_stat, unsigned
 
 _parse_status = status_parser(
     *("NSpid", "VmSize", "VmRSS", "VmData", "VmPTE", "VmSwap", "Threads", "Cpus_allowed_list", "Mems_allowed_list"),
@@ -182,7 +182,7 @@ def parse_schedstat(text: str) -> tuple[int, int, int]:
 
 def _last_number(text: str) -> int | None:
     words = text.split()
-    return integer(words[-1]) if words else None
+    return unsigned(words[-1]) if words else None
 
 
 def _anon_huge_bytes(text: str) -> int | None:

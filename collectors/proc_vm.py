@@ -8,7 +8,7 @@ from __future__ import annotations
 from agent.model.facts.proc_vm import Zone
 from agent.model.values import Fact
 from collectors.root import SysRoot
-from collectors.text import Malformed, MalformedLines, flat_keyed, integer, newline_separated, numbers
+from collectors.text import Malformed, MalformedLines, flat_keyed, kibibytes, newline_separated, numbers, unsigned
 
 
 class ZoneSpan(Fact, frozen=True):
@@ -55,12 +55,12 @@ def parse_meminfo(text: str) -> dict[str, int]:
         name, _, rest = line.partition(":")
         words = rest.split()
         try:
-            (size,) = numbers(words[:1])
-        except (ValueError, Malformed):
+            size = kibibytes(words[0]) if words[-1] == "kB" else unsigned(words[0])
+        except (IndexError, Malformed):
             malformed.add(number, line, "'Name: value kB'")
             continue
         if words[-1] == "kB":
-            values[name] = size << 10
+            values[name] = size
     return malformed.checked(values)
 
 
@@ -93,12 +93,12 @@ def parse_zoneinfo(text: str) -> tuple[ZoneSpan, ...]:
                 # What stands below a malformed one is of no zone that is known.
                 head = None
                 _, node, _, name = words
-                head, values = (integer(node.removesuffix(",")), name), {}
+                head, values = (unsigned(node.removesuffix(",")), name), {}
             elif words[:2] == ["pages", "free"] and len(words) == 3:
-                values["free"] = integer(words[2])
+                values["free"] = unsigned(words[2])
             elif len(words) == 2 and words[1].isdecimal():
                 # "high:" and "count:" of the per-CPU lists further down end in a colon; the first of a name is the zone's.
-                values.setdefault(words[0], integer(words[1]))
+                values.setdefault(words[0], unsigned(words[1]))
         except (ValueError, Malformed):
             malformed.add(number, line, "'Node N, zone NAME' or 'name number'")
     close()
@@ -114,7 +114,7 @@ def parse_buddyinfo(text: str) -> tuple[Buddy, ...]:
         try:
             if len(words) < 5 or words[0] != "Node" or words[2] != "zone":
                 raise Malformed("no zone")
-            zones.append(Buddy(integer(words[1].removesuffix(",")), words[3], numbers(words[4:])))
+            zones.append(Buddy(unsigned(words[1].removesuffix(",")), words[3], numbers(words[4:])))
         except Malformed:
             malformed.add(number, line, "'Node N, zone NAME counts'")
     return malformed.checked(tuple(zones))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from agent.model.values import Fact
+from agent.model.values import MAX_NUMBER, Fact, number_or_none
 from collectors.root import SysRoot
 from collectors.text import Malformed
 
@@ -164,7 +164,7 @@ def _array(structure: Structure) -> MemoryArray:
         handle=structure.handle,
         system_memory=structure.number(0x05, 1) == 3,
         error_correction=_named(_CORRECTIONS, structure.number(0x06, 1)),
-        maximum_bytes=maximum_bytes or None,
+        maximum_bytes=number_or_none(maximum_bytes) or None,
         devices=structure.number(0x0D, 2),
     )
 
@@ -228,7 +228,7 @@ def _range(structure: Structure, extended: int) -> AddressRange | None:
         first_byte, last_byte = structure.number(extended, 8), structure.number(extended + 8, 8)
     else:
         first_byte, last_byte = start << 10, (last << 10) + 1023
-    if first_byte is None or last_byte is None or last_byte <= first_byte:
+    if first_byte is None or last_byte is None or not first_byte < last_byte < MAX_NUMBER:
         return None
     return AddressRange(owner, first_byte, last_byte + 1)
 

@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from agent.model.values import CpuSet, Fact, is_number
+from agent.model.values import CpuSet, Fact, is_number, number_or_none
 from collectors.root import SysRoot
-from collectors.text import cpu_list, cpu_mask, hexadecimal, integer, nonzero, size_bytes
+from collectors.text import bounded, cpu_list, cpu_mask, hexadecimal, integer, nonzero, size_bytes, unsigned
 
 T = TypeVar("T")
 
 CPU = "sys/devices/system/cpu"
+
+# Beyond what there is: ARM has seven levels, s390 eight; lines have up to 256 bytes, a level as many ways as lines at most.
+MAX_LEVEL = 255
+MAX_LINE_BYTES = 1 << 16
+MAX_WAYS = 1 << 20
 
 
 class CpuTopology(Fact, frozen=True, kw_only=True):
@@ -158,7 +163,7 @@ def _caches(root: SysRoot, cpu: int, shown: set[tuple[int, str, CpuSet]]) -> lis
         if not index.startswith("index"):
             continue
         place = f"{directory}/{index}"
-        level = root.parse(f"{place}/level", integer)
+        level = root.parse(f"{place}/level", bounded(0, MAX_LEVEL))
         if level is None:
             root.note(f"{place}/level", "absent", "a cache without a level")
             continue
@@ -180,11 +185,11 @@ def _caches(root: SysRoot, cpu: int, shown: set[tuple[int, str, CpuSet]]) -> lis
                 level=level,
                 type=kind,
                 shared=shared or None,
-                id=root.parse(f"{place}/id", integer),
+                id=root.parse(f"{place}/id", unsigned),
                 size_bytes=root.parse(f"{place}/size", size_bytes),
-                line_bytes=root.parse(f"{place}/coherency_line_size", integer),
-                ways=root.parse(f"{place}/ways_of_associativity", integer),
-                sets=root.parse(f"{place}/number_of_sets", integer),
+                line_bytes=root.parse(f"{place}/coherency_line_size", bounded(0, MAX_LINE_BYTES)),
+                ways=root.parse(f"{place}/ways_of_associativity", bounded(-1, MAX_WAYS)),
+                sets=root.parse(f"{place}/number_of_sets", unsigned),
             )
         )
     return caches
@@ -194,9 +199,9 @@ def _speed(root: SysRoot, cpu: int) -> CpuSpeed | None:
     directory = f"{CPU}/cpu{cpu}"
     speed = CpuSpeed(
         cpu=cpu,
-        capacity=root.parse(f"{directory}/cpu_capacity", integer),
-        max_freq_hz=_khz(root.parse(f"{directory}/cpufreq/cpuinfo_max_freq", integer)),
-        base_freq_hz=_khz(root.parse(f"{directory}/cpufreq/base_frequency", integer)),
+        capacity=root.parse(f"{directory}/cpu_capacity", unsigned),
+        max_freq_hz=_khz(root.parse(f"{directory}/cpufreq/cpuinfo_max_freq", unsigned)),
+        base_freq_hz=_khz(root.parse(f"{directory}/cpufreq/base_frequency", unsigned)),
         midr=root.parse(f"{directory}/regs/identification/midr_el1", hexadecimal),
     )
     return None if speed == CpuSpeed(cpu=cpu) else speed
@@ -209,7 +214,7 @@ def _kinds(root: SysRoot) -> dict[str, CpuSet]:
 
 
 def _khz(value: int | None) -> int | None:
-    return None if not value or value < 0 else value * 1000
+    return number_or_none(value * 1000) if value else None
 
 
 def _empty_or(root: SysRoot, path: str) -> CpuSet | None:

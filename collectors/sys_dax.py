@@ -9,7 +9,7 @@ from typing import Literal
 
 from agent.model.facts.sys_dax import DaxDevice
 from collectors.root import SysRoot, Unavailable
-from collectors.text import integer, node_number
+from collectors.text import node_number, unsigned
 
 BUS = "sys/bus"
 DEVICES = f"{BUS}/dax/devices"
@@ -32,7 +32,7 @@ def _device(root: SysRoot, name: str) -> DaxDevice:
     uevent = dict(line.partition("=")[::2] for line in (root.text(f"{path}/uevent") or "").splitlines())
     return DaxDevice(
         name=name,
-        size_bytes=root.parse(f"{path}/size", integer),
+        size_bytes=root.parse(f"{path}/size", unsigned),
         target_node=root.parse(f"{path}/target_node", node_number),
         node=root.parse(f"{path}/numa_node", node_number),
         driver=uevent.get("DRIVER"),

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from agent.model.values import Fact
 from collectors.root import SysRoot, Unavailable
-from collectors.text import integer
+from collectors.text import unsigned
 
 KVM = "sys/kernel/debug/kvm"
 MAX_FILES = 256
@@ -44,7 +44,7 @@ def read(root: SysRoot, pids: Iterable[int]) -> tuple[KvmCounters, ...]:
         # A process may have several machines: they are one workload, and so are their counters.
         counters = by_pid.setdefault(int(match[1]), {})
         for counter in [file for file in root.names(f"{KVM}/{name}") if _COUNTER.fullmatch(file)][:MAX_FILES]:
-            value = root.parse(f"{KVM}/{name}/{counter}", integer)
+            value = root.parse(f"{KVM}/{name}/{counter}", unsigned)
             if value is not None:
                 counters[counter] = counters.get(counter, 0) + value
     return tuple(KvmCounters(pid, counters) for pid, counters in sorted(by_pid.items()))

@@ -9,7 +9,7 @@ import re
 
 from agent.model.values import CpuSet, Fact
 from collectors.root import SysRoot, Unavailable
-from collectors.text import integer
+from collectors.text import unsigned
 
 SCHED = "sys/kernel/debug/sched"
 _OLD_FEATURES = "sys/kernel/debug/sched_features"
@@ -49,7 +49,7 @@ def read(root: SysRoot, cpus: CpuSet) -> SchedDebug:
     """`cpus`: those whose domains to name, one of each set of CPUs that have all in common."""
 
     def number(name: str) -> int | None:
-        return root.parse(f"{SCHED}/{name}", integer)
+        return root.parse(f"{SCHED}/{name}", unsigned)
 
     try:
         features = parse_words(root.require(f"{SCHED}/features"))
@@ -63,7 +63,7 @@ def read(root: SysRoot, cpus: CpuSet) -> SchedDebug:
     return SchedDebug(
         features=features,
         preempt=root.parse(f"{SCHED}/preempt", parse_preempt),
-        tunable_scaling=root.parse(f"{SCHED}/tunable_scaling", lambda text: _SCALING.get(integer(text))),
+        tunable_scaling=root.parse(f"{SCHED}/tunable_scaling", lambda text: _SCALING.get(unsigned(text))),
         base_slice_ns=number("base_slice_ns"),
         latency_ns=number("latency_ns"),
         min_granularity_ns=number("min_granularity_ns"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from agent.model.facts.sys_kvm import Kvm
 from collectors.root import SysRoot, Unavailable
-from collectors.text import flag, integer
+from collectors.text import flag, unsigned
 
 
 def read(root: SysRoot) -> Kvm:
@@ -20,5 +20,5 @@ def read(root: SysRoot) -> Kvm:
         vendor,
         nested_paging=root.parse(f"sys/module/{vendor}/parameters/{paging}", flag) if paging else None,
         nested=root.parse(f"sys/module/{vendor}/parameters/nested", flag) if vendor else None,
-        halt_poll_ns=root.parse("sys/module/kvm/parameters/halt_poll_ns", integer),
+        halt_poll_ns=root.parse("sys/module/kvm/parameters/halt_poll_ns", unsigned),
     )

@@ -10,7 +10,7 @@ import re
 from agent.model.facts.sys_mm import Ksm, Thp, Zswap
 from agent.model.values import Fact, is_number
 from collectors.root import SysRoot
-from collectors.text import flag, integer
+from collectors.text import flag, integer, unsigned
 
 MM = "sys/kernel/mm"
 THP = f"{MM}/transparent_hugepage"
@@ -34,15 +34,15 @@ class MemoryManagement(Fact, frozen=True, kw_only=True):
 
 def read(root: SysRoot) -> MemoryManagement:
     nodes = [name for name in root.names(WEIGHTS) if name[:4] == "node" and is_number(name[4:])]
-    weights = {int(name[4:]): root.parse(f"{WEIGHTS}/{name}", integer) for name in nodes}
+    weights = {int(name[4:]): root.parse(f"{WEIGHTS}/{name}", unsigned) for name in nodes}
     return MemoryManagement(
         thp=_thp(root),
         ksm=_ksm(root),
         zswap=Zswap(
             enabled=root.parse(f"{ZSWAP}/enabled", flag),
             compressor=root.parse(f"{ZSWAP}/compressor", word),
-            max_pool_percent=root.parse(f"{ZSWAP}/max_pool_percent", integer),
-            accept_threshold_percent=root.parse(f"{ZSWAP}/accept_threshold_percent", integer),
+            max_pool_percent=root.parse(f"{ZSWAP}/max_pool_percent", unsigned),
+            accept_threshold_percent=root.parse(f"{ZSWAP}/accept_threshold_percent", unsigned),
             shrinker_enabled=root.parse(f"{ZSWAP}/shrinker_enabled", flag),
         ),
         demotion_enabled=root.parse(f"{MM}/numa/demotion_enabled", flag),
@@ -52,7 +52,7 @@ def read(root: SysRoot) -> MemoryManagement:
 
 def _thp(root: SysRoot) -> Thp:
     def number(name: str) -> int | None:
-        return root.parse(f"{THP}/{name}", integer)
+        return root.parse(f"{THP}/{name}", unsigned)
 
     sizes: dict[int, str] = {}
     for name in root.names(THP):
@@ -78,7 +78,7 @@ def _thp(root: SysRoot) -> Thp:
 
 def _ksm(root: SysRoot) -> Ksm:
     def number(name: str) -> int | None:
-        return root.parse(f"{MM}/ksm/{name}", integer)
+        return root.parse(f"{MM}/ksm/{name}", unsigned)
 
     return Ksm(
         run=number("run"),
@@ -89,7 +89,7 @@ def _ksm(root: SysRoot) -> Ksm:
         pages_scanned=number("pages_scanned"),
         full_scans=number("full_scans"),
         zero_pages=number("ksm_zero_pages"),
-        general_profit_bytes=number("general_profit"),
+        general_profit_bytes=root.parse(f"{MM}/ksm/general_profit", integer),
         merge_across_nodes=root.parse(f"{MM}/ksm/merge_across_nodes", flag),
     )
 

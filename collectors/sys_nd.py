@@ -8,7 +8,7 @@ from __future__ import annotations
 from agent.model.facts.sys_nd import PmemNamespace, PmemRegion
 from agent.model.values import is_number
 from collectors.root import SysRoot, Unavailable
-from collectors.text import integer, node_number
+from collectors.text import node_number, unsigned
 
 BUS = "sys/bus"
 DEVICES = f"{BUS}/nd/devices"
@@ -27,12 +27,12 @@ def read(root: SysRoot) -> tuple[PmemRegion, ...]:
 
 def _region(root: SysRoot, name: str, names: tuple[str, ...]) -> PmemRegion:
     path = f"{DEVICES}/{name}"
-    count = root.parse(f"{path}/mappings", integer) or 0
+    count = root.parse(f"{path}/mappings", unsigned) or 0
     # "nmem0,0,268435456,0": the module, its first byte, how many, its place in the interleave.
     mappings = ((root.text(f"{path}/mapping{number}") or "").partition(",")[0].strip() for number in range(min(count, 64)))
     return PmemRegion(
         name=name,
-        size_bytes=root.parse(f"{path}/size", integer),
+        size_bytes=root.parse(f"{path}/size", unsigned),
         node=root.parse(f"{path}/numa_node", node_number),
         target_node=root.parse(f"{path}/target_node", node_number),
         modules=tuple(module for module in mappings if module),
@@ -44,5 +44,5 @@ def _namespace(root: SysRoot, name: str) -> PmemNamespace:
     path = f"{DEVICES}/{name}"
     block = root.directories(f"{path}/block")
     return PmemNamespace(
-        name, root.parse(f"{path}/size", integer), (root.text(f"{path}/mode") or "").strip() or None, block[0] if block else None
+        name, root.parse(f"{path}/size", unsigned), (root.text(f"{path}/mode") or "").strip() or None, block[0] if block else None
     )

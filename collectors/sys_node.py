@@ -7,9 +7,20 @@ from typing import Literal
 from msgspec.structs import replace
 
 from agent.model.facts.sys_node import Access, SideCache
-from agent.model.values import CpuSet, Fact, is_number
+from agent.model.values import CpuSet, Fact, is_number, number_or_none
 from collectors.root import SysRoot
-from collectors.text import Malformed, MalformedLines, cpu_list, cpu_mask, flat_keyed, integer, newline_separated, numbers, space_separated
+from collectors.text import (
+    Malformed,
+    MalformedLines,
+    cpu_list,
+    cpu_mask,
+    flat_keyed,
+    kibibytes,
+    newline_separated,
+    numbers,
+    space_separated,
+    unsigned,
+)
 
 NODE = "sys/devices/system/node"
 
@@ -87,8 +98,8 @@ def _access(root: SysRoot, directory: str) -> Access | None:
     linked = ((root.link(f"{directory}/{name}") or name).rpartition("/")[2] for name in names if name.startswith("node"))
 
     def stated(name: str, unit: int = 1) -> int | None:
-        number = root.parse(f"{directory}/{name}", integer)
-        return number * unit if number is not None and number > 0 else None
+        number = root.parse(f"{directory}/{name}", unsigned)
+        return number_or_none(number * unit) if number else None
 
     return Access(
         initiators=CpuSet(int(name[4:]) for name in linked if is_number(name[4:])),
@@ -106,10 +117,10 @@ def _side_caches(root: SysRoot, directory: str) -> dict[int, SideCache]:
 
 
 def _side_cache(root: SysRoot, directory: str) -> SideCache:
-    indexing, policy = (root.parse(f"{directory}/{name}", integer) for name in ("indexing", "write_policy"))
+    indexing, policy = (root.parse(f"{directory}/{name}", unsigned) for name in ("indexing", "write_policy"))
     return SideCache(
-        root.parse(f"{directory}/size", integer),
-        root.parse(f"{directory}/line_size", integer) or None,
+        root.parse(f"{directory}/size", unsigned),
+        root.parse(f"{directory}/line_size", unsigned) or None,
         None if indexing is None else _INDEXING.get(indexing, "other"),
         None if policy is None else _POLICIES.get(policy, "other"),
     )
@@ -125,9 +136,8 @@ def parse_meminfo(text: str) -> dict[str, int]:
             if words[:1] != ["Node"]:
                 raise Malformed("no node")
             (count,) = numbers(words[3:4])
+            values[words[2].removesuffix(":")] = kibibytes(words[3]) if words[-1] == "kB" else count
         except (ValueError, Malformed):
             # Before Linux 2.6.30 the file began with an empty line.
             malformed.add(number, line, "'Node N Name: value'")
-            continue
-        values[words[2].removesuffix(":")] = count << 10 if words[-1] == "kB" else count
     return malformed.checked(values)

@@ -12,7 +12,7 @@ from typing import Literal
 from agent.model.facts.sys_pci import Link, PciDevice
 from agent.model.values import Fact
 from collectors.root import SysRoot
-from collectors.text import Malformed, cpu_list, cpu_mask, cpu_number, decimal, hexadecimal, integer
+from collectors.text import Malformed, cpu_list, cpu_mask, cpu_number, decimal, hexadecimal, unsigned
 
 DEVICES = "sys/bus/pci/devices"
 MAX_DEVICES = 16384
@@ -70,7 +70,7 @@ def _function(root: SysRoot, address: str, kind: Kind, code: int) -> PciFunction
 
 
 def _link(root: SysRoot, at: str, which: Literal["current", "max"]) -> Link | None:
-    speed, lanes = root.parse(f"{at}/{which}_link_speed", parse_speed), root.parse(f"{at}/{which}_link_width", integer)
+    speed, lanes = root.parse(f"{at}/{which}_link_speed", parse_speed), root.parse(f"{at}/{which}_link_width", unsigned)
     lanes = None if lanes in _UNKNOWN_WIDTH else lanes
     return None if speed is None and lanes is None else Link(speed, lanes)
 

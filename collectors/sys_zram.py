@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.model.facts.sys_zram import Zram
 from collectors.root import SysRoot, Unavailable
-from collectors.text import Malformed, integer, numbers
+from collectors.text import Malformed, numbers, unsigned
 
 BLOCK = "sys/devices/virtual/block"
 
@@ -21,7 +21,7 @@ def _zram(root: SysRoot, number: int) -> Zram:
     stat = root.parse(f"{path}/mm_stat", parse_mm_stat) or (None, None, None)
     return Zram(
         number=number,
-        disk_bytes=root.parse(f"{path}/disksize", integer),
+        disk_bytes=root.parse(f"{path}/disksize", unsigned),
         original_bytes=stat[0],
         compressed_bytes=stat[1],
         memory_used_bytes=stat[2],

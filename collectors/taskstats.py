@@ -14,7 +14,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 
-from agent.model.values import Fact
+from agent.model.values import MAX_NUMBER, Fact
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 
@@ -64,7 +64,7 @@ def ask(root: SysRoot, pids: Iterable[int]) -> tuple[Account, ...]:
             family = parse_family(name)
             in_order = sorted(set(pids))
             batches = [in_order[at : at + _BATCH] for at in range(0, len(in_order), _BATCH)]
-            return tuple(account for batch in batches for account in _accounts(opened, family, batch))
+            return tuple(account for batch in batches for account in _accounts(root, opened, family, batch))
     except BlockingIOError:
         # The kernel answers before the question has returned.
         raise Unavailable("failed", "TASKSTATS: no answer") from None
@@ -76,12 +76,15 @@ def ask(root: SysRoot, pids: Iterable[int]) -> tuple[Account, ...]:
         raise Unavailable("unsupported" if absent else "failed", f"TASKSTATS: {error.strerror}", remedy) from None
 
 
-def _accounts(opened: socket.socket, family: int, pids: list[int]) -> Iterator[Account]:
+def _accounts(root: SysRoot, opened: socket.socket, family: int, pids: list[int]) -> Iterator[Account]:
     questions = [_request(family, pid, _TASKSTATS_CMD_GET, _TASKSTATS_CMD_ATTR_TGID, struct.pack("=I", pid)) for pid in pids]
     for answer in _answers(opened, questions):
         try:
             account = parse_account(answer)
         except ProcessLookupError:
+            continue
+        except Malformed as error:
+            root.note_malformed("TASKSTATS", error)
             continue
         if account.timeslices:
             # A process that runs has had one: without CONFIG_TASK_DELAY_ACCT all is 0.
@@ -114,7 +117,10 @@ def parse_account(message: bytes) -> Account:
     if len(stats) < _RUN_AT + _RUN.size:
         raise Malformed(f"expected a struct taskstats, got {len(stats)} bytes")
     timeslices, delay_ns = _DELAY.unpack_from(stats, _DELAY_AT)
-    return Account(pid, delay_ns, timeslices, None if _VERSION.unpack_from(stats)[0] == _MOVED else _RUN.unpack_from(stats, _RUN_AT)[0])
+    run_ns = None if _VERSION.unpack_from(stats)[0] == _MOVED else _RUN.unpack_from(stats, _RUN_AT)[0]
+    if max(timeslices, delay_ns, run_ns or 0) > MAX_NUMBER:
+        raise Malformed(f"expected counters of process {pid} of at most 63 bits, got {timeslices}, {delay_ns}, {run_ns}")
+    return Account(pid, delay_ns, timeslices, run_ns)
 
 
 def _body(message: bytes) -> tuple[int, bytes]:

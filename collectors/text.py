@@ -16,9 +16,12 @@ from typing import Annotated, Any, TypeVar
 
 from msgspec import Meta
 
-from agent.model.values import MAX_ID, CpuSet, Fact, Limit
+from agent.model.values import MAX_ID, MAX_NUMBER, CpuSet, Fact, Limit
 
 T = TypeVar("T")
+
+# A number of so many digits is below MAX_NUMBER.
+_FEW_DIGITS = 18
 
 _SIZE = re.compile(r"(\d{1,15})\s*([KMGT]?)i?B?", re.IGNORECASE)
 
@@ -101,23 +104,52 @@ def convert(kind: Callable[[str], T], text: str, line: int | None = None) -> T:
 
 
 def integer(text: str) -> int:
-    """A decimal number: kernel files hold nothing else that int() would take ("1_000", Arabic digits)."""
+    """A decimal number of 64 bits, with a sign: kernel files hold nothing else that int() would take ("1_000", Arabic digits)."""
     digits = text.strip()
-    if digits.isdecimal() and digits.isascii() and len(digits) <= 20:
+    if digits.isdecimal() and digits.isascii() and len(digits) <= _FEW_DIGITS:
         return int(digits)
     if not (digits.removeprefix("-").isascii() and digits.removeprefix("-").isdigit()):
         raise Malformed(f"expected a number, got {text[:60]!r}")
     if len(digits) > 40:
         raise Malformed(f"a number of {len(digits)} digits")
-    return int(digits)
+    return within(-MAX_NUMBER, MAX_NUMBER, int(digits))
+
+
+def unsigned(text: str) -> int:
+    """A count or a size. What is negative, or has more than 63 bits, ran below 0 or was read while it was written."""
+    digits = text.strip()
+    if digits.isdecimal() and digits.isascii() and len(digits) <= _FEW_DIGITS:
+        return int(digits)
+    return within(0, MAX_NUMBER, integer(text))
+
+
+def within(low: int, high: int, number: int) -> int:
+    """`number`, with a `Malformed` where it is not one that there can be."""
+    if low <= number <= high:
+        return number
+    last = "2^63 - 1" if high == MAX_NUMBER else high
+    raise Malformed(f"expected a number from {low} to {last}, got {number}")
+
+
+def bounded(low: int, high: int) -> Callable[[str], int]:
+    """A parser of a number that lies between these two."""
+    return lambda text: within(low, high, integer(text))
+
+
+def kibibytes(text: str) -> int:
+    """ "12" of a file that counts in units of 1024 bytes, as bytes."""
+    return within(0, MAX_NUMBER, unsigned(text) << 10)
 
 
 def numbers(words: Sequence[str], line: int | None = None) -> tuple[int, ...]:
-    """Counters of at most 64 bits, many at once."""
+    """Counts and sizes, many at once."""
     digits = "".join(words)
     if words and not (digits.isascii() and digits.isdecimal() and "" not in words and max(map(len, words)) <= 20):
-        raise Malformed(f"expected numbers, got {' '.join(words)[:60]!r}", line)
-    return tuple(map(int, words))
+        raise Malformed(f"expected numbers from 0 to 2^63 - 1, got {' '.join(words)[:60]!r}", line)
+    values = tuple(map(int, words))
+    if len(digits) > _FEW_DIGITS and max(values) > MAX_NUMBER:
+        raise Malformed(f"expected numbers from 0 to 2^63 - 1, got {' '.join(words)[:60]!r}", line)
+    return values
 
 
 def number_lines(text: str) -> tuple[int, ...]:
@@ -165,7 +197,7 @@ def process_stat(text: str) -> ProcessStat:
     if opening < 0 or closing < opening or len(fields) < 20:
         raise Malformed(f"expected 'pid (name) state ...', got {text[:60]!r}")
     # The third is the first of them.
-    parent, threads, started = integer(fields[1]), integer(fields[17]), integer(fields[19])
+    parent, threads, started = unsigned(fields[1]), unsigned(fields[17]), unsigned(fields[19])
     last_cpu = cpu_number(fields[36]) if len(fields) > 36 and fields[36].isdecimal() else None
     return ProcessStat(
         name=text[opening + 1 : closing], state=fields[0], parent_pid=parent, threads=threads, start_ticks=started, last_cpu=last_cpu
@@ -196,12 +228,12 @@ def decimal(text: str) -> float:
 
 def hexadecimal(text: str) -> int:
     """ "0x00000000410fd0c0"."""
-    return convert(lambda digits: int(digits[:40], 16), text.strip())
+    return within(-MAX_NUMBER, MAX_NUMBER, convert(lambda digits: int(digits[:40], 16), text.strip()))
 
 
 def limit(text: str) -> Limit:
     """ "max" or a number."""
-    return Limit.parse("max") if text.strip() == "max" else Limit(integer(text))
+    return Limit.parse("max") if text.strip() == "max" else Limit(unsigned(text))
 
 
 # A thousand containers have few different sets.
@@ -219,7 +251,7 @@ def size_bytes(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise Malformed(f"expected a size, got {text[:60]!r}")
-    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[match[2].upper()]
+    return within(0, MAX_NUMBER, int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[match[2].upper()])
 
 
 def phrase(text: str) -> str:
@@ -236,20 +268,23 @@ def space_separated(text: str) -> list[str]:
 
 
 def flat_keyed(text: str) -> dict[str, int]:
-    """ "KEY0 VAL0\\nKEY1 VAL1\\n" with numbers."""
+    """ "KEY0 VAL0\\nKEY1 VAL1\\n" with counts and sizes."""
     words = text.split()
     digits = "".join(words[1::2])
     # As it should be: a key and a number a line. The keys are the same in every group.
-    if len(words) == 2 * text.count("\n") and digits.isdecimal() and digits.isascii() and max(map(len, words[1::2])) <= 20:
-        return dict(zip(map(intern, words[::2]), map(int, words[1::2]), strict=True))
-    values: dict[str, int] = {}
+    if len(words) == 2 * text.count("\n") and digits.isdecimal() and digits.isascii() and (longest := max(map(len, words[1::2]))) <= 20:
+        values = dict(zip(map(intern, words[::2]), map(int, words[1::2]), strict=True))
+        if longest <= _FEW_DIGITS or max(values.values()) <= MAX_NUMBER:
+            return values
+    values = {}
     malformed = MalformedLines()
     for number, line in enumerate(newline_separated(text), 1):
         key, _, value = line.partition(" ")
         try:
-            values[key] = integer(value)
+            values[key] = unsigned(value)
         except Malformed:
-            malformed.add(number, line, "'key number'")
+            range_ = " from 0 to 2^63 - 1" if value.removeprefix("-").isdecimal() else ""
+            malformed.add(number, line, f"'key number'{range_}")
     return malformed.checked(values)
 
 

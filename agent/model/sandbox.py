@@ -21,7 +21,7 @@ class Statement(Fact, frozen=True, kw_only=True):
 
     instance: str
     base: str
-    size_bytes: int
+    size_bytes: int | None = None
     module: str | None = None
     tenant: str | None = None
     store: int | None = None
@@ -30,7 +30,7 @@ class Statement(Fact, frozen=True, kw_only=True):
     fuel: int | None = None
     epoch_deadline: int | None = None
     epoch_ticks: int | None = None
-    grows: int = 0
+    grows: int | None = 0
     tid: int | None = None
     seconds_ago: float | None = None
     mismatch: Mismatch | None = None

@@ -36,6 +36,12 @@ STAT = "proc/stat"
 USER_HZ = 100
 """What the kernel counts times and starts of processes in for its readers: part of its interface, 100 on every architecture here."""
 
+MAX_NUMBER = (1 << 63) - 1
+"""The largest whole number in a document or a metric: JSON readers and the kernel's own signed counters hold no larger one."""
+
+MAX_ADDRESS_SPACE = 1 << 57
+"""Bytes of the largest address space there is, of x86-64 with five levels of page tables: no process has more of anything."""
+
 # NR_CPUS is at most 8192 on x86-64 and 4096 elsewhere, MAX_NUMNODES 1024: anything beyond twice that is a broken or hostile file,
 # and as many sets as CPUs take as many bits as their square.
 MAX_ID = 1 << 14
@@ -238,10 +244,18 @@ def all_or_none(values: Iterable[T | None]) -> list[T] | None:
     return present if present and len(present) == len(listed) else None
 
 
+def number_or_none(value: int | None) -> int | None:
+    """None for what no counter holds: below 0, or beyond `MAX_NUMBER`."""
+    return value if value is not None and 0 <= value <= MAX_NUMBER else None
+
+
 def sum_if_known(values: Iterable[Number | None]) -> Number | None:
-    """None where one of them is not known, or there is none: a smaller sum would be a wrong one."""
+    """None where one of them is not known, or there is none: a smaller sum would be a wrong one. None, too, beyond `MAX_NUMBER`."""
     present = all_or_none(values)
-    return None if present is None else sum(present)
+    if present is None:
+        return None
+    total = sum(present)
+    return total if total <= MAX_NUMBER else None
 
 
 def encode_value(value: object) -> object:
@@ -256,7 +270,7 @@ def encode_value(value: object) -> object:
         case Limit():
             if value.unlimited:
                 return "max"
-            return int(value) if value.is_integer() else float(value)
+            return min(int(value), MAX_NUMBER) if value.is_integer() else float(value)
     raise NotImplementedError(type(value).__name__)
 
 

@@ -8,6 +8,7 @@ from agent.collect.sample import Sample
 from agent.model.device import CpuDevices, Devices, MemoryDevices, RuntimeProcesses
 from agent.model.host import CgroupVersion, Host, Identity
 from agent.model.physical import Physical
+from agent.model.values import number_or_none
 from agent.model.workload import Workload
 from agent.normalise.containers import ContainerCache, containers
 from agent.normalise.contradictions import MOST
@@ -117,8 +118,8 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
         MemoryDevices(
             physical_bytes=hardware.memory.total_bytes,
             nodes=len(hardware.nodes) or None,
-            virtual_bytes=sum(size for size in guests if size is not None) if machines_known and None not in guests else None,
-            logical_bytes=sum(memory.size_bytes for memory in memories) if sandboxes_known else None,
+            virtual_bytes=number_or_none(sum(size or 0 for size in guests)) if machines_known and None not in guests else None,
+            logical_bytes=number_or_none(sum(memory.size_bytes for memory in memories)) if sandboxes_known else None,
             logical_memories=len(memories) if sandboxes_known else None,
             runtimes=_runtimes(sample) if sandboxes_known else (),
             overcommit=memory_overcommits(workloads, hardware) if machines_known else (),

@@ -262,7 +262,7 @@ def _statements(workload: Workload) -> Iterator[Finding]:
     text = f"{len(wrong) + len(lost)} of {len(every) + len(lost)} memories are not as its embedder states"
     shown = [
         f"{statement.instance!r}: {_CONTRADICTED[statement.mismatch or '']} "
-        f"({statement.size_bytes} bytes stated, {memory.size_bytes} at {memory.base})"
+        f"({'2^63 or more' if statement.size_bytes is None else statement.size_bytes} bytes stated, {memory.size_bytes} at {memory.base})"
         for statement, memory in wrong
     ]
     shown += [f"{statement.instance!r}: no memory begins at {statement.base}" for statement in lost]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.collect.sample import Sample
 from agent.model.channels import IrqRoute
-from agent.model.values import CpuSet
+from agent.model.values import CpuSet, sum_if_known
 
 
 def irq_routes(sample: Sample) -> tuple[IrqRoute, ...]:
@@ -28,7 +28,7 @@ def irq_routes(sample: Sample) -> tuple[IrqRoute, ...]:
                 affinity=affinity.allowed if affinity else None,
                 effective_affinity=affinity.effective if affinity else None,
                 taken_by=CpuSet(cpu for cpu, count in zip(cpus, line.counts, strict=True) if count),
-                count=sum(line.counts),
+                count=sum_if_known(line.counts),
             )
         )
     return tuple(routes)

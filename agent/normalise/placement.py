@@ -12,7 +12,7 @@ from agent.model.physical import Physical
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Placement, Workload
 from agent.normalise.stacks import stack
-from agent.normalise.views import in_packages
+from agent.normalise.views import union
 
 
 def placed(
@@ -119,7 +119,7 @@ def _touched(cpus: CpuSet | None, hardware: Physical, all_caches: bool) -> Touch
         if not cpus & hardware.cpus.online:
             return Touched(cpus=cpus, whole_cores=whole_cores)
         cpus = cpus & hardware.cpus.online
-    placed = in_packages(hardware.packages)
+    placed = union(core.cpus for core in hardware.cores)
     top = max((cache.level for cache in hardware.caches), default=None)
     llcs = [cache for cache in hardware.caches if cache.level == top and cache.type != "Instruction"]
     return Touched(

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from agent.collect.sample import Sample
 from agent.model.sandbox import LinearMemory, Mismatch, Published, Statement
+from agent.model.values import number_or_none
 from collectors import proc_task
 from collectors.wasm_stats import statements
 
@@ -44,20 +45,21 @@ def with_statements(sample: Sample, process: proc_task.TaskGroup, memories: tupl
 
 
 def _statement(slot: statements.StatementSlot, size: int | None, read_at: float | None, tids: dict[int, int]) -> Statement:
+    """What the slot says, but for numbers that no memory has: the table's owner writes what it likes."""
     written = slot.written_ns / 1e9
     return Statement(
         instance=slot.instance,
         base=f"{slot.base:#x}",
-        size_bytes=slot.size_bytes,
+        size_bytes=number_or_none(slot.size_bytes),
         module=slot.module or None,
         tenant=slot.tenant or None,
-        store=slot.store,
-        maximum_pages=slot.maximum_pages,
+        store=number_or_none(slot.store),
+        maximum_pages=number_or_none(slot.maximum_pages),
         page_bytes=slot.page_bytes,
-        fuel=slot.fuel,
-        epoch_deadline=slot.epoch_deadline,
-        epoch_ticks=slot.epoch_ticks,
-        grows=slot.grows,
+        fuel=number_or_none(slot.fuel),
+        epoch_deadline=number_or_none(slot.epoch_deadline),
+        epoch_ticks=number_or_none(slot.epoch_ticks),
+        grows=number_or_none(slot.grows),
         tid=tids.get(slot.tid),
         seconds_ago=None if read_at is None else max(0.0, round(read_at - written, 3)),
         # A statement that is newer than the map may be right about a memory that has since grown or been created.

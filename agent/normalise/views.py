@@ -5,7 +5,7 @@ Behind lxcfs, gVisor or half of a /sys each file may be of another machine. Both
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from agent.collect.sample import Sample
 from agent.model.physical import Contradiction, Node, Package
@@ -56,10 +56,15 @@ def _packages(sample: Sample, topology: dict[int, CpuTopology]) -> Iterator[Cont
 
 def in_packages(packages: tuple[Package, ...]) -> CpuSet:
     """The online CPUs whose place is known: all of them, but for those that show no topology and that no other CPU lists."""
-    placed = CpuSet()
-    for package in packages:
-        placed |= package.cpus
-    return placed
+    return union(package.cpus for package in packages)
+
+
+def union(sets: Iterable[CpuSet]) -> CpuSet:
+    """The CPUs that are in one of the sets."""
+    union = CpuSet()
+    for cpus in sets:
+        union |= cpus
+    return union
 
 
 def of_nodes(sample: Sample, online: CpuSet, nodes: tuple[Node, ...]) -> Iterator[Contradiction]:

@@ -87,11 +87,11 @@ def _with_memories(group_memory: WorkloadMemory, memories: Sequence[LinearMemory
     """The memory of the process, with the sums over its linear memories."""
     return replace(
         group_memory,
-        allotted_bytes=sum(memory.size_bytes for memory in memories),
+        allotted_bytes=sum_if_known(memory.size_bytes for memory in memories),
         backing_bytes=sum_if_known(memory.resident_bytes for memory in memories),
         backing_huge_bytes=sum_if_known(memory.huge_bytes for memory in memories),
         backing_swapped_bytes=sum_if_known(memory.swapped_bytes for memory in memories),
-        reserved_bytes=sum(memory.reserved_bytes for memory in memories),
+        reserved_bytes=sum_if_known(memory.reserved_bytes for memory in memories),
         guard_bytes=sum_if_known(memory.guard_bytes for memory in memories),
     )
 

@@ -62,8 +62,8 @@ class MachineIndex(Fact, frozen=True, dict=True):
             if cache.type != "Instruction":
                 for cpu in cache.cpus:
                     sizes.setdefault(cpu, {})[cache.level] = cache.size_bytes
-        by_cpu = {cpu: tuple(float(levels.get(level) or 0) for level in range(1, max(levels) + 1)) for cpu, levels in sizes.items()}
-        return {cpu: of_cpu for cpu, of_cpu in by_cpu.items() if all(size > 0 for size in of_cpu)}
+        complete = {cpu: levels for cpu, levels in sizes.items() if 1 in levels and max(levels) == len(levels) and all(levels.values())}
+        return {cpu: tuple(float(levels[level] or 0) for level in sorted(levels)) for cpu, levels in complete.items()}
 
     @cached_property
     def last_level(self) -> dict[int, tuple[CpuSet, int]]:

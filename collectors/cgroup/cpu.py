@@ -9,7 +9,7 @@ from __future__ import annotations
 from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.values import UNLIMITED, Detail, Limit
 from collectors.cgroup.held import GroupFiles, HeldDirectory
-from collectors.text import Malformed, decimal, flat_keyed, integer, limit
+from collectors.text import Malformed, decimal, flat_keyed, integer, limit, unsigned
 
 
 def read_v2(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> WorkloadCpu:
@@ -21,8 +21,8 @@ def read_v2(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Work
     return WorkloadCpu(
         quota_usec=quota,
         period_usec=period,
-        burst_usec=files.parse(directory, "cpu.max.burst", integer) if is_document else None,
-        weight=files.parse(directory, "cpu.weight", integer),
+        burst_usec=files.parse(directory, "cpu.max.burst", unsigned) if is_document else None,
+        weight=files.parse(directory, "cpu.weight", unsigned),
         shares=None,
         usage_usec=stat.get("usage_usec"),
         user_usec=stat.get("user_usec"),
@@ -48,14 +48,14 @@ def read_v1(files: GroupFiles, directory: HeldDirectory, accounting: HeldDirecto
     local = files.parse(directory, "cpu.stat.local", flat_keyed) or {} if is_document else {}
 
     def accounted(name: str) -> int | None:
-        return _usec(files.parse(accounting, name, integer)) if accounting else None
+        return _usec(files.parse(accounting, name, unsigned)) if accounting else None
 
     return WorkloadCpu(
         quota_usec=None if quota is None else UNLIMITED if quota < 0 else Limit(quota),
-        period_usec=files.parse(directory, "cpu.cfs_period_us", integer),
-        burst_usec=files.parse(directory, "cpu.cfs_burst_us", integer) if is_document else None,
+        period_usec=files.parse(directory, "cpu.cfs_period_us", unsigned),
+        burst_usec=files.parse(directory, "cpu.cfs_burst_us", unsigned) if is_document else None,
         weight=None,
-        shares=files.parse(directory, "cpu.shares", integer),
+        shares=files.parse(directory, "cpu.shares", unsigned),
         usage_usec=accounted("cpuacct.usage"),
         user_usec=accounted("cpuacct.usage_user"),
         system_usec=accounted("cpuacct.usage_sys"),
@@ -70,7 +70,7 @@ def read_v1(files: GroupFiles, directory: HeldDirectory, accounting: HeldDirecto
         uclamp_min_percent=more.uclamp_min_percent,
         uclamp_max_percent=more.uclamp_max_percent,
         rt_runtime_usec=files.parse(directory, "cpu.rt_runtime_us", integer) if is_document else None,
-        rt_period_usec=files.parse(directory, "cpu.rt_period_us", integer) if is_document else None,
+        rt_period_usec=files.parse(directory, "cpu.rt_period_us", unsigned) if is_document else None,
     )
 
 
@@ -79,7 +79,7 @@ def parse_max(text: str) -> tuple[Limit, int]:
     words = text.split()
     if len(words) != 2:
         raise Malformed(f"expected 'quota period', got {text[:60]!r}")
-    return limit(words[0]), integer(words[1])
+    return limit(words[0]), unsigned(words[1])
 
 
 def parse_clamp(text: str) -> float:

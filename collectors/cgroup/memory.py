@@ -8,9 +8,9 @@ and swap together (`memsw`), and memory.numa_stat in pages; its plain keys of me
 from __future__ import annotations
 
 from agent.model.facts.cgroup import WorkloadMemory
-from agent.model.values import UNLIMITED, Detail, Limit
+from agent.model.values import UNLIMITED, Detail, Limit, number_or_none
 from collectors.cgroup.held import GroupFiles, HeldDirectory
-from collectors.text import MalformedLines, flat_keyed, integer, limit, newline_separated, nonzero
+from collectors.text import MalformedLines, flat_keyed, limit, newline_separated, nonzero, unsigned
 
 # A v1 limit that was never set is the largest page-aligned counter (mm/memcontrol-v1.c, PAGE_COUNTER_MAX): whatever the page
 # size, it lies above this.
@@ -23,7 +23,7 @@ def read_v2(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Work
     is_document = detail == "document"
 
     def number(name: str) -> int | None:
-        return files.parse(directory, name, integer)
+        return files.parse(directory, name, unsigned)
 
     def bound(name: str) -> Limit | None:
         return files.parse(directory, name, limit)
@@ -60,7 +60,7 @@ def read_v1(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Work
     is_document = detail == "document"
 
     def number(name: str) -> int | None:
-        return files.parse(directory, name, integer)
+        return files.parse(directory, name, unsigned)
 
     def bound(name: str) -> Limit | None:
         value = number(name)
@@ -72,7 +72,9 @@ def read_v1(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Work
     failures = number("memory.failcnt")
     pages = files.parse(directory, "memory.numa_stat", parse_numa_stat) or {}
     by_node = {
-        kind.removeprefix("hierarchical_"): {node: count * files.root.page_bytes for node, count in counts.items()}
+        kind.removeprefix("hierarchical_"): {
+            node: size for node, count in counts.items() if (size := number_or_none(count * files.root.page_bytes)) is not None
+        }
         for kind, counts in pages.items()
         if kind.startswith("hierarchical_")
     }
@@ -108,7 +110,7 @@ def parse_numa_stat(text: str) -> dict[str, dict[int, int]]:
         for field in fields:
             node, equals, value = field.partition("=")
             digits = node[1:] + value
-            if node[:1] == "N" and node[1:] and value and digits.isascii() and digits.isdecimal() and len(field) <= 30:
+            if node[:1] == "N" and node[1:] and value and digits.isascii() and digits.isdecimal() and len(node) <= 6 and len(value) <= 18:
                 nodes[int(node[1:])] = int(value)
             elif not equals or node[:1] == "N":
                 break

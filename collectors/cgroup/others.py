@@ -16,7 +16,7 @@ from collectors.text import (
     Malformed,
     MalformedLines,
     flat_keyed,
-    integer,
+    unsigned,
     limit,
     newline_separated,
     nonzero,
@@ -48,8 +48,8 @@ def pids(files: GroupFiles, directory: HeldDirectory, detail: Detail) -> Pids:
     events = files.parse(directory, "pids.events", flat_keyed) or {} if is_document else {}
     own = files.parse(directory, "pids.events.local", flat_keyed) or {} if is_document else {}
     return Pids(
-        current=files.parse(directory, "pids.current", integer),
-        peak=files.parse(directory, "pids.peak", integer) if is_document else None,
+        current=files.parse(directory, "pids.current", unsigned),
+        peak=files.parse(directory, "pids.peak", unsigned) if is_document else None,
         max=files.parse(directory, "pids.max", limit),
         max_events=events.get("max"),
         own_max_events=own.get("max"),
@@ -79,11 +79,11 @@ def huge_pages(files: GroupFiles, directory: HeldDirectory, sizes: Iterable[str]
         records.append(
             HugePages(
                 page_bytes=size_bytes(size),
-                current_bytes=files.parse(directory, f"hugetlb.{size}{current}", integer),
+                current_bytes=files.parse(directory, f"hugetlb.{size}{current}", unsigned),
                 max_bytes=bound(f"hugetlb.{size}{max_}"),
-                reserved_bytes=files.parse(directory, f"hugetlb.{size}.rsvd{current}", integer),
+                reserved_bytes=files.parse(directory, f"hugetlb.{size}.rsvd{current}", unsigned),
                 reserved_max_bytes=bound(f"hugetlb.{size}.rsvd{max_}"),
-                max_events=files.parse(directory, counter, integer) if is_v1 else max_events(counter),
+                max_events=files.parse(directory, counter, unsigned) if is_v1 else max_events(counter),
                 own_max_events=None if is_v1 else max_events(f"hugetlb.{size}.events.local"),
                 by_node=(files.parse(directory, f"hugetlb.{size}.numa_stat", parse_numa_stat) or {}).get(total, {}),
             )
@@ -98,7 +98,7 @@ def state_v2(files: GroupFiles, directory: HeldDirectory) -> GroupState:
         type=files.parse(directory, "cgroup.type", phrase),
         populated=nonzero(events.get("populated")),
         frozen=nonzero(events.get("frozen")),
-        freeze=nonzero(files.parse(directory, "cgroup.freeze", integer)),
+        freeze=nonzero(files.parse(directory, "cgroup.freeze", unsigned)),
         threads=_count(files.parse(directory, "cgroup.threads", number_lines, blank=True)),
         descendants=stat.get("nr_descendants"),
         dying_descendants=stat.get("nr_dying_descendants"),
@@ -110,7 +110,7 @@ def state_v2(files: GroupFiles, directory: HeldDirectory) -> GroupState:
 def state_v1(files: GroupFiles, freezer: HeldDirectory) -> GroupState:
     """A group whose freezer.state is FREEZING is not frozen yet."""
     state = files.parse(freezer, "freezer.state", phrase)
-    self_freezing = files.parse(freezer, "freezer.self_freezing", integer)
+    self_freezing = files.parse(freezer, "freezer.self_freezing", unsigned)
     return GroupState(
         frozen=None if state is None else state == "FROZEN",
         freeze=nonzero(self_freezing),
@@ -127,7 +127,7 @@ def parse_stall(text: str) -> Stall:
         if kind not in ("some", "full"):
             continue
         try:
-            totals[kind] = integer(rest.rpartition("total=")[2])
+            totals[kind] = unsigned(rest.rpartition("total=")[2])
         except Malformed:
             malformed.add(number, line, "'some ... total=N'")
     if not totals:

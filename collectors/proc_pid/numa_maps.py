@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from agent.model.values import MAX_ID
+from agent.model.values import MAX_ADDRESS_SPACE, MAX_ID
 from collectors.text import Malformed, newline_separated
 
 _NODE_PAGES = re.compile(r" N([0-9]{1,6})=([0-9]{1,15})(?![^ ])")
@@ -30,7 +30,7 @@ def parse_numa_maps(text: str) -> dict[int, dict[int, int]]:
                 raise ValueError
             page_bytes = int(page_kib) << 10
             by_start[start] = {int(node): int(count) * page_bytes for node, count in pages}
-            if max(by_start[start]) >= MAX_ID:
+            if max(by_start[start]) >= MAX_ID or max(by_start[start].values()) > MAX_ADDRESS_SPACE:
                 raise ValueError
         except ValueError:
             raise Malformed(f"expected 'address policy N0=pages ... kernelpagesize_kB=size', got {line[:60]!r}", number) from None

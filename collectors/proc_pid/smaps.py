@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent.model.values import Fact
-from collectors.text import Malformed, integer, newline_separated
+from agent.model.values import MAX_ADDRESS_SPACE, Fact
+from collectors.text import Malformed, kibibytes, newline_separated, within
 
 
 class Usage(Fact, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ def parse_smaps(text: str) -> list[Mapping]:
         key, colon, value = line.partition(":")
         try:
             if key in _FIELDS:
-                sizes[-1][_FIELDS[key]] = integer(value.removesuffix(" kB")) << 10
+                sizes[-1][_FIELDS[key]] = within(0, MAX_ADDRESS_SPACE, kibibytes(value.removesuffix(" kB")))
             elif line[:1] in _HEXADECIMAL:
                 addresses, _, rest = line.partition(" ")
                 start, _, end = addresses.partition("-")

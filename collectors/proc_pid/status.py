@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from agent.model.values import CpuSet
-from collectors.text import Malformed, cpu_list, integer, size_bytes
+from collectors.text import Malformed, cpu_list, size_bytes, unsigned
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Status:
         return self.value(name, size_bytes)
 
     def number(self, name: str) -> int | None:
-        return self.value(name, integer)
+        return self.value(name, unsigned)
 
     def cpus(self, name: str) -> CpuSet | None:
         """ "Cpus_allowed_list:\t0-3,8": a set of CPUs, or of memory nodes."""

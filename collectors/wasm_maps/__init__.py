@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from agent.model.values import Fact
 from collectors.proc_pid.maps import Vma, parse_maps
 from collectors.root import Budget, Contents, OverBudget, SysRoot
-from collectors.text import integer
+from collectors.text import unsigned
 from collectors.wasm_maps.detection import detect
 from collectors.wasm_maps.memories import MappedMemory
 from collectors.wasm_maps.programs import search, shape
@@ -271,7 +271,7 @@ def _process_in_time(
 def _pages(statm: str) -> tuple[int, ...]:
     """Pages of address space, of code and of data: fields 1, 4 and 6."""
     words = statm.split()
-    return tuple(integer(words[index]) for index in (0, 3, 5) if index < len(words))
+    return tuple(unsigned(words[index]) for index in (0, 3, 5) if index < len(words))
 
 
 def _is_unread(root: SysRoot, pid: int, pages: tuple[int, ...] | None, refused: int) -> bool:

@@ -8,6 +8,7 @@ from agent.model.facts.proc_pressure import Pressure, Pressures
 from agent.model.facts.proc_schedstat import RunQueue
 from agent.model.facts.proc_stat import CpuTime
 from agent.model.logical import CpuIpis, KernelCpu, Logical, Scheduler
+from agent.model.values import sum_if_known
 from exporters.metrics.family import (
     Column,
     Family,
@@ -164,7 +165,7 @@ _CPU: tuple[Row[KernelCpu], ...] = (
         "Deferred interrupt work since boot, all CPUs together",
         "events",
         "/proc/softirqs",
-        lambda cpu: [((softirq.name,), sum(softirq.counts)) for softirq in cpu.softirqs],
+        lambda cpu: [((softirq.name,), sum_if_known(softirq.counts)) for softirq in cpu.softirqs],
         labels=("type",),
         level="full",
     ),

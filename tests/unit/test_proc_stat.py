@@ -100,3 +100,22 @@ def test_bad_lines(line: str) -> None:
 def test_a_bad_count() -> None:
     with pytest.raises(Malformed):
         parse("ctxt many\n")
+
+
+@pytest.mark.parametrize("ticks", ["18446744073709551000", "-1", "9223372036854775808", "9" * 30])
+def test_a_mode_that_cannot_be_costs_no_other(ticks: str) -> None:
+    """Steal that ran below 0, as on Xen, KVM and VMware after a migration."""
+    with pytest.raises(Malformed, match=r"expected ticks from 0 to 2\^63 - 1, got 'cpu0 100 1") as caught:
+        parse(f"cpu0 100 1 50 500 2 3 4 {ticks} 6 7\ncpu1 1 2 3 4\n")
+    first, second = caught.value.rest.cpus
+    assert (first.cpu, first.user_seconds, first.steal_seconds, first.guest_seconds) == (0, 1.0, None, 0.06)
+    assert first.busy_seconds is None
+    assert first.unused_seconds == pytest.approx(5.02)
+    assert (second.cpu, second.idle_seconds) == (1, 0.04)
+
+
+@pytest.mark.parametrize("key", ["processes", "ctxt", "intr", "procs_running", "btime"])
+def test_a_count_below_nothing_is_left_out(key: str) -> None:
+    with pytest.raises(Malformed, match=f"got '{key} -2049562273'") as caught:
+        parse(f"cpu0 1 2 3 4\n{key} -2049562273\nsoftirq 5\n")
+    assert caught.value.rest == Stat(cpus=parse("cpu0 1 2 3 4\n").cpus, softirqs=5)

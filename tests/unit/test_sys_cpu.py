@@ -175,3 +175,31 @@ def test_bad_files_are_named(tmp_path: Path, path: str, text: str) -> None:
     root = grow(tmp_path, {f"{CPU}/cpu0/topology/die_id": "7\n", f"{CPU}/{path}": text})
     assert [topology.die_id for topology in read(root).topology] == [7]
     assert malformed(root) == [f"{CPU}/{path}"]
+
+
+@pytest.mark.parametrize("level", ["9999999999", "256", "-1", "18446744073709551615"])
+def test_a_cache_of_a_level_that_there_is_not(tmp_path: Path, level: str) -> None:
+    """The cache of that level is left out, with a gap that names it; the other one stays."""
+    here = f"{CPU}/cpu0/cache"
+    files = {f"{here}/index{number}/type": "Unified" for number in (2, 3)} | {f"{here}/index2/level": "2", f"{here}/index3/level": level}
+    root = grow(tmp_path, files)
+    assert [cache.level for cache in read(root).caches] == [2]
+    assert [error.path for error in root.malformed] == [f"{here}/index3/level"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("size", "999999999999999T"),
+        ("coherency_line_size", "65537"),
+        ("ways_of_associativity", "9999999999"),
+        ("number_of_sets", "-5"),
+        ("number_of_sets", "9223372036854775808"),
+        ("id", "-1"),
+    ],
+)
+def test_figures_that_no_cache_has(tmp_path: Path, name: str, text: str) -> None:
+    here = f"{CPU}/cpu0/cache/index2"
+    root = grow(tmp_path, {f"{here}/level": "2", f"{here}/type": "Unified", f"{here}/{name}": text})
+    assert read(root).caches == (CpuCache(cpu=0, level=2, type="Unified"),)
+    assert [error.path for error in root.malformed] == [f"{here}/{name}"]

@@ -23,6 +23,7 @@ from collectors.text import (
     flat_keyed,
     hexadecimal,
     integer,
+    kibibytes,
     limit,
     nested_keyed,
     newline_separated,
@@ -33,6 +34,7 @@ from collectors.text import (
     process_stat,
     size_bytes,
     space_separated,
+    unsigned,
 )
 
 
@@ -42,7 +44,12 @@ from collectors.text import (
         (integer, "0\n", 0),
         (integer, " 42 ", 42),
         (integer, "-1\n", -1),
-        (integer, "18446744073709551615", (1 << 64) - 1),
+        (integer, "9223372036854775807", (1 << 63) - 1),
+        (integer, "-9223372036854775807", 1 - (1 << 63)),
+        (unsigned, "0\n", 0),
+        (unsigned, "9223372036854775807", (1 << 63) - 1),
+        (kibibytes, "24684096", 24684096 << 10),
+        (flat_keyed, "limit 9223372036854775807\n", {"limit": (1 << 63) - 1}),
         (hexadecimal, "0x00000000410fd0c0\n", 0x410FD0C0),
         (hexadecimal, "ff", 255),
         (cpu_number, "16383", 16383),
@@ -67,6 +74,7 @@ from collectors.text import (
         (newline_separated, "a\x0bb\x85c\u2028d\n", ["a\x0bb\x85c\u2028d"]),
         (space_separated, " 1  2\t3\n", ["1", "2", "3"]),
         (flat_keyed, "", {}),
+        (flat_keyed, "\n", {}),
         (flat_keyed, "nr_periods 3\nthrottled_usec 0\n", {"nr_periods": 3, "throttled_usec": 0}),
         (flat_keyed, "oom_kill_disable 0", {"oom_kill_disable": 0}),
         (nested_keyed, "some avg10=0.00 total=12\n", {"some": {"avg10": "0.00", "total": "12"}}),
@@ -91,6 +99,20 @@ def test_formats(parse: Callable[[str], object], text: str, value: object) -> No
         (integer, "1.0"),
         (integer, "0x10"),
         (integer, "9" * 5000),
+        # 2^63 and more: a counter that ran below 0, or was read while it was written.
+        (integer, "9223372036854775808"),
+        (integer, "-9223372036854775808"),
+        (unsigned, "18446744073709551615"),
+        (unsigned, "-1"),
+        (unsigned, "-0x1"),
+        (kibibytes, "18446744073708785356"),
+        (kibibytes, "9007199254740992"),
+        (hexadecimal, "0x8000000000000000"),
+        (limit, "-1"),
+        (limit, "9223372036854775808"),
+        (size_bytes, "999999999999999T"),
+        (flat_keyed, "a 18446744073709551000\n"),
+        (flat_keyed, "a -5\n"),
         (cpu_number, "16384"),
         (cpu_number, "-1"),
         (decimal, "nan"),
@@ -110,7 +132,6 @@ def test_formats(parse: Callable[[str], object], text: str, value: object) -> No
         (size_bytes, "9" * 16),
         (flat_keyed, "a b\n"),
         (flat_keyed, "a\n"),
-        (flat_keyed, "\n"),
         (flat_keyed, "a 1_0\n"),
         (flat_keyed, f"a {'9' * 4000}\n"),
         (flat_keyed, f"a {'9' * 5000}\n"),
@@ -152,7 +173,7 @@ def test_printable(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-@pytest.mark.parametrize(("words", "values"), [([], ()), (["0"], (0,)), (["18446744073709551615", "1"], ((1 << 64) - 1, 1))])
+@pytest.mark.parametrize(("words", "values"), [([], ()), (["0"], (0,)), (["9223372036854775807", "1"], ((1 << 63) - 1, 1))])
 def test_counters(words: list[str], values: tuple[int, ...]) -> None:
     assert numbers(words) == values
 
@@ -176,6 +197,8 @@ PARSERS: list[Callable[[str], object]] = [
     cpu_columns,
     process_stat,
     integer,
+    unsigned,
+    kibibytes,
     cpu_number,
     node_number,
     decimal,
@@ -202,4 +225,6 @@ def test_any_text_is_read_or_malformed(parse: Callable[[str], object], text: str
 
 def test_every_format_is_fuzzed() -> None:
     public = {name for name, value in vars(formats).items() if callable(value) and getattr(value, "__module__", "") == formats.__name__}
-    assert public - {parse.__name__ for parse in PARSERS} == {"Malformed", "ProcessStat", "convert", "nonzero", "numbers", "printable"}
+    assert public - {parse.__name__ for parse in PARSERS} == {
+        *("Malformed", "MalformedLines", "ProcessStat", "bounded", "convert", "nonzero", "numbers", "number_lines", "printable", "within")
+    }
