@@ -16,13 +16,13 @@ from collectors.text import (
     Malformed,
     MalformedLines,
     flat_keyed,
-    unsigned,
     limit,
     newline_separated,
     nonzero,
     number_lines,
     phrase,
     size_bytes,
+    unsigned,
 )
 
 RESOURCES = ("cpu", "memory", "io", "irq")
