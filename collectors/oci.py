@@ -1,8 +1,8 @@
-"""Containers as their runtimes keep them below run/: the bundles of containerd, CRI-O and Podman, the states of runc and crun.
+"""Containers as their runtimes keep them below run/, root's and users': bundles of containerd, CRI-O and Podman, states of runc and crun.
 
 Sources: the OCI runtime specification (config.md, config-linux.md), containerd's bundles (core/runtime/v2: config.json, `shim-binary-path`,
 and `runtime`, where runc's shim notes the program it was told to run), runc's state.json, crun's status; the annotations of containerd's
-CRI, CRI-O and Podman. Written once and by root: what was read of a bundle stands as long as its directory is the same one. They hold
+CRI, CRI-O and Podman. Written once: what was read of a bundle stands as long as its directory is the same one. They hold
 command lines and environments: no more of them is kept, by a recording either, than is said here. All of it is hostile text.
 """
 
@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,13 +24,21 @@ from collectors.text import Malformed, printable
 
 T = TypeVar("T")
 
-BUNDLES = ("run/containerd/io.containerd.runtime.v2.task", "run/docker/containerd/daemon/io.containerd.runtime.v2.task")
-USERDATA = "run/containers/storage/overlay-containers"
-STATES = {"runc": ("run/runc", "state.json"), "crun": ("run/crun", "status")}
-TOPS = (*BUNDLES, USERDATA, *(top for top, _ in STATES.values()))
+_BUNDLES = ("containerd/io.containerd.runtime.v2.task", "docker/containerd/daemon/io.containerd.runtime.v2.task")
+_USERDATA = "containers/storage/overlay-containers"
+# Podman's and BuildKit's storage of a user is one directory less deep (containers/storage, types/options.go).
+_USERDATA_OF_USER = "containers/overlay-containers"
+STATES = {"runc": "state.json", "crun": "status"}
+USERDATA = f"run/{_USERDATA}"
+TOPS = (*(f"run/{place}" for place in _BUNDLES), USERDATA, *(f"run/{runtime}" for runtime in STATES))
+USERS = "run/user"
+LOGGED_IN = "run/systemd/users"
+_EXITS = ("crio/exits", "libpod/exits", "libpod/tmp/exits")
 
 MAX_BYTES = 1 << 20
 MAX_CONTAINERS = 20_000
+MAX_CONTAINERS_OF_USER = 256
+MAX_USERS = 256
 
 # The same thing under the names of containerd's CRI and of CRI-O, which are the kubelet's labels.
 _NAME = ("io.kubernetes.cri.container-name", "io.kubernetes.container.name")
@@ -43,10 +52,12 @@ _WANTED = (*_NAME, *_IMAGE, *_POD_NAME, *_POD_NAMESPACE, _MANAGER)
 class Bundle(Fact, frozen=True, kw_only=True):
     """One container. `cgroup` is its group's path, `runtime` the program that runs it: "runc", "runsc" (gVisor), "kata".
 
-    `labels` are the annotations that were asked for.
+    `uid` is the user who keeps it and may write there what he likes: he says nothing of groups but his own. None: root. `labels` are the
+    annotations that were asked for.
     """
 
     id: str
+    uid: int | None = None
     engine: str
     cgroup: str | None = None
     runtime: str | None = None
@@ -81,26 +92,64 @@ class BundleCache:
 
 def read(root: SysRoot, cache: BundleCache, labels: tuple[str, ...] = ()) -> tuple[Bundle, ...]:
     """Every container that is kept, once: its bundle, or else its runtime's state. Of annotations only `labels` are kept."""
-    bundles: dict[str, Bundle] = {}
+    bundles: dict[tuple[int | None, str], Bundle] = {}
     current: dict[str, tuple[int, Bundle]] = {}
-    for count, (engine, directory, inode) in enumerate(_directories(root), 1):
+    for count, kept in enumerate(_directories(root, "run", _USERDATA), 1):
         if count > MAX_CONTAINERS:
-            raise Unavailable("unsupported", f"{directory}: more than {MAX_CONTAINERS} containers")
-        malformed = len(root.malformed)
-        cached_inode, bundle = cache.bundles.get(directory, (None, None))
-        if bundle is None or inode is None or inode != cached_inode:
-            bundle = _bundle(root, engine, directory, labels)
-        if bundle is not None:
-            bundles.setdefault(bundle.id, bundle)
-            # What is malformed has to be noted at each pass.
-            if inode is not None and len(root.malformed) == malformed:
-                current[directory] = inode, bundle
+            raise Unavailable("unsupported", f"{kept.path}: more than {MAX_CONTAINERS} containers")
+        _add(root, kept, cache, labels, bundles, current)
+    for uid in _users(root):
+        view = root.watch()
+        view.names(f"{USERS}/{uid}")
+        if view.refusals:
+            root.refusals += view.refusals
+            continue
+        directories = _directories(view, f"{USERS}/{uid}", _USERDATA_OF_USER)
+        for kept in islice(directories, MAX_CONTAINERS_OF_USER):
+            _add(view, kept._replace(uid=uid), cache, labels, bundles, current)
+        if next(directories, None) is not None:
+            view.note(f"{USERS}/{uid}", "absent", f"more than {MAX_CONTAINERS_OF_USER} containers of one user: the others have no names")
+        # A user's own faults are no fault of the source: they hide nobody else's containers.
+        for refusal in view.refusals:
+            root.note(refusal.path, "absent", refusal.detail)
+        for malformed in view.malformed:
+            root.note(malformed.path or f"{USERS}/{uid}", "absent", malformed.detail)
     cache.bundles = current
     # A recording keeps the inodes that are asked for: of all of them, so that it is the same when files of it are missing.
     are_there = [root.inode(top) is not None for top in TOPS] if not root.refusals else []
     if not (bundles or root.refusals or any(are_there)):
         raise Unavailable("absent", f"no {', no '.join(TOPS)}", "nothing to do where no such runtime is")
     return tuple(bundles.values())
+
+
+def _users(root: SysRoot) -> list[int]:
+    """The users who may keep containers. A gap says who is logged in, or lingers, and whose directory is hidden."""
+    shown = {int(name) for name in root.names(USERS) if name.isdecimal()}
+    hidden = sorted({int(name) for name in root.names(LOGGED_IN) if name.isdecimal()} - shown)
+    if hidden:
+        more = f" and {len(hidden) - 1} more" if len(hidden) > 1 else ""
+        root.note(f"{USERS}/{hidden[0]}", "denied", f"hidden, as by ProtectHome=: names and groups of this user's containers{more}")
+    return sorted(shown)[:MAX_USERS]
+
+
+def _add(
+    root: SysRoot,
+    kept: _Directory,
+    cache: BundleCache,
+    labels: tuple[str, ...],
+    bundles: dict[tuple[int | None, str], Bundle],
+    current: dict[str, tuple[int, Bundle]],
+) -> None:
+    """Read one container, where its directory is not the one that was read before."""
+    malformed = len(root.malformed)
+    cached_inode, bundle = cache.bundles.get(kept.path, (None, None))
+    if bundle is None or kept.inode is None or kept.inode != cached_inode:
+        bundle = _bundle(root, kept, labels)
+    if bundle is not None:
+        bundles.setdefault((bundle.uid, bundle.id), bundle)
+        # What is malformed has to be noted at each pass.
+        if kept.inode is not None and len(root.malformed) == malformed:
+            current[kept.path] = kept.inode, bundle
 
 
 def parse_config(text: str) -> tuple[str | None, dict[str, str]]:
@@ -124,33 +173,49 @@ def parse_crun_status(text: str) -> str | None:
     return _group(_decoded(text).cgroup_path)
 
 
-def _directories(root: SysRoot) -> Iterator[tuple[str, str, int | None]]:
-    """Every container's directory: whose it is, its path, and its inode where that is known."""
-    for top in BUNDLES:
+class _Directory(NamedTuple):
+    """One container's directory: whose it is, "" where it says so itself; its inode, where that is known; the user who keeps it."""
+
+    engine: str
+    path: str
+    inode: int | None
+    uid: int | None = None
+
+
+def _directories(root: SysRoot, run: str, userdata: str) -> Iterator[_Directory]:
+    """The directories of all containers that are kept below `run` and have not ended."""
+    for place in _BUNDLES:
+        top = f"{run}/{place}"
         for namespace, _ in root.directory_inodes(top):
             for name, inode in root.directory_inodes(f"{top}/{namespace}"):
-                yield (engine_of(namespace) or CONTAINERD).name, f"{top}/{namespace}/{name}", inode
-    for name, inode in root.directory_inodes(USERDATA):
-        yield "", f"{USERDATA}/{name}", inode
-    for engine, (top, _) in STATES.items():
-        for name, inode in root.directory_inodes(top):
-            yield engine, f"{top}/{name}", inode
+                yield _Directory((engine_of(namespace) or CONTAINERD).name, f"{top}/{namespace}/{name}", inode)
+    kept = root.directory_inodes(f"{run}/{userdata}")
+    # What has ended is kept until it is removed.
+    ended = {name for exits in _EXITS for name in root.names(f"{run}/{exits}")} if kept else set()
+    for name, inode in kept:
+        if name not in ended:
+            yield _Directory("", f"{run}/{userdata}/{name}", inode)
+    for engine in STATES:
+        for name, inode in root.directory_inodes(f"{run}/{engine}"):
+            yield _Directory(engine, f"{run}/{engine}/{name}", inode)
 
 
-def _bundle(root: SysRoot, engine: str, directory: str, labels: tuple[str, ...]) -> Bundle | None:
+def _bundle(root: SysRoot, kept: _Directory, labels: tuple[str, ...]) -> Bundle | None:
     """None where nothing is written yet, or what is written is no container's."""
+    engine, directory, _, uid = kept
     id_ = printable(directory.rpartition("/")[2])
     if engine in STATES:
-        group = _parsed(root, f"{directory}/{STATES[engine][1]}", parse_runc_state if engine == "runc" else parse_crun_status)
-        return None if group is None else Bundle(id=id_, engine=engine, cgroup=group, runtime=engine)
+        group = _own_group(_parsed(root, f"{directory}/{STATES[engine]}", parse_runc_state if engine == "runc" else parse_crun_status), uid)
+        return None if group is None else Bundle(id=id_, uid=uid, engine=engine, cgroup=group, runtime=engine)
     config = _parsed(root, f"{directory}/config.json" if engine else f"{directory}/userdata/config.json", parse_config, labels)
     if config is None:
         return None
     group, annotations = config
     return Bundle(
         id=id_,
+        uid=uid,
         engine=engine or (engine_of(annotations.get(_MANAGER, "")) or PODMAN).name,
-        cgroup=group,
+        cgroup=_own_group(group, uid),
         runtime=_runtime(root, directory) if engine else None,
         name=_first(annotations, _NAME),
         image=_first(annotations, _IMAGE),
@@ -158,6 +223,14 @@ def _bundle(root: SysRoot, engine: str, directory: str, labels: tuple[str, ...])
         pod_namespace=_first(annotations, _POD_NAMESPACE),
         labels={name: printable(annotations[name]) for name in labels if name in annotations},
     )
+
+
+def _own_group(path: str | None, uid: int | None) -> str | None:
+    """The group that a user may speak of: one in his slice. His service manager makes slices below itself (user@.service(5))."""
+    if path is None or uid is None:
+        return path
+    slice_ = f"/user.slice/user-{uid}.slice/"
+    return path if path.startswith(slice_) else f"{slice_}user@{uid}.service{path}"
 
 
 def _runtime(root: SysRoot, directory: str) -> str | None:

@@ -28,6 +28,7 @@ class Source(Fact, frozen=True):
 
 _PTRACE = "needs CAP_SYS_PTRACE: run as root or by the unit in deploy/"
 _PTRACE_AND_FILES = "needs root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+_RUNTIMES = "run as root: the runtimes' directories are root's alone; of users' containers, add deploy/rootless.conf to the unit"
 _EMBEDDER = "needs root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH: the directories of a process' files are its user's"
 _NO_SMBIOS = "firmware without SMBIOS (microVMs, most ARM boards): nothing to do"
 _SERIAL_NUMBERS = "needs root or CAP_DAC_READ_SEARCH: the tables hold serial numbers, which the agent leaves there"
@@ -44,7 +45,7 @@ TABLE = (
     Source("kernel_config", "machine", "until plugged"),
     Source("libvirt_domains", "workloads"),
     Source("libvirt_stats", "workloads"),
-    Source("oci", "workloads", remedies={"denied": "run as root: the runtimes' directories are root's alone"}),
+    Source("oci", "workloads", remedies={"denied": _RUNTIMES}),
     Source("proc_cmdline", "machine", "until plugged"),
     Source("proc_cpuinfo", "machine", "until plugged"),
     Source("proc_driver_nvidia", "machine"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from agent.model.facts.proc_interrupts import Interrupt
-from agent.model.runtimes import LIBVIRT, is_monitor, vcpu_number
+from agent.model.runtimes import LIBVIRT, VIRTUAL_MACHINE, is_monitor, isolation, vcpu_number
 from agent.model.values import CpuSet
 from collectors import (
     cgroup,
@@ -82,8 +82,26 @@ def leaders(groups: Iterable[cgroup.Group]) -> set[int]:
 
 
 def owners_by_group(bundles: Iterable[oci.Bundle]) -> dict[str, tuple[str, str]]:
-    """Engine and container id by the path of the control group, as the OCI runtimes keep them."""
-    return {bundle.cgroup: (bundle.engine, bundle.id) for bundle in bundles if bundle.cgroup}
+    """Engine and container id by the path of the control group, as the OCI runtimes keep them; root's word goes before a user's."""
+    return {bundle.cgroup: (bundle.engine, bundle.id) for bundle in sorted(bundles, key=_is_root_s) if bundle.cgroup}
+
+
+def _is_root_s(bundle: oci.Bundle) -> bool:
+    return bundle.uid is None
+
+
+def without_group(bundles: Iterable[oci.Bundle], groups: Iterable[cgroup.Group]) -> list[oci.Bundle]:
+    """Containers that are kept and have no control group here. In a virtual machine of its own none has one."""
+    paths, ids = set(), set()
+    for group in groups:
+        paths.add(group.path)
+        if group.owner is not None:
+            ids.add(group.owner.id)
+    return [
+        bundle
+        for bundle in bundles
+        if bundle.id not in ids and bundle.cgroup not in paths and isolation(bundle.runtime, bundle.engine) != VIRTUAL_MACHINE
+    ]
 
 
 def runtimes(sandboxes: Iterable[wasm_maps.WasmProcess]) -> list[wasm_maps.WasmProcess]:

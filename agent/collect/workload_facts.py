@@ -15,7 +15,7 @@ from agent.collect.caches import Caches
 from agent.collect.container_names import with_known_containers
 from agent.config import Config
 from agent.model.facts.proc_isolation import Confinement
-from agent.model.values import Fact
+from agent.model.values import Fact, Gap
 from collectors import (
     cgroup,
     docker_engine,
@@ -70,6 +70,10 @@ class WorkloadFacts(Fact, frozen=True, kw_only=True):
     confinements: dict[int, Confinement] | None = None
 
 
+_MOST_NAMES = 8
+_NO_GROUP = "nothing to do where it has stopped; else mount the host's whole /sys/fs/cgroup, or use the host's cgroup namespace"
+
+
 class Inventory(NamedTuple):
     """Who is there: the process table, the containers that OCI runtimes keep, and the control groups."""
 
@@ -87,6 +91,12 @@ def ask_inventory(asking: Pass, config: Config, caches: Caches) -> Inventory:
     bundles = asking.ask("oci", lambda r: oci.read(r, caches.bundles, config.labels))
     owners = targets.owners_by_group(bundles or ())
     groups = asking.ask("cgroup", lambda r: cgroup.read(r, caches.cgroups, asking.detail, owners, config.workload_groups))
+    missing = targets.without_group(bundles, groups.groups) if bundles and groups else []
+    if missing:
+        names = [f"{bundle.engine} {bundle.id[:12] if len(bundle.id) == 64 else bundle.id}" for bundle in missing[:_MOST_NAMES]]
+        more = f" and {len(missing) - len(names)} more" if len(missing) > len(names) else ""
+        detail = f"no control group of {', '.join(names)}{more}: is kept, but its group is not where it says, here"
+        asking.gaps.append(Gap("oci", "absent", detail, _NO_GROUP))
     return Inventory(table, bundles, groups)
 
 

@@ -37,6 +37,7 @@ MODES: dict[Paradigm, Modes] = {
 
 NAMESPACES = "namespaces and cgroup"
 GROUP_ALONE = "cgroup"
+VIRTUAL_MACHINE = "virtual machine"
 HARDWARE = "hardware virtualization"
 EMULATION = "emulation"
 LINEAR = "bounds-checked linear memory"
@@ -173,7 +174,7 @@ ENGINES = (
     _engine("ecs", rf"/(?:ecs(?:/[^/]+)?|[0-9a-f]{{32}})/({HEX_ID})|/(?:ecs|docker|[0-9a-f-]{{32,36}})/([0-9a-f]{{32}}-\d{{1,10}})"),
     # The kubelet's groups with cgroupfs, whichever engine is below it; some engines' ids are UUIDs.
     _engine("kubernetes", rf"/{POD_GROUP}/({HEX_ID}|{_UUID})|/(?:kubepods|burstable|besteffort)(?:/pod[^/]+)?/({HEX_ID})"),
-    _engine("kata", rf"kata_({HEX_ID})|kata_overhead-({HEX_ID})(?:\.scope)?|/kata_overhead/({HEX_ID})", isolation="virtual machine"),
+    _engine("kata", rf"kata_({HEX_ID})|kata_overhead-({HEX_ID})(?:\.scope)?|/kata_overhead/({HEX_ID})", isolation=VIRTUAL_MACHINE),
     FIRECRACKER,
     _engine(
         "libvirt-lxc",

@@ -31,6 +31,7 @@ from agent.normalise.members import members_by_owner
 from agent.normalise.workloads import NO_STACK, cpus_of, started, threads_of
 from collectors import cgroup, docker_engine, oci, proc_task, taskstats
 
+_USER_SLICE = re.compile(r"/user\.slice/user-(\d{1,10})\.slice/")
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -88,7 +89,7 @@ def containers(sample: Sample, cache: ContainerCache | None = None, taken: Colle
 
 def _facts(sample: Sample, tree: Tree, taken: Collection[cgroup.Owner]) -> Iterator[ContainerFacts]:
     engines = {container.id: (engine.name, container) for engine in sample.workloads.engines or () for container in engine.containers}
-    bundles = {bundle.id: bundle for bundle in sample.workloads.bundles or ()}
+    bundles = {(bundle.uid, bundle.id): bundle for bundle in sample.workloads.bundles or ()}
     tasks = {group.pid: group for group in sample.workloads.tasks or ()}
     confinements = sample.workloads.confinements or {}
     accounts = {account.pid: account for account in sample.workloads.accounts or ()}
@@ -117,7 +118,7 @@ def _facts(sample: Sample, tree: Tree, taken: Collection[cgroup.Owner]) -> Itera
             accounts=tuple([accounts.get(process.pid) for process in live]),
             engine=engine,
             container=container,
-            bundle=bundles.get(owner.id),
+            bundle=bundles.get((None, owner.id)) or bundles.get((_user_of(owner.path), owner.id)),
             first=confinements.get(pids[0]) if pids else None,
             host=confinements.get(1),
             outer=None if owner.runtime == SYSTEMD.name else container_around(tree, owner.path.rpartition("/")[0]),
@@ -176,6 +177,12 @@ def _workload(tree: Tree, facts: ContainerFacts) -> Workload:
         vcpus=tuple(VCpu(number=number, last_cpu=runners[number].last_cpu, thread=runners[number]) for number in sorted(runners)),
         threads=tuple(thread for thread in threads if thread not in working) if is_machine else threads,
     )
+
+
+def _user_of(path: str) -> int | None:
+    """In whose slice a group is: of others' containers a user's files say nothing."""
+    match = _USER_SLICE.match(path)
+    return int(match[1]) if match else None
 
 
 def _called(owner: cgroup.Owner) -> str:

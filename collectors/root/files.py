@@ -10,13 +10,14 @@ import stat
 import weakref
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
 from collectors.root.budget import Budget
-from collectors.root.opening import HOST, open_below, open_kernel_link
+from collectors.root.opening import HOST, USERS, open_below, open_kernel_link
 from collectors.root.reasons import Unavailable
 
 MAX_FILE_BYTES = 32 << 20
@@ -36,9 +37,12 @@ _MAX_BYTES = (
     (re.compile(r"sys/fs/cgroup/.*"), 4 << 20),
     (re.compile(r"sys/.*"), 1 << 20),
     # What runtimes keep of a container: its annotations are at most 256 KiB (Kubernetes), and as much is set by its image.
+    (re.compile(r"run/user/.*"), 256 << 10),
     (re.compile(r"(?:run|var|etc)/.*"), 4 << 20),
 )
 """The largest file that a kernel or a runtime writes, by path; the first row holds. What is larger is none of theirs."""
+
+MAX_ENTRIES_OF_USER = 512
 
 # What str.strip() takes for blank, of ASCII, and the NUL bytes that `decode` drops.
 BLANK = b"\0\t\n\v\f\r\x1c\x1d\x1e\x1f "
@@ -108,7 +112,7 @@ class Tree:
         """The whole of a file."""
         fd = self.open(path, os.O_RDONLY)
         try:
-            if self.fd != HOST:
+            if self.fd != HOST or path.startswith(USERS):
                 check_regular(fd)
             # procfs and kernfs hand out long files in pieces: only an empty read is the end.
             data = os.read(fd, 1 << 16)
@@ -148,11 +152,12 @@ class Tree:
             os.close(fd)
 
     def entries(self, path: str) -> list[tuple[str, bool, int | None]]:
-        """What a directory lists: name, whether it is a directory itself (a link to one is not), inode."""
+        """What a directory lists: name, whether it is a directory itself (a link to one is not), inode. Of a user's, the first of them."""
         fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             with os.scandir(fd) as entries:
-                return [(entry.name, entry.is_dir(follow_symlinks=False), entry.inode()) for entry in entries]
+                listed = islice(entries, MAX_ENTRIES_OF_USER) if path.startswith(USERS) else entries
+                return [(entry.name, entry.is_dir(follow_symlinks=False), entry.inode()) for entry in listed]
         finally:
             os.close(fd)
 

@@ -17,15 +17,37 @@ HOST = -1
 _OPENAT2 = 437  # the same number on every architecture (include/uapi/asm-generic/unistd.h), since Linux 5.6
 _TRIES = 1000  # EAGAIN: something was mounted or renamed, anywhere, while a link led through ".." (openat2(2))
 _RESOLVE_BENEATH = 0x08  # include/uapi/linux/openat2.h; refuses magic links, too
+_RESOLVE_NO_LINKS_NOR_MOUNTS = 0x01 | 0x04  # RESOLVE_NO_XDEV, RESOLVE_NO_SYMLINKS
+
+USERS = "run/user/"
+"""Below it, each user's directory is all that user's: links, FIFOs, and file systems that never answer (FUSE)."""
 
 
 def open_below(root_fd: int, path: str, flags: int) -> int:
-    """A path relative to the root. EXDEV for "..", absolute paths and links that would lead outside."""
+    """A path relative to the root. EXDEV for "..", absolute paths and links that would lead outside.
+
+    What lies in a user's directory is opened without following a link (ELOOP) or entering a mount (EXDEV).
+    """
+    if path.startswith(USERS):
+        user, _, below = path.removeprefix(USERS).partition("/")
+        if below:
+            return _open_of_user(root_fd, USERS + user, below, flags)
     if root_fd == HOST:
         return os.open("/" + path, flags | os.O_CLOEXEC)
     # A FIFO in a foreign tree would block until somebody writes. openat2() refuses O_PATH with flags it would ignore.
-    nonblocking = 0 if flags & os.O_PATH else os.O_NONBLOCK
-    return _openat2()(root_fd, path, flags | os.O_CLOEXEC | nonblocking)
+    return _openat2()(root_fd, path, flags | _without_blocking(flags), _RESOLVE_BENEATH)
+
+
+def _open_of_user(root_fd: int, user: str, path: str, flags: int) -> int:
+    directory = open_below(root_fd, user, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return _openat2()(directory, path, flags | _without_blocking(flags), _RESOLVE_BENEATH | _RESOLVE_NO_LINKS_NOR_MOUNTS)
+    finally:
+        os.close(directory)
+
+
+def _without_blocking(flags: int) -> int:
+    return os.O_CLOEXEC | (0 if flags & os.O_PATH else os.O_NONBLOCK)
 
 
 def open_in(directory_fd: int, name: str) -> int:
@@ -55,8 +77,8 @@ def open_kernel_link(root_fd: int, path: str) -> tuple[int, os.stat_result]:
 
 
 @cache
-def _openat2() -> Callable[[int, str, int], int]:
-    """The system call, which the C library has no function for. ctypes is imported where another tree than the host's is read."""
+def _openat2() -> Callable[[int, str, int, int], int]:
+    """The system call, which the C library has no function for. ctypes is imported where a tree is read that is not the kernel's."""
     import ctypes
 
     class OpenHow(ctypes.Structure):
@@ -64,8 +86,8 @@ def _openat2() -> Callable[[int, str, int], int]:
 
     libc = ctypes.CDLL(None, use_errno=True)
 
-    def openat2(root_fd: int, path: str, flags: int) -> int:
-        how = OpenHow(flags, 0, _RESOLVE_BENEATH)
+    def openat2(root_fd: int, path: str, flags: int, resolve: int) -> int:
+        how = OpenHow(flags, 0, resolve)
         for _ in range(_TRIES):
             fd: int = libc.syscall(_OPENAT2, root_fd, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
             if fd >= 0:
