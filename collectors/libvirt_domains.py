@@ -34,7 +34,7 @@ _NAMED = 5
 class VirtualCpu(Fact, frozen=True, kw_only=True):
     """One vCPU: its time and last host CPU as libvirt says, and the host CPUs it may run on (all of them: it floats)."""
 
-    number: int
+    number: Annotated[int, Meta(ge=0, lt=MAX_ID)]
     state: str | None = None
     time_ns: int | None = None
     last_cpu: Annotated[int, Meta(ge=0, lt=MAX_ID)] | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from agent.model.values import Fact
+from agent.model.values import MAX_ID, Fact
 from collectors.root import SysRoot
 
 MAX_DESCRIPTORS = 4096
@@ -39,4 +39,5 @@ def _machine(root: SysRoot, pid: int) -> KvmProcess | None:
     links = [root.link(f"proc/{pid}/fd/{name}") for name in names]
     if "anon_inode:kvm-vm" not in links:
         return None
-    return KvmProcess(pid, tuple(sorted({int(match[1]) for link in links if link and (match := _VCPU.fullmatch(link))})))
+    numbers = {int(match[1]) for link in links if link and (match := _VCPU.fullmatch(link))}
+    return KvmProcess(pid, tuple(sorted(number for number in numbers if number < MAX_ID)))

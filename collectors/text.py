@@ -295,7 +295,7 @@ def nested_keyed(text: str) -> dict[str, dict[str, str]]:
     for number, line in enumerate(newline_separated(text), 1):
         key, *pairs = line.split(" ")
         entries = [pair.partition("=") for pair in pairs]
-        if key and all(equals for _, equals, _ in entries):
+        if key.strip() and all(equals for _, equals, _ in entries):
             values[key] = {name: value for name, _, value in entries}
         else:
             malformed.add(number, line, "'key name=value'")

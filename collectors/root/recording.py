@@ -124,6 +124,9 @@ def _converted(value: Any, kind: type[T]) -> T:
     return msgspec.convert(value, kind, dec_hook=decode_value, str_keys=True)
 
 
+_IDENTITIES = frozenset(("id", "pid", "uuid"))
+
+
 def _is_record(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
@@ -140,7 +143,8 @@ def _understood(value: Any, kind: Any, malformed: list[Malformed]) -> Any:
             else:
                 records.append(part)
         return records
-    if _is_record(kind) and isinstance(value, dict):
+    # What is about one thing is lost with any part of it: a machine with a vCPU less would be another one.
+    if _is_record(kind) and isinstance(value, dict) and _IDENTITIES.isdisjoint(kind.__struct_fields__):
         types = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
         return {name: _understood(part, types.get(name), malformed) for name, part in value.items()}
     return value

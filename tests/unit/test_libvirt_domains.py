@@ -21,7 +21,7 @@ from collectors.libvirt_connection import Connections
 from collectors.libvirt_domains import DomainCache, LibvirtHosts
 from collectors.root import SysRoot, Unavailable
 from tests.need import need
-from tests.unit.tree import recorded
+from tests.unit.tree import malformed, recorded
 
 T = TypeVar("T")
 
@@ -34,13 +34,15 @@ def test_no_socket(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("last_cpu", ["-1", "65536", "1e3", '"0"'])
 def test_a_replayed_cpu_is_a_cpu(tmp_path: Path, last_cpu: str) -> None:
-    domain = '{"uuid": "u", "name": "n", "id": 1, "state": "running", "definition": {}, "vcpus": [{"number": 0, "last_cpu": %s}]}'
-    reply = f'{{"hypervisors": [{{"uri": "qemu:///system", "libvirt_version": "1", "domains": [{domain % last_cpu}]}}]}}'
+    """Another one costs the machine's record, and no other machine's."""
+    vcpus = '[{"number": 0, "last_cpu": 3}, {"number": 1, "last_cpu": %s}]'
+    domain = '{"uuid": "%s", "name": "n", "id": 1, "state": "running", "definition": {}, "vcpus": %s}'
+    domains = ", ".join(domain % (uuid, vcpus % cpu) for uuid, cpu in (("u", last_cpu), ("v", 4)))
+    reply = f'{{"hypervisors": [{{"uri": "qemu:///system", "libvirt_version": "1", "domains": [{domains}]}}]}}'
     root = recorded(tmp_path, {"replies/libvirt_domains.json": reply})
-    answer = libvirt_domains.read(root, LibvirtHosts)
-    # It costs what it is a part of, and is said.
-    assert not any(vcpu.last_cpu is not None for hypervisor in answer.hypervisors for domain in hypervisor.domains for vcpu in domain.vcpus)
-    assert [str(error.path) for error in root.malformed] == ["replies/libvirt_domains.json"]
+    (hypervisor,) = libvirt_domains.read(root, LibvirtHosts).hypervisors
+    assert [(one.uuid, len(one.vcpus)) for one in hypervisor.domains] == [("v", 2)]
+    assert malformed(root) == ["replies/libvirt_domains.json"]
 
 
 def test_a_driver_without_machines() -> None:

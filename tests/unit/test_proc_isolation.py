@@ -12,7 +12,7 @@ from collectors.proc_isolation import parse_label, parse_map, read
 from collectors.root import SysRoot
 from collectors.root.recorder import Recorder
 from collectors.text import Malformed
-from tests.unit.tree import grow
+from tests.unit.tree import grow, malformed
 
 
 def test_this_process(tmp_path: Path) -> None:
@@ -35,6 +35,27 @@ def test_this_process(tmp_path: Path) -> None:
 def test_who_is_gone_is_left_out(tmp_path: Path) -> None:
     root = grow(tmp_path, {"proc/5/task/5/status": "Name:\tx\nSeccomp:\t9\nNoNewPrivs:\t0\n"})
     assert read(root, [5, 6]) == {5: Confinement(no_new_privileges=False)}
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "confinement"),
+    [
+        ("proc/5/uid_map", "0 1 2\nx\n", Confinement(no_new_privileges=False, uids=(IdRange(0, 1, 2),), gids=(IdRange(0, 5, 6),))),
+        ("proc/5/gid_map", "0 5\n", Confinement(no_new_privileges=False, uids=(IdRange(0, 1, 2),))),
+        (
+            "proc/5/task/5/status",
+            "Name:\tx\nNoNewPrivs:\tno\nSeccomp:\t2\n",
+            Confinement(seccomp="filter", uids=(IdRange(0, 1, 2),), gids=(IdRange(0, 5, 6),)),
+        ),
+    ],
+)
+def test_what_is_malformed_of_one_process_costs_no_other(tmp_path: Path, path: str, text: str, confinement: Confinement) -> None:
+    one = {"task/{}/status": "Name:\tx\nNoNewPrivs:\t0\n", "uid_map": "0 1 2\n", "gid_map": "0 5 6\n"}
+    files = {f"proc/{pid}/{name.format(pid)}": content for pid in (5, 6) for name, content in one.items()}
+    root = grow(tmp_path, files | {path: text})
+    whole = Confinement(no_new_privileges=False, uids=(IdRange(0, 1, 2),), gids=(IdRange(0, 5, 6),))
+    assert read(root, [5, 6]) == {5: confinement, 6: whole}
+    assert malformed(root) == [path]
 
 
 def test_small_texts() -> None:

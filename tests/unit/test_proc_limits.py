@@ -9,7 +9,7 @@ import pytest
 from agent.model.values import UNLIMITED, Limit
 from collectors.proc_limits import Limits, parse, read
 from collectors.text import Malformed
-from tests.unit.tree import grow
+from tests.unit.tree import grow, malformed
 
 TEXT = """Limit                     Soft Limit           Hard Limit           Units     
 Max cpu time              unlimited            unlimited            seconds   
@@ -32,5 +32,6 @@ def test_what_is_no_limit(line: str) -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    root = grow(tmp_path, {"proc/7/limits": TEXT, "proc/9/limits": ""})
-    assert read(root, [9, 8, 7]) == {7: Limits(UNLIMITED, Limit(64 << 20))}
+    root = grow(tmp_path, {"proc/7/limits": TEXT, "proc/9/limits": "", "proc/6/limits": "Max data size             lots\n"})
+    assert read(root, [9, 8, 7, 6]) == {6: Limits(), 7: Limits(UNLIMITED, Limit(64 << 20))}
+    assert malformed(root) == ["proc/6/limits"]

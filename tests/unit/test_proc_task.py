@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 from agent.model.facts.proc_task import Thread
 from agent.model.values import CpuSet
@@ -20,7 +21,7 @@ from collectors.proc_task import (
 )
 from collectors.root import SysRoot
 from collectors.text import Malformed, ProcessStat, process_stat
-from tests.unit.tree import grow
+from tests.unit.tree import grow, malformed
 
 # Fields 4-21, 22 (start time), 23-38, 39 (last CPU), 40-52.
 REST = " ".join(["1"] * 18) + " 4242 " + " ".join(["2"] * 16) + " 7 " + " ".join(["3"] * 13)
@@ -183,6 +184,51 @@ def test_what_is_told_is_not_asked_for_again(tmp_path: Path) -> None:
         ),
     )
     assert root.refusals == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "lost"),
+    [
+        ("proc/7/task/7/schedstat", "1 2\n", {"run_ns", "delay_ns", "timeslices"}),
+        ("proc/7/task/7/schedstat", "1 2 3 4\n", {"run_ns", "delay_ns", "timeslices"}),
+        ("proc/7/task/7/stat", "7 (x\n", {"name", "state", "start_ticks", "last_cpu"}),
+        ("proc/7/status", STATUS.replace("100 kB", "many kB") + TASK_STATUS, {"resident_bytes"}),
+        ("proc/7/status", STATUS + TASK_STATUS.replace("0-3", "3-0"), {"allowed_cpus"}),
+        ("proc/7/status", STATUS + TASK_STATUS + "NSpid:\t7\tx\n", set()),
+        ("proc/7/cgroup", "0::/x\nodd\n", set()),
+        ("proc/7/smaps_rollup", "Rss\n", {"anon_huge_bytes"}),
+    ],
+)
+def test_what_is_malformed_of_one_process_costs_no_other(tmp_path: Path, path: str, text: str, lost: set[str]) -> None:
+    files = {
+        f"proc/{pid}/{name}": content
+        for pid in (7, 9)
+        for name, content in {
+            "status": STATUS + TASK_STATUS,
+            "cgroup": "0::/x\n",
+            "smaps_rollup": "00-ff ---p 0 00:00 0 [rollup]\nAnonHugePages: 2048 kB\n",
+            f"task/{pid}/stat": f"{pid} (a) S {REST}",
+            f"task/{pid}/schedstat": "1 2 3\n",
+        }.items()
+    }
+    before = read(grow(tmp_path, files), TaskCache(), [7, 9])
+    root = grow(tmp_path, {path: text})
+    after = read(root, TaskCache(), [7, 9])
+    assert after[1] == before[1]
+    assert malformed(root) == [path]
+    old, new = ({**asdict(group), **asdict(group.tasks[0]), "tasks": None} for group in (before[0], after[0]))
+    assert {name for name in old if old[name] != new[name]} == lost
+    assert {name for name in lost if new[name] is not None} == set()
+
+
+def test_what_is_malformed_is_said_at_each_pass(tmp_path: Path) -> None:
+    status = STATUS.replace("100 kB", "many kB") + "Threads:\t1\n" + TASK_STATUS
+    root, cache = grow(tmp_path, {"proc/9/status": status, "proc/9/task/9/schedstat": "1 2 3\n"}), TaskCache()
+    told = {9: ProcessStat(name="a", state="S", parent_pid=1, threads=1, start_ticks=4242, last_cpu=3)}
+    for _ in range(2):
+        view = root.watch()
+        read(view, cache, [9], told, {9})
+        assert malformed(view) == ["proc/9/status"]
 
 
 def test_who_slept_is_the_same_record(tmp_path: Path) -> None:

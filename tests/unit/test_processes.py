@@ -194,11 +194,20 @@ def test_a_recording_of_format_1_has_a_stat_without_names(tmp_path: Path) -> Non
     assert process.stat == ProcessStat(name="x", state="S", parent_pid=1, threads=2, start_ticks=250, last_cpu=None)
 
 
-@pytest.mark.parametrize("stat", ["[]", '["x"]', "[1, 2, 3, 4, 5, 6, 7, 8]", "[", "7"])
-def test_a_bad_stat_in_a_recording_is_malformed(tmp_path: Path, stat: str) -> None:
-    rows = f'[{{"pid": 7, "parent_pid": 1, "name": "x", "started_at": 1.5, "threads": 2, "stat": {stat}}}]'
+@pytest.mark.parametrize("stat", ["[]", '["x"]', "[1, 2, 3, 4, 5, 6, 7, 8]", "7", '["x", "S", 1, 2, 250, -1]'])
+def test_a_bad_stat_in_a_recording_costs_its_process(tmp_path: Path, stat: str) -> None:
+    rows = ", ".join(
+        f'{{"pid": {pid}, "parent_pid": 1, "name": "x", "started_at": 1.5, "threads": 2, "stat": {text}}}'
+        for pid, text in ((6, '["x", "S", 1, 2, 250, 3]'), (7, stat), (8, "null"))
+    )
+    root = recorded(tmp_path, {"replies/processes.json": f"[{rows}]"})
+    assert [process.pid for process in processes.read(root, ProcessCache())] == [6, 8]
+    assert malformed(root) == ["replies/processes.json"]
+
+
+def test_a_recorded_table_that_is_no_json(tmp_path: Path) -> None:
     with pytest.raises(Malformed, match=r"replies/processes\.json"):
-        processes.read(recorded(tmp_path, {"replies/processes.json": rows}), ProcessCache())
+        processes.read(recorded(tmp_path, {"replies/processes.json": '[{"pid": 7, "stat": [}]'}), ProcessCache())
 
 
 def test_another_root_has_its_own_table(tmp_path: Path) -> None:

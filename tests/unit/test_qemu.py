@@ -10,7 +10,7 @@ import pytest
 from collectors import qemu
 from collectors.proc_pid.smaps import parse_smaps
 from collectors.qemu import MAX_RESIDENT_BYTES, GuestMemory, GuestProcess, WalkCache, guest_memory
-from tests.unit.tree import grow, plant
+from tests.unit.tree import grow, malformed, plant
 
 MIB = 1 << 20
 AT = 0x7F00_0000_0000
@@ -127,6 +127,27 @@ def test_reading(tmp_path: Path) -> None:
     )
     assert qemu.read(root, WalkCache(), machines) == (guest,)
     assert [(refusal.path, refusal.reason) for refusal in root.refusals] == [("proc/1/smaps", "unsupported")]
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "by_node"),
+    [
+        ("proc/2/smaps", "nonsense\n", None),
+        ("proc/1/smaps", smaps((0, 64, 4, 0)) + "Rss: many kB\n", {1: 4096}),
+        ("proc/1/numa_maps", "nonsense\n", {1: 4096}),
+        ("proc/1/numa_maps", f"{AT:x} default anon=1 N1=x kernelpagesize_kB=4\n", {1: 4096}),
+    ],
+)
+def test_what_is_malformed_of_one_machine_costs_no_other(tmp_path: Path, path: str, text: str, by_node: dict[int, int] | None) -> None:
+    nodes = f"{AT:x} default anon=1 N1=1 kernelpagesize_kB=4\n"
+    files = {f"proc/{pid}/{name}": content for pid in (1, 2) for name, content in (("smaps", smaps((0, 64, 4, 0))), ("numa_maps", nodes))}
+    root = grow(tmp_path, files | {path: text})
+    guests = {
+        guest.pid: guest.by_node for guest in qemu.read(root, WalkCache(), [GuestProcess(pid, 1, (64 * MIB,), 4096) for pid in (1, 2)])
+    }
+    assert guests.get(2) == by_node
+    assert guests.get(1) == (None if path.startswith("proc/1/") else {1: 4096})
+    assert malformed(root) == [path]
 
 
 def test_walks_are_spread_over_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from collectors.text import (
     nested_keyed,
     newline_separated,
     node_number,
+    number_lines,
     numbers,
     phrase,
     printable,
@@ -75,6 +76,7 @@ from collectors.text import (
         (space_separated, " 1  2\t3\n", ["1", "2", "3"]),
         (flat_keyed, "", {}),
         (flat_keyed, "\n", {}),
+        (flat_keyed, "low 0\n\nhigh 0\n", {"low": 0, "high": 0}),
         (flat_keyed, "nr_periods 3\nthrottled_usec 0\n", {"nr_periods": 3, "throttled_usec": 0}),
         (flat_keyed, "oom_kill_disable 0", {"oom_kill_disable": 0}),
         (nested_keyed, "some avg10=0.00 total=12\n", {"some": {"avg10": "0.00", "total": "12"}}),
@@ -212,6 +214,7 @@ PARSERS: list[Callable[[str], object]] = [
     flag,
     flat_keyed,
     nested_keyed,
+    number_lines,
     phrase,
 ]
 
@@ -223,8 +226,10 @@ def test_any_text_is_read_or_malformed(parse: Callable[[str], object], text: str
         parse(text)
 
 
+# Exceptions and records, and what is made of more or less than a text.
+OTHERS = {*("Malformed", "MalformedLines", "ProcessStat", "bounded", "convert", "nonzero", "numbers", "printable", "within")}
+
+
 def test_every_format_is_fuzzed() -> None:
     public = {name for name, value in vars(formats).items() if callable(value) and getattr(value, "__module__", "") == formats.__name__}
-    assert public - {parse.__name__ for parse in PARSERS} == {
-        *("Malformed", "MalformedLines", "ProcessStat", "bounded", "convert", "nonzero", "numbers", "number_lines", "printable", "within")
-    }
+    assert public - {parse.__name__ for parse in PARSERS} == OTHERS
