@@ -224,7 +224,9 @@ def add_slow_answers(asking: Pass, pending: PendingAnswers, workloads: WorkloadF
     stats = None
     if hypervisors is not None:
         stopped = targets.stopped_machines(machines, tasks)
-        stats = asking.ask("libvirt_stats", lambda r: libvirt_stats.read(r, pending.domain_stats, pending.deadline, stopped))
+        # Of a daemon that is late, more is not waited for.
+        deadline = pending.deadline if asking.ages.get("libvirt_domains") == 0.0 else time.monotonic()
+        stats = asking.ask("libvirt_stats", lambda r: libvirt_stats.read(r, pending.domain_stats, deadline, stopped))
     asking.gaps += stats.gaps if stats else ()
     unmanaged = targets.unmanaged_monitors(targets.monitors(table), hypervisors or (), machines)
     named = targets.shown_by_threads(unmanaged, machines, tasks)

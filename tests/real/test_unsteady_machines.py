@@ -97,7 +97,7 @@ def test_machines_that_come_and_go_while_they_are_read(libvirt: host.Libvirt, tm
         # A machine that was just begun has not been asked for its counters yet, or the list of them ("qemu:///system") waits for one.
         assert {gap.detail.partition(":")[0] for gap in found.gaps("libvirt_stats")} <= {"qemu", *changed}
         assert {"steady"} <= names(found) <= {"steady", *changed}
-        listed = [one for one in found.host.workloads if one.paradigm == "virtualization" and not one.id.startswith("kvm/")]
+        listed = [one for one in found.host.workloads if one.paradigm == "virtualization" and one.guest and one.guest.hypervisor]
         # While libvirt starts a machine or ends it, its list is without it: then it is what its threads say, which are not pinned at first.
         assert {one.name for one in listed} >= {"steady"}
         assert len(names(found)) == sum(1 for one in found.host.workloads if one.paradigm == "virtualization")
@@ -215,8 +215,9 @@ def test_a_daemon_that_is_stopped(libvirt: host.Libvirt, tmp_path: Path) -> None
     for found in passes:
         assert found.seconds < PATIENCE_SECONDS + 0.5
         assert [gap.reason for gap in found.gaps("libvirt_domains")] == ["late"]
-        # Nobody else may say whose process that is.
-        assert names(found) == set()
+        # Its process says whose it is; the pins are what libvirt said last.
+        assert names(found) == {"patient"}
+        assert pins(found, "patient") == [CpuSet((1,))]
     assert again.gaps("libvirt_domains") == []
     assert pins(again, "patient") == [CpuSet((1,))]
 
