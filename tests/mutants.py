@@ -1,4 +1,4 @@
-"""`make mutants ARGS="COUNT SEED"`: faults planted one at a time in copies of this tree: do tests/unit and tests/hosts find them?
+"""`make mutants ARGS="COUNT SEED"`: faults planted one at a time in copies of this tree: do tests/unit and the goldens find them?
 
 Half of the mutants exchange two fields of one type of a record, the others change an operator. Each runs the tests that import its module,
 the nearest first, until one fails. A survivor is printed as a difference, to be judged: some mutants change nothing that can be seen.
@@ -85,9 +85,8 @@ def passes(tests: list[str], tree: Path) -> bool:
 
 def survives(mutant: tuple[str, str, str], trees: SimpleQueue[Path], graph: grimp.ImportGraph) -> bool:
     _, path, text = mutant
-    # In this order tests/unit comes before tests/hosts, which takes longer.
-    users = sorted((f"{name.replace('.', '/')}.py" for name in graph.find_downstream_modules(module_name(path))), reverse=True)
-    tests = [test for test in users if test.startswith(("tests/unit/test_", "tests/hosts/test_"))]
+    users = sorted(f"{name.replace('.', '/')}.py" for name in graph.find_downstream_modules(module_name(path)))
+    tests = [test for test in users if test.startswith("tests/unit/test_") or test in NEAR]
     near = [test for test in tests if Path(path).stem in test] + [test for test in NEAR if test in tests]
     steps = [step for step in (near, [test for test in tests if test not in near]) if step]
     tree = trees.get()
@@ -109,7 +108,7 @@ def main(number: int, seed: int) -> None:
         trees: SimpleQueue[Path] = SimpleQueue()
         for name in ("a", "b"):
             trees.put(shutil.copytree(TOP, Path(top, name), symlinks=True, ignore=shutil.ignore_patterns(".*", "__pycache__")))
-        if not passes(["tests/unit", "tests/hosts"], Path(top, "a")):
+        if not passes(["tests/unit", *NEAR], Path(top, "a")):
             raise SystemExit("mutants: tests fail where no fault is planted")
         for at, (mutant, alive) in enumerate(zip(drawn, workers.map(lambda one: survives(one, trees, graph), drawn), strict=True)):
             lines = difflib.unified_diff((TOP / mutant[1]).read_text().splitlines(), mutant[2].splitlines(), n=1, lineterm="")
