@@ -37,7 +37,7 @@ def machine_families(workloads: tuple[Workload, ...], devices: Devices) -> Itera
     yield from from_rows(_VCPUS, vcpus)
     yield from from_columns(_BY_VCPU, [labels for labels, _ in vcpus], [vcpu for _, vcpu in vcpus])
     yield from from_rows(_OVERCOMMIT, devices)
-    yield from from_rows(_MACHINES, tuple([workload for workload in workloads if workload.paradigm == "virtualization" or workload.guest]))
+    yield from from_rows(_MACHINES, tuple([workload for workload in workloads if workload.guest]))
 
 
 def _affinities(vcpus: Numbered) -> Iterable[Sample]:

@@ -6,15 +6,20 @@ many elements of a list as it takes.
 
 from __future__ import annotations
 
+import operator
 import zlib
 from datetime import UTC, datetime
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from msgspec.structs import replace
 
 from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet, Fact, Limit
 
-T = TypeVar("T", bound=Fact)
+T = TypeVar("T")
+F = TypeVar("F", bound=Fact)
 
 # Positions in other lists, sets of which one holds the other, words that the type does not name: each in turn.
 FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
@@ -56,11 +61,40 @@ def records(kind: Any, around: frozenset[Any] = frozenset()) -> set[type[Fact]]:
     return {kind}.union(*(records(hint, around | {kind}) for hint in get_type_hints(kind).values()))
 
 
+def optional_fields() -> list[tuple[type[Fact], str]]:
+    """Every field of a document that may be None, with its kind of record."""
+    kinds = sorted(records(Snapshot), key=lambda kind: kind.__name__)
+    return [(kind, name) for kind in kinds for name, hint in get_type_hints(kind).items() if NoneType in get_args(hint)]
+
+
+def without(part: T, kind: type[Fact], name: str) -> T:
+    """A part of a document in which this field of all records of this kind is None."""
+    values: Any
+    if isinstance(part, dict):
+        values = {key: without(value, kind, name) for key, value in part.items()}
+        return part if all(values[key] is part[key] for key in part) else values
+    if isinstance(part, tuple) and not hasattr(part, "_fields"):
+        values = tuple(without(value, kind, name) for value in part)
+        return part if all(map(operator.is_, values, part)) else values
+    if not isinstance(part, Fact) or kind not in _inside(type(part)):
+        return part
+    fields = {field: without(getattr(part, field), kind, name) for field in part.__struct_fields__}
+    values = {field: value for field, value in fields.items() if value is not getattr(part, field)}
+    if isinstance(part, kind):
+        values[name] = None
+    return replace(part, **values) if values else part
+
+
+@cache
+def _inside(kind: type[Fact]) -> set[type[Fact]]:
+    return records(kind)
+
+
 def _is_record(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Fact)
 
 
-def filled(kind: type[T], path: str = "", turn: int = 0, around: frozenset[Any] = frozenset()) -> T:
+def filled(kind: type[F], path: str = "", turn: int = 0, around: frozenset[Any] = frozenset()) -> F:
     """`around`: the kinds of records that this one is in. Of these there is none in it: parts of parts end."""
     hints, fixed = get_type_hints(kind), FIXED.get(kind.__name__, {})
     return kind(

@@ -15,8 +15,9 @@ from agent.model.values import CpuSet, Limit
 from exporters.metrics.catalogue import METRICS, exposition, families
 from exporters.metrics.family import Family, Metric, counter, gauge, info
 from exporters.metrics.of_agent import Run
+from exporters.metrics.reference import reference
 from exporters.metrics.text import TextCache, render
-from tests.unit.filled import FIXED, document, records
+from tests.unit.filled import FIXED, document, optional_fields, records, without
 from tests.unit.told import reviewed
 
 RUN = Run(
@@ -55,6 +56,26 @@ def test_every_family_of_a_filled_document(request: pytest.FixtureRequest) -> No
     reviewed("every-family", text, request)
     shown = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}
     assert shown == {metric.name for metric in METRICS}
+
+
+def test_an_absent_value_changes_no_other() -> None:
+    """Law 1, for each field of a document: its families lose values, and have no new ones."""
+    filled = document()
+    shown = {family.metric: set(family.values) for family in families(filled, RUN)}
+    changed = set()
+    for kind, field in optional_fields():
+        for family in families(without(filled, kind, field), RUN):
+            if not set(family.values) <= shown[family.metric] | {None}:
+                changed.add((kind.__name__, field, family.metric.name))
+    # A statement that nothing contradicts is counted as one that agrees.
+    assert changed == {("Statement", "mismatch", "strata_workload_statements")}
+
+
+def test_the_reference_says_type_unit_and_level() -> None:
+    rows = [line.split(" | ") for line in reference().splitlines() if line.startswith("| `")]
+    assert {(row[0], row[1], row[2], row[-1]) for row in rows} == {
+        (f"| `{metric.name}`", metric.type, metric.unit or "", f"{metric.level} |") for metric in METRICS
+    }
 
 
 def test_what_is_fixed_are_fields_of_a_document() -> None:
