@@ -181,7 +181,8 @@ def test_what_a_cache_holds_changes_no_text() -> None:
     cache, first = TextCache(), document()
     moved = tuple(replace(workload, memory=replace(workload.memory, current_bytes=at)) for at, workload in enumerate(first.workloads))
     less = tuple(replace(workload, vcpus=()) for workload in first.workloads[1:])
-    for workloads in (first.workloads, moved, first.workloads, less, (), first.workloads):
+    renamed = tuple(replace(workload, id=f"again {workload.id}") for workload in first.workloads)
+    for workloads in (first.workloads, moved, first.workloads, renamed, less, (), first.workloads):
         for openmetrics in (False, True):
             snapshot = replace(first, workloads=workloads)
             assert exposition(snapshot, RUN, cache, openmetrics) == exposition(snapshot, RUN, TextCache(), openmetrics)
