@@ -19,7 +19,7 @@ LOCK := pip-compile --quiet --no-config --generate-hashes --strip-extras --no-em
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help snapshot check test mutants quiet lab bench validate schema docs lock clean packages
+.PHONY: help snapshot check test mutants isolation quiet lab bench validate schema docs lock clean packages
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
@@ -42,6 +42,9 @@ mutants: $(VENV)/test  ## plant faults one at a time in copies of the tree, and 
 quiet: packages $(VENV)/test  ## run the experiments that want a machine to themselves, on this host and in guests
 	@$(call binding) || test "$$STRATASCOPE_STRICT" != 1
 	@$(BIN)/python -m pytest -m quiet $(ARGS)
+
+isolation: $(VENV)/test  ## break files of one workload at a time, and print what changes of the others; ARGS="COUNT --seed SEED"
+	@$(BIN)/python -m tests.hosts.isolation $(or $(ARGS),3000)
 
 lab: packages $(VENV)/test  ## boot an emulated host on this terminal, the agent running in it: SHAPE=two-nodes; without SHAPE, a list
 	@$(BIN)/python -m tests.lab $(SHAPE)

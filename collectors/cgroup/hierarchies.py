@@ -11,13 +11,16 @@ from types import MappingProxyType
 from agent.model.values import Fact
 from collectors.cgroup import others
 from collectors.cgroup.held import GroupFiles, HeldDirectory
-from collectors.root import SysRoot, Unavailable
+from collectors.root import SysRoot
 from collectors.text import newline_separated
 
 MAX_GROUPS = 50_000
 
 Directories = dict[str, HeldDirectory]
 """The directories of one group, by the mount point of their hierarchy."""
+
+Family = tuple[str, HeldDirectory, list[tuple[str, int | None]]]
+"""A group's path, its directory, and the names of the groups in it with their inodes."""
 
 StatedOwners = Mapping[str, tuple[str, str]]
 """By the path of a container's group: its engine and its id."""
@@ -101,21 +104,37 @@ def walk(files: GroupFiles, mount: str) -> list[tuple[str, HeldDirectory]]:
     Walked anew at each pass, without inotify: over directories that are held it costs 14 of the 217 ms of CPU time in which a thousand
     containers on v1 are read (5,023 directories in five hierarchies). A watch on each would save less than that, and lose events: a
     container that comes and goes is ten of them there, and the kernel keeps 16,384 (fs.inotify.max_queued_events).
+
+    Level by level: where there are more than `MAX_GROUPS`, the largest families of the deepest levels are left out, which is noted.
     """
     groups: list[tuple[str, HeldDirectory]] = []
     top = files.enter(mount.rstrip("/"))
-    ahead = [("/", top)] if top else []
-    while ahead:
-        path, directory = ahead.pop()
-        groups.append((path, directory))
-        if len(groups) > MAX_GROUPS:
-            raise Unavailable("unsupported", f"{mount}: more than {MAX_GROUPS} groups")
-        above = "" if path == "/" else path
-        for name, inode in files.subdirectories(directory):
-            child = files.enter(f"{directory.path}/{name}", inode)
-            if child is not None:
-                ahead.append((f"{above}/{name}", child))
+    level = [("/", top)] if top else []
+    while level:
+        groups += level
+        families = [(path, directory, files.subdirectories(directory)) for path, directory in level]
+        level = []
+        for path, directory, children in _affordable(files.root, families, MAX_GROUPS - len(groups)):
+            above = "" if path == "/" else path
+            for name, inode in children:
+                child = files.enter(f"{directory.path}/{name}", inode)
+                if child is not None:
+                    level.append((f"{above}/{name}", child))
     return groups
+
+
+def _affordable(root: SysRoot, families: list[Family], room: int) -> list[Family]:
+    """The families of groups for which there is room, the smallest first where there is not room for all."""
+    if sum(len(children) for _, _, children in families) <= room:
+        return families
+    affordable: list[Family] = []
+    for path, directory, children in sorted(families, key=lambda family: len(family[2])):
+        room -= len(children)
+        if room >= 0:
+            affordable.append((path, directory, children))
+        else:
+            root.note(directory.path, "unsupported", f"{len(children)} groups below it, with which there are more than {MAX_GROUPS}")
+    return affordable
 
 
 def huge_page_sizes(root: SysRoot, groups: dict[str, Directories], mount: str | None) -> tuple[str, ...]:

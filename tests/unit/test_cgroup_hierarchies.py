@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collectors import cgroup
-from collectors.cgroup import CgroupCache
+from collectors.cgroup import CgroupCache, hierarchies
 from collectors.cgroup.hierarchies import parse_mountinfo
 from tests.unit.tree import grow, recorded
 
@@ -49,6 +49,28 @@ def test_a_mount_that_is_a_file(tmp_path: Path) -> None:
     """Something else was mounted over it: ENOTDIR."""
     root = grow(tmp_path, {"proc/1/mountinfo": line("mnt") + line("sys/fs/cgroup"), "mnt": "x"} | below("sys/fs/cgroup"))
     assert [group.path for group in cgroup.read(root, CgroupCache()).groups] == ["/", "/web"]
+
+
+@pytest.mark.parametrize(
+    ("crowd", "left"),
+    [
+        ([f"user.slice/{number}" for number in range(40)], 0),
+        ([f"docker/web/{number}" for number in range(40)], 0),
+        (["user.slice/" + "/".join("x" * depth) for depth in range(1, 40)], 14),
+    ],
+    ids=["beside", "within", "deep"],
+)
+def test_a_crowd_of_groups_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crowd: list[str], left: int) -> None:
+    monkeypatch.setattr(hierarchies, "MAX_GROUPS", 20)
+    others = ["docker", "docker/web", "system.slice", "system.slice/a.service", "user.slice"]
+    files = {f"sys/fs/cgroup/{path}/cgroup.procs": "" for path in ("", *others, *crowd)}
+    root = grow(tmp_path, files | {"sys/fs/cgroup/cgroup.controllers": ""})
+    cgroups = cgroup.read(root, CgroupCache())
+    assert {group.path for group in cgroups.groups} >= {f"/{path}" for path in others}
+    assert sum(1 for group in cgroups.groups if group.path[1:] in crowd) == left
+    assert not cgroups.all_groups
+    (refusal,) = root.refusals
+    assert (refusal.reason, refusal.path.removeprefix("sys/fs/cgroup/").split("/")[0]) == ("unsupported", crowd[0].split("/")[0])
 
 
 def test_parse_mountinfo() -> None:
