@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from agent.collect.sample import Sample
 from agent.model.facts.proc_isolation import Confinement
-from agent.model.runtimes import MODES, SYSTEMD, isolation, limits_group, machine_name
+from agent.model.runtimes import MODES, PLAIN_GROUP, SYSTEMD, isolation, limits_group, machine_name, owner_of_group
 from agent.model.values import CpuSet, Detail, Fact, Limit
 from agent.model.workload import Placement, VCpu, Workload
 from agent.normalise.groups import (
@@ -31,6 +31,7 @@ from agent.normalise.members import members_by_owner
 from agent.normalise.workloads import NO_STACK, cpus_of, started, threads_of
 from collectors import cgroup, docker_engine, oci, proc_task, taskstats
 
+_KNOWN_BY_PATH = (SYSTEMD.name, PLAIN_GROUP.name)
 _USER_SLICE = re.compile(r"/user\.slice/user-(\d{1,10})\.slice/")
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -131,7 +132,7 @@ def _facts(sample: Sample, tree: Tree, taken: Collection[cgroup.Owner]) -> Itera
 def _workload(tree: Tree, facts: ContainerFacts) -> Workload:
     owner, home, live, container, outer = facts.owner, facts.home, facts.live, facts.container, facts.outer
     threads = threads_of(live)
-    is_unit, is_machine = owner.paradigm == "process", owner.paradigm == "virtualization"
+    is_machine = owner.paradigm == "virtualization"
     runners = vcpu_threads(threads) if is_machine else {}
     # The run time and delay of a machine are those of its vCPUs.
     working = tuple(runners[number] for number in sorted(runners)) if is_machine else threads
@@ -141,7 +142,7 @@ def _workload(tree: Tree, facts: ContainerFacts) -> Workload:
     cpus, nodes = facts.sets
     io = home.pressure.get("io")
     return Workload(
-        id=owner.path if is_unit else owner.id,
+        id=owner.path if owner.runtime in _KNOWN_BY_PATH else owner.id,
         identity=f"{owner.path}:{facts.top.inode}",
         paradigm=owner.paradigm,
         runtime=engine,
@@ -186,7 +187,10 @@ def _user_of(path: str) -> int | None:
 
 
 def _called(owner: cgroup.Owner) -> str:
-    """What nobody named is called after its group."""
+    """What nobody named is called after its group; what is known by its path, as another has its id, by that id in full."""
+    if owner.id == owner.path:
+        _, id_ = owner_of_group(owner.path) or (None, owner.id)
+        return id_
     return owner.id[:12] if _HEX.fullmatch(owner.id) else machine_name(owner.runtime, owner.id)
 
 

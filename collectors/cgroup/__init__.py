@@ -18,6 +18,7 @@ from collectors.cgroup.cpuset import Cpuset
 from collectors.cgroup.group import INNER_UNITS, Group, read_group
 from collectors.cgroup.held import GroupFiles, HeldDirectories, HeldDirectory
 from collectors.cgroup.hierarchies import Directories, Hierarchies, StatedOwners, huge_page_sizes, mounts, walk
+from collectors.cgroup.identity import with_unique_ids
 from collectors.cgroup.others import Stall
 from collectors.cgroup.owner import Owner, Owners, pod_of, whose
 from collectors.cgroup.pointed_out import PointedOut
@@ -120,7 +121,7 @@ def read(
     return Cgroups(
         version="v1" if unified is None else "hybrid" if points else "v2",
         controllers=dict(sorted((dict.fromkeys(v1, "v1") | dict.fromkeys(v2, "v2")).items())),
-        groups=_groups(files, cache, groups, hierarchies, detail, user),
+        groups=with_unique_ids(_groups(files, cache, groups, hierarchies, detail, user), stated_owners or {}),
         all_groups=all_groups,
     )
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from agent.model.facts.cgroup import WorkloadCpu, WorkloadMemory
 from agent.model.runtimes import PLAIN_GROUP, SYSTEMD
 from agent.model.values import CpuSet
-from collectors.cgroup.group import INNER_UNITS, Group
+from collectors.cgroup.group import Group
 from collectors.cgroup.owner import Owner, is_pod
 
 _NO_CPU, _NO_MEMORY = WorkloadCpu(), WorkloadMemory()
@@ -42,7 +42,7 @@ def with_plain_owners(groups: tuple[Group, ...]) -> tuple[Group, ...]:
     A part of a unit is one, too, where the unit is not bounded: else nobody would show what the part is bounded by. A pod's group is none
     for what its engine puts beside the containers (conmon).
     """
-    nobodys = [group for group in groups if group.path != "/" and not group.path.endswith(INNER_UNITS) and _may_be_plain(group)]
+    nobodys = [group for group in groups if group.processes is not None and group.path != "/" and _may_be_plain(group)]
     if not nobodys:
         return groups
     by_path = {group.path: group for group in groups}
@@ -53,7 +53,7 @@ def with_plain_owners(groups: tuple[Group, ...]) -> tuple[Group, ...]:
         outer = by_path.get(above or "/")
         if owner is not None and is_bounded_within(by_path, owner.path):
             continue
-        if group.processes is None or (is_pod(name) and not group.processes):
+        if is_pod(name) and not group.processes:
             continue
         if is_bounded(group, cpus_in_force(outer)) or (owner is None and _limits_tasks(group)):
             plain[path] = Owner(PLAIN_GROUP.name, name, path, PLAIN_GROUP.paradigm)

@@ -272,17 +272,18 @@ def test_a_group_is_whose_its_bundle_says(tmp_path: Path) -> None:
 
 
 def test_a_name_is_not_told_otherwise(tmp_path: Path) -> None:
+    other = "0b" * 32
     told = {f"/docker/{ID}": ("containerd", "evil"), "/docker": ("containerd", "outer")}
-    told |= {f"/libpod-{ID}.scope/container": ("crun", ID), "/crun-mine.scope": ("crun", "mine")}
-    places = (f"docker/{ID}", f"libpod-{ID}.scope/container", "crun-mine.scope", "other.scope")
+    told |= {f"/libpod-{other}.scope/container": ("crun", other), "/crun-mine.scope": ("crun", "mine")}
+    places = (f"docker/{ID}", f"libpod-{other}.scope/container", "crun-mine.scope", "other.scope")
     files = {f"sys/fs/cgroup/{place}/cgroup.procs": "7" for place in places} | {"sys/fs/cgroup/cgroup.controllers": ""}
     root = recorded(tmp_path, files)
     owners = {group.path: group.owner for group in cgroup.read(root, CgroupCache(), stated_owners=told).groups if group.owner}
     assert {path: (owner.runtime, owner.id) for path, owner in owners.items()} == {
         "/docker": ("containerd", "outer"),
         f"/docker/{ID}": ("docker", ID),
-        f"/libpod-{ID}.scope": ("podman", ID),
-        f"/libpod-{ID}.scope/container": ("podman", ID),
+        f"/libpod-{other}.scope": ("podman", other),
+        f"/libpod-{other}.scope/container": ("podman", other),
         "/crun-mine.scope": ("crun", "mine"),
         "/other.scope": ("systemd", "other.scope"),
     }
