@@ -101,7 +101,9 @@ def _devices(sample: Sample, hardware: Physical, workloads: tuple[Workload, ...]
     memories = [memory for process in sample.workloads.sandboxes or () for memory in process.memories]
     threads = {group.pid: len(group.tasks) for group in sample.workloads.tasks or ()}
     runtimes = [process.pid for process in sample.workloads.sandboxes or () if process.memories]
-    machines_known = sample.workloads.hypervisors is not None and not failed & {"libvirt_domains", "proc_fd"}
+    # Machines are processes. Where libvirt says nothing and there is none, there may be some that nothing shows.
+    machines_shown = sample.workloads.hypervisors is not None or any(workload.paradigm == "virtualization" for workload in workloads)
+    machines_known = machines_shown and not failed & {"processes", "proc_fd"}
     sandboxes_known = sample.workloads.sandboxes is not None and sample.workloads.all_sandboxes
     all_placed = hardware.cpus.online <= in_packages(hardware.packages)
     return Devices(

@@ -68,6 +68,8 @@ def test_a_machine_is_the_same_with_libvirt_and_without(tmp_path: Path, accelera
     assert alone.guest is not None
     assert (alone.guest.accelerator, alone.guest.hypervisor) == (kind, None)
     assert alone == replace(answered, state=None, guest=alone.guest)
+    # The vCPUs of the host are counted, too; how much memory libvirt gave them is not known.
+    assert (found.devices.cpu.virtual, found.devices.cpu.virtual_pinned, found.devices.memory.virtual_bytes) == (2, 2, None)
 
 
 def test_a_domain_of_an_old_answer_has_ended_with_its_process(tmp_path: Path) -> None:
