@@ -64,11 +64,15 @@ def parse(text: str) -> Cpuinfo:
             # s390 puts a CPU on one line: "processor 0: version = FF,  identification = ..., machine = 2964".
             pairs = dict(pair.partition("=")[::2] for pair in value.split(","))
             blocks.append({"processor": key[10:]} | {name.strip().lower(): text.strip() for name, text in pairs.items()})
+        elif key == "processor" and not is_number(block.get(key, "")):
+            # Old ARM kernels begin with "Processor : ARMv7 ...".
+            block[key] = value.strip()
         else:
             block.setdefault(key, value.strip())
     by_cpu: dict[str, dict[str, str]] = {}
     for entry in blocks:
-        number = entry.get("cpu number", entry.get("processor", ""))
+        # ia64 has both: there, "cpu number" is the hardware's.
+        number = entry["processor"] if is_number(entry.get("processor", "")) else entry.get("cpu number", "")
         by_cpu[number] = entry | by_cpu.get(number, {})
     processors = tuple(p for number, entry in by_cpu.items() if (p := _processor(number, common | entry)) is not None)
     first = common | (blocks[0] if blocks else {})

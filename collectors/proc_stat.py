@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.model.facts.proc_stat import CpuTime
+from agent.model.facts.proc_stat import MODES, CpuTime
 from agent.model.values import STAT, USER_HZ, Fact
 from collectors.root import SysRoot
 from collectors.text import Malformed, MalformedLines, cpu_number, newline_separated, numbers, unsigned
@@ -19,9 +19,6 @@ class Stat(Fact, frozen=True, kw_only=True):
     procs_blocked: int | None = None
     softirqs: int | None = None
     interrupts: int | None = None
-
-
-_MODES = CpuTime.__struct_fields__[1:]
 
 
 def read(root: SysRoot) -> Stat:
@@ -67,7 +64,7 @@ def _cpu_time(cpu: int, words: list[str]) -> CpuTime:
         if not all(word.removeprefix("-").isdecimal() for word in words):
             raise
         ticks = tuple(map(_ticks, words))
-    return CpuTime(cpu=cpu, **{mode: None if count is None else count / USER_HZ for mode, count in zip(_MODES, ticks, strict=False)})
+    return CpuTime(cpu=cpu, **{mode: None if count is None else count / USER_HZ for mode, count in zip(MODES, ticks, strict=False)})
 
 
 def _ticks(word: str) -> int | None:

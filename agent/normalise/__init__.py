@@ -17,6 +17,7 @@ from agent.normalise.kernel import logical, virtualization
 from agent.normalise.machine import physical
 from agent.normalise.overcommit import memory_overcommits, overcommits
 from agent.normalise.placement import placed, stacked
+from agent.normalise.plausible import plausible
 from agent.normalise.views import in_packages, of_tasks
 from agent.normalise.virtual_machines import machines
 from agent.normalise.workloads import sandboxed
@@ -25,6 +26,7 @@ from collectors import cgroup
 
 def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
     """Joins the facts of one pass into a host. `cache` holds the workloads of the last pass: it saves time and never changes the result."""
+    sample, impossible = plausible(sample)
     hardware = physical(sample)
     kernel = logical(sample, hardware)
     virtual = machines(sample)
@@ -42,7 +44,7 @@ def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
         logical=kernel,
         devices=_devices(sample, hardware, workloads),
         workloads=workloads,
-        gaps=sample.gaps,
+        gaps=(*sample.gaps, *impossible),
         findings=all_findings,
     )
 

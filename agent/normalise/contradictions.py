@@ -59,21 +59,24 @@ def _siblings(topology: dict[int, CpuTopology], online: CpuSet) -> Iterator[Cont
 
 
 class _Level(Fact, frozen=True, kw_only=True):
-    """A level with sets and numbers: both of `CpuTopology`, what numbers are unique within, and the names of both files."""
+    """A level with sets and numbers: both of `CpuTopology`, and the names of both files.
+
+    `within` is what numbers are unique in; those of cores are in nothing: s390 and AMD's families 10h and 15h repeat them.
+    """
 
     name: str
     siblings: Callable[[CpuTopology], CpuSet | None]
     number: Callable[[CpuTopology], int | None]
-    within: Callable[[CpuTopology], object] = lambda _: None
+    within: Callable[[CpuTopology], object] | None
     files: tuple[str, str]
 
 
-# Some kernels number the cores of each die or cluster from 0.
 _NUMBERED = (
     _Level(
         name="package",
         siblings=attrgetter("package_cpus"),
         number=attrgetter("package_id"),
+        within=lambda _: None,
         files=("package_cpus", "physical_package_id"),
     ),
     _Level(
@@ -87,7 +90,7 @@ _NUMBERED = (
         name="core",
         siblings=attrgetter("core_cpus"),
         number=attrgetter("core_id"),
-        within=attrgetter("package_id", "package_cpus", "die_id", "die_cpus", "cluster_id"),
+        within=None,
         files=("core_cpus", "core_id"),
     ),
 )
@@ -105,7 +108,8 @@ def _numbers(topology: dict[int, CpuTopology], online: CpuSet, modules: bool) ->
             siblings, number = level.siblings(entry), level.number(entry)
             if siblings is None or number is None or number < 0:
                 continue
-            by_number.setdefault((number, level.within(entry)), set()).add(siblings & online)
+            if level.within is not None:
+                by_number.setdefault((number, level.within(entry)), set()).add(siblings & online)
             by_set.setdefault(siblings & online, set()).add(number)
         sets, number_file = level.files
         for (shared_number, _), of_number in by_number.items():

@@ -48,6 +48,7 @@ CHANGING = {
     "collectors.root.door.SysRoot": "what one pass was refused and did not understand, and when it read",
     "collectors.root.recorder.Recorder": "one recording that is being written",
     "collectors.root.recording.Mark": "of a Recorder",
+    "agent.normalise.plausible._LeftOut": "one sample",
     "collectors.text.MalformedLines": "one text",
     "collectors.uevents.UeventSocket": "of Caches",
     "collectors.wasm_maps.explanation.RunReader": "one search of one map",

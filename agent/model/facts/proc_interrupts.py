@@ -15,4 +15,4 @@ class Interrupt(Fact, frozen=True):
     @property
     def is_irq(self) -> bool:
         """Whether it goes by a number: a device's interrupt, and not the CPU's own."""
-        return len(self.name) < 10 and self.name.isascii() and self.name.isdecimal()
+        return len(self.name) < 10 and self.name.isascii() and self.name.isdecimal() and (self.name[0] != "0" or self.name == "0")

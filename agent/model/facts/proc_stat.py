@@ -55,3 +55,7 @@ class CpuTime(Fact, frozen=True, kw_only=True):
             return modes
         columns = max((place for place, spent in enumerate(modes) if spent is not None), default=-1) + 1
         return (*modes[:columns], *(0.0,) * (len(modes) - columns))
+
+
+MODES = CpuTime.__struct_fields__[1:]
+"""In the order of the kernel's columns."""
