@@ -21,6 +21,18 @@ from tests.unit.cgroup_tree import FILES, HERE, TOP, A, read_groups
 from tests.unit.tree import grow, malformed, plant
 
 
+def test_files_of_a_directory_are_closed_with_it() -> None:
+    held = HeldDirectories(8)
+    directory = held.hold("sys/fs/cgroup/a", 7, os.open("/proc", os.O_DIRECTORY))
+    fd = os.open("/proc/self/stat", os.O_RDONLY)
+    held.hold_file(directory, "cpu.stat", fd)
+    assert (held.files, held.has_room) == ({fd}, True)
+    held.close("sys/fs/cgroup/a")
+    assert (held.files, directory.files, directory.fd) == (set(), {}, -1)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
 def test_a_group_that_is_gone_is_skipped_and_let_go_of(tmp_path: Path) -> None:
     name = f"{TOP}/docker/{A}"
     root = grow(tmp_path, {f"{TOP}/cgroup.controllers": "cpu\n", f"{name}/cgroup.procs": "1\n", f"{name}/cpu.weight": "5\n"})

@@ -168,6 +168,14 @@ def test_a_kind_is_named_by_its_part_and_not_by_its_capacity(tmp_path: Path) -> 
     assert [(str(kind.cpus), kind.capacity, kind.midr) for kind in look(tmp_path, files).cpu_kinds] == [("0-1", 1024, 1), ("2-3", 410, 2)]
 
 
+def test_kinds_of_one_capacity_are_one_however_fast(tmp_path: Path) -> None:
+    """Big and little cores without part numbers; of two alike one turns faster."""
+    files = {f"{CPU}/online": "0-2\n"}
+    for number, (capacity, khz) in enumerate(((1024, 3_000_000), (1024, 3_100_000), (400, 1_800_000))):
+        files |= {f"{CPU}/cpu{number}/cpu_capacity": f"{capacity}\n", f"{CPU}/cpu{number}/cpufreq/cpuinfo_max_freq": f"{khz}\n"}
+    assert [(str(kind.cpus), kind.capacity) for kind in look(tmp_path, files).cpu_kinds] == [("0-1", 1024), ("2", 400)]
+
+
 def test_turbo_alone_makes_no_kinds(tmp_path: Path) -> None:
     files = {f"{CPU}/online": "0-1\n"} | {f"{CPU}/cpu{n}/cpufreq/cpuinfo_max_freq": f"{4000000 + n}\n" for n in range(2)}
     assert look(tmp_path, files).cpu_kinds == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -81,6 +82,14 @@ def channels(memory: MainMemory) -> list[tuple[str | None, str | None]]:
 
 def test_nothing(tmp_path: Path) -> None:
     assert look(tmp_path, {}) == MainMemory()
+
+
+def test_voltages_a_module_may_have_and_has(tmp_path: Path) -> None:
+    files = table(module(0, "DIMM_A1"))
+    volts = struct.pack("<HHH", 1100, 1100, 1100)
+    assert files[TABLE].count(volts) == 1
+    (dimm,) = look(tmp_path, files | {TABLE: files[TABLE].replace(volts, struct.pack("<HHH", 1050, 1160, 1110))}).dimms
+    assert (dimm.minimum_millivolts, dimm.maximum_millivolts, dimm.configured_millivolts) == (1050, 1160, 1110)
 
 
 def test_addresses_of_devices_name_the_node(tmp_path: Path) -> None:

@@ -255,3 +255,10 @@ def test_domains_of_any_driver(tmp_path: Path, uri: str, here: bool, kind: str, 
     assert (one.paradigm, one.execution_mode, one.isolation, one.runtime) == expected
     assert one.guest is not None
     assert (one.guest.hypervisor, one.guest.elsewhere) == (uri, not here)
+
+
+def test_what_a_guest_sees_of_cpus(tmp_path: Path) -> None:
+    topology = {"sockets": 2, "dies": 3, "clusters": 4, "cores": 5, "threads": 6}
+    (machine,) = host(tmp_path, libvirt({"definition": {"type": "kvm", **topology}}) | table(QEMU)).workloads
+    assert machine.guest is not None
+    assert {name: getattr(machine.guest, name) for name in topology} == topology
