@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What the tests run beside us; need.py names the package of each program.
 PACKAGES := apt busybox-static conmon containerd dmidecode docker.io dpkg e2fsprogs gcc git hwloc-nox libvirt-clients \
 	libvirt-daemon-driver-qemu libvirt-daemon-system libvirt-dev lz4 make mmdebstrap mount nodejs numactl pkg-config podman procps prometheus \
-	python3-dev qemu-system-x86 runc systemd tar util-linux
+	python3-dev python3-fusepy qemu-system-x86 runc systemd tar util-linux
 # What libvirt-python is compiled with.
 HEADERS := gcc libvirt-dev pkg-config python3-dev
 

@@ -6,10 +6,12 @@ import gc
 import logging
 import threading
 import time
+from concurrent.futures import Future
 
 from msgspec.structs import replace
 
 from agent.collect.caches import Caches
+from agent.collect.hung import supervised
 from agent.config import Config
 from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet, Gap, safe
@@ -21,6 +23,8 @@ from exporters.metrics.catalogue import exposition
 from exporters.metrics.of_agent import Run
 
 FRESH_SECONDS = 1.0
+MIN_PATIENCE_SECONDS = 0.5
+"""Who has less time than a pass takes on a large host gets what there is after this."""
 
 log = logging.getLogger("stratascope")
 
@@ -33,11 +37,12 @@ def collect_rarely() -> None:
 
 
 class Service:
-    """Serves one host to threads that ask at any time. All that it knows from pass to pass is in its session, behind one lock."""
+    """Serves one host to threads that ask at any time. All that it knows from pass to pass is in its session; one pass has it at a time."""
 
     def __init__(self, root: SysRoot, config: Config) -> None:
         self._session = Session(root=root, config=config, caches=Caches(uevents=UeventSocket()))
         self._lock = threading.Lock()
+        self._running: Future[tuple[Snapshot, Run]] | None = None
 
     @property
     def ready(self) -> bool:
@@ -49,12 +54,41 @@ class Service:
         return exposition(*self.latest(patience_seconds), self._session.texts, openmetrics)
 
     def latest(self, patience_seconds: float = PATIENCE_SECONDS) -> tuple[Snapshot, Run]:
-        """The last snapshot and what its pass cost. Where it is stale, a new pass is taken, which waits at most `patience_seconds`."""
-        session = self._session
+        """The last snapshot and what its pass cost. Where it is stale, a new pass is taken.
+
+        The pass waits at most `patience_seconds` for other programs. Where it is not done by then, though somebody asked for it, the last
+        snapshot is given, with a gap that says how old it is; the first one is waited for.
+        """
         with self._lock:
-            if session.snapshot is None or time.monotonic() - session.began >= FRESH_SECONDS or _replugged(session):
-                session.snapshot = _refresh(session, min(PATIENCE_SECONDS, patience_seconds))
-            return session.snapshot, session.run
+            if self._running is None or self._running.done():
+                self._running = Future()
+                arguments = self._session, self._running, patience_seconds
+                threading.Thread(target=_take, args=arguments, name="scrape", daemon=True).start()
+            running = self._running
+        try:
+            return running.result(max(MIN_PATIENCE_SECONDS, patience_seconds))
+        except TimeoutError:
+            if running.done() or self._session.snapshot is None:
+                return running.result()
+            return _with_age(self._session.snapshot, time.time() - self._session.snapshot.taken_at.timestamp()), self._session.run
+
+
+def _take(session: Session, running: Future[tuple[Snapshot, Run]], patience_seconds: float) -> None:
+    """The answer to all who wait for it: the last snapshot where it is fresh, else a new one."""
+    try:
+        if session.snapshot is None or time.monotonic() - session.began >= FRESH_SECONDS or _replugged(session):
+            session.snapshot = _refresh(session, min(PATIENCE_SECONDS, patience_seconds))
+        running.set_result((session.snapshot, session.run))
+    except BaseException as error:
+        running.set_exception(error)
+
+
+def _with_age(snapshot: Snapshot, seconds: float) -> Snapshot:
+    """What was known before a pass that takes too long."""
+    detail = f"the pass has not ended in time: all that is shown is {seconds:.0f} s old"
+    return replace(
+        snapshot, gaps=(*snapshot.gaps, Gap("pass", "late", detail, "look at strata_source_duration_seconds, or raise scrape_timeout"))
+    )
 
 
 def _replugged(session: Session) -> bool:
@@ -62,7 +96,7 @@ def _replugged(session: Session) -> bool:
     statics = session.caches.statics
     if statics is None or statics.plugged is None:
         return statics is not None and any(gap.reason == "late" for gap in statics.gaps)
-    return statics.plugged != hotplug.read(session.root)
+    return statics.plugged != supervised(session.root, hotplug.read, session.caches.hung)
 
 
 def _refresh(session: Session, patience_seconds: float) -> Snapshot:

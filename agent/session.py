@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from agent import __version__
 from agent.collect.caches import Caches
+from agent.collect.hung import supervised
 from agent.collect.sample import Sample
 from agent.collect.take import take
 from agent.config import Config, calibration_file
@@ -61,7 +62,8 @@ def take_sample(session: Session, detail: Detail = "document", patience_seconds:
     """One pass over the sources. Of a recording, it was taken when the recording was."""
     mark = session.root.mark
     session.began, session.taken_at = time.monotonic(), time.time() if mark is None else mark.taken_at
-    return take(session.root, session.config, session.caches, patience_seconds, detail)
+    config, caches = session.config, session.caches
+    return supervised(session.root, lambda root: take(root, config, caches, patience_seconds, detail), caches.hung)
 
 
 def take_host(session: Session) -> Host:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from agent.model.monitor_options import IdentityOption
 from agent.model.runtimes import identity_options
 from agent.model.values import USER_HZ, Detail, Fact
@@ -75,8 +77,12 @@ def ask(root: SysRoot, cache: ProcessCache, detail: Detail = "document") -> tupl
             continue
         stat = root.parse_bytes(f"proc/{pid}/stat", data, process_stat)
         process = _process(quiet, int(pid), stat, int(boot_time[1]), detail) if stat else None
+        if process is not None and quiet.refusals and quiet.refusals[-1].reason == "late":
+            # It is asked again at the next pass; until then it is the machine that it was.
+            data, process = b"", _as_it_was(process, cached[1] if cached else None)
         if process is not None:
             current[pid] = data, process
+    root.refusals += (refusal for refusal in quiet.refusals if refusal.reason == "late")
     cache.processes = current if detail == "metrics" else {}
     return tuple([process for _, process in current.values()])
 
@@ -107,6 +113,13 @@ def _process(root: SysRoot, pid: int, stat: ProcessStat, boot_time: int, detail:
         vm_name=vm_name,
         stat=stat,
     )
+
+
+def _as_it_was(process: Process, last: Process | None) -> Process:
+    """A process whose command line does not come, with what an earlier one said."""
+    if last is None or last.started_at != process.started_at:
+        return process
+    return replace(process, name=last.name, vm_uuid=last.vm_uuid, vm_name=last.vm_name)
 
 
 def _without_secrets(options: tuple[IdentityOption, ...]) -> Callable[[bytes], bytes]:

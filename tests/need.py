@@ -17,6 +17,9 @@ TOP = Path(__file__).resolve().parents[1]
 # Recordings of other projects' hosts, which are no part of this repository. What reads them is marked `shared`.
 SHARED = TOP.parent / "shared" / "fixtures" / "hosts"
 
+# A library of Debian's own interpreter.
+FUSEPY = "/usr/lib/python3/dist-packages/fusepy.py"
+
 # Debian's package of each program that a test may name; all of them stand in the Makefile.
 PACKAGES = {
     "apt-cache": "apt",
@@ -54,6 +57,7 @@ PACKAGES = {
     "unshare": "util-linux",
     "virsh": "libvirt-clients",
     "zramctl": "util-linux",
+    FUSEPY: "python3-fusepy",
 }
 _PLACES = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
@@ -70,7 +74,7 @@ def need(*programs: str, modules: Iterable[str] = (), root: bool = False, cpus: 
     if (usable := len(os.sched_getaffinity(0))) < cpus:
         lack(f"{cpus} CPUs, there is {usable}", "use a larger machine")
     for program in programs:
-        if which(program) is None:
+        if which(program) is None and not (program == FUSEPY and os.path.exists(FUSEPY)):
             lack(program, f"apt-get install {PACKAGES[program]}" if program in PACKAGES else "pip install -r test.lock")
     for module in modules:
         if importlib.util.find_spec(module) is None:

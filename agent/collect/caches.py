@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from agent.collect.background import BackgroundQueries
 from agent.collect.container_names import KnownContainers
+from agent.collect.hung import HungReads
 from agent.collect.static_facts import Statics
 from collectors import docker_engine
 from collectors.cgroup import CgroupCache
@@ -21,7 +22,8 @@ from collectors.wasm_maps import WasmCache
 
 @dataclass(kw_only=True)
 class Caches:
-    """One field a reader that remembers, what stays until something is plugged, the questions that are still out, and the last answers.
+    """One field a reader that remembers, what stays until something is plugged, the questions that are still out, the
+    last answers, and the reads that hang.
 
     Without a `uevents` socket, nobody listens to what the kernel announces: a single document has no use for it.
     """
@@ -31,6 +33,7 @@ class Caches:
     engines: BackgroundQueries[tuple[docker_engine.Engine, ...]] = field(default_factory=BackgroundQueries)
     containers: KnownContainers = field(default_factory=dict)
     hypervisors: BackgroundQueries[LibvirtHosts] = field(default_factory=BackgroundQueries)
+    hung: HungReads = field(default_factory=HungReads)
     domains: DomainCache = field(default_factory=DomainCache)
     domain_stats: StatsCache = field(default_factory=StatsCache)
     processes: ProcessCache = field(default_factory=ProcessCache)

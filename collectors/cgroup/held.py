@@ -224,6 +224,8 @@ class GroupFiles:
     def _open_and_read(self, directory: HeldDirectory, name: str) -> bytes | None:
         """The same of a file that is not held. One of this host that is read again is held from then on, where there is room."""
         try:
+            if not self._is_host:
+                self.root.tree.begin(f"{directory.path}/{name}")
             fd = open_in(directory.fd, name)
         except FileNotFoundError:
             return None

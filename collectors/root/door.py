@@ -20,6 +20,7 @@ from typing import TypeVar
 from agent.model.values import ReadTimes, Reason
 from collectors.root.budget import Budget
 from collectors.root.files import BLANK, Contents, Tree, decode
+from collectors.root.reads import Reads
 from collectors.root.reasons import Refusal, Unavailable, reason_of
 from collectors.root.recording import LATER, MARK, Mark, read_mark, recorded_links, recorded_refusals, recorded_reply
 from collectors.text import Malformed, printable
@@ -61,6 +62,12 @@ class SysRoot:
         view.refusals = []
         view.malformed = []
         view.read_times = {}
+        return view
+
+    def with_reads(self, reads: Reads) -> SysRoot:
+        """The same door, of whose reads somebody is told."""
+        view = copy.copy(self)
+        view.tree = self.tree.with_reads(reads)
         return view
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import fcntl
 import os
@@ -18,6 +19,7 @@ import msgspec
 
 from collectors.root.budget import Budget
 from collectors.root.opening import HOST, USERS, open_below, open_kernel_link
+from collectors.root.reads import Reads
 from collectors.root.reasons import Unavailable
 
 MAX_FILE_BYTES = 32 << 20
@@ -65,7 +67,13 @@ class Contents(msgspec.Struct, frozen=True):
 
 
 class Tree:
-    """The files below one directory: of this host where `fd` is `HOST`. The descriptor is closed with the tree."""
+    """The files below one directory: of this host where `fd` is `HOST`. The descriptor is closed with the tree.
+
+    `reads`: who waits for what is read, if anybody does. `origin`: the tree whose descriptor this one has.
+    """
+
+    reads: Reads | None = None
+    origin: Tree | None = None
 
     def __init__(self, fd: int = HOST) -> None:
         self.fd = fd
@@ -88,7 +96,20 @@ class Tree:
     def is_host(self) -> bool:
         return self.fd == HOST
 
+    def with_reads(self, reads: Reads) -> Tree:
+        """The same files, of whose reads somebody is told."""
+        view = copy.copy(self)
+        view.reads, view.origin = reads, self
+        return view
+
+    def begin(self, path: str) -> None:
+        """Say what is read next. Raises OSError where a read of it has not returned."""
+        if self.reads is not None:
+            self.reads.begin(path)
+
     def open(self, path: str, flags: int) -> int:
+        if self.reads is not None:
+            self.reads.begin(path)
         return open_below(self.fd, path, flags)
 
     @contextmanager
@@ -122,6 +143,7 @@ class Tree:
 
     def read_sealed(self, path: str, max_bytes: int) -> bytes:
         """The whole of a memfd that can neither shrink nor grow, through a link of the kernel's; EINVAL for any other file."""
+        self.begin(path)
         fd, status = open_kernel_link(self.fd, path)
         try:
             try:
@@ -143,6 +165,7 @@ class Tree:
 
         At most so many bytes are read, and no more than the budget allows; the next call goes on where this one ended.
         """
+        self.begin(path)
         fd, status = open_kernel_link(self.fd, path)
         try:
             identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
@@ -183,6 +206,7 @@ class _NearTree(Tree):
 
     def __init__(self, tree: Tree, listed: Mapping[str, tuple[int, frozenset[str]]]) -> None:
         self.fd = tree.fd
+        self.reads, self.origin = tree.reads, tree
         self.listed = listed
 
     def open(self, path: str, flags: int) -> int:
@@ -192,6 +216,7 @@ class _NearTree(Tree):
         fd, names = self.listed[directory]
         if name not in names:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        self.begin(path)
         return open_below(fd, name, flags)
 
 

@@ -11,7 +11,7 @@ from agent.model.values import Reason
 
 # ESRCH: the task ended while it was read. ENODEV, ENXIO: a device or CPU went offline. EOPNOTSUPP: a cgroup file whose controller is off,
 # cpu.pressure with psi=0. EINVAL: cpufreq of an offline CPU. EXDEV: openat2() met a path that leads outside the root. ELOOP: the same
-# through a /proc magic link.
+# through a /proc magic link. ETIMEDOUT: `Reads`.
 _REASONS: dict[int, Reason] = {
     errno.ENOENT: "absent",
     errno.ENOTDIR: "absent",
@@ -26,6 +26,7 @@ _REASONS: dict[int, Reason] = {
     errno.EPERM: "denied",
     errno.EXDEV: "denied",
     errno.ELOOP: "denied",
+    errno.ETIMEDOUT: "late",
 }
 
 
