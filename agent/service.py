@@ -87,7 +87,7 @@ def _with_age(snapshot: Snapshot, seconds: float) -> Snapshot:
     """What was known before a pass that takes too long."""
     detail = f"the pass has not ended in time: all that is shown is {seconds:.0f} s old"
     return replace(
-        snapshot, gaps=(*snapshot.gaps, Gap("pass", "late", detail, "look at strata_source_duration_seconds, or raise scrape_timeout"))
+        snapshot, gaps=(*snapshot.gaps, Gap("pass", "late", detail, "look at how long each source takes, or raise scrape_timeout"))
     )
 
 
