@@ -56,18 +56,22 @@ class Pass:
     """The questions of one pass over the sources. Adds up their gaps, their seconds and their read times.
 
     `ages` are those of the answers of other programs (seconds), by source: 0 of one that was given in this pass.
-    `budget` is the CPU time that its readers have for what others can make large.
+    `cpu_seconds` is the CPU time that its readers have for what others can make large.
     """
 
-    def __init__(self, root: SysRoot, only: tuple[str, ...], detail: Detail = "document", budget: Budget | None = None) -> None:
+    def __init__(self, root: SysRoot, only: tuple[str, ...], detail: Detail = "document", cpu_seconds: float = 1.0) -> None:
         self.root = root
         self.only = only
         self.detail = detail
-        self.budget = budget or Budget()
+        self.cpu_seconds = cpu_seconds
         self.gaps: list[Gap] = []
         self.seconds: dict[str, float] = {}
         self.ages: dict[str, float] = {}
         self.read_at: ReadTimes = {}
+
+    def budget(self, share: float) -> Budget:
+        """A share of the CPU time of the pass, for one reader."""
+        return Budget(share * self.cpu_seconds)
 
     def wants(self, source: str) -> bool:
         """Whether this pass asks a source at all: `only` names some, and some are for documents."""

@@ -104,7 +104,7 @@ def ask_processes(asking: Pass, inventory: Inventory, caches: Caches) -> Workloa
     """What files say of processes: their memory maps first, then the threads of those that are of interest."""
     table, groups = inventory.table or (), inventory.groups
     users = targets.user_processes(table)
-    wasm = asking.ask("wasm_maps", lambda r: wasm_maps.read(r, users, caches.wasm, asking.budget)) if users else None
+    wasm = asking.ask("wasm_maps", lambda r: wasm_maps.read(r, users, caches.wasm, asking.budget(0.6))) if users else None
     runtimes = targets.runtimes(wasm.processes if wasm else ())
     tables = targets.statement_tables(runtimes)
     published = asking.ask("wasm_stats", lambda r: statements.read(r, tables)) if tables else None
@@ -114,7 +114,11 @@ def ask_processes(asking: Pass, inventory: Inventory, caches: Caches) -> Workloa
     # A container's group counts huge pages, too: of its processes metrics need not ask for them.
     in_containers = set[int]() if asking.detail == "document" else targets.container_members(groups) - machine_pids - runtime_pids
     first_threads = targets.first_threads(table)
-    tasks = asking.ask("proc_task", lambda r: proc_task.read(r, caches.tasks, pids, first_threads, in_containers)) if pids else None
+    tasks = (
+        asking.ask("proc_task", lambda r: proc_task.read(r, caches.tasks, pids, first_threads, in_containers, asking.budget(0.4)))
+        if pids
+        else None
+    )
     # Read after the threads, so that the process total is never less than the sum of its threads.
     accounts = asking.ask("taskstats", lambda r: taskstats.read(r, pids)) if pids else None
     threads = targets.stack_threads(runtimes, tasks or ())
