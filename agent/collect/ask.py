@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -56,22 +57,30 @@ class Pass:
     """The questions of one pass over the sources. Adds up their gaps, their seconds and their read times.
 
     `ages` are those of the answers of other programs (seconds), by source: 0 of one that was given in this pass.
-    `cpu_seconds` is the CPU time that its readers have for what others can make large.
+    `cpu_seconds` is the CPU time that its readers have for what others can make large; for metrics, each within `patience_seconds`.
     """
 
-    def __init__(self, root: SysRoot, only: tuple[str, ...], detail: Detail = "document", cpu_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        root: SysRoot,
+        only: tuple[str, ...],
+        detail: Detail = "document",
+        cpu_seconds: float = 1.0,
+        patience_seconds: float = math.inf,
+    ) -> None:
         self.root = root
         self.only = only
         self.detail = detail
         self.cpu_seconds = cpu_seconds
+        self.patience_seconds = patience_seconds if detail == "metrics" else math.inf
         self.gaps: list[Gap] = []
         self.seconds: dict[str, float] = {}
         self.ages: dict[str, float] = {}
         self.read_at: ReadTimes = {}
 
     def budget(self, share: float) -> Budget:
-        """A share of the CPU time of the pass, for one reader."""
-        return Budget(share * self.cpu_seconds)
+        """A share of the CPU time of the pass, for a reader that begins now."""
+        return Budget(share * self.cpu_seconds, time.monotonic() + self.patience_seconds)
 
     def wants(self, source: str) -> bool:
         """Whether this pass asks a source at all: `only` names some, and some are for documents."""

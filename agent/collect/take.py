@@ -13,7 +13,7 @@ from agent.model.values import Detail
 from collectors import proc_sys
 from collectors.root import SysRoot
 
-BUDGET_SECONDS = 0.7
+BUDGET_SECONDS = 0.5
 """CPU time of a pass for what others can make large. Together with what is begun before it is spent, it stays below a second."""
 
 
@@ -23,7 +23,7 @@ def take(root: SysRoot, config: Config, caches: Caches, patience_seconds: float 
     Files are read at once. Other programs get `patience_seconds` together. One that has not answered by then leaves a gap, "late", and what
     it said last stands in.
     """
-    asking = Pass(root, config.only, detail, min(BUDGET_SECONDS, patience_seconds))
+    asking = Pass(root, config.only, detail, min(BUDGET_SECONDS, patience_seconds), patience_seconds)
     pending = begin_slow_questions(asking, config, caches, patience_seconds)
     statics, nodes = ask_statics(asking, caches.statics, caches.uevents, patience_seconds)
     caches.statics = statics

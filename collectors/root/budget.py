@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Self
 
@@ -14,13 +15,14 @@ class OverBudget(Exception):
 
 
 class Budget:
-    """CPU seconds of the thread of one pass, which its readers share. What is done within a `with` of it counts.
+    """CPU seconds of the thread of one pass. What is done within a `with` of it counts, and none is left after `until` (time.monotonic).
 
     Without `seconds` it is never spent. To ask costs half a microsecond.
     """
 
-    def __init__(self, seconds: float = _ENDLESS) -> None:
+    def __init__(self, seconds: float = _ENDLESS, until: float = math.inf) -> None:
         self._left = seconds
+        self._until = until
         self._began = 0.0
 
     def __enter__(self) -> Self:
@@ -28,12 +30,12 @@ class Budget:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._left = self.left
+        self._left -= time.thread_time() - self._began
 
     @property
     def left(self) -> float:
         """Seconds that are left, within a `with`."""
-        return self._left - (time.thread_time() - self._began)
+        return min(self._left - (time.thread_time() - self._began), self._until - time.monotonic())
 
     @property
     def is_spent(self) -> bool:

@@ -116,7 +116,9 @@ def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache, b
                 waiting[pid] = look.cached
             else:
                 looks[pid] = look
-            is_spent = look.cached is not cached and budget.is_spent
+            if look.cached is not None and look.cached.size > LARGE_MAP_BYTES:
+                # Once it is, small ones wait, too: each may have become a large one.
+                is_spent = budget.is_spent
         for pid in sorted(waiting, key=lambda pid: _rank(waiting[pid])):
             looks[pid] = _look_at_large(root, pid, started[pid], waiting[pid], programs, budget)
     # In the order of the processes, whichever waited.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import containers, guest, large, machines, overheads, records, sandboxes
+from tests.bench import containers, guest, hostile, large, machines, overheads, records, sandboxes
 from tests.bench.processes import compare
 
 COMMANDS = {
@@ -32,6 +32,7 @@ def main() -> None:
     sandboxes.main()
     containers.main()
     machines.main()
+    hostile.main()
 
 
 if __name__ == "__main__":
