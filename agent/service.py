@@ -79,8 +79,9 @@ def _take(session: Session, running: Future[tuple[Snapshot, Run]], patience_seco
         if session.snapshot is None or time.monotonic() - session.began >= FRESH_SECONDS or _replugged(session):
             session.snapshot = _refresh(session, min(PATIENCE_SECONDS, patience_seconds))
         running.set_result((session.snapshot, session.run))
-    except BaseException as error:
-        running.set_exception(error)
+    finally:
+        if not running.done():
+            running.set_exception(RuntimeError("a scrape has failed: its traceback is in the log"))
 
 
 def _with_age(snapshot: Snapshot, seconds: float) -> Snapshot:

@@ -33,25 +33,22 @@ def supervised(root: SysRoot, run: Callable[[SysRoot], T], hung: HungReads) -> T
     """`run` of the root in a thread. Where a read of it hangs, it is left behind, and runs again without that file: a gap, `late`."""
     while True:
         reads = Reads(hung.paths())
-        view, answers, errors = root.with_reads(reads), list[T](), list[BaseException]()
+        view, answers = root.with_reads(reads), list[T]()
         # A daemon thread does not keep the process from ending.
-        thread = threading.Thread(target=_run, args=(run, view, answers, errors), name="pass", daemon=True)
+        thread = threading.Thread(target=_answer, args=(run, view, answers), name="pass", daemon=True)
         thread.start()
         if not _ends(thread, reads) and len(hung.threads) < _MAX_LEFT:
             reads.is_left = True
             hung.threads[reads.path] = thread
             continue
         thread.join()
-        if errors:
-            raise errors[0]
+        if not answers:
+            raise RuntimeError("a pass has failed: its traceback stands before this one")
         return answers[0]
 
 
-def _run(run: Callable[[SysRoot], T], root: SysRoot, answers: list[T], errors: list[BaseException]) -> None:
-    try:
-        answers.append(run(root))
-    except BaseException as error:
-        errors.append(error)
+def _answer(run: Callable[[SysRoot], T], root: SysRoot, answers: list[T]) -> None:
+    answers.append(run(root))
 
 
 def _ends(thread: threading.Thread, reads: Reads) -> bool:

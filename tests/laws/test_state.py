@@ -37,6 +37,7 @@ CHANGING = {
     "agent.collect.background.BackgroundQueries": "of Caches",
     "agent.collect.background.Query": "of BackgroundQueries",
     "agent.collect.hung.HungReads": "of Caches",
+    "agent.service.Service": "the pass that is running",
     "agent.session.Session": "the home",
     "collectors.cgroup.held.HeldDirectories": "of CgroupCache",
     "collectors.cgroup.held.HeldDirectory": "of HeldDirectories",
