@@ -99,7 +99,7 @@ def owner_of_group(path: str) -> tuple[Runtime, str] | None:
     systemd's `SLICE:PREFIX:ID`, which a driver that is told to use cgroupfs makes a name of as it stands, says what systemd would have
     called `PREFIX-ID.scope` (runc, libcontainer/cgroups/systemd).
     """
-    parts = path.split("/")
+    parts = path.rsplit("/", 3)
     slice_prefix_id = parts[-1].split(":")
     if len(slice_prefix_id) == 3 and slice_prefix_id[0]:
         parts[-1] = "-".join(part for part in slice_prefix_id[1:] if part) + ".scope"
