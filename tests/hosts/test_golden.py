@@ -75,14 +75,10 @@ def test_promtool_has_nothing_to_say(name: str) -> None:
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
-# Families that no recorded tree has a series of, yet.
-UNCOVERED: frozenset[str] = frozenset(("strata_cpuset_partition_info",))
-
-
 def test_every_family_is_in_a_golden() -> None:
     catalogue = {metric.name for metric in METRICS}
     covered = {
         line.split()[2] for name in NAMES for line in (TREES / f"{name}.prom").read_text().splitlines() if line.startswith("# TYPE ")
     }
-    assert catalogue - covered == UNCOVERED
+    assert catalogue - covered == set()
     assert covered <= catalogue

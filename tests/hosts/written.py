@@ -1,7 +1,8 @@
 """A machine that no guest and no host of the lab is: written, not recorded.
 
 Its memory controllers have drivers (EDAC, under each of its three layouts), its kernel accounts the time that interrupts take
-(CONFIG_IRQ_TIME_ACCOUNTING), and two of its caches contradict each other. There are two passes, six seconds apart.
+(CONFIG_IRQ_TIME_ACCOUNTING), and two of its caches contradict each other. It is a node of Kubernetes, too: the kubelet's slices with pods
+of each class, of containerd and CRI-O, of which the guaranteed one has a CPU of its own. There are two passes, six seconds apart.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def _pass(number: int) -> dict[str, str]:
         "read_times": dict.fromkeys(("proc/uptime", "proc/stat", _SCOPE, "41"), seconds),
         "inodes": {f"sys/fs/cgroup{_SCOPE}": 4711},
     }
-    return {MARK: json.dumps(mark), **_machine(), **_edac(number), **_pressure(number), **_container(number, seconds)}
+    return {MARK: json.dumps(mark), **_machine(), **_edac(number), **_pressure(number), **_container(number, seconds), **_pods(number)}
 
 
 def _machine() -> dict[str, str]:
@@ -118,7 +119,7 @@ def _container(number: int, seconds: float) -> dict[str, str]:
     usage = 60_000_000 + 1_300_000 * number
     return {
         "sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory pids\n",
-        "sys/fs/cgroup/cpuset.cpus.effective": "0-3\n",
+        "sys/fs/cgroup/cpuset.cpus.effective": "0-2\n",
         "sys/fs/cgroup/cpuset.mems.effective": "0\n",
         f"{group}/cgroup.controllers": "cpu memory\n",
         f"{group}/cgroup.procs": "41\n",
@@ -133,3 +134,38 @@ def _container(number: int, seconds: float) -> dict[str, str]:
         "proc/stat": "".join(f"cpu{cpu} {40000 + 200 * number} 0 9000 {300000 + 300 * number} 0 70 30 0 0 0\n" for cpu in range(4))
         + f"ctxt {7_000_000 + 9000 * number}\nbtime 1699995000\n",
     }
+
+
+def _pods(number: int) -> dict[str, str]:
+    """The kubelet's groups with its driver for systemd on cgroup v2: a guaranteed pod stands beside the slices of the other classes."""
+    found: dict[str, str] = {}
+    for at, (qos, engine, cpus, weight, quota) in enumerate(
+        (
+            ("", "cri-containerd", "3", 39, 100_000),
+            ("burstable", "cri-containerd", "", 20, 20_000),
+            ("burstable", "crio", "", 10, None),
+            ("besteffort", "crio", "", 1, None),
+        )
+    ):
+        parents = ["kubepods.slice", *([f"kubepods-{qos}.slice"] if qos else [])]
+        pod = f"{parents[-1].removesuffix('.slice')}-pod5f3a1c{at}0_77d2_4c41_9b1e_2f64d0c8a{at}17.slice"
+        slices = ["/".join([*parents, pod][: depth + 1]) for depth in range(len(parents) + 1)]
+        group = f"sys/fs/cgroup/{slices[-1]}/{engine}-{f'{at + 1}c' * 32}.scope"
+        usage = 5_000_000 * (at + 1) + 900_000 * number
+        found |= {f"sys/fs/cgroup/{path}/cgroup.controllers": "cpuset cpu memory pids\n" for path in slices}
+        found |= {
+            f"sys/fs/cgroup/{slices[-1]}/cpu.weight": f"{weight}\n",
+            f"{group}/cgroup.controllers": "cpuset cpu memory pids\n",
+            f"{group}/cgroup.procs": f"{50 + at}\n",
+            f"{group}/cpu.weight": f"{weight}\n",
+            f"{group}/cpu.max": f"{quota or 'max'} 100000\n",
+            f"{group}/cpu.stat": f"usage_usec {usage}\nuser_usec {usage - 700_000}\nsystem_usec 700000\n"
+            f"nr_periods {60 * number}\nnr_throttled {7 * at * number}\nthrottled_usec {80_000 * at * number}\n",
+            f"{group}/cpuset.cpus": f"{cpus}\n",
+            f"{group}/cpuset.cpus.effective": f"{cpus or '0-2'}\n",
+            f"{group}/cpuset.cpus.partition": f"{'isolated' if cpus else 'member'}\n",
+            f"{group}/cpuset.mems.effective": "0\n",
+            f"{group}/memory.current": f"{(at + 1) * 30 << 20}\n",
+            f"{group}/memory.max": "max\n" if qos == "besteffort" else f"{(at + 1) * 64 << 20}\n",
+        }
+    return found
