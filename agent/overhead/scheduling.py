@@ -10,8 +10,9 @@ import math
 from functools import lru_cache
 
 from agent.model.components import RUN_QUEUE_DELAY
+from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.snapshot import Param, Prediction
-from agent.model.workload import Workload
+from agent.model.workload import VCpu, Workload
 from agent.overhead import parameters
 from agent.overhead.parameter_set import DEFAULTS, Parameters
 from agent.overhead.prediction import prediction, weaknesses
@@ -75,7 +76,7 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
     """
     cpus = workload.placement.allowed_cpus
     busy = window.busy_cpus(cpus) if cpus else None
-    run, runnable, stopped = activity.run_seconds, activity.runnable_threads, _stopped(workload, activity)
+    run, runnable, stopped = activity.run_seconds, activity.runnable_threads, _stopped(workload, window, activity)
     if not cpus or busy is None or run is None or runnable is None or stopped is None:
         return None
     own, others = run / activity.seconds, window.others(busy, activity, run, activity.seconds)
@@ -129,16 +130,24 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
     return prediction(workload, RUN_QUEUE_DELAY, (point, low, high), formula=formula, inputs=inputs, flags=flags, measured=measured)
 
 
-def _stopped(workload: Workload, activity: Activity) -> float | None:
+def _stopped(workload: Workload, window: Window, activity: Activity) -> float | None:
     """Run queues of the group that stand still, on average; none without a quota of its own.
 
-    Not known where a vCPU has a quota in a group of its own: how often that held it back is not in the machine's counters.
+    Not known where a vCPU has a quota in a group of its own: how often that held it back is not in the machine's counters. Nor where a
+    quota that there is, or may be, was not read.
     """
-    if any(vcpu.quota_usec is not None and not vcpu.quota_usec.unlimited for vcpu in workload.vcpus):
+    if any(_may_have_quota(vcpu) for vcpu in workload.vcpus):
         return None
     if activity.throttled_seconds is not None:
         return activity.throttled_seconds / activity.group_seconds
-    return 0.0 if workload.cpu.quota_usec is None or workload.cpu.quota_usec.unlimited else None
+    return None if window.after.identity.cgroup is None or _may_have_quota(workload.cpu) else 0.0
+
+
+def _may_have_quota(group: WorkloadCpu | VCpu) -> bool:
+    """Whether a control group has a quota, or shows others of the CPU controller's files and not that one."""
+    if group.quota_usec is None:
+        return group.period_usec is not None or group.shares is not None or group.weight is not None
+    return not group.quota_usec.unlimited
 
 
 def _unsaturated(

@@ -8,7 +8,7 @@ from agent.model.facts.proc_stat import CpuTime
 from agent.model.facts.proc_task import Thread
 from agent.model.facts.sys_kvm import Kvm
 from agent.model.guest import Guest
-from agent.model.host import Host, Identity, Virtualization
+from agent.model.host import CgroupVersion, Host, Identity, Virtualization
 from agent.model.logical import KernelCpu, KernelMemory, Logical
 from agent.model.physical import Cache, Core, Cpus, Node, Physical
 from agent.model.physical import MainMemory as PhysicalMemory
@@ -166,7 +166,7 @@ def host(passed: float = 0.0, workloads: tuple[Workload, ...] | None = None, bus
         )
     )
     return Host(
-        identity=Identity(uptime_seconds=UPTIME + 10 * passed, virtualization=Virtualization("none")),
+        identity=Identity(uptime_seconds=UPTIME + 10 * passed, virtualization=Virtualization("none"), cgroup=CgroupVersion("v2")),
         physical=Physical(
             cpus=Cpus(online=BOTH),
             memory=PhysicalMemory(),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from msgspec.structs import replace
 
 from agent.model.host import Host
+from agent.model.values import UNLIMITED, Limit
 from agent.model.workload import Workload
 from tests.unit.overhead_hosts import host
 from tests.unit.overhead_predictions import WALKS, Key, predictions
@@ -105,6 +106,8 @@ INPUTS: list[tuple[str, Callable[[Host], Host], set[Key]]] = [
     ("tick", _kernel("tick_hz"), set()),
     ("virtualization", _identity("virtualization"), WAITS),
     ("uptime", _identity("uptime_seconds"), set()),
+    # Of the container, its own group says how long it was stopped.
+    ("control groups", _identity("cgroup"), {("vm", "run_queue_delay"), ("vm", "steal"), ("wasm", "run_queue_delay")}),
     (
         "levels",
         _kernel("page_table_levels"),
@@ -153,3 +156,15 @@ def test_an_absent_input_makes_its_predictions_absent_and_moves_no_other(change:
     for key, one in part.items():
         same = whole[key]
         assert (one.value, one.lo, one.hi, one.inputs) == (same.value, same.lo, same.hi, same.inputs), key
+
+
+@pytest.mark.parametrize("shown", [{"period_usec": 100_000}, {"shares": 1024}, {"weight": 100}])
+def test_a_quota_that_is_not_read_makes_no_prediction_appear(shown: dict[str, int]) -> None:
+    """The group of a vCPU without its quota, as without vcpuN/cpu.cfs_quota_us: it may have been held back by it."""
+    limited, unread, free = ({**shown, "quota_usec": quota} for quota in (Limit(50_000), None, UNLIMITED))
+
+    def waits(fields: Mapping[str, object]) -> set[Key]:
+        return {key for key in predictions(_vcpus(**fields)(host(1.0)), _vcpus(**fields)(host())) if key[1] == "run_queue_delay"}
+
+    assert ("vm", "run_queue_delay") in waits(free)
+    assert waits(limited) == waits(unread) == waits(free) - {("vm", "run_queue_delay")}
