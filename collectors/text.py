@@ -23,6 +23,9 @@ T = TypeVar("T")
 # A number of so many digits is below MAX_NUMBER.
 _FEW_DIGITS = 18
 
+# Limits are floats, of which this is the last one below 2^63.
+_LARGEST_LIMIT = (1 << 63) - 1024
+
 _SIZE = re.compile(r"(\d{1,15})\s*([KMGT]?)i?B?", re.IGNORECASE)
 
 
@@ -233,7 +236,7 @@ def hexadecimal(text: str) -> int:
 
 def limit(text: str) -> Limit:
     """ "max" or a number."""
-    return Limit.parse("max") if text.strip() == "max" else Limit(unsigned(text))
+    return Limit.parse("max") if text.strip() == "max" else Limit(min(unsigned(text), _LARGEST_LIMIT))
 
 
 # A thousand containers have few different sets.

@@ -57,6 +57,7 @@ from collectors.text import (
         (decimal, "0.25", 0.25),
         (limit, "max\n", UNLIMITED),
         (limit, "9223372036854771712", Limit(9223372036854771712)),
+        (limit, "9223372036854775807", Limit((1 << 63) - 1024)),
         (cpu_list, "0-1,4\n", CpuSet((0, 1, 4))),
         (cpu_list, "", CpuSet()),
         (cpu_mask, "00000001,00000003\n", CpuSet((0, 1, 32))),
