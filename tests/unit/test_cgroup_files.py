@@ -108,6 +108,8 @@ def test_v1_in_the_same_records(tmp_path: Path) -> None:
             f"cpu/docker/{A}/cpu.stat.local": "throttled_time 1000999\n",
             f"cpu/docker/{A}/cpu.idle": "0\n",
             f"cpu/docker/{A}/cpu.rt_runtime_us": "0\n",
+            f"cpu/docker/{A}/cpu.uclamp.min": "12.50\n",
+            f"cpu/docker/{A}/cpu.uclamp.max": "80.00\n",
             f"cpu/docker/{A}/cgroup.procs": "10\n",
             f"cpuset/docker/{A}/cpuset.cpus": "0-1\n",
             f"cpuset/docker/{A}/cpuset.cpu_exclusive": "1\n",
@@ -129,6 +131,7 @@ def test_v1_in_the_same_records(tmp_path: Path) -> None:
     # Nanoseconds become microseconds, pages bytes; pages of hugetlb's numa_stat are bytes already.
     assert (group.cpu.throttled_usec, group.cpu.own_throttled_usec, group.cpu.burst_used_usec) == (2000, 1000, 1)
     assert (group.cpu.idle, group.cpu.rt_runtime_usec) == (False, 0)
+    assert (group.cpu.uclamp_min_percent, group.cpu.uclamp_max_percent) == (12.5, 80.0)
     assert group.cpuset == Cpuset(cpus=CpuSet((0, 1)), exclusive_cpus=CpuSet((0, 1)), migrates_memory=False)
     assert group.memory.by_node == {"total": {0: 4 * 4096, 1: 4096}, "anon": {0: 4096, 1: 0}}
     assert resident_by_node(Tree({}, {"memory": "v1"}, {}), group) == {0: 4 * 4096, 1: 4096}
