@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
-from collectors.root import Reads, SysRoot
+from collectors.root import LeftBehind, Reads, SysRoot
 
 T = TypeVar("T")
 
@@ -48,7 +49,8 @@ def supervised(root: SysRoot, run: Callable[[SysRoot], T], hung: HungReads) -> T
 
 
 def _answer(run: Callable[[SysRoot], T], root: SysRoot, answers: list[T]) -> None:
-    answers.append(run(root))
+    with suppress(LeftBehind):
+        answers.append(run(root))
 
 
 def _ends(thread: threading.Thread, reads: Reads) -> bool:

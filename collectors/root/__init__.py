@@ -9,7 +9,7 @@ from collectors.root.budget import Budget, OverBudget
 from collectors.root.door import SysRoot
 from collectors.root.files import BLANK, MAX_FILE_BYTES, Contents, Tree, check_regular, decode, pread_rest, read_rest
 from collectors.root.opening import open_in
-from collectors.root.reads import Reads
+from collectors.root.reads import LeftBehind, Reads
 from collectors.root.reasons import Refusal, Unavailable
 from collectors.root.recording import FORMAT, LATER, MARK, Mark
 
@@ -21,6 +21,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "Budget",
     "Contents",
+    "LeftBehind",
     "Mark",
     "OverBudget",
     "Reads",

@@ -104,12 +104,13 @@ def wide(cpus: int, others: float) -> tuple[Window, Workload]:
         times = tuple(
             CpuTime(
                 cpu=number,
-                user_seconds=0,
+                user_seconds=10 * passed * busy,
                 nice_seconds=0,
                 system_seconds=0,
-                idle_seconds=UPTIME + 10 * passed * (1 - min(1, others + (0.5 if number == 0 else 0))),
+                idle_seconds=UPTIME + 10 * passed * (1 - busy),
             )
             for number in range(cpus)
+            for busy in [min(1, others + (0.5 if number == 0 else 0))]
         )
         every = CpuSet(range(cpus))
         one = small.workloads[0]
