@@ -19,7 +19,7 @@ LOCK := pip-compile --quiet --no-config --generate-hashes --strip-extras --no-em
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help snapshot check test mutants isolation quiet lab bench validate schema docs lock clean packages
+.PHONY: help snapshot check test mutants isolation fuzz quiet lab bench validate schema docs lock clean packages
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
@@ -38,6 +38,9 @@ test: packages $(VENV)/test  ## run the tests (as root it installs the Debian pa
 
 mutants: $(VENV)/test  ## plant faults one at a time in copies of the tree, and print those that no test finds; ARGS="COUNT SEED"
 	@$(BIN)/python -m tests.mutants $(ARGS)
+
+fuzz: $(VENV)/test  ## break ten files at a time of hosts with workloads, and print what breaks a law; ARGS="PASSES --seed SEED"
+	@$(BIN)/python -m tests.hosts.fuzz_workloads $(or $(ARGS),10000)
 
 quiet: packages $(VENV)/test  ## run the experiments that want a machine to themselves, on this host and in guests
 	@$(call binding) || test "$$STRATASCOPE_STRICT" != 1

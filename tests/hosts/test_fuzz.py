@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.config import Config
 from agent.session import Session, take_snapshot
 from collectors.root import SysRoot
+from tests.hosts import fuzz_workloads
 from tests.hosts.fuzz import MUTATIONS, TREE_NAMES, broken, judge, look, tree, wrong
 from tests.hosts.memory_root import MACHINE
 from tests.hosts.trees import unpack
 
 BROKEN = 2500
+BROKEN_HOSTS = 40
 
 
 @pytest.mark.parametrize("name", TREE_NAMES)
@@ -40,3 +43,27 @@ def test_every_mutation_breaks_something() -> None:
 
 def test_broken_trees() -> None:
     assert [fault for seed in range(BROKEN) for fault in judge(seed)] == []
+
+
+def test_broken_hosts_with_workloads() -> None:
+    assert [fault for seed in range(BROKEN_HOSTS) for fault in fuzz_workloads.judge(seed)] == []
+
+
+def test_a_seed_breaks_the_same_files_of_a_host_again() -> None:
+    assert [fuzz_workloads.mutated(seed)[:2] for seed in range(10)] == [fuzz_workloads.mutated(seed)[:2] for seed in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "fault"),
+    [
+        ({"gaps": [], "host": {"x": [1 << 63]}}, "", "beyond 2^63: .host.x.0 9223372036854775808"),
+        ({"gaps": []}, "x_total 1\nx_total 2\n", "twice: x_total"),
+        ({"gaps": []}, "x_total -1\n", "a negative counter: x_total -1"),
+        ({"gaps": []}, "x_total NaN\n", "a negative counter: x_total NaN"),
+        ({"gaps": []}, "x_total 18446744073709551615\n", "beyond 2^63: x_total 18446744073709551615"),
+        ({"gaps": [{"source": "cgroup", "detail": "KeyError: 'x' (cpu.py:7)"}]}, "", "a reader fell: cgroup: KeyError: 'x' (cpu.py:7)"),
+    ],
+)
+def test_what_breaks_a_law_is_seen(found: dict[str, Any], text: str, fault: str) -> None:
+    assert list(fuzz_workloads.wrong(found, "# TYPE x_total counter\n" + text)) == [fault]
+    assert list(fuzz_workloads.wrong({"gaps": []}, "# TYPE x_total counter\nx_total 1\n")) == []
