@@ -76,7 +76,7 @@ def of_nodes(sample: Sample, online: CpuSet, nodes: tuple[Node, ...]) -> Iterato
     if shown.online is not None and shown.online != directories:
         near = _near(nodes, directories - shown.online)
         yield Contradiction("node", near, f"nodes {shown.online} in /{NODE}/online, and directories of {directories}")
-    beyond = CpuSet(cpu for node in shown.nodes for cpu in node.cpus or ()) - online
+    beyond = union(node.cpus for node in shown.nodes if node.cpus) - online
     if beyond and online:
         yield Contradiction("node", beyond, f"in a node (/{NODE}/node*/cpulist), and {online} online in /{CPU}/online")
     outside = outside_nodes(online, nodes)
@@ -100,7 +100,7 @@ def outside_nodes(online: CpuSet, nodes: tuple[Node, ...]) -> CpuSet:
     """The online CPUs that are in no node; none where a node does not say which it has."""
     if not nodes or any(node.cpus is None for node in nodes):
         return CpuSet()
-    return online - CpuSet(cpu for node in nodes for cpu in node.cpus or ())
+    return online - union(node.cpus for node in nodes if node.cpus)
 
 
 def of_tasks(workloads: tuple[Workload, ...], online: CpuSet) -> Iterator[Contradiction]:
@@ -122,4 +122,4 @@ def of_tasks(workloads: tuple[Workload, ...], online: CpuSet) -> Iterator[Contra
 
 
 def _near(nodes: tuple[Node, ...], numbers: CpuSet) -> CpuSet:
-    return CpuSet(cpu for node in nodes if node.os_index in numbers for cpu in node.cpus or ())
+    return union(node.cpus for node in nodes if node.cpus and node.os_index in numbers)
