@@ -327,13 +327,14 @@ def test_only_the_label_that_was_asked_for_is_shown(out: Path) -> None:
 
 
 def test_what_nobody_sees(out: Path) -> None:
-    """Containerd's bundles are root's: its container is in hiding then, and nobody's neighbours are counted."""
+    """Containerd's bundles are root's: of its container a group with limits is left, and nobody's neighbours are counted."""
     seen = loaded(out, "snapshot.nobody")
     gaps = {gap["source"]: gap["reason"] for gap in seen["gaps"]}
     print(f"nobody: {gaps}, the bundles' directory has mode {(out / 'mode').read_text().strip()}")
     assert (gaps["oci"], gaps["docker_engine"]) == ("denied", "denied")
     ids = {one["id"] for one in loaded(out, "snapshot.first")["workloads"]}
-    assert {one["id"] for one in seen["workloads"]} == ids - {"ctr1"}
+    assert {one["id"]: one["runtime"] for one in seen["workloads"] if one["id"] not in ids} == {"/lab/ctr1": "cgroup"}
+    assert ids - {one["id"] for one in seen["workloads"]} == {"ctr1"}
     assert {one["placement"].get("sharing_workloads") for one in seen["workloads"]} == {None}
 
 
