@@ -325,10 +325,10 @@ def test_a_sandbox_that_is_bound_to_a_node() -> None:
 
 
 def test_nothing_else_is_a_workload() -> None:
-    """A service with a limit is a process; ctr's container, whose group has no engine's name, is known to root alone."""
+    """A service with a limit is a process; ctr's container, whose group has no engine's name, is a group with a limit but to root."""
     assert cpu_limit((CGROUP / "system.slice/busy.service/cpu.max").read_text()) == 0.1
     assert cpu_limit((CGROUP / "lab/ctr1/cpu.max").read_text()) == 0.2
     ours = sorted((one["metric"]["paradigm"], one["metric"]["runtime"]) for one in ask("strata_workload_info"))
     theirs = [("containerization", engine) for engine in ("docker", "docker", "nspawn", "podman")]
-    theirs += [("process", "systemd")] + [("sandbox", "wasmtime")] * 2 + [("virtualization", "kvm")] * 2
+    theirs += [("process", "cgroup"), ("process", "systemd")] + [("sandbox", "wasmtime")] * 2 + [("virtualization", "kvm")] * 2
     same("all workloads", ours, theirs, "what was started")
