@@ -42,29 +42,29 @@ def workloads(tmp_path: Path, files: dict[str, str]) -> dict[str, Workload]:
     ],
 )
 def test_a_bounded_group_that_nobody_owns_is_listed_as_what_it_is(tmp_path: Path, file: str, text: str, listed: bool) -> None:
-    found = workloads(tmp_path, {"/farm/cgroup.procs": "70\n", f"/farm/{file}": text})
+    found = workloads(tmp_path, {"/pool/cgroup.procs": "70\n", f"/pool/{file}": text})
     assert {id_: (one.paradigm, one.runtime, one.name, one.cgroup, one.isolation) for id_, one in found.items()} == (
-        {"/farm": ("process", "cgroup", "farm", "/farm", "cgroup")} if listed else {}
+        {"/pool": ("process", "cgroup", "pool", "/pool", "cgroup")} if listed else {}
     )
 
 
 def test_what_is_below_a_bounded_group_is_its_own_unless_it_is_bounded_or_owned(tmp_path: Path) -> None:
     files = {
-        "/farm/cgroup.procs": "",
-        "/farm/memory.max": "1048576\n",
-        "/farm/a/cgroup.procs": "70\n71\n",
-        "/farm/a/deep/cgroup.procs": "72\n",
-        "/farm/b/cgroup.procs": "73\n",
-        "/farm/b/cpu.max": "10000 100000\n",
-        f"/farm/docker-{A}/cgroup.procs": "74\n",
-        f"/farm/docker-{A}/memory.max": "max\n",
-        "/farm/empty/cgroup.procs": "",
-        "/farm/empty/cpu.weight": "20\n",
+        "/pool/cgroup.procs": "",
+        "/pool/memory.max": "1048576\n",
+        "/pool/a/cgroup.procs": "70\n71\n",
+        "/pool/a/deep/cgroup.procs": "72\n",
+        "/pool/b/cgroup.procs": "73\n",
+        "/pool/b/cpu.max": "10000 100000\n",
+        f"/pool/docker-{A}/cgroup.procs": "74\n",
+        f"/pool/docker-{A}/memory.max": "max\n",
+        "/pool/empty/cgroup.procs": "",
+        "/pool/empty/cpu.weight": "20\n",
         "/loose/cgroup.procs": "75\n",
     }
     found = workloads(tmp_path, files)
-    assert {id_: one.processes for id_, one in found.items()} == {"/farm": 3, "/farm/b": 1, A: 1}
-    assert found[A].memory.limited_by == "/farm"
+    assert {id_: one.processes for id_, one in found.items()} == {"/pool": 3, "/pool/b": 1, A: 1}
+    assert found[A].memory.limited_by == "/pool"
 
 
 def test_a_bounded_part_of_a_unit_is_shown_where_the_unit_is_not(tmp_path: Path) -> None:
@@ -88,10 +88,10 @@ def test_a_pod_is_no_workload_for_what_watches_its_containers(tmp_path: Path, be
 
 
 def test_a_limit_that_comes_and_goes(tmp_path: Path) -> None:
-    files = V2 | {f"{TOP}/farm/cgroup.procs": "70\n", f"{TOP}/farm/a/cgroup.procs": "71\n", f"{TOP}/farm/memory.max": "max\n"}
+    files = V2 | {f"{TOP}/pool/cgroup.procs": "70\n", f"{TOP}/pool/a/cgroup.procs": "71\n", f"{TOP}/pool/memory.max": "max\n"}
     caches, counts = Caches(), []
     for text in ("max\n", "4096\n", "max\n"):
-        root = grow(tmp_path, files | {f"{TOP}/farm/memory.max": text})
+        root = grow(tmp_path, files | {f"{TOP}/pool/memory.max": text})
         counts.append([one.processes for one in normalise(take(root, Config(), caches)).workloads])
     assert counts == [[], [2], []]
 
@@ -99,8 +99,8 @@ def test_a_limit_that_comes_and_goes(tmp_path: Path) -> None:
 def test_a_group_of_v1_with_shares(tmp_path: Path) -> None:
     mounts = "30 25 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n31 25 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
     files = {"proc/1/mountinfo": mounts}
-    for path, shares in (("", 1024), ("/farm", 512), ("/loose", 1024)):
+    for path, shares in (("", 1024), ("/pool", 512), ("/loose", 1024)):
         files |= {f"{TOP}/{controller}{path}/cgroup.procs": "70\n" for controller in ("cpu", "memory")}
         files |= {f"{TOP}/cpu{path}/cpu.shares": f"{shares}\n"}
     host = normalise(take(recorded(tmp_path, files), Config(), Caches()))
-    assert [(one.id, one.runtime) for one in host.workloads] == [("/farm", "cgroup")]
+    assert [(one.id, one.runtime) for one in host.workloads] == [("/pool", "cgroup")]
