@@ -261,8 +261,8 @@ def sum_if_known(values: Iterable[Number | None]) -> Number | None:
 def encode_value(value: object) -> object:
     """JSON for the values that msgspec does not know: its `enc_hook`.
 
-    As its documentation asks of hooks, this and the two below raise NotImplementedError for types that they do not know either; returning
-    None would write `null`.
+    A type that this and the two below do not know either is a fault of ours, and NotImplementedError is msgspec's word for it: None would
+    be written as `null`, and a TypeError while decoding would be taken for bad data.
     """
     match value:
         case CpuSet():
@@ -275,7 +275,7 @@ def encode_value(value: object) -> object:
 
 
 def decode_value(kind: type, value: Any) -> object:
-    """Those values from JSON, for replayed answers: msgspec's `dec_hook`. Of errors, only a ValueError becomes a ValidationError."""
+    """Those values from JSON, for replayed answers: msgspec's `dec_hook`. A ValueError or TypeError becomes its ValidationError."""
     if kind is CpuSet:
         if not isinstance(value, str):
             raise ValueError(f"not a CPU list: {value!r:.80}")

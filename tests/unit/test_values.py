@@ -203,13 +203,22 @@ def test_bad_json_is_a_validation_error(text: str) -> None:
         msgspec.json.decode(text, type=Record, dec_hook=decode_value)
 
 
-def test_unknown_values_are_refused() -> None:
-    with pytest.raises(NotImplementedError):
-        encode_value(object())
-    with pytest.raises(NotImplementedError):
-        decode_value(bytes, b"")
-    with pytest.raises(NotImplementedError):
-        schema_value(bytes)
+class Strange:
+    """A type that no hook knows."""
+
+
+class Stranger(Fact, frozen=True):
+    value: Strange
+
+
+def test_a_type_that_no_hook_knows_is_a_fault_of_ours() -> None:
+    """Not `null` when it is written, not bad data when it is read, not anything in the schema."""
+    with pytest.raises(NotImplementedError, match="Strange"):
+        msgspec.json.encode(Stranger(Strange()), enc_hook=encode_value)
+    with pytest.raises(NotImplementedError, match="Strange"):
+        msgspec.json.decode('{"value": 1}', type=Stranger, dec_hook=decode_value)
+    with pytest.raises(TypeError, match=r"Strange.* is not supported"):
+        msgspec.json.schema(Stranger, schema_hook=schema_value)
 
 
 @given(cpu_sets)
