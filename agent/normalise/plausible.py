@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -31,6 +31,14 @@ _PARTS = {
 }
 _OF_A_GROUP = ("usage_usec", "user_usec", "system_usec", "throttled_usec", "own_throttled_usec", "burst_used_usec")
 _OF_A_THREAD = ("run_ns", "delay_ns")
+# Facts of a host whose files have one line for a name: the fact, its lines, their name, and where it is from.
+_LINES: tuple[tuple[str, str, Callable[[Any], object], str, str], ...] = (
+    ("stat", "cpus", attrgetter("cpu"), "proc_stat", "proc/stat"),
+    ("schedstat", "queues", attrgetter("cpu"), "proc_schedstat", "proc/schedstat"),
+    ("interrupts", "lines", attrgetter("name"), "proc_interrupts", "proc/interrupts"),
+    ("softirqs", "lines", attrgetter("name"), "proc_softirqs", "proc/softirqs"),
+    ("memory", "zones", attrgetter("zone.node", "zone.name"), "proc_vm", "proc/zoneinfo"),
+)
 
 
 class _Age(NamedTuple):
@@ -111,21 +119,12 @@ def _once(records: tuple[R, ...], key: Callable[[R], object], source: str, where
 
 def _named_once(host: HostFacts, left_out: _LeftOut) -> HostFacts:
     """CPUs, interrupts, zones and swap areas: the file of each has one line for a name."""
-    if host.stat is not None:
-        times = _once(host.stat.cpus, attrgetter("cpu"), "proc_stat", "proc/stat", left_out)
-        host = host if times is host.stat.cpus else replace(host, stat=replace(host.stat, cpus=times))
-    if host.schedstat is not None:
-        queues = _once(host.schedstat.queues, attrgetter("cpu"), "proc_schedstat", "proc/schedstat", left_out)
-        host = host if queues is host.schedstat.queues else replace(host, schedstat=replace(host.schedstat, queues=queues))
-    if host.interrupts is not None:
-        lines = _once(host.interrupts.lines, attrgetter("name"), "proc_interrupts", "proc/interrupts", left_out)
-        host = host if lines is host.interrupts.lines else replace(host, interrupts=replace(host.interrupts, lines=lines))
-    if host.softirqs is not None:
-        kinds = _once(host.softirqs.lines, attrgetter("name"), "proc_softirqs", "proc/softirqs", left_out)
-        host = host if kinds is host.softirqs.lines else replace(host, softirqs=replace(host.softirqs, lines=kinds))
-    if host.memory is not None:
-        zones = _once(host.memory.zones, lambda span: (span.zone.node, span.zone.name), "proc_vm", "proc/zoneinfo", left_out)
-        host = host if zones is host.memory.zones else replace(host, memory=replace(host.memory, zones=zones))
+    for field, lines, key, source, path in _LINES:
+        facts = getattr(host, field)
+        records = getattr(facts, lines, ())
+        once = _once(records, key, source, path, left_out)
+        if once is not records:
+            host = replace(host, **{field: replace(facts, **{lines: once})})
     if host.swaps is not None:
         swaps = _once(host.swaps, attrgetter("name"), "proc_swaps", "proc/swaps", left_out)
         host = host if swaps is host.swaps else replace(host, swaps=swaps)
