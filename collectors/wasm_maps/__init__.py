@@ -102,6 +102,7 @@ def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache, b
     """
     budget = budget or Budget()
     programs = {cached.program.identity: cached.program for cached in cache.processes.values() if cached.program}
+    means = _Means(root, programs, budget)
     looks: dict[int, _Look] = {}
     waiting: dict[int, CachedProcess | None] = {}
     with budget:
@@ -111,7 +112,7 @@ def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache, b
             if is_spent or (cached is not None and cached.size > LARGE_MAP_BYTES):
                 waiting[pid] = cached
                 continue
-            look = _try(root, pid, start, cached, programs, budget)
+            look = _try(means, pid, start, cached)
             if look.is_late:
                 waiting[pid] = look.cached
             else:
@@ -120,7 +121,7 @@ def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache, b
                 # Once it is, small ones wait, too: each may have become a large one.
                 is_spent = budget.is_spent
         for pid in sorted(waiting, key=lambda pid: _rank(waiting[pid])):
-            looks[pid] = _look_at_large(root, pid, started[pid], waiting[pid], programs, budget)
+            looks[pid] = _look_at_large(means, pid, started[pid], waiting[pid])
     # In the order of the processes, whichever waited.
     ordered = [looks[pid] for pid in started] if waiting else list(looks.values())
     cache.processes = {pid: look.cached for pid in started if (look := looks[pid]).cached is not None}
@@ -134,59 +135,52 @@ def _rank(cached: CachedProcess | None) -> tuple[int, float]:
     return (cached.size.bit_length(), cached.answered_at or 0.0) if cached else (0, 0.0)
 
 
-def _try(
-    root: SysRoot,
-    pid: int,
-    start: float | None,
-    cached: CachedProcess | None,
-    programs: dict[tuple[int, ...], Contents],
-    budget: Budget,
-    waits: bool = True,
-) -> _Look:
+def _try(means: _Means, pid: int, start: float | None, cached: CachedProcess | None, waits: bool = True) -> _Look:
     """A process as it is now; `is_late` where the budget does not allow it, or where it is large and `waits` for others."""
-    left = budget.left
+    left = means.budget.left
     try:
-        look = _look(root, pid, start, cached, programs, budget, waits)
+        look = _look(means, pid, start, cached, waits)
     except _Waits as late:
         last = cached if cached is not None and start is not None and cached.started == start else None
         last = last or CachedProcess(started=start, pages=(), process=None)
         program = late.program or last.program
         # A search goes on where it ended; all else begins anew, and takes longer than this.
-        seconds = 0.0 if late.program else 2 * (left - budget.left)
+        seconds = 0.0 if late.program else 2 * (left - means.budget.left)
         look = _Look(cached=replace(last, program=program, size=late.size, seconds=seconds), is_late=True)
     else:
         if look.cached is not None and look.cached.size > LARGE_MAP_BYTES:
-            look = look._replace(cached=replace(look.cached, seconds=left - budget.left))
+            look = look._replace(cached=replace(look.cached, seconds=left - means.budget.left))
     if look.cached is not None and look.cached.program:
-        programs[look.cached.program.identity] = look.cached.program
+        means.programs[look.cached.program.identity] = look.cached.program
     return look
 
 
-def _look_at_large(
-    root: SysRoot,
-    pid: int,
-    start: float | None,
-    cached: CachedProcess | None,
-    programs: dict[tuple[int, ...], Contents],
-    budget: Budget,
-) -> _Look:
+def _look_at_large(means: _Means, pid: int, start: float | None, cached: CachedProcess | None) -> _Look:
     """A process that had to wait, as it is now, or with the last answer where the budget does not allow more."""
-    if budget.left > (cached.seconds if cached else 0.0):
-        look = _try(root, pid, start, cached, programs, budget, waits=False)
+    if means.budget.left > (cached.seconds if cached else 0.0):
+        look = _try(means, pid, start, cached, waits=False)
         if not look.is_late:
             return look
         cached = look.cached
-    elif cached is not None and cached.pages and cached.pages == root.parse(f"proc/{pid}/statm", _pages) and not cached.process:
+    elif cached is not None and cached.pages and cached.pages == means.root.parse(f"proc/{pid}/statm", _pages) and not cached.process:
         return _Look(cached=cached)
     elif cached is not None:
         # It may have become smaller: it is tried again, though seldom.
         cached = replace(cached, seconds=cached.seconds * 0.99)
     if cached is None or cached.answered_at is None or cached.started != start:
-        root.note(f"proc/{pid}/maps", "late", "too large to be read in the CPU time that a pass has for it")
+        means.root.note(f"proc/{pid}/maps", "late", "too large to be read in the CPU time that a pass has for it")
         return _Look(cached=cached, unread=True)
     age = time.monotonic() - cached.answered_at
-    root.note(f"proc/{pid}/maps", "late", f"no CPU time was left to read it: what is shown is {age:.0f} s old")
+    means.root.note(f"proc/{pid}/maps", "late", f"no CPU time was left to read it: what is shown is {age:.0f} s old")
     return _Look(cached.answer, cached)
+
+
+class _Means(NamedTuple):
+    """What all looks of one pass have in common: the door, the programs that were searched by their identities, and the budget."""
+
+    root: SysRoot
+    programs: dict[tuple[int, ...], Contents]
+    budget: Budget
 
 
 class _Look(NamedTuple):
@@ -207,16 +201,9 @@ class _Waits(Exception):
         self.program = program
 
 
-def _look(
-    root: SysRoot,
-    pid: int,
-    start: float | None,
-    cached: CachedProcess | None,
-    programs: dict[tuple[int, ...], Contents],
-    budget: Budget,
-    waits: bool,
-) -> _Look:
+def _look(means: _Means, pid: int, start: float | None, cached: CachedProcess | None, waits: bool) -> _Look:
     """Raises _Waits."""
+    root = means.root
     pages = root.parse(f"proc/{pid}/statm", _pages)
     same_process = cached is not None and start is not None and cached.started == start
     if cached is not None and same_process and pages and cached.pages == pages and not (cached.process and cached.process.memories):
@@ -244,11 +231,11 @@ def _look(
         vmas = root.parse_bytes(f"proc/{pid}/maps", maps, parse_maps)
         if vmas is None:
             return _Look(unread=True)
-        process, program = _process_in_time(root, pid, vmas, size, programs, budget, _FIRST_PROGRAM_BYTES if waits else _ANY_BYTES)
+        process, program = _process_in_time(means, pid, vmas, size, _FIRST_PROGRAM_BYTES if waits else _ANY_BYTES)
     complete = (len(root.refusals), len(root.malformed)) == (refused, malformed)
     measured_process = process
     if process is not None and process.memories:
-        if size > LARGE_MAP_BYTES and budget.is_spent:
+        if size > LARGE_MAP_BYTES and means.budget.is_spent:
             raise _Waits(size, program)
         measured_process = replace(process, memories=with_residency(root, pid, process.memories))
     if not pages or not (complete or program):
@@ -257,12 +244,10 @@ def _look(
     return _Look(measured_process, replace(kept, pages=pages, process=process, map_digest=digest, size=size) if complete else kept)
 
 
-def _process_in_time(
-    root: SysRoot, pid: int, vmas: list[Vma], size: int, programs: dict[tuple[int, ...], Contents], budget: Budget, max_bytes: int
-) -> tuple[WasmProcess | None, Contents | None]:
+def _process_in_time(means: _Means, pid: int, vmas: list[Vma], size: int, max_bytes: int) -> tuple[WasmProcess | None, Contents | None]:
     """`_process`, of whose program at most so many bytes are searched. Raises _Waits; `size` is that of the map in bytes."""
     try:
-        process, program = _process(root, pid, vmas, programs, budget, max_bytes)
+        process, program = _process(means, pid, vmas, max_bytes)
     except OverBudget:
         raise _Waits(size) from None
     if program is not None and program.unread_from is not None:
@@ -293,25 +278,23 @@ def _is_unread(root: SysRoot, pid: int, pages: tuple[int, ...] | None, refused: 
     return True
 
 
-def _process(
-    root: SysRoot, pid: int, vmas: list[Vma], programs: dict[tuple[int, ...], Contents], budget: Budget, max_bytes: int
-) -> tuple[WasmProcess | None, Contents | None]:
+def _process(means: _Means, pid: int, vmas: list[Vma], max_bytes: int) -> tuple[WasmProcess | None, Contents | None]:
     """What a process holds, not measured; and what its program does, if that had to be searched."""
     program = None
     if not (runtimes := identify(vmas)):
-        searched = search(root, pid, vmas, programs, budget, max_bytes)
+        searched = search(means.root, pid, vmas, means.programs, means.budget, max_bytes)
         if searched is None:
             return None, None
         program = searched.contents
         # Now with the names of its files.
-        vmas = (root.parse(f"proc/{pid}/maps", parse_maps) if searched.runtime else None) or []
+        vmas = (means.root.parse(f"proc/{pid}/maps", parse_maps) if searched.runtime else None) or []
         evidence = next((vma.path for vma in vmas if "x" in vma.perms and vma.path.startswith("/")), None)
         if searched.runtime is None or evidence is None:
             return None, program
         runtimes = [(searched.runtime, evidence)]
     runtime, evidence = runtimes[0]
     visible = any(candidate.visible for candidate, _ in runtimes)
-    memories = tuple(detect(vmas, [candidate for candidate, _ in runtimes], budget))
+    memories = tuple(detect(vmas, [candidate for candidate, _ in runtimes], means.budget))
     if not memories:
         return WasmProcess(pid=pid, runtime=runtime.name, evidence=evidence, memories=(), visible=visible), program
     table = next((f"{vma.start:x}-{vma.end:x}" for vma in vmas if vma.path.removesuffix(" (deleted)") == TABLE), None)
