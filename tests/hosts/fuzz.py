@@ -6,7 +6,6 @@ python -m tests.hosts.fuzz 1 --seed 4711   that one
 
 from __future__ import annotations
 
-import argparse
 import errno
 import json
 import random
@@ -32,6 +31,7 @@ from exporters.metrics.catalogue import exposition
 from exporters.metrics.of_agent import Run
 from exporters.metrics.text import TextCache
 from exporters.views import json as document
+from tests.hosts import seeds
 from tests.hosts.memory_root import CPU, MACHINE, NODE, Content, Files, MemoryRoot, recorded
 from tests.hosts.trees import TINY
 
@@ -282,20 +282,5 @@ def judge(seed: int) -> list[str]:
     return [f"seed {seed} ({name}: {', '.join(done)}): {fault}" for fault in faults]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.hosts.fuzz", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("count", type=int, help="how many broken trees")
-    parser.add_argument("--seed", type=int, default=0, help="of the first one; the others follow (default 0)")
-    parsed = parser.parse_args()
-    began, failed = time.monotonic(), 0
-    for seed in range(parsed.seed, parsed.seed + parsed.count):
-        faults = judge(seed)
-        failed += bool(faults)
-        for fault in faults:
-            print(fault[:400], flush=True)
-    print(f"{parsed.count} broken trees from seed {parsed.seed} in {time.monotonic() - began:.0f} s: {failed} break a law")
-    return int(failed > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(seeds.main("tests.hosts.fuzz", __doc__, judge, "broken trees", "break a law"))

@@ -6,15 +6,12 @@ python -m tests.hosts.fuzz_workloads 1 --seed 4711  that one
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import random
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from agent.config import Config
@@ -24,7 +21,7 @@ from exporters.metrics.catalogue import exposition
 from exporters.metrics.of_agent import Run
 from exporters.metrics.text import TextCache
 from exporters.views import json as document
-from tests.hosts import fuzz
+from tests.hosts import fuzz, seeds
 from tests.hosts.isolation import KINDS, broken
 from tests.hosts.memory_root import Files, MemoryTree
 from tests.hosts.owned import HOSTS, Replay, trees
@@ -95,24 +92,5 @@ def judge(seed: int) -> list[str]:
     return [f"seed {seed} ({name}): {fault}\n  {'; '.join(done)}" for fault in faults]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.hosts.fuzz_workloads", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("count", type=int, help="how many passes, of ten mutations each")
-    parser.add_argument("--seed", type=int, default=0, help="of the first one; the others follow (default 0)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a CPU)")
-    parsed = parser.parse_args()
-    began, failed = time.monotonic(), 0
-    with ProcessPoolExecutor(parsed.jobs) as pool:
-        for faults in pool.map(judge, range(parsed.seed, parsed.seed + parsed.count), chunksize=20):
-            failed += bool(faults)
-            for fault in faults[:3]:
-                print(fault[:800], flush=True)
-    seconds = time.monotonic() - began
-    print(f"{parsed.count * MUTATIONS} mutations in {parsed.count} passes from seed {parsed.seed} in {seconds:.0f} s: {failed} break a law")
-    return int(failed > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(seeds.main("tests.hosts.fuzz_workloads", __doc__, judge, "passes of ten mutations", "break a law"))

@@ -6,19 +6,17 @@ python -m tests.hosts.isolation 1 --seed 4711 that one
 
 from __future__ import annotations
 
-import argparse
 import errno
 import json
 import os
 import random
 import re
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from agent.model.values import Fact
+from tests.hosts import seeds
 from tests.hosts.fuzz import FELL
 from tests.hosts.memory_root import Content
 from tests.hosts.owned import HOSTS, host, look, trees
@@ -32,7 +30,6 @@ KINDS = ("wrong", "empty", "missing", "huge", "negative", "binary", "refused", "
 # What vanished while it was read is no gap, and what is a number may be true.
 SPOKEN = ("wrong", "binary", "more", "refused")
 VANISHED = (errno.ESRCH, errno.ENODEV)
-ENOUGH = 3
 
 # What a workload's own figures are compared with, or counted among: these are of several workloads by what they mean.
 SHARED = ("placement.shared_cpus", "placement.sharing_workloads", "placement.shared_cores")
@@ -235,24 +232,5 @@ def judge(seed: int) -> list[str]:
         return [f"{what}: {type(error).__name__}: {error}"]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.hosts.isolation", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("count", type=int, help="how many mutations")
-    parser.add_argument("--seed", type=int, default=0, help="of the first one; the others follow (default 0)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a CPU)")
-    parsed = parser.parse_args()
-    began, failed = time.monotonic(), 0
-    with ProcessPoolExecutor(parsed.jobs) as pool:
-        for found in pool.map(judge, range(parsed.seed, parsed.seed + parsed.count), chunksize=20):
-            failed += bool(found)
-            for line in found[:ENOUGH]:
-                print(line[:300], flush=True)
-    seconds = time.monotonic() - began
-    print(f"{parsed.count} mutations from seed {parsed.seed} in {seconds:.0f} s: {failed} change another workload or the host")
-    return int(failed > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(seeds.main("tests.hosts.isolation", __doc__, judge, "mutations", "change another workload or the host"))
