@@ -79,6 +79,14 @@ class CpuSet:
         return new
 
     @classmethod
+    def union(cls, sets: Iterable[CpuSet]) -> CpuSet:
+        """What is in one of the sets."""
+        mask = 0
+        for cpus in sets:
+            mask |= cpus.mask
+        return cls.of_mask(mask)
+
+    @classmethod
     def parse_list(cls, text: str) -> CpuSet:
         """`cpulist` of sysfs: "0-3,8", "0-31:4/8" (used/group), or "" for none (lib/bitmap-str.c, bitmap_parselist)."""
         mask = 0

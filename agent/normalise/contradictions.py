@@ -116,7 +116,7 @@ def _numbers(topology: dict[int, CpuTopology], online: CpuSet, modules: bool) ->
             if len(of_number) > 1:
                 listed = sorted(of_number, key=lambda cpus: cpus.first or 0)
                 detail = f"{len(listed)} sets ({sets}) of one number, {shared_number} ({number_file}): {_shown(listed)}"
-                yield Contradiction(level.name, views.union(listed), detail)
+                yield Contradiction(level.name, CpuSet.union(listed), detail)
         for cpus, of_set in by_set.items():
             if len(of_set) > 1 and not (modules and level.name == "core"):
                 text = " ".join(map(str, sorted(of_set)[:_SETS_SHOWN]))
@@ -128,13 +128,13 @@ def _cached(caches: tuple[Cache, ...]) -> Iterator[Contradiction]:
     for cache in caches:
         kinds.setdefault((cache.level, cache.type), []).append(cache)
     if len(kinds) > MOST:
-        yield Contradiction("caches", views.union([cache.cpus for cache in caches]), f"{len(kinds)} levels and types")
+        yield Contradiction("caches", CpuSet.union([cache.cpus for cache in caches]), f"{len(kinds)} levels and types")
         return
     # The cache of each CPU, by kind. Kinds whose sets overlap are left out: they are reported below as overlaps.
     owned = {
         (level, kind): {cpu: cache.cpus for cache in of_kind for cpu in cache.cpus}
         for (level, kind), of_kind in sorted(kinds.items())
-        if kind != "Instruction" and sum(len(cache.cpus) for cache in of_kind) == len(views.union([cache.cpus for cache in of_kind]))
+        if kind != "Instruction" and sum(len(cache.cpus) for cache in of_kind) == len(CpuSet.union([cache.cpus for cache in of_kind]))
     }
     for (level, kind), of_kind in kinds.items():
         name = f"L{level} {kind}"
@@ -145,12 +145,12 @@ def _cached(caches: tuple[Cache, ...]) -> Iterator[Contradiction]:
                 sets_by_id.setdefault(cache.id, []).append(cache.cpus)
         same_id = [cpus for sets in sets_by_id.values() if len(sets) > 1 for cpus in sets]
         if same_id:
-            yield Contradiction(name, views.union(same_id), f"one id for several caches: {_shown(same_id)}")
+            yield Contradiction(name, CpuSet.union(same_id), f"one id for several caches: {_shown(same_id)}")
         # The instruction and data caches of a level may be shared differently; every outer cache holds both.
         outer_caches = [owners for (outer_level, _), owners in owned.items() if outer_level > level]
         not_contained = next((not_contained for owners in outer_caches if (not_contained := _not_contained(of_kind, owners))), None)
         if not_contained:
-            yield Contradiction(name, views.union(not_contained), f"wider than the level beyond: {_shown(not_contained)}")
+            yield Contradiction(name, CpuSet.union(not_contained), f"wider than the level beyond: {_shown(not_contained)}")
 
 
 def _not_contained(caches: list[Cache], owners: dict[int, CpuSet]) -> list[CpuSet]:
@@ -167,7 +167,7 @@ def _overlap(subject: str, sets: Iterable[CpuSet]) -> Iterator[Contradiction]:
         covered |= cpus
     if overlapping:
         crossing = sorted((cpus for cpus in listed if cpus & overlapping), key=lambda cpus: (next(iter(cpus)), len(cpus)))
-        yield Contradiction(subject, views.union(crossing), f"overlap: {_shown(crossing)}")
+        yield Contradiction(subject, CpuSet.union(crossing), f"overlap: {_shown(crossing)}")
 
 
 def _shown(sets: list[CpuSet]) -> str:

@@ -112,7 +112,7 @@ def _locality(node: sys_node.SysfsNode, own: dict[int, CpuSet], gpu_cpus: CpuSet
 
 
 def _cpus_of(numbers: CpuSet, own: dict[int, CpuSet]) -> CpuSet:
-    return CpuSet(cpu for number in numbers for cpu in own.get(number, ()))
+    return CpuSet.union(own[number] for number in numbers if number in own)
 
 
 def _kind(sample: Sample, node: sys_node.SysfsNode, fastest: int | None) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from agent.model.physical import Physical
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Placement, Workload
 from agent.normalise.stacks import stack
-from agent.normalise.views import union
 
 
 def placed(
@@ -119,7 +118,7 @@ def _touched(cpus: CpuSet | None, hardware: Physical, all_caches: bool) -> Touch
         if not cpus & hardware.cpus.online:
             return Touched(cpus=cpus, whole_cores=whole_cores)
         cpus = cpus & hardware.cpus.online
-    placed = union(core.cpus for core in hardware.cores)
+    placed = CpuSet.union(core.cpus for core in hardware.cores)
     top = max((cache.level for cache in hardware.caches), default=None)
     llcs = [cache for cache in hardware.caches if cache.level == top and cache.type != "Instruction"]
     return Touched(

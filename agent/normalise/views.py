@@ -5,7 +5,7 @@ Behind lxcfs, gVisor or half of a /sys each file may be of another machine. Both
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from agent.collect.sample import Sample
 from agent.model.physical import Contradiction, Node, Package
@@ -56,15 +56,7 @@ def _packages(sample: Sample, topology: dict[int, CpuTopology]) -> Iterator[Cont
 
 def in_packages(packages: tuple[Package, ...]) -> CpuSet:
     """The online CPUs whose place is known: all of them, but for those that show no topology and that no other CPU lists."""
-    return union(package.cpus for package in packages)
-
-
-def union(sets: Iterable[CpuSet]) -> CpuSet:
-    """The CPUs that are in one of the sets."""
-    union = CpuSet()
-    for cpus in sets:
-        union |= cpus
-    return union
+    return CpuSet.union(package.cpus for package in packages)
 
 
 def of_nodes(sample: Sample, online: CpuSet, nodes: tuple[Node, ...]) -> Iterator[Contradiction]:
@@ -76,7 +68,7 @@ def of_nodes(sample: Sample, online: CpuSet, nodes: tuple[Node, ...]) -> Iterato
     if shown.online is not None and shown.online != directories:
         near = _near(nodes, directories - shown.online)
         yield Contradiction("node", near, f"nodes {shown.online} in /{NODE}/online, and directories of {directories}")
-    beyond = union(node.cpus for node in shown.nodes if node.cpus) - online
+    beyond = CpuSet.union(node.cpus for node in shown.nodes if node.cpus) - online
     if beyond and online:
         yield Contradiction("node", beyond, f"in a node (/{NODE}/node*/cpulist), and {online} online in /{CPU}/online")
     outside = outside_nodes(online, nodes)
@@ -100,7 +92,7 @@ def outside_nodes(online: CpuSet, nodes: tuple[Node, ...]) -> CpuSet:
     """The online CPUs that are in no node; none where a node does not say which it has."""
     if not nodes or any(node.cpus is None for node in nodes):
         return CpuSet()
-    return online - union(node.cpus for node in nodes if node.cpus)
+    return online - CpuSet.union(node.cpus for node in nodes if node.cpus)
 
 
 def of_tasks(workloads: tuple[Workload, ...], online: CpuSet) -> Iterator[Contradiction]:
@@ -122,4 +114,4 @@ def of_tasks(workloads: tuple[Workload, ...], online: CpuSet) -> Iterator[Contra
 
 
 def _near(nodes: tuple[Node, ...], numbers: CpuSet) -> CpuSet:
-    return union(node.cpus for node in nodes if node.cpus and node.os_index in numbers)
+    return CpuSet.union(node.cpus for node in nodes if node.cpus and node.os_index in numbers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from itertools import chain
 
 from msgspec.structs import replace
@@ -144,7 +143,7 @@ def cpus_of(threads: Sequence[Thread | VCpu]) -> CpuSet | None:
 def union_of(sets: Sequence[CpuSet | None]) -> CpuSet | None:
     """The union of `sets`; None when one of them is not known, because it would be too small."""
     present = all_or_none(sets)
-    return None if present is None else reduce(CpuSet.__or__, present)
+    return None if present is None else CpuSet.union(present)
 
 
 def started(threads: tuple[Thread, ...]) -> float | None:

@@ -225,12 +225,13 @@ def wrong(found: Snapshot) -> Iterator[str]:
     physical = found.physical
     online = physical.cpus.online
     # Where a CPU sits that shows no topology, and that no other CPU lists, is not known.
-    unplaced = online - union(package.cpus for package in physical.packages)
-    if not unplaced <= union(entry.cpus for entry in physical.contradictions if entry.subject == "topology"):
+    unplaced = online - CpuSet.union(package.cpus for package in physical.packages)
+    if not unplaced <= CpuSet.union(entry.cpus for entry in physical.contradictions if entry.subject == "topology"):
         yield f"CPUs {unplaced} are in no package and nobody says so"
+    placed = online - unplaced
     for name, things in (("cores", physical.cores), ("packages", physical.packages)):
-        if sum(len(thing.cpus) for thing in things) != len(online - unplaced) or union(thing.cpus for thing in things) != online - unplaced:
-            yield f"{name} {[str(thing.cpus) for thing in things][:9]} do not partition {online - unplaced}"
+        if sum(len(thing.cpus) for thing in things) != len(placed) or CpuSet.union(thing.cpus for thing in things) != placed:
+            yield f"{name} {[str(thing.cpus) for thing in things][:9]} do not partition {placed}"
     for core in physical.cores:
         if not core.cpus <= physical.packages[core.package].cpus:
             yield f"core {core.cpus} is not in package {physical.packages[core.package].cpus}"
@@ -238,7 +239,7 @@ def wrong(found: Snapshot) -> Iterator[str]:
         for group in groups:
             if not group.cpus <= physical.packages[group.package].cpus:
                 yield f"one of the {name}, {group.cpus}, is not in package {physical.packages[group.package].cpus}"
-        if sum(len(group.cpus) for group in groups) != len(union(group.cpus for group in groups)):
+        if sum(len(group.cpus) for group in groups) != len(CpuSet.union(group.cpus for group in groups)):
             yield f"{name} overlap: {[str(group.cpus) for group in groups]}"
     if not any(subject.startswith(("L", "caches")) for subject in said):
         yield from (f"caches do not nest and nobody says so: {pair}" for pair in crossing(physical))
@@ -247,13 +248,6 @@ def wrong(found: Snapshot) -> Iterator[str]:
     for node in physical.nodes:
         if node.cpus is not None and not node.cpus <= online:
             yield f"node {node.os_index} has CPUs {node.cpus} that are not there"
-
-
-def union(sets: Iterator[CpuSet]) -> CpuSet:
-    mask = 0
-    for cpus in sets:
-        mask |= cpus.mask
-    return CpuSet.of_mask(mask)
 
 
 def crossing(physical: Physical) -> Iterator[str]:
