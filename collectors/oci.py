@@ -129,6 +129,8 @@ def _users(root: SysRoot) -> list[int]:
     if hidden:
         more = f" and {len(hidden) - 1} more" if len(hidden) > 1 else ""
         root.note(f"{USERS}/{hidden[0]}", "denied", f"hidden, as by ProtectHome=: names and groups of this user's containers{more}")
+    if len(shown) > MAX_USERS:
+        root.note(USERS, "absent", f"more than {MAX_USERS} users: the containers of {len(shown) - MAX_USERS} of them have no names")
     return sorted(shown)[:MAX_USERS]
 
 

@@ -97,6 +97,15 @@ def test_files_of_users_are_hostile(tmp_path: Path) -> None:
     assert root.malformed == []
 
 
+def test_users_beyond_the_most_are_said_to_be_left_out(tmp_path: Path) -> None:
+    users = range(2000, 2000 + oci.MAX_USERS + 2)
+    root = grow(tmp_path, {f"run/user/{uid}/crun/box/status": json.dumps({"cgroup-path": "/box"}) for uid in users})
+    assert len(oci.read(root, BundleCache())) == oci.MAX_USERS
+    (refusal,) = root.refusals
+    assert (refusal.path, refusal.reason) == ("run/user", "absent")
+    assert "the containers of 2 of them" in refusal.detail
+
+
 def test_a_user_with_very_many(tmp_path: Path) -> None:
     status = json.dumps({"cgroup-path": f"{SLICE}/x"})
     files = {f"run/user/1003/crun/c{number:04}/status": status for number in range(oci.MAX_CONTAINERS_OF_USER + 1)}
