@@ -51,7 +51,12 @@ def files() -> tuple[str, ...]:
 def modules(*rooms: str) -> dict[str, ast.Module]:
     """The syntax trees of the Python files below these directories, by path: of the product where none is named."""
     below = tuple(f"{room}/" for room in rooms or PRODUCT)
-    return {name: ast.parse((TOP / name).read_text(), name) for name in files() if name.startswith(below) and name.endswith(".py")}
+    return {name: parsed(name) for name in files() if name.startswith(below) and name.endswith(".py")}
+
+
+@cache
+def parsed(path: str) -> ast.Module:
+    return ast.parse((TOP / path).read_text(), path)
 
 
 def dotted(node: ast.AST) -> str:

@@ -184,8 +184,10 @@ def test_a_machine_owns_the_unit_that_it_alone_is_in(tmp_path: Path, manager: st
         assert others == []
         assert (vm.id, vm.name) == (id_ or "kvm/20/1020", name)
         assert (vm.cpu.usage_usec, vm.cpu.limit_cpus, vm.memory.current_bytes, vm.pids and vm.pids.max) == (5000, Limit(2), 1024, Limit(9))
+        assert vm.controls
     else:
         # The unit is then what it is, and what it uses is not the machine's.
         assert (vm.cpu.usage_usec, vm.cpu.limit_cpus, vm.memory.current_bytes, vm.pids) == (None, Limit(2), None, None)
+        assert vm.controls == ()
         assert [one.cgroup for one in others] == [path]
     assert len({one.id for one in found.workloads}) == len(found.workloads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -167,30 +168,32 @@ def test_two_things_of_one_name_make_no_two_series(tmp_path: Path, files: dict[s
     assert [len(kind) for kind in others if kind] == [1]
 
 
-def sample(
-    usage_usec: int | None = 5,
-    throttled_usec: int | None = 5,
-    some_usec: int | None = 5,
-    run_ns: int | None = 5,
-    delay_ns: int | None = 5,
-    account_ns: int | None = 5,
-) -> Sample:
-    """A group, a thread and an account on a host of one CPU, up for a hundred seconds."""
-    cpu = WorkloadCpu(usage_usec=usage_usec, throttled_usec=throttled_usec)
-    groups = (Group(path="/a", cpu=cpu, pressure={"io": Stall(some_usec, 1)}), Group(path="/b", cpu=WorkloadCpu(usage_usec=1)))
-    tasks = (TaskGroup(pid=7, tasks=(Thread(tid=7, run_ns=1, delay_ns=1), Thread(tid=8, run_ns=run_ns, delay_ns=delay_ns))),)
-    facts = WorkloadFacts(
-        cgroups=Cgroups(groups=groups, version="v2", controllers={}), tasks=tasks, accounts=(Account(7, 1, 1, account_ns),)
+OF_A_GROUP = ("usage_usec", "user_usec", "system_usec", "throttled_usec", "own_throttled_usec", "burst_used_usec")
+
+
+def sample(**changed: int | None) -> Sample:
+    """A group, a thread and an account on a host of one CPU, up for a hundred seconds: what is not given stands at 5."""
+    count = defaultdict(lambda: 5, changed)
+    cpu = WorkloadCpu(**{name: count[name] for name in OF_A_GROUP})
+    stalls = {"cpu": Stall(1, 1), "io": Stall(count["some_usec"], count["full_usec"])}
+    groups = (Group(path="/a", cpu=cpu, pressure=stalls), Group(path="/b", cpu=WorkloadCpu(usage_usec=1)))
+    tasks = (
+        TaskGroup(pid=7, tasks=(Thread(tid=7, run_ns=1, delay_ns=1), Thread(tid=8, run_ns=count["run_ns"], delay_ns=count["delay_ns"]))),
     )
+    accounts = (Account(7, 1, 1, count["account_ns"]),)
+    facts = WorkloadFacts(cgroups=Cgroups(groups=groups, version="v2", controllers={}), tasks=tasks, accounts=accounts)
     return Sample(host=HostFacts(kernel=Kernel(uptime_seconds=100.0)), workloads=facts)
 
 
 @pytest.mark.parametrize(
     ("changed", "source", "words"),
     [
-        ({"usage_usec": 10**9}, "cgroup", "cpu.stat of /a: usage_usec of 1000000000 is more than the 100 s since boot"),
-        ({"throttled_usec": 10**9}, "cgroup", "cpu.stat of /a: throttled_usec"),
+        *(
+            ({name: 10**9}, "cgroup", f"cpu.stat of /a: {name} of 1000000000 is more than the 100 s since boot (/proc/uptime) on all CPUs")
+            for name in OF_A_GROUP
+        ),
         ({"some_usec": 10**9}, "cgroup", "io.pressure of /a: some_usec"),
+        ({"full_usec": 10**9}, "cgroup", "io.pressure of /a: full_usec"),
         ({"run_ns": 10**12}, "proc_task", "proc/7/task/8/schedstat: run_ns of 1000000000000"),
         ({"delay_ns": 10**12}, "proc_task", "proc/7/task/8/schedstat: delay_ns"),
         ({"account_ns": 10**12}, "taskstats", "process 7: run_ns of 1000000000000"),
@@ -205,3 +208,7 @@ def test_nothing_of_a_workload_is_older_than_the_host(changed: dict[str, int], s
     assert [gap.source for gap in gaps] == [source]
     assert words in gaps[0].detail
     assert cut == sample(**dict.fromkeys(changed))
+    # Counters that were never there are no more than the host's age.
+    bare = dict.fromkeys((*OF_A_GROUP, "some_usec", "full_usec", "run_ns", "delay_ns", "account_ns"))
+    assert plausible(sample(**bare))[1] == ()
+    assert plausible(sample(**bare | changed))[0] == sample(**bare)
