@@ -10,7 +10,9 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jsonschema
 import pytest
@@ -23,8 +25,33 @@ from tests.unit.tree import grow, recorded
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def agent(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "agent", *map(str, arguments)]
+class Done(NamedTuple):
+    returncode: object
+    stdout: str
+    stderr: str
+
+
+Agent = Callable[..., Done]
+
+
+@pytest.fixture
+def agent(capfd: pytest.CaptureFixture[str]) -> Agent:
+    """The command line in this process: Python takes longer to start than most verbs to answer."""
+
+    def run(*arguments: str | Path) -> Done:
+        code: object
+        try:
+            code = main([*map(str, arguments)])
+        except SystemExit as end:
+            code = end.code
+        return Done(code, *capfd.readouterr())
+
+    return run
+
+
+def process(*before: str, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, below a command that changes what it may do."""
+    command = [*before, sys.executable, "-m", "agent", *arguments]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -66,18 +93,11 @@ def agent(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         ("calibrate", "--check", "--store", "/no/such/calibration"),
     ],
 )
-def test_a_wrong_argument_is_one_line_and_exit_2(arguments: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
-    """In this process: Python takes longer to start than a verb to refuse."""
-    code: object
-    try:
-        code = main(arguments)
-    except SystemExit as end:
-        code = end.code
-    output, errors = capfd.readouterr()
-    assert code == 2
-    assert "Traceback" not in errors
-    assert errors.strip().splitlines()[-1].startswith("agent")
-    assert not output
+def test_a_wrong_argument_is_one_line_and_exit_2(agent: Agent, arguments: tuple[str, ...]) -> None:
+    done = agent(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("agent")
 
 
 @pytest.mark.parametrize(
@@ -95,10 +115,17 @@ def test_a_wrong_argument_is_one_line_and_exit_2(arguments: tuple[str, ...], cap
         ("--version",),
     ],
 )
-def test_help_and_version(arguments: tuple[str, ...]) -> None:
+def test_help_and_version(agent: Agent, arguments: tuple[str, ...]) -> None:
     done = agent(*arguments)
-    assert done.returncode == 0
-    assert done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("stratascope" if arguments == ("--version",) else "usage: agent")
+
+
+def test_the_package_is_a_command() -> None:
+    """What the other tests run in their own process."""
+    done, wrong = process(arguments=("--version",)), process(arguments=("nonsense",))
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "stratascope", "")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
 
 
 def test_help_imports_no_library_that_a_verb_uses() -> None:
@@ -120,7 +147,7 @@ def test_examples_in_help_are_arguments_that_the_verb_takes() -> None:
             parser.parse_args(shlex.split(command))
 
 
-def test_an_empty_root_is_a_snapshot_of_gaps(tmp_path: Path) -> None:
+def test_an_empty_root_is_a_snapshot_of_gaps(agent: Agent, tmp_path: Path) -> None:
     done = agent("snapshot", "--root", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     document = json.loads(done.stdout)
@@ -131,7 +158,7 @@ def test_an_empty_root_is_a_snapshot_of_gaps(tmp_path: Path) -> None:
     assert {"proc_stat", "proc_cpuinfo", "proc_vm", "cgroup", "docker_engine", "libvirt_domains"} <= silent
 
 
-def test_who_is_not_there_cannot_be_explained(tmp_path: Path) -> None:
+def test_who_is_not_there_cannot_be_explained(agent: Agent, tmp_path: Path) -> None:
     for arguments in (("explain", "web"), ("what-if", "web", "--cpus", "max")):
         done = agent(*arguments, "--root", tmp_path)
         assert (done.returncode, done.stdout, done.stderr) == (2, "", "agent: web: no such workload; none was found\n")
@@ -140,7 +167,7 @@ def test_who_is_not_there_cannot_be_explained(tmp_path: Path) -> None:
     assert "Virtualization (0 here)" in done.stdout
 
 
-def test_a_word_that_may_mean_several_names_them(tmp_path: Path) -> None:
+def test_a_word_that_may_mean_several_names_them(agent: Agent, tmp_path: Path) -> None:
     """Names are the users': what a terminal would act on is escaped in an error, too."""
     ids = [f"abc{number}" + "0" * 60 for number in range(2)]
     scopes = [f"sys/fs/cgroup/system.slice/docker-{id_}.scope" for id_ in ids]
@@ -169,7 +196,7 @@ def test_a_word_that_may_mean_several_names_them(tmp_path: Path) -> None:
     assert (asked.returncode, asked.stdout, asked.stderr) == (2, "", "agent: what-if: CPUs 0: not online here\n")
 
 
-def test_a_recording_has_a_second_pass_where_workloads_run(tmp_path: Path) -> None:
+def test_a_recording_has_a_second_pass_where_workloads_run(agent: Agent, tmp_path: Path) -> None:
     """A recording is recorded with both of its passes, and without waiting."""
     scope = f"sys/fs/cgroup/system.slice/docker-{'0c' * 32}.scope"
     files = {"sys/fs/cgroup/cgroup.controllers": "cpu\n", f"{scope}/cgroup.procs": "7\n", f"{scope}/cpu.weight": "100\n"}
@@ -191,14 +218,14 @@ def test_a_recording_has_a_second_pass_where_workloads_run(tmp_path: Path) -> No
     assert done.stderr == f"agent: {twice}/{LATER}: no {MARK} in it\n"
 
 
-def test_one_source_only() -> None:
+def test_one_source_only(agent: Agent) -> None:
     document = json.loads(agent("snapshot", "--only", "proc_stat").stdout)
     assert document["logical"]["cpu"]["times"]
     assert "meminfo_bytes" not in document["logical"]["memory"]
     assert document["gaps"] == []
 
 
-def test_an_empty_root_has_a_topology_of_gaps(tmp_path: Path) -> None:
+def test_an_empty_root_has_a_topology_of_gaps(agent: Agent, tmp_path: Path) -> None:
     done = agent("topology", "--root", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "which CPUs are online is not known" in done.stdout
@@ -207,7 +234,7 @@ def test_an_empty_root_has_a_topology_of_gaps(tmp_path: Path) -> None:
     assert done.stderr == "agent: no CPU is known, and hwloc has no machine without one\n"
 
 
-def test_topology_as_json_is_a_part_of_the_snapshot() -> None:
+def test_topology_as_json_is_a_part_of_the_snapshot(agent: Agent) -> None:
     part, whole = json.loads(agent("topology", "--format", "json").stdout), json.loads(agent("snapshot", "--interval", "0").stdout)
     assert part.keys() == {"schema", "taken_at", "agent", "host", "physical", "logical", "gaps"} < whole.keys()
     described = json.loads(agent("snapshot", "--schema").stdout)
@@ -219,7 +246,7 @@ def test_topology_as_json_is_a_part_of_the_snapshot() -> None:
     assert {gap["source"] for gap in part["gaps"]} <= {*MACHINE}
 
 
-def test_topology_for_people_in_a_pipe() -> None:
+def test_topology_for_people_in_a_pipe(agent: Agent) -> None:
     plain, one = agent("topology"), agent("topology", "--no-workloads", "--all", "--width", "60")
     assert (plain.returncode, plain.stderr, one.returncode) == (0, "", 0)
     assert "\x1b" not in plain.stdout
@@ -228,20 +255,13 @@ def test_topology_for_people_in_a_pipe() -> None:
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs, to be left with one")
-def test_what_the_agent_may_use_is_not_the_host() -> None:
+def test_what_the_agent_may_use_is_not_the_host(agent: Agent) -> None:
     free = agent("topology", "--format", "hwloc-xml").stdout
-    bound = subprocess.run(
-        ["taskset", "-c", str(min(os.sched_getaffinity(0))), sys.executable, "-m", "agent", "topology", "--format", "hwloc-xml"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    ).stdout
+    bound = process("taskset", "-c", str(min(os.sched_getaffinity(0))), arguments=("topology", "--format", "hwloc-xml")).stdout
     assert re.findall("cpuset=[^ ]*", bound) == re.findall("cpuset=[^ ]*", free)
 
 
-def test_pretty_is_the_same_document() -> None:
+def test_pretty_is_the_same_document(agent: Agent) -> None:
     plain, pretty = agent("snapshot", "--only", "sys_cpu"), agent("snapshot", "--only", "sys_cpu", "--pretty")
     assert len(plain.stdout.splitlines()) == 1
     assert len(pretty.stdout.splitlines()) > 10
@@ -261,14 +281,7 @@ def test_without_privileges_gaps_name_the_remedy() -> None:
     """Without CAP_SYS_PTRACE no other process' memory map may be read; everything else stays."""
     # Large enough to be looked at: what might hold a linear memory.
     with mmap.mmap(-1, 5 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ):
-        done = subprocess.run(
-            ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-m", "agent", "snapshot"],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = process("setpriv", "--bounding-set=-all", "--inh-caps=-all", arguments=("snapshot",))
     assert (done.returncode, done.stderr) == (0, "")
     document = json.loads(done.stdout)
     denied = {gap["source"]: gap for gap in document["gaps"] if gap["reason"] == "denied"}

@@ -163,9 +163,11 @@ def test_an_engine_that_is_slow_from_the_beginning_names_its_containers_late(eng
     engine.mode = "slow"
     root = str(engine.path.parents[1])
     session = Session(root=SysRoot(root), config=Config(root=root, only=("cgroup", "docker_engine")))
-    names = []
-    for _ in range(3):
-        (workload,) = advance(session, "metrics", 0.2).after.workloads
-        names.append(workload.name)
-        time.sleep(1.5)
-    assert names == [WEB[:12], "web", "web"]
+    names = [advance(session, "metrics", 0.2).after.workloads[0].name]
+    until = time.monotonic() + 10
+    while names[-1] != "web" and time.monotonic() < until:
+        time.sleep(0.1)
+        names.append(advance(session, "metrics", 0.2).after.workloads[0].name)
+    names.append(advance(session, "metrics", 0.2).after.workloads[0].name)
+    assert names == [WEB[:12]] * (len(names) - 2) + ["web", "web"]
+    assert len(names) > 2
