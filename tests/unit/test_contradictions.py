@@ -186,3 +186,9 @@ def test_nodes_that_exceed_all_memory(tmp_path: Path, total: int, subjects: list
     found = look(tmp_path, files).contradictions
     assert [entry.subject for entry in found] == subjects
     assert all("16384 bytes" in entry.detail and f"{total << 10} (MemTotal" in entry.detail for entry in found)
+
+
+@pytest.mark.parametrize(("size", "subjects"), [(11, []), (12, ["memory"])])
+def test_nodes_may_exceed_all_memory_by_what_is_rounded(tmp_path: Path, size: int, subjects: list[str]) -> None:
+    files = four() | node(0, "0-1", 10) | node(1, "2-3", size) | {"proc/meminfo": "MemTotal: 20 kB\n"}
+    assert [entry.subject for entry in look(tmp_path, files).contradictions] == subjects

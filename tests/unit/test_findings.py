@@ -153,7 +153,8 @@ def test_remote_memory_of_any_workload() -> None:
     remote = found(replace(machine(), paradigm="containerization", placement=place))["memory_remote"]
     assert remote.text == "75% of its memory lies on nodes that have none of its CPUs"
     assert remote.evidence == "CPUs 0 of nodes 0; node 0: 1024 MiB, node 1: 3072 MiB"
-    assert found(replace(machine(), placement=Placement(remote_memory_ratio=0.01))) == {}
+    assert found(replace(machine(), placement=Placement(remote_memory_ratio=0.09))) == {}
+    assert found(replace(machine(), placement=Placement(remote_memory_ratio=0.1))).keys() == {"memory_remote"}
 
 
 def test_machines_elsewhere_are_not_this_host_s() -> None:
@@ -166,6 +167,8 @@ def test_machines_elsewhere_are_not_this_host_s() -> None:
         ((4 << 30, 4 << 30), 16 << 30, ["node_memory_here"]),
         # What firmware and the kernel itself keep is no difference to speak of.
         ((7 << 30, 8 << 30), 16 << 30, []),
+        ((4 << 30, 5 << 30), 10 << 30, []),
+        ((4 << 30, (5 << 30) - 1), 10 << 30, ["node_memory_here"]),
         ((4 << 30, None), 16 << 30, []),
         ((4 << 30, 4 << 30), None, []),
         ((), 16 << 30, []),
@@ -177,7 +180,16 @@ def test_nodes_that_show_a_part_of_the_memory(sizes: tuple[int | None, ...], tot
     assert [one.id for one in findings((), hardware, Logical(cpu=LogicalCpu(), memory=LogicalMemory()), Identity())] == ids
 
 
-@pytest.mark.parametrize(("steal", "ids"), [(0.0, ["topology_here"]), (5.0, ["topology_here", "steal_here"]), (None, ["topology_here"])])
+@pytest.mark.parametrize(
+    ("steal", "ids"),
+    [
+        (0.0, ["topology_here"]),
+        (0.9, ["topology_here"]),
+        (1.0, ["topology_here", "steal_here"]),
+        (5.0, ["topology_here", "steal_here"]),
+        (None, ["topology_here"]),
+    ],
+)
 def test_inside_a_guest(steal: float | None, ids: list[str]) -> None:
     kernel = Logical(
         cpu=LogicalCpu(
@@ -186,7 +198,7 @@ def test_inside_a_guest(steal: float | None, ids: list[str]) -> None:
                     cpu=0,
                     user_seconds=50.0,
                     nice_seconds=0.0,
-                    system_seconds=45.0,
+                    system_seconds=50.0 - (steal or 0),
                     idle_seconds=0.0,
                     iowait_seconds=0.0,
                     irq_seconds=0.0,

@@ -15,7 +15,7 @@ from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.facts.proc_task import Thread
 from agent.model.host import Host
 from agent.normalise.plausible import plausible
-from agent.session import Session, take_host, take_snapshot
+from agent.session import Session, take_host, take_sample, take_snapshot
 from collectors.cgroup import Cgroups
 from collectors.cgroup.group import Group
 from collectors.cgroup.others import Stall
@@ -212,3 +212,29 @@ def test_nothing_of_a_workload_is_older_than_the_host(changed: dict[str, int], s
     bare = dict.fromkeys((*OF_A_GROUP, "some_usec", "full_usec", "run_ns", "delay_ns", "account_ns"))
     assert plausible(sample(**bare))[1] == ()
     assert plausible(sample(**bare | changed))[0] == sample(**bare)
+
+
+@pytest.mark.parametrize("uptime", ["1000.00 4000.00\n", ""])
+def test_what_stands_at_its_bound_is_possible(tmp_path: Path, uptime: str) -> None:
+    """1 % and ten seconds more than 1000 s; all of the memory free, all of the swap used. A sound sample is no new one."""
+    ticks, usec, ns = 102_000, 1_020_000_000, 1_020_000_000_000
+    stalls = f"some avg10=0.00 avg60=0.00 avg300=0.00 total={usec}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total={usec}\n"
+    zone = "Node 0, zone   Normal\n  pages free     40\n        present  40\n        managed  40\n"
+    files = {
+        "proc/uptime": uptime,
+        "proc/stat": f"cpu0 {' '.join([str(ticks)] * 10)}\n",
+        "proc/schedstat": f"version 15\ntimestamp 1\ncpu0 0 0 0 0 0 0 {ns} {9 * ns} 1\n",
+        **{f"proc/pressure/{name}": stalls for name in ("cpu", "memory", "io", "irq")},
+        "proc/meminfo": "MemTotal: 9 kB\nMemFree: 9 kB\nMemAvailable: 9 kB\nSwapTotal: 4 kB\nSwapFree: 4 kB\n",
+        "proc/zoneinfo": zone,
+        "proc/swaps": "Filename Type Size Used Priority\n/a partition 10 10 -2\n",
+        f"{NODE}/online": "0\n",
+        **{name: text + "Node 0 MemFree: 8 kB\n" * name.endswith("meminfo") for name, text in node(0, "0-3", 8).items()},
+    }
+    facts = take_sample(Session(root=recorded(tmp_path, regular(1, 1, 1) | files), config=Config(root=str(tmp_path))))
+    for kind in ("stat", "schedstat", "pressures", "memory", "swaps", "nodes"):
+        assert getattr(facts.host, kind)
+    assert plausible(facts)[0] is facts
+    most = sample(**dict.fromkeys((*OF_A_GROUP, "some_usec", "full_usec"), 111_000_000), run_ns=111 * 10**9, delay_ns=111 * 10**9)
+    assert plausible(most)[0] is most
+    assert plausible(sample(account_ns=111 * 10**9))[1] == ()

@@ -29,6 +29,7 @@ EIGHT = CpuSet(range(8))
         (Sample(host=HostFacts(sched_sysctls=proc_sys_sched.Sched(wakeup_granularity_ns=1))), "cfs", None),
         (Sample(host=HostFacts(task_slice=proc_sched.TaskSlice(2800000))), "eevdf", "inferred"),
         (Sample(host=HostFacts(schedstat=proc_schedstat.Schedstat((), version=17))), "eevdf", "inferred"),
+        (Sample(host=HostFacts(schedstat=proc_schedstat.Schedstat((), version=16))), "eevdf", "inferred"),
         # Neither says which: both have run under version 15, and a task without a slice is no proof.
         (Sample(host=HostFacts(schedstat=proc_schedstat.Schedstat((), version=15))), None, None),
         (Sample(host=HostFacts(task_slice=proc_sched.TaskSlice())), None, None),
@@ -61,6 +62,10 @@ def test_nothing_is_known_of_a_scheduler() -> None:
         ((1 << 32) - 300 * 1000, 0.0, 1000),
         ((1 << 32) + 3600 * 100, 3900.4, 100),
         ((1 << 32) + 250, 301.0, None),  # too near to where both are 0, though it would be 250
+        ((1 << 32) + 29 * 250, 329.0, None),
+        ((1 << 32) + 30 * 250, 330.0, 250),
+        ((1 << 32) - 30 * 250, 270.0, 250),
+        ((1 << 32) + 3600 * 101, 3900.0, None),  # 1 % off is too far
         ((1 << 32) + 3600 * 170, 3900.0, None),  # no kernel ticks so
         (1200, 3900.0, None),  # 32 bits, which went round
         (None, 6.0, None),
