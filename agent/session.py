@@ -120,7 +120,7 @@ def snapshot_of(window: Window, taken_at: float) -> Snapshot:
         findings=after.findings,
         predictions=predictions,
         claims=claims(after.workloads, predictions, window.given),
-        gaps=after.gaps,
+        gaps=(*after.gaps, *window.gaps),
         parameters=window.given.better,
     )
 

@@ -13,8 +13,9 @@ from agent.model.runtimes import Paradigm
 from agent.model.values import CpuSet, Limit
 from agent.model.workload import Workload
 from agent.overhead import paradigms, parameters
+from agent.overhead.activity import Activity, scheduled
 from agent.overhead.throttling import throttled_periods_share
-from agent.overhead.window import Activity, Window, scheduled
+from agent.overhead.window import Window
 
 DEFAULT_PERIOD_USEC = 100_000
 """Of a group that never had a quota (kernel/sched/fair.c, default_cfs_period())."""

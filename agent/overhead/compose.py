@@ -7,6 +7,7 @@ from itertools import chain
 
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
+from agent.overhead.activity import Activity
 from agent.overhead.exits import exits
 from agent.overhead.memory import memory_overhead
 from agent.overhead.numa import remote_memory
@@ -20,7 +21,7 @@ from agent.overhead.throttling import throttled
 from agent.overhead.translation import walks
 from agent.overhead.two_level import lock_holder, steal
 from agent.overhead.wasm import execution
-from agent.overhead.window import Activity, Window
+from agent.overhead.window import Window
 
 
 def predict(window: Window) -> tuple[Prediction, ...]:

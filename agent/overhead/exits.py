@@ -12,9 +12,10 @@ from agent.model.components import EXIT_TIME, EXITS, HALT_POLLING
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
+from agent.overhead.activity import Activity
 from agent.overhead.bands import percentiles, summed
 from agent.overhead.prediction import prediction, weaknesses
-from agent.overhead.window import Activity, Window
+from agent.overhead.window import Window
 
 _BY_EMULATOR = ("io_exits", "mmio_exits")
 

@@ -12,9 +12,10 @@ from agent.model.runtimes import Paradigm
 from agent.model.snapshot import Prediction
 from agent.model.values import UNLIMITED, CpuSet
 from agent.model.workload import Layer, LayerName, Workload
+from agent.overhead.activity import scheduled
 from agent.overhead.lost import lost, measured_lost, total
 from agent.overhead.what_if import what_if
-from agent.overhead.window import Window, scheduled
+from agent.overhead.window import Window
 
 WORTH = 0.01
 """Seconds a second that it runs: what pays less is not advised."""

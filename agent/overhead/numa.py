@@ -13,8 +13,9 @@ from agent.model.components import REMOTE_MEMORY
 from agent.model.snapshot import Param, Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
+from agent.overhead.activity import scheduled
 from agent.overhead.prediction import prediction
-from agent.overhead.window import Window, scheduled
+from agent.overhead.window import Window
 
 Matrix = Sequence[Sequence[float]]
 LOCAL_DISTANCE = 10

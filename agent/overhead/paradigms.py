@@ -9,8 +9,8 @@ from agent.model.guest import Guest
 from agent.model.runtimes import MODES, Paradigm
 from agent.model.sandbox import LinearMemory
 from agent.model.workload import VCpu, Workload
+from agent.overhead.activity import scheduled
 from agent.overhead.translation import PAGE_BYTES, PER_TABLE
-from agent.overhead.window import scheduled
 
 _GUARDED_BYTES = 4 << 30
 

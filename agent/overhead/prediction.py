@@ -7,7 +7,11 @@ import math
 from agent.model.components import Component
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
-from agent.overhead.window import Activity, Window
+from agent.overhead.activity import Activity
+from agent.overhead.window import Window
+
+UNSCORED = "impossible_delay"
+"""A part of what is measured was left out, because it cannot be: the figure is not judged by the rest."""
 
 
 def weaknesses(activity: Activity, window: Window) -> list[str]:
@@ -48,5 +52,5 @@ def prediction(
         measured=measured,
         measured_from=component.measured_by.get(workload.paradigm) if measured is not None else None,
         ratio=None if measured is None or value <= 0 else measured / value,
-        inside=None if measured is None else lo <= measured <= hi,
+        inside=None if measured is None or UNSCORED in flags else lo <= measured <= hi,
     )

@@ -8,8 +8,8 @@ from __future__ import annotations
 from agent.model.components import CPU_PRESSURE
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
-from agent.overhead.prediction import prediction
-from agent.overhead.window import Activity
+from agent.overhead.activity import Activity
+from agent.overhead.prediction import UNSCORED, prediction
 
 
 def some_share(delay: float, threads: float) -> float:
@@ -27,6 +27,6 @@ def cpu_pressure(workload: Workload, activity: Activity, waits: Prediction | Non
     interval = some_share(waits.value, threads), min(1.0, waits.lo / threads), min(1.0, waits.hi)
     inputs = {"run_queue_delay": waits.value, "active_threads": threads}
     formula = "1 - (1 - d/n)^n of the delay as predicted, over n threads; between d/n and d"
-    flags = [flag for flag in waits.validity if flag != "ok"]
+    flags = [flag for flag in waits.validity if flag not in ("ok", UNSCORED)]
     measured = activity.pressure_seconds / activity.group_seconds
     return prediction(workload, CPU_PRESSURE, interval, formula=formula, inputs=inputs, flags=flags, measured=measured)

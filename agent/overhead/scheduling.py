@@ -14,10 +14,11 @@ from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.snapshot import Param, Prediction
 from agent.model.workload import VCpu, Workload
 from agent.overhead import parameters
+from agent.overhead.activity import Activity
 from agent.overhead.parameter_set import DEFAULTS, Parameters
-from agent.overhead.prediction import prediction, weaknesses
+from agent.overhead.prediction import UNSCORED, prediction, weaknesses
 from agent.overhead.throttling import edge_share, held_threads
-from agent.overhead.window import Activity, Window
+from agent.overhead.window import Window
 
 _LEAST_ELIGIBLE = 1e-9
 """Who is held back for longer is held back for all of the time."""
@@ -89,7 +90,7 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
     held = held_threads(stopped, threads, len(cpus))
     eligible = min(1.0, max(1 - held / threads, own / len(cpus), _LEAST_ELIGIBLE)) if held else 1.0
     demand = own / eligible
-    flags = weaknesses(activity, window)
+    flags = weaknesses(activity, window) + [UNSCORED] * bool(activity.impossible_delays)
     limit = workload.cpu.limit_cpus
     unseen = (
         limit is not None and not limit.unlimited and (activity.throttled_seconds is None or workload.cpu.limited_by != workload.cgroup)

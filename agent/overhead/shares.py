@@ -14,8 +14,9 @@ from agent.model.components import CPU_SHARE
 from agent.model.snapshot import Prediction
 from agent.model.values import Fact
 from agent.model.workload import Workload
+from agent.overhead.activity import Activity
 from agent.overhead.prediction import prediction, weaknesses
-from agent.overhead.window import Activity, Window
+from agent.overhead.window import Window
 
 DEFAULT_WEIGHT = 100.0
 DEFAULT_SHARES = 1024.0

@@ -11,10 +11,11 @@ from agent.model.components import SHARED_CACHE, SHARED_CORE
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
+from agent.overhead.activity import Activity
 from agent.overhead.bands import band
 from agent.overhead.paradigms import used_memory
 from agent.overhead.prediction import prediction, weaknesses
-from agent.overhead.window import Activity, Window
+from agent.overhead.window import Window
 
 
 def sibling_speed(sibling_busy: float, gain: float) -> float:

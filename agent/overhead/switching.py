@@ -9,9 +9,10 @@ from agent.model.components import SWITCHING
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
+from agent.overhead.activity import Activity
 from agent.overhead.bands import percentiles
 from agent.overhead.prediction import prediction, weaknesses
-from agent.overhead.window import Activity, Window
+from agent.overhead.window import Window
 
 LINE_BYTES = 64
 

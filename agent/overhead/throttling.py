@@ -16,8 +16,9 @@ from agent.model.components import THROTTLED_PERIODS, THROTTLED_TIME
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
+from agent.overhead.activity import Activity
 from agent.overhead.prediction import prediction, weaknesses
-from agent.overhead.window import Activity, Window
+from agent.overhead.window import Window
 
 
 def exhausted_after_seconds(quota: float, threads: float) -> float:

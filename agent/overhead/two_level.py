@@ -12,9 +12,10 @@ from agent.model.components import LOCK_HOLDER_RISK, STEAL
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
+from agent.overhead.activity import Activity
 from agent.overhead.bands import band
 from agent.overhead.prediction import prediction, weaknesses
-from agent.overhead.window import Activity, Window
+from agent.overhead.window import Window
 
 
 def total_delay_seconds(host: float, guest: float, steal: float) -> float:

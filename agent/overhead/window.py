@@ -1,70 +1,21 @@
-"""Counters -> what happened in a window. The window is between two hosts, or from a workload's birth where there is one host only.
-
-A counter belongs to somebody: a container's group by path and inode, a domain by uuid and id, a thread by tid and start. What was
-born within the window counts whole; what went backwards, or whose owner changed, has no difference.
-"""
+"""What happened in a window: between two hosts, or from a workload's birth where there is one host only."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from operator import attrgetter
-from typing import TypeVar, cast
 
-from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.facts.proc_stat import CpuTime
-from agent.model.facts.proc_task import Thread
 from agent.model.host import Host
-from agent.model.values import STAT, UPTIME, USER_HZ, CpuSet, Fact, ReadTimes, all_or_none, sum_if_known
+from agent.model.values import STAT, UPTIME, CpuSet, Fact, Gap, ReadTimes, all_or_none, sum_if_known
 from agent.model.workload import Workload
+from agent.overhead.activity import Activity, activity_of, counter_increase
 from agent.overhead.machine import MachineIndex
 from agent.overhead.parameter_set import DEFAULTS, Parameters
 
-_ANSWERS_APART_SECONDS = 0.5
-"""Two answers of a monitor that are closer are one, told twice."""
-
-_COUNTED = (
-    *("exits", "io_exits", "mmio_exits", "halt_attempted_poll", "halt_successful_poll"),
-    *("halt_poll_success_ns", "halt_poll_fail_ns"),
-)
-"""Of KVM's forty counters of a vCPU those that a formula asks for."""
-
-T = TypeVar("T")
-
-Counts = tuple[int | None, ...]
-
-_OF_A_THREAD = ("run_ns", "delay_ns", "timeslices", "voluntary_switches", "involuntary_switches")
-_of_a_thread: Callable[[Thread], Counts] = attrgetter(*_OF_A_THREAD)
-_of_a_group: Callable[[WorkloadCpu], Counts] = attrgetter(
-    "usage_usec", "periods", "throttled_periods", "throttled_usec", "pressure_some_usec"
-)
-
-
-class Activity(Fact, frozen=True, kw_only=True):
-    """What one workload did. None where a counter is not there or was reset.
-
-    `seconds` passed between the readings of its threads, `group_seconds` between those of its group's files.
-    """
-
-    seconds: float
-    group_seconds: float
-    since_start: bool
-    run_seconds: float | None = None
-    delay_seconds: float | None = None
-    timeslices: int | None = None
-    switches: int | None = None
-    """Voluntary and involuntary ones."""
-    runnable_threads: float | None = None
-    active_threads: int | None = None
-    usage_seconds: float | None = None
-    periods: int | None = None
-    throttled_periods: int | None = None
-    throttled_seconds: float | None = None
-    pressure_seconds: float | None = None
-    """Some thread of the group waited for a CPU."""
-    kvm: dict[str, float] = {}
-    """Those of KVM's counters that formulas ask for: a second, summed over the vCPUs."""
+_NAMES_SHOWN = 4
+_REMEDY = "none here: Linux 6.12 and later may count the sleep of a thread as waiting, when it moves the thread to another CPU"
 
 
 class Window(Fact, frozen=True, dict=True, kw_only=True):
@@ -95,6 +46,21 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
             cached = self._activities[id(workload)] = workload, self._activity(workload)
         return cached[1]
 
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What of the counters of its workloads cannot be."""
+        activities = [(workload.name or workload.id, self.activity(workload)) for workload in self.after.workloads]
+        left_out = [(name, activity.impossible_delays) for name, activity in activities if activity and activity.impossible_delays]
+        if not left_out:
+            return ()
+        names, threads = ", ".join(name for name, _ in left_out[:_NAMES_SHOWN]), sum(threads for _, threads in left_out)
+        more = f" and {len(left_out) - _NAMES_SHOWN} more" if len(left_out) > _NAMES_SHOWN else ""
+        detail = (
+            f"proc/PID/task/TID/schedstat, of {names}{more}: the run delay of {threads} thread{'s' if threads > 1 else ''} that slept as "
+            "the window began grew by more than can be, and is left out"
+        )
+        return (Gap("proc_task", "failed", detail, _REMEDY),)
+
     @cached_property
     def _activities(self) -> dict[int, tuple[Workload, Activity | None]]:
         return {}
@@ -108,7 +74,15 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
         if seconds is None or group_seconds is None or not 0 < seconds < math.inf or not 0 < group_seconds < math.inf:
             return None
         began = None if self.before is None else self.before.identity.uptime_seconds
-        return _activity(old, workload, seconds, group_seconds, began)
+        pressed = None if old is None else self._pressed
+        return activity_of(old, workload, seconds, group_seconds, began, pressed, len(self.after.physical.cpus.online))
+
+    @cached_property
+    def _pressed(self) -> float | None:
+        """The share of the window in which some task of the host waited for a CPU (/proc/pressure/cpu)."""
+        stalls = [host.logical.pressure and host.logical.pressure.cpu for host in (self.before, self.after) if host is not None]
+        waited = counter_increase(*(stall.some_usec if stall else None for stall in stalls)) if len(stalls) == 2 else None
+        return None if waited is None or not self.seconds else waited * 1e-6 / self.seconds
 
     def _passed(self, key: str | int | None, otherwise: float | None) -> float | None:
         """Seconds between the two readings of a group, a process or a file; `otherwise` where they have no dates."""
@@ -225,13 +199,6 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
         return sum(others) / len(others) if others else None
 
 
-def counter_increase(before: float | None, after: float | None) -> float | None:
-    """None when either is absent, or the counter went back: a reset is not a rate."""
-    if before is None or after is None or after < before:
-        return None
-    return after - before
-
-
 def _busy_since_boot(time: CpuTime, seconds: float) -> float | None:
     """The busy share of a CPU; None where nobody counts: a CPU that was there for any time was idle in some of it, or busy."""
     busy = time.busy_seconds
@@ -249,92 +216,3 @@ def _busy_between(before: CpuTime | None, after: CpuTime, seconds: float) -> flo
 def _age(workload: Workload, host: Host) -> float | None:
     uptime = host.identity.uptime_seconds
     return None if uptime is None or workload.started_seconds is None else uptime - workload.started_seconds
-
-
-def _activity(old: Workload | None, new: Workload, seconds: float, group_seconds: float, began: float | None) -> Activity:
-    threads, before = scheduled(new), scheduled(old) if old else ()
-    old_threads = {(thread.tid, thread.start_ticks): thread for thread in before}
-    pairs = [(old_threads.get((thread.tid, thread.start_ticks)), thread) for thread in threads]
-    # A thread that is older than the window and was not here joined from another group: what it did there is not the workload's.
-    joined = old is not None and any(_joined(thread, was, began) for was, thread in pairs)
-    nothing: Counts = (None,) * len(_OF_A_THREAD)
-    counts = [nothing if joined else _since(was, thread, _of_a_thread) for was, thread in pairs]
-    run, delay, slices, voluntary, involuntary = zip(*counts, strict=True) if counts else ((),) * len(_OF_A_THREAD)
-    states = [thread.state for thread in (*before, *threads)]
-    usage, periods, throttled, stopped, pressure = _since(old.cpu if old else None, new.cpu, _of_a_group)
-    return Activity(
-        seconds=seconds,
-        group_seconds=group_seconds,
-        since_start=old is None,
-        run_seconds=_seconds(_total(run), 1e-9),
-        delay_seconds=_seconds(_total(delay), 1e-9),
-        timeslices=_total(slices),
-        switches=_total(voluntary + involuntary),
-        # A throttled thread is runnable, too: it waits for its group, not for an event.
-        runnable_threads=states.count("R") / (2 if old else 1) if None not in states and states else None,
-        active_threads=None if None in slices else sum(1 for count in slices if count),
-        usage_seconds=_seconds(usage, 1e-6),
-        periods=periods,
-        throttled_periods=throttled,
-        throttled_seconds=_seconds(stopped, 1e-6),
-        pressure_seconds=_seconds(pressure, 1e-6),
-        kvm=_kvm(old, new, seconds) if new.vcpus else {},
-    )
-
-
-def _kvm(old: Workload | None, new: Workload, seconds: float) -> dict[str, float]:
-    """Counters that every vCPU has, a second. Monitors are asked every few seconds only, and their answers say how old they are: where both
-    ends of the window have the same one, nothing is known of the window."""
-    now, then = (
-        workload.guest.stats_seconds_ago if workload is not None and workload.guest is not None else None for workload in (new, old)
-    )
-    if now is None:
-        return {}
-    earlier = {vcpu.number: vcpu.kvm for vcpu in old.vcpus} if old is not None else {}
-    spent = seconds - now if then is None else seconds + then - now
-    if spent <= 0 or (old is not None and spent < _ANSWERS_APART_SECONDS):
-        return {}
-    rates = {}
-    for name in _COUNTED:
-        total = 0.0
-        for vcpu in new.vcpus:
-            count = vcpu.kvm.get(name)
-            was = 0 if old is None else earlier.get(vcpu.number, {}).get(name)
-            if count is None or was is None or count < was:
-                break
-            total += count - was
-        else:
-            rates[name] = total / spent
-    return rates
-
-
-def scheduled(workload: Workload) -> tuple[Thread, ...]:
-    """The threads that do the workload's work: of a machine, its vCPUs'."""
-    if workload.paradigm == "virtualization":
-        threads = tuple(vcpu.thread for vcpu in workload.vcpus if vcpu.thread is not None)
-        return threads if len(threads) == len(workload.vcpus) else ()
-    return workload.threads
-
-
-def _since(was: T | None, now: T, counts: Callable[[T], Counts]) -> Counts:
-    """No counter of the kernel's is below nothing, not even one that was never seen before; a reset is not a rate."""
-    if was is None:
-        return tuple([None if count is None or count < 0 else count for count in counts(now)])
-    both = zip(counts(was), counts(now), strict=True)
-    return tuple([None if before is None or count is None or count < before else count - before for before, count in both])
-
-
-def _joined(thread: Thread, was: Thread | None, began: float | None) -> bool:
-    """Starts are cut to 1/100 s, and so is the uptime. A thread of unknown start has no identity."""
-    if thread.start_ticks is None:
-        return True
-    return was is None and began is not None and thread.start_ticks / USER_HZ < began - 0.02
-
-
-def _total(counts: Counts) -> int | None:
-    """None where one is not known, or there is none."""
-    return None if not counts or None in counts else sum(cast("tuple[int, ...]", counts))
-
-
-def _seconds(count: int | None, unit: float) -> float | None:
-    return None if count is None else count * unit

@@ -15,6 +15,7 @@ WEAKNESSES = {
     "extrapolated": "other weights, or a limit above it, are not in the formula",
     "host_is_guest": "this host is a guest itself",
     "since_start": "over its whole life",
+    "impossible_delay": "without the sleep that the kernel counted as waiting",
     "shadow": "shadow page tables",
     "upper_bound": "a bound that hardly any guest reaches",
 }

@@ -126,7 +126,11 @@ def bound(passed: float, threads: int = 2, quota: float = 50_000, cpus: CpuSet =
     ]
     stopped = min(threads, len(cpus)) * 10 - quota / 1e4
     used = replace(
-        cpu(passed, usage=quota / 1e4, quota=quota), throttled_periods=int(100 * passed), throttled_usec=int(stopped * 1e6 * passed)
+        cpu(passed, usage=quota / 1e4, quota=quota),
+        throttled_periods=int(100 * passed),
+        throttled_usec=int(stopped * 1e6 * passed),
+        # Who stands still is under pressure.
+        pressure_some_usec=int(1e7 * passed),
     )
     return replace(made, threads=tuple(running), cpu=used, placement=replace(made.placement, allowed_cpus=cpus))
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model.components import RUN_QUEUE_DELAY
+from agent.overhead.activity import Activity
 from agent.overhead.prediction import prediction
 from agent.overhead.two_level import (
     exit_overhead,
@@ -21,7 +22,6 @@ from agent.overhead.two_level import (
     total_delay_seconds,
     wake_seconds,
 )
-from agent.overhead.window import Activity
 from tests.unit.overhead_hosts import machine
 
 delays = st.floats(0, 100)

@@ -13,7 +13,8 @@ from agent.model.facts.proc_stat import CpuTime
 from agent.model.host import Host
 from agent.model.values import STAT, UPTIME, CpuSet, ReadTimes
 from agent.model.workload import Workload
-from agent.overhead.window import Activity, Window, counter_increase
+from agent.overhead.activity import Activity, counter_increase
+from agent.overhead.window import Window
 from tests.unit.overhead_hosts import BOTH, container, cpu, host, machine, thread, times
 
 

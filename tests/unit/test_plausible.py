@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from agent.collect.host_facts import HostFacts
 from agent.collect.sample import Sample
@@ -174,7 +175,7 @@ OF_A_GROUP = ("usage_usec", "user_usec", "system_usec", "throttled_usec", "own_t
 def sample(**changed: int | None) -> Sample:
     """A group, a thread and an account on a host of one CPU, up for a hundred seconds: what is not given stands at 5."""
     count = defaultdict(lambda: 5, changed)
-    cpu = WorkloadCpu(**{name: count[name] for name in OF_A_GROUP})
+    cpu = replace(WorkloadCpu(), **{name: count[name] for name in OF_A_GROUP})
     stalls = {"cpu": Stall(1, 1), "io": Stall(count["some_usec"], count["full_usec"])}
     groups = (Group(path="/a", cpu=cpu, pressure=stalls), Group(path="/b", cpu=WorkloadCpu(usage_usec=1)))
     tasks = (
