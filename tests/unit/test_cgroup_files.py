@@ -117,7 +117,7 @@ def test_v1_in_the_same_records(tmp_path: Path) -> None:
             f"memory/docker/{A}/memory.numa_stat": "total=3 N0=3 N1=0\nhierarchical_total=5 N0=4 N1=1\nhierarchical_anon=1 N0=1 N1=0\n",
             f"memory/docker/{A}/memory.stat": "cache 1\nrss 2\ntotal_cache 3\ntotal_rss 4\n",
             f"hugetlb/docker/{A}/hugetlb.2MB.usage_in_bytes": "2097152\n",
-            f"hugetlb/docker/{A}/hugetlb.2MB.limit_in_bytes": "9223372036852678656\n",
+            f"hugetlb/docker/{A}/hugetlb.2MB.limit_in_bytes": f"{1 << 62}\n",
             f"hugetlb/docker/{A}/hugetlb.2MB.failcnt": "6\n",
             f"hugetlb/docker/{A}/hugetlb.2MB.numa_stat": "total=0 N0=0\nhierarchical_total=2097152 N0=2097152\n",
             f"freezer/docker/{A}/freezer.state": "FREEZING\n",

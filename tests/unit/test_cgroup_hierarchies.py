@@ -73,6 +73,18 @@ def test_a_crowd_of_groups_costs_itself(tmp_path: Path, monkeypatch: pytest.Monk
     assert (refusal.reason, refusal.path.removeprefix("sys/fs/cgroup/").split("/")[0]) == ("unsupported", crowd[0].split("/")[0])
 
 
+@pytest.mark.parametrize(("room", "are_read"), [(9, True), (8, True), (7, False)])
+def test_families_that_just_fit_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, are_read: bool) -> None:
+    """The root, two families of one and of two, and one of three for which there is room, or not."""
+    monkeypatch.setattr(hierarchies, "MAX_GROUPS", room)
+    paths = ["", "a", "b", "a/1", "a/2", "a/3", "b/1", "b/2"]
+    root = grow(tmp_path, {f"sys/fs/cgroup/{path}/cgroup.procs": "" for path in paths} | {"sys/fs/cgroup/cgroup.controllers": ""})
+    cgroups = cgroup.read(root, CgroupCache())
+    assert ({f"/{path}" for path in paths} == {group.path for group in cgroups.groups}) == are_read
+    assert (cgroups.all_groups, root.refusals == []) == (are_read, are_read)
+    assert "/b/2" in {group.path for group in cgroups.groups}
+
+
 def test_parse_mountinfo() -> None:
     text = line("a", "cgroup cgroup rw,cpu,cpuacct") + line("b", "cgroup cgroup rw,cpu", "/docker/x") + "nonsense\n\n" + line("c")
     assert parse_mountinfo(text) == {"cpu": ["a"], "cpuacct": ["a"], "": ["c"]}

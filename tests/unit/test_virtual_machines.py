@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from agent.collect.caches import Caches
+from agent.collect.sample import Sample
 from agent.collect.take import take
+from agent.collect.workload_facts import WorkloadFacts
 from agent.config import Config
 from agent.model.host import Host
-from agent.model.values import CpuSet, Limit
+from agent.model.values import CpuSet, Gap, Limit
 from agent.model.workload import Workload
 from agent.normalise import normalise
 from agent.overhead.window import Window
@@ -173,6 +175,17 @@ def test_descriptors_that_are_not_to_be_seen(tmp_path: Path) -> None:
     found = normalise(take(grow(tmp_path, HOST | files | {MARK: json.dumps(mark)}), Config(root=str(tmp_path)), Caches()))
     assert [(vm.id, vm.runtime, [vcpu.number for vcpu in vm.vcpus]) for vm in found.workloads] == [("kvm/30/1030", "crosvm", [0])]
     assert [gap.reason for gap in found.gaps if gap.source == "proc_fd"] == ["denied"]
+
+
+@pytest.mark.parametrize("source", [None, "processes", "proc_fd"])
+@pytest.mark.parametrize("answers", [True, False])
+def test_machines_are_counted_where_none_can_hide(source: str | None, answers: bool) -> None:
+    """Libvirt lists its own; a monitor that it does not know is a process, and has a descriptor of KVM's."""
+    facts = WorkloadFacts(hypervisors=() if answers else None)
+    gaps = (Gap(source, "failed", "x"),) if source else ()
+    devices = normalise(Sample(workloads=facts, gaps=gaps)).devices
+    counts = devices.cpu.virtual, devices.cpu.virtual_pinned, devices.memory.virtual_bytes
+    assert counts == ((0, 0, 0) if answers and source is None else (None, None, None))
 
 
 def test_vcpus_a_cpu(tmp_path: Path) -> None:
