@@ -23,7 +23,7 @@ from agent.normalise.containers import ContainerCache
 from agent.overhead.claims import claims
 from agent.overhead.compose import predict
 from agent.overhead.parameter_set import DEFAULTS, Parameters
-from agent.overhead.residuals import Residuals, judge, misses
+from agent.overhead.residuals import Histories, judge, misses, scores
 from agent.overhead.window import Window
 from collectors.root import SysRoot
 from exporters.metrics.of_agent import Run
@@ -39,7 +39,7 @@ class Session:
 
     `caches` are the readers', with what stays until something is plugged and the questions that are still out, `containers` those of the
     join, `texts` those of the exposition. `host` and `read_at` are what the last pass read, and when; `began` (time.monotonic) and
-    `taken_at` (Unix seconds) are when it began, `run` is what it cost, `snapshot` its document, if one was made. `residuals` are what
+    `taken_at` (Unix seconds) are when it began, `run` is what it cost, `snapshot` its document, if one was made. `histories` are what
     predictions were off by, `logged_gaps` the gaps that the log has named.
     """
 
@@ -54,7 +54,7 @@ class Session:
     taken_at: float = 0.0
     run: Run = field(default_factory=Run)
     snapshot: Snapshot | None = None
-    residuals: Residuals = field(default_factory=dict)
+    histories: Histories = field(default_factory=dict)
     logged_gaps: tuple[Gap, ...] = ()
 
 
@@ -126,10 +126,11 @@ def snapshot_of(window: Window, taken_at: float) -> Snapshot:
 
 
 def judged(session: Session, window: Window) -> Snapshot:
-    """The document of a window, its predictions held against those of the windows before: smoothed ratios, and what was missed again."""
+    """The document of a window, with what the windows before have taught: intervals, their scores, and what was missed again."""
     document = snapshot_of(window, session.taken_at)
-    predictions, session.residuals = judge(document.predictions, window, session.residuals)
-    return replace(document, predictions=predictions, findings=(*document.findings, *misses(predictions, session.residuals)))
+    predictions, session.histories = judge(document.predictions, window, session.histories)
+    findings = (*document.findings, *misses(predictions, session.histories))
+    return replace(document, predictions=predictions, findings=findings, scores=scores(session.histories))
 
 
 def _with_parameters(host: Host, config: Config) -> tuple[Host, Parameters]:

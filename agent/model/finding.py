@@ -1,6 +1,7 @@
 """What a workload's placement means, with its evidence: facts that somebody who tunes a host looks for.
 
 model_miss: what was measured was outside its predicted interval three windows of a daemon in a row.
+model_beaten: "as in the last window" decides more than a component predicts, over a day of windows.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ Kind = Literal[
     "topology_here",
     "steal_here",
     "model_miss",
+    "model_beaten",
 ]
 
 

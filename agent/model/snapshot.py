@@ -37,6 +37,25 @@ class Prediction(Fact, frozen=True, kw_only=True):
     inside: bool | None = None
     smoothed_ratio: float | None = None
     """`ratio` over the windows of a daemon, with a half-life of 15 minutes."""
+    interval: Literal["prior", "learned"] = "prior"
+    """Whether `lo` and `hi` follow from the parameters, or from what the figure was off by in `windows` windows before."""
+    windows: int = 0
+    coverage: float | None = None
+    """The share of those windows in which what was measured lay in the interval."""
+
+
+class Score(Fact, frozen=True, kw_only=True):
+    """How well a component's learned intervals did, over all `figures` that have one and the windows of the last day.
+
+    `coverage`: the share of windows in which what was measured lay inside; 0.9 is aimed at. `score_ratio`: the interval score (width, and
+    20 times what is missed) over that of "as in the last window" with an interval learnt in the same way: the median over the figures.
+    """
+
+    component: str
+    figures: int
+    windows: int
+    coverage: float
+    score_ratio: float
 
 
 Verdict = Literal["holds", "violated", "undecided"]
@@ -86,6 +105,8 @@ class Snapshot(Fact, frozen=True, kw_only=True):
     gaps: tuple[Gap, ...]
     parameters: tuple[Param, ...] = ()
     """Those of the model that this host has measured of itself."""
+    scores: tuple[Score, ...] = ()
+    """Those of the predictions of a daemon's windows."""
 
 
 class Topology(Fact, frozen=True, kw_only=True):

@@ -1,22 +1,27 @@
-"""Measured beside predicted, window after window: what is smoothed over time, and what has been outside for too long.
+"""Predictions held against what was measured, window after window: intervals from their residuals, a score, what is missed again.
 
-A model that misses is reported; no parameter is ever moved by it. Pure: whoever takes the windows keeps what comes out, until the next.
+The rival of each figure is "as in the last window", with an interval that is learnt in the same way: a prediction that decides less than
+that is not worth its formula. No parameter is ever moved by a residual. Whoever takes the windows keeps the histories.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import defaultdict
+from statistics import median
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from agent.model.components import COMPONENTS, UNITS
 from agent.model.finding import Finding
-from agent.model.snapshot import Prediction
-from agent.model.values import Fact
+from agent.model.snapshot import Prediction, Score
+from agent.overhead.learned import Track, learn, learned_interval
 from agent.overhead.window import Window
 
 HALF_LIFE_SECONDS = 15 * 60.0
+DAY_SECONDS = 24 * 3600.0
+"""The half-life of a score, and how long it has to be watched before it is a finding."""
 PATIENCE = 3
 """Windows in a row outside the interval that are a finding."""
 
@@ -26,45 +31,76 @@ Key = tuple[str, str, str]
 """Workload, its identity, component."""
 
 
-class Residual(Fact, frozen=True):
-    """`log_ratio`: of measured over predicted, smoothed. `outside`: how many windows in a row up to the last."""
+class History(Struct, kw_only=True):
+    """Of one figure: what it was off by, and what its rival was, whose prediction is `last`, the measurement of the window before.
 
-    log_ratio: float
+    `log_ratio`: of measured over predicted, smoothed. `outside`: windows in a row up to the last. `seconds`: so long it was watched.
+    """
+
+    log_ratio: float | None = None
     outside: int = 0
+    track: Track = field(default_factory=Track)
+    rival: Track = field(default_factory=Track)
+    last: float | None = None
+    seconds: float = 0.0
 
 
-Residuals = Mapping[Key, Residual]
+Histories = dict[Key, History]
 
 
-def judge(predictions: tuple[Prediction, ...], window: Window, before: Residuals) -> tuple[tuple[Prediction, ...], Residuals]:
-    """The predictions with their smoothed ratios, and what to keep: of what is no longer measured, nothing.
+def judge(predictions: tuple[Prediction, ...], window: Window, histories: Histories) -> tuple[tuple[Prediction, ...], Histories]:
+    """The predictions with the intervals that they have earned, and the histories to keep, changed: of what is no longer measured, none.
 
     Only windows between two passes count: the first figures of a workload are of its whole life.
     """
     seconds = window.seconds
     if window.before is None or seconds is None or not 0 < seconds < math.inf:
-        return predictions, before
+        return predictions, histories
     identities = {workload.id: workload.identity for workload in window.after.workloads}
-    kept: dict[Key, Residual] = {}
+    kept: Histories = {}
     judged = []
     for prediction in predictions:
-        if prediction.measured is None or prediction.inside is None or "since_start" in prediction.validity:
+        key = (prediction.workload, identities.get(prediction.workload, ""), prediction.component)
+        history, measured = histories.get(key), prediction.measured
+        if "since_start" in prediction.validity or (history is None and prediction.inside is None):
             judged.append(prediction)
             continue
-        key = (prediction.workload, identities.get(prediction.workload, ""), prediction.component)
-        now = kept[key] = _next(before.get(key), prediction, prediction.measured, seconds)
-        judged.append(replace(prediction, smoothed_ratio=math.exp(now.log_ratio)))
+        history = kept[key] = history or History()
+        shown = _with_interval(prediction, history.track)
+        if measured is not None and prediction.inside is not None:
+            _learn(history, prediction, shown, measured, seconds)
+            shown = replace(shown, smoothed_ratio=math.exp(history.log_ratio or 0.0))
+        judged.append(shown)
     return tuple(judged), kept
 
 
-def misses(predictions: tuple[Prediction, ...], residuals: Residuals) -> tuple[Finding, ...]:
-    """What was outside its interval for three windows in a row, or longer: one finding a workload."""
+def scores(histories: Histories) -> tuple[Score, ...]:
+    """How well each component's intervals did: over all of its figures that have earned one."""
+    by_component: dict[str, list[History]] = defaultdict(list)
+    for (_, _, component), history in histories.items():
+        if history.track.scored and history.rival.scored:
+            by_component[component].append(history)
+    return tuple(
+        Score(
+            component=component,
+            figures=len(of_it),
+            windows=sum(history.track.windows for history in of_it),
+            coverage=sum(history.track.inside for history in of_it) / sum(history.track.scored for history in of_it),
+            score_ratio=median(_beside_rival(history) for history in of_it),
+        )
+        for component, of_it in by_component.items()
+    )
+
+
+def misses(predictions: tuple[Prediction, ...], histories: Histories) -> tuple[Finding, ...]:
+    """What was outside its interval for three windows in a row, or longer: one finding a workload. What decides less than its rival did
+    for a day: one finding a component."""
     shown = {(prediction.workload, prediction.component): prediction for prediction in predictions}
     words: dict[str, list[str]] = {}
-    for (workload, _, component), residual in residuals.items():
-        if residual.outside >= PATIENCE and (workload, component) in shown and not COMPONENTS[component].open_above:
-            words.setdefault(workload, []).append(_words(shown[workload, component], residual))
-    return tuple(
+    for (workload, _, component), history in histories.items():
+        if history.outside >= PATIENCE and (workload, component) in shown and not COMPONENTS[component].open_above:
+            words.setdefault(workload, []).append(_words(shown[workload, component], history))
+    missed = [
         Finding(
             id="model_miss",
             workload=workload,
@@ -73,22 +109,71 @@ def misses(predictions: tuple[Prediction, ...], residuals: Residuals) -> tuple[F
             remedy=_REMEDY,
         )
         for workload, parts in words.items()
+    ]
+    longest: dict[str, float] = defaultdict(float)
+    for (_, _, component), history in histories.items():
+        longest[component] = max(longest[component], history.seconds)
+    beaten = [score for score in scores(histories) if score.score_ratio > 1 and longest[score.component] >= DAY_SECONDS]
+    return (*missed, *(_beaten(score) for score in beaten))
+
+
+def _with_interval(prediction: Prediction, track: Track) -> Prediction:
+    """With the interval that it has earned, and its point within it."""
+    interval = learned_interval(track, prediction.value, UNITS[prediction.unit].negligible, _most(prediction))
+    if interval is None:
+        return prediction
+    low, high = interval
+    negligible, measured = UNITS[prediction.unit].negligible, prediction.measured
+    judged = measured is not None and prediction.inside is not None
+    return replace(
+        prediction,
+        value=min(high, max(low, prediction.value)),
+        lo=low,
+        hi=high,
+        interval="learned",
+        windows=track.windows,
+        coverage=track.inside / track.scored if track.scored else None,
+        inside=low - negligible <= measured <= high + negligible if judged and measured is not None else None,
     )
 
 
-def _next(before: Residual | None, prediction: Prediction, measured: float, seconds: float) -> Residual:
-    negligible = UNITS[prediction.unit].negligible
+def _learn(history: History, prediction: Prediction, shown: Prediction, measured: float, seconds: float) -> None:
+    negligible, most = UNITS[prediction.unit].negligible, _most(prediction)
     log_ratio = math.log((measured + negligible) / (prediction.value + negligible))
-    outside = not prediction.lo - negligible <= measured <= prediction.hi + negligible
-    if before is None:
-        return Residual(log_ratio, int(outside))
     weight = 0.5 ** (seconds / HALF_LIFE_SECONDS)
-    return Residual(weight * before.log_ratio + (1 - weight) * log_ratio, before.outside + 1 if outside else 0)
+    history.log_ratio = log_ratio if history.log_ratio is None else weight * history.log_ratio + (1 - weight) * log_ratio
+    history.outside = 0 if shown.lo - negligible <= measured <= shown.hi + negligible else history.outside + 1
+    history.seconds += seconds
+    weight = 0.5 ** (seconds / DAY_SECONDS)
+    learn(history.track, prediction.value, measured, least=negligible, most=most, weight=weight)
+    if history.last is not None:
+        learn(history.rival, history.last, measured, least=negligible, most=most, weight=weight)
+    history.last = measured
 
 
-def _words(prediction: Prediction, residual: Residual) -> str:
+def _most(prediction: Prediction) -> float:
+    most = COMPONENTS[prediction.component].most
+    return math.inf if most is None else most
+
+
+def _beside_rival(history: History) -> float:
+    """The mean score of the intervals over that of the rival's."""
+    return history.track.score / history.track.scored / (history.rival.score / history.rival.scored)
+
+
+def _beaten(score: Score) -> Finding:
+    return Finding(
+        id="model_beaten",
+        workload=None,
+        text=f"{COMPONENTS[score.component].words}: 'as in the last window' decides more than what is predicted",
+        evidence=f"interval score {score.score_ratio:.3g} times that of the last window's figure, over {score.windows} windows of a day",
+        remedy=_REMEDY,
+    )
+
+
+def _words(prediction: Prediction, history: History) -> str:
     return (
         f"{COMPONENTS[prediction.component].words}: measured {prediction.measured:.4g} {prediction.unit}, "
         f"predicted {prediction.lo:.4g}..{prediction.hi:.4g}, "
-        f"{residual.outside} windows in a row; over time {math.exp(residual.log_ratio):.3g} times the point"
+        f"{history.outside} windows in a row; over time {math.exp(history.log_ratio or 0.0):.3g} times the point"
     )

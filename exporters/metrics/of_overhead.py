@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from agent.model.components import UNITS
-from agent.model.snapshot import Claim, Param, Prediction, Snapshot
+from agent.model.snapshot import Claim, Param, Prediction, Score, Snapshot
 from exporters.metrics.family import Column, Family, Row, Sample, declared, from_columns, from_rows, gauge, info, labelled
 
 
@@ -17,6 +17,7 @@ def overhead_families(snapshot: Snapshot) -> Iterator[Family]:
     predictions = snapshot.predictions
     yield from from_rows(_BY_UNIT, predictions)
     yield from from_columns(_BY_COMPONENT, [(prediction.workload, prediction.component) for prediction in predictions], predictions)
+    yield from from_rows(_SCORES, snapshot.scores)
     yield from from_rows(_CLAIMS, snapshot.claims)
     yield from from_rows(_PARAMETERS, snapshot.parameters)
 
@@ -144,6 +145,26 @@ _BY_COMPONENT: tuple[Column[Prediction], ...] = labelled(
     ),
 )
 
+_SCORES: tuple[Row[tuple[Score, ...]], ...] = (
+    gauge(
+        "strata_overhead_interval_coverage_ratio",
+        "Share of the last day's windows in which what was measured lay in the interval that was learned, where nine of ten are aimed at",
+        "ratio",
+        "computed from both",
+        lambda scores: [((score.component,), score.coverage) for score in scores],
+        labels=("component",),
+    ),
+    gauge(
+        "strata_overhead_interval_score_ratio",
+        'Interval score (width and misses) of a component\'s predictions over that of "as in the last window", median over its figures: '
+        "above 1 the prediction decides less",
+        "ratio",
+        "computed from both",
+        lambda scores: [((score.component,), score.score_ratio) for score in scores],
+        labels=("component",),
+    ),
+)
+
 _CLAIMS: tuple[Row[tuple[Claim, ...]], ...] = (
     info(
         "strata_overhead_claim_info",
@@ -176,4 +197,4 @@ _PARAMETERS: tuple[Row[tuple[Param, ...]], ...] = (
     ),
 )
 
-OVERHEAD_METRICS = declared(_BY_UNIT, _BY_COMPONENT, _CLAIMS, _PARAMETERS)
+OVERHEAD_METRICS = declared(_BY_UNIT, _BY_COMPONENT, _SCORES, _CLAIMS, _PARAMETERS)

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.collect.sources import SOURCES
-from agent.overhead.residuals import judge
+from agent.overhead.learned import FEWEST
+from agent.overhead.residuals import judge, scores
 from agent.session import Session, snapshot_of, take_window
 from collectors.root import SysRoot
 from exporters.metrics.catalogue import METRICS, exposition
@@ -42,8 +43,11 @@ def test_golden(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> No
     session = Session(root=SysRoot(tree), config=replayed(name, tree))
     window = take_window(session)
     document = snapshot_of(window, session.taken_at)
-    judged, _ = judge(document.predictions, window, {})
-    exposed = exposition(replace(document, predictions=judged), RUN, session.texts)
+    judged, histories = judge(document.predictions, window, {})
+    # As if more windows like it had gone before: there is no score before intervals are learned.
+    for _ in range(FEWEST + 2):
+        _, histories = judge(document.predictions, window, histories)
+    exposed = exposition(replace(document, predictions=judged, scores=scores(histories)), RUN, session.texts)
     rendered = {"json": json.render(document, pretty=True), "prom": exposed}
     for ending, text in rendered.items():
         golden = TREES / f"{name}.{ending}"

@@ -230,11 +230,9 @@ def test_v1(tmp_path: Path, controllers: dict[str, str], mounts: bool) -> None:
 @pytest.mark.parametrize(
     ("memory", "both", "swap"),
     [
-        ("1000", "3000", Limit(2000)),
         ("3000", "1000", Limit(0)),
-        ("1000", "9223372036854771712", UNLIMITED),
-        ("9223372036854771712", "9223372036854771712", UNLIMITED),
         ("1000", str(1 << 62), UNLIMITED),
+        ("9223372036854771712", "9223372036854771712", UNLIMITED),
         ("1000", str((1 << 62) - 1), Limit((1 << 62) - 1001)),
         ("1000", None, None),
         (None, "1000", None),
