@@ -25,7 +25,7 @@ from tests.laws.source import PRODUCT, Names, module_name, modules, records
 from tests.need import TOP
 
 ROOMS = ("agent/normalise", "collectors/cgroup", "exporters/metrics")
-NEAR = ("tests/unit/test_metrics.py", "tests/hosts/test_golden.py")
+NEAR = ("tests/unit/test_normalise.py", "tests/unit/test_metrics.py", "tests/hosts/test_golden.py")
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--hypothesis-profile=check", "--tb=no")
 _PAIRS = ("Add Sub", "Mult FloorDiv", "Div Mult", "Lt LtE", "Gt GtE", "Eq NotEq", "Is IsNot", "In NotIn", "And Or")
 OPERATORS = {old: getattr(ast, new) for pair in _PAIRS for old, new in (pair.split(), pair.split()[::-1])}

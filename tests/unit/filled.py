@@ -31,6 +31,13 @@ FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
     "Workload": {"processes": (1,)},
     "Param": {"unit": ("ratio", "seconds")},
 }
+# A sample: old enough for all that is counted in it, and on four CPUs and nodes, which have their numbers in turn.
+SAMPLE = "sample"
+FIXED_IN_A_SAMPLE: dict[str, dict[str, tuple[Any, ...]]] = {
+    "Kernel": {"uptime_seconds": (1e9,)},
+    "SysfsCpus": {"numbers": (CpuSet(range(4)),), "online": (CpuSet(range(4)),), "present": (CpuSet(range(8)),)},
+}
+NUMBERS_IN_A_SAMPLE = {"cpu", "last_cpu", "node", "os_index"}
 # The kernel's own names, of which only those that are known are read.
 KVM = (
     *("exits", "io_exits", "halt_exits", "halt_poll_success_ns", "halt_poll_fail_ns", "halt_wait_ns"),
@@ -39,6 +46,7 @@ KVM = (
 RECLAIMERS = ("kswapd", "direct", "khugepaged", "proactive")
 KEYS = {
     "kvm": KVM,
+    "meminfo_bytes": ("MemTotal", "MemFree", "MemAvailable", "Cached", "SwapTotal", "SwapFree", "HugePages_Total", "Committed_AS"),
     "vmstat": (
         *("pgfault", "pgmajfault", "pswpin", "pswpout", "oom_kill", "compact_stall", "compact_fail", "compact_success"),
         *(f"pg{what}_{who}" for what in ("scan", "steal") for who in RECLAIMERS),
@@ -96,7 +104,7 @@ def _is_record(kind: Any) -> bool:
 
 def filled(kind: type[F], path: str = "", turn: int = 0, around: frozenset[Any] = frozenset()) -> F:
     """`around`: the kinds of records that this one is in. Of these there is none in it: parts of parts end."""
-    hints, fixed = get_type_hints(kind), FIXED.get(kind.__name__, {})
+    hints, fixed = get_type_hints(kind), (FIXED_IN_A_SAMPLE if path.startswith(SAMPLE) else FIXED).get(kind.__name__, {})
     return kind(
         **{
             name: fixed[name][turn % len(fixed[name])] if name in fixed else _value(hints[name], f"{path}.{name}", turn, around | {kind})
@@ -120,6 +128,8 @@ def _value(kind: Any, path: str, turn: int, around: frozenset[Any]) -> Any:
         return {key: _value(arguments[1], f"{path}[{key}]", at, around) for at, key in enumerate(keys)}
     if _is_record(kind):
         return filled(kind, path, turn, around)
+    if hasattr(kind, "_fields"):
+        return kind(*(_value(hint, f"{path}.{name}", turn, around) for name, hint in get_type_hints(kind).items()))
     return _plain(kind, path, turn)
 
 
@@ -143,6 +153,8 @@ def _plain(kind: Any, path: str, turn: int) -> Any:
     match kind:
         case _ if kind is bool:
             return turn % 2 == 0
+        case _ if kind is int and path.startswith(SAMPLE) and (".key" in path or path.rpartition(".")[2] in NUMBERS_IN_A_SAMPLE):
+            return turn % 4
         case _ if kind is int:
             return number % 10_000_000
         case _ if kind is float:
@@ -150,7 +162,7 @@ def _plain(kind: Any, path: str, turn: int) -> Any:
         case _ if kind is Limit:
             return Limit(number % 10_000_000)
         case _ if kind is CpuSet:
-            return CpuSet((number % 4096, number % 4095 + 1))
+            return CpuSet((turn % 4, number % 4) if path.startswith(SAMPLE) else (number % 4096, number % 4095 + 1))
         case _ if kind is str:
             return f"{path.rpartition('.')[2]} {number % 100_000}"
     raise TypeError(f"{path}: no value is made for {kind}; add one to _plain()")

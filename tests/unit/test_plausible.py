@@ -220,7 +220,7 @@ def test_what_stands_at_its_bound_is_possible(tmp_path: Path, uptime: str) -> No
     """1 % and ten seconds more than 1000 s; all of the memory free, all of the swap used. A sound sample is no new one."""
     ticks, usec, ns = 102_000, 1_020_000_000, 1_020_000_000_000
     stalls = f"some avg10=0.00 avg60=0.00 avg300=0.00 total={usec}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total={usec}\n"
-    zone = "Node 0, zone   Normal\n  pages free     40\n        present  40\n        managed  40\n"
+    zone = "Node 0, zone   Normal\n  pages free     40\n        present  40\n        managed  39\n"
     files = {
         "proc/uptime": uptime,
         "proc/stat": f"cpu0 {' '.join([str(ticks)] * 10)}\n",
