@@ -74,7 +74,9 @@ def wrong(found: dict[str, Any], text: str) -> Iterator[str]:
     for series, value in samples:
         if kinds[series.partition("{")[0]] == "counter" and not float(value) >= 0:
             yield f"a negative counter: {series} {value}"
-        if LARGEST < abs(float(value)) < float("inf"):
+        # As a float, the largest integer is beyond itself.
+        number = int(value) if value.lstrip("-").isdecimal() else float(value)
+        if LARGEST < abs(number) < float("inf"):
             yield f"beyond 2^63: {series} {value}"
 
 

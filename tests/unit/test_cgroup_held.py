@@ -51,6 +51,25 @@ def test_a_group_that_is_gone_is_skipped_and_let_go_of(tmp_path: Path) -> None:
         os.fstat(fd)
 
 
+def test_a_group_whose_hierarchies_are_gone_is_forgotten(tmp_path: Path) -> None:
+    """And one that comes again under its name is another."""
+    name = f"{TOP}/docker/{A}"
+    files = {f"{name}/cgroup.procs": "1\n", f"{name}/cpu.weight": "5\n"}
+    root, cache = grow(tmp_path, {f"{TOP}/cgroup.controllers": "cpu\n"} | files), CgroupCache()
+    first = read_groups(root, cache)[f"/docker/{A}"]
+    assert ({*cache.groups}, {*cache.owners}) == ({"/", "/docker", f"/docker/{A}"}, {"/", "/docker", f"/docker/{A}"})
+    for file in files:
+        (tmp_path / file).unlink()
+    (tmp_path / name).rmdir()
+    read_groups(root, cache)
+    assert ({*cache.groups}, {*cache.owners}) == ({"/", "/docker"}, {"/", "/docker"})
+    grow(tmp_path, files | {f"{name}/cpu.weight": "6\n"})
+    again = read_groups(root, cache)[f"/docker/{A}"]
+    assert first.cpu is not None
+    assert again.cpu is not None
+    assert (first.cpu.weight, again.cpu.weight) == (5, 6)
+
+
 def _made_a_directory(path: Path) -> None:
     path.unlink()
     path.mkdir()

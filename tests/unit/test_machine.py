@@ -176,6 +176,29 @@ def test_kinds_of_one_capacity_are_one_however_fast(tmp_path: Path) -> None:
     assert [(str(kind.cpus), kind.capacity) for kind in look(tmp_path, files).cpu_kinds] == [("0-1", 1024), ("2", 400)]
 
 
+def test_kinds_by_base_frequency_where_all_have_one(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-2\n"}
+    for number, khz in enumerate((3_000_000, 3_000_000, 2_000_000)):
+        files |= {f"{CPU}/cpu{number}/cpufreq/base_frequency": f"{khz}\n"}
+    assert [(str(kind.cpus), kind.base_freq_hz) for kind in look(tmp_path / "all", files).cpu_kinds] == [
+        ("0-1", 3_000_000_000),
+        ("2", 2_000_000_000),
+    ]
+    # A part number of one of them, and no base frequency, does not make up for it.
+    del files[f"{CPU}/cpu2/cpufreq/base_frequency"]
+    some = files | {f"{CPU}/cpu2/regs/identification/midr_el1": "0x1\n"}
+    assert look(tmp_path / "two", some).cpu_kinds == ()
+
+
+@pytest.mark.parametrize(
+    ("ways", "sets", "shown"), [(16, 64, (16, 64)), (0, 64, (None, 64)), (-1, 64, (None, 64)), (1, 0, (1, 0)), (8, None, (8, None))]
+)
+def test_ways_of_a_cache(tmp_path: Path, ways: int, sets: int | None, shown: tuple[int | None, int | None]) -> None:
+    more = {"ways_of_associativity": ways} | ({} if sets is None else {"number_of_sets": sets})
+    (found,) = look(tmp_path, regular(1, 1, 1) | cache(0, 0, 2, "0", type="Unified", **more)).caches
+    assert (found.ways, found.sets) == shown
+
+
 def test_turbo_alone_makes_no_kinds(tmp_path: Path) -> None:
     files = {f"{CPU}/online": "0-1\n"} | {f"{CPU}/cpu{n}/cpufreq/cpuinfo_max_freq": f"{4000000 + n}\n" for n in range(2)}
     assert look(tmp_path, files).cpu_kinds == ()

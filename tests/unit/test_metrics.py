@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+import sys
 from collections import Counter
 
 import pytest
@@ -10,6 +12,7 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.model.components import COMPONENTS, METRIC_UNITS, UNITS
+from agent.model.physical import Core, Cpus, MainMemory, Node, Package, Physical
 from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet, Limit
 from exporters.metrics.catalogue import METRICS, exposition, families
@@ -28,6 +31,7 @@ RUN = Run(
     open_fds=11,
     started_at=1700000000.5,
 )
+TWO, ONE = CpuSet((0, 1)), CpuSet((0,))
 SUFFIXES = {
     "seconds": "_seconds",
     "Unix seconds": "_time_seconds",
@@ -76,6 +80,35 @@ def test_the_reference_says_type_unit_and_level() -> None:
     assert {(row[0], row[1], row[2], row[-1]) for row in rows} == {
         (f"| `{metric.name}`", metric.type, metric.unit or "", f"{metric.level} |") for metric in METRICS
     }
+
+
+def test_the_reference_is_what_its_command_prints(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "exporters.metrics.reference")
+    runpy.run_module("exporters.metrics.reference", run_name="__main__")
+    assert capsys.readouterr().out == reference()
+
+
+@pytest.mark.parametrize(
+    ("physical", "counts"),
+    [
+        (Physical(cpus=Cpus(online=CpuSet()), memory=MainMemory()), {}),
+        (Physical(cpus=Cpus(online=TWO), memory=MainMemory(), nodes=(Node(os_index=0),)), {"thread": 2, "node": 1}),
+        (
+            Physical(cpus=Cpus(online=TWO), memory=MainMemory(), packages=(Package(cpus=TWO, os_index=0),), cores=(Core(TWO, 0, 0),)),
+            {"package": 1, "core": 1, "thread": 2},
+        ),
+        # A package that does not have all CPUs may not be the only one.
+        (
+            Physical(cpus=Cpus(online=TWO), memory=MainMemory(), packages=(Package(cpus=ONE, os_index=0),), cores=(Core(ONE, 0, 0),)),
+            {"thread": 2},
+        ),
+    ],
+)
+def test_what_is_not_there_is_not_counted(physical: Physical, counts: dict[str, int]) -> None:
+    (objects,) = [
+        family for family in families(replace(document(), physical=physical), RUN) if family.metric.name == "strata_topology_objects"
+    ]
+    assert dict(zip([kind for (kind,) in objects.labels], objects.values, strict=True)) == counts
 
 
 def test_what_is_fixed_are_fields_of_a_document() -> None:

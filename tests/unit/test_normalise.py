@@ -10,7 +10,10 @@ from typing import get_args, get_type_hints
 import pytest
 from msgspec.structs import replace
 
+from agent.collect.host_facts import HostFacts
 from agent.collect.sample import Sample
+from agent.collect.static_facts import Statics
+from agent.model.facts.dmi import Dmi
 from agent.model.facts.proc_stat import MODES, CpuTime
 from agent.model.facts.proc_task import Thread
 from agent.model.finding import Finding
@@ -21,7 +24,10 @@ from agent.model.workload import Placement, VCpu, Workload
 from agent.normalise import normalise
 from agent.normalise.findings import findings
 from agent.normalise.groups import controls_of
+from agent.normalise.kernel import virtualization
 from collectors.cgroup import Group
+from collectors.proc_cpuinfo import Cpuinfo
+from collectors.proc_sys import Kernel
 from exporters.views import json
 from tests.unit.filled import SAMPLE, filled
 from tests.unit.test_findings import HARDWARE, KERNEL, machine
@@ -75,3 +81,29 @@ def test_what_findings_say(request: pytest.FixtureRequest) -> None:
     assert told.keys() == {*get_args(get_type_hints(Finding)["id"])} - elsewhere
     lines = [f"{id_} of {one.workload}\n  {one.text}\n  {one.evidence}\n  {one.remedy}\n" for id_, one in told.items()]
     reviewed("every-finding", "".join(lines), request)
+
+
+X86 = Kernel(architecture="x86_64")
+PLAIN, GUEST = (Cpuinfo(processors=(), flags=flags) for flags in (("fpu",), ("fpu", "hypervisor")))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "cpuinfo", "vendor", "expected"),
+    [
+        (replace(X86, clocksources=("tsc", "kvm-clock")), PLAIN, "Xen", Virtualization("guest", "kvm", "available clock source kvm-clock")),
+        (X86, GUEST, "Xen", Virtualization("guest", "xen", "CPU flag hypervisor")),
+        (X86, GUEST, "Dell Inc.", Virtualization("guest", None, "CPU flag hypervisor")),
+        (X86, GUEST, None, Virtualization("guest", None, "CPU flag hypervisor")),
+        (X86, PLAIN, "Xen", Virtualization("guest", "xen", "SMBIOS sys_vendor Xen")),
+        (Kernel(architecture="aarch64"), None, "QEMU", Virtualization("guest", "qemu", "SMBIOS sys_vendor QEMU")),
+        (X86, PLAIN, "Dell Inc.", Virtualization("none", None, "no CPU flag hypervisor")),
+        (Kernel(architecture="aarch64"), PLAIN, "Dell Inc.", None),
+        (X86, None, None, None),
+        (None, PLAIN, None, None),
+    ],
+)
+def test_whether_this_host_is_a_guest(
+    kernel: Kernel | None, cpuinfo: Cpuinfo | None, vendor: str | None, expected: Virtualization | None
+) -> None:
+    statics = Statics(cpuinfo=cpuinfo, dmi=None if vendor is None else Dmi(sys_vendor=vendor))
+    assert virtualization(Sample(host=HostFacts(kernel=kernel), statics=statics)) == expected
