@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from agent.collect.sample import Sample
 from agent.model.facts.cgroup import GroupState, Pids, WorkloadCpu, WorkloadMemory
 from agent.model.facts.proc_task import Thread
-from agent.model.values import CpuSet, Fact, Limit, sum_if_known
+from agent.model.values import MAX_NUMBER, CpuSet, Fact, Limit, sum_if_known
 from agent.model.workload import Control
 from collectors import cgroup, proc_task, taskstats
 
@@ -241,5 +241,6 @@ def _either(v1: Limit | int | None, v2: Limit | int | None) -> Limit | int | Non
 
 def _plain(value: Limit | int | CpuSet | bool) -> int | str | bool:
     if isinstance(value, Limit):
-        return "max" if value.unlimited else int(value)
+        # As a float, the largest number of the kernel's is one more.
+        return "max" if value.unlimited else min(int(value), MAX_NUMBER)
     return str(value) if isinstance(value, CpuSet) else value

@@ -58,7 +58,16 @@ Sample = tuple[LabelValues, Value]
 T = TypeVar("T")
 _MARKS = {
     number: f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
-    for number in (*range(0x80, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    for number in (
+        *range(0xA),
+        *range(0xB, 0x20),
+        *range(0x7F, 0xA0),
+        0x61C,
+        0x200E,
+        0x200F,
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    )
 }
 
 R = TypeVar("R")
@@ -112,9 +121,10 @@ def labelled(labels: tuple[str, ...], *rows: tuple[Metric, R]) -> tuple[tuple[Me
 
 
 def label_text(value: object) -> str:
-    """A label's value as text, in which control characters of C1 and marks that turn the direction of writing are escaped."""
+    """A label's value as text, in which what a terminal would act on is escaped: control characters, marks that turn the direction of
+    writing. For the end of a line the format has its own escape."""
     text = str(value)
-    return text if text.isascii() else text.translate(_MARKS)
+    return text if text.isprintable() else text.translate(_MARKS)
 
 
 class Family(Struct, frozen=True):

@@ -156,7 +156,7 @@ _SCORES: tuple[Row[tuple[Score, ...]], ...] = (
     ),
     gauge(
         "strata_overhead_interval_score_ratio",
-        'Interval score (width and misses) of a component\'s predictions over that of "as in the last window", median over its figures: '
+        "Interval score (width and misses) of a component's predictions over that of the last window's figure, median over all figures: "
         "above 1 the prediction decides less",
         "ratio",
         "computed from both",

@@ -67,7 +67,7 @@ def wrong(found: dict[str, Any], text: str) -> Iterator[str]:
     """What breaks a law, in a document and in the metrics of the same pass."""
     yield from (f"a reader fell: {gap['source']}: {gap['detail']}" for gap in found["gaps"] if fuzz.FELL.search(gap["detail"]))
     yield from (f"beyond 2^63: {place} {number}" for place, number in numbers(found) if abs(number) > LARGEST)
-    lines = text.splitlines()
+    lines = text.removesuffix("\n").split("\n")
     kinds = {line.split()[2]: line.split()[3] for line in lines if line.startswith("# TYPE ")}
     samples = [line.rpartition(" ")[::2] for line in lines if line[0] != "#"]
     yield from (f"twice: {series}" for series, count in Counter(series for series, _ in samples).items() if count > 1)

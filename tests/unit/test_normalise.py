@@ -13,13 +13,14 @@ from msgspec.structs import replace
 from agent.collect.host_facts import HostFacts
 from agent.collect.sample import Sample
 from agent.collect.static_facts import Statics
+from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.facts.dmi import Dmi
 from agent.model.facts.proc_stat import MODES, CpuTime
 from agent.model.facts.proc_task import Thread
 from agent.model.finding import Finding
 from agent.model.guest import Guest
 from agent.model.host import Identity, Virtualization
-from agent.model.values import CpuSet
+from agent.model.values import MAX_NUMBER, CpuSet, Limit
 from agent.model.workload import Placement, VCpu, Workload
 from agent.normalise import normalise
 from agent.normalise.findings import findings
@@ -107,3 +108,10 @@ def test_whether_this_host_is_a_guest(
 ) -> None:
     statics = Statics(cpuinfo=cpuinfo, dmi=None if vendor is None else Dmi(sys_vendor=vendor))
     assert virtualization(Sample(host=HostFacts(kernel=kernel), statics=statics)) == expected
+
+
+def test_no_control_is_above_what_the_kernel_can_count() -> None:
+    """A limit is a float, as which 2^63 - 1 is one more."""
+    group = replace(filled(Group), cpu=WorkloadCpu(quota_usec=Limit(MAX_NUMBER)))
+    (quota,) = [control for control in controls_of(group, {"cpu": "v1"}) if control.name == "quota"]
+    assert quota.value == MAX_NUMBER
