@@ -34,7 +34,7 @@ class Effect(Fact, frozen=True, kw_only=True):
 
 
 class Lost(Fact, frozen=True):
-    """Seconds lost for each second that the workload ran: waiting, switching, memory that is far, a core that is shared, slower code."""
+    """Of each second that the workload wants to run, so many are lost: waiting, switching, memory that is far, a core that is shared."""
 
     value: float
     lo: float
@@ -44,7 +44,8 @@ class Lost(Fact, frozen=True):
 class Answer(Fact, frozen=True, kw_only=True):
     """What a change is predicted to do. `lost` is the change of what is lost, absent where a part of it is not known on either side.
 
-    `assumed` is what the altered model was given that nobody read; `caveats` what the formulas do not say.
+    `already`: it is so, and nothing would change. `assumed` is what the altered model was given that nobody read; `caveats` what the
+    formulas do not say.
     """
 
     workload: str
@@ -52,6 +53,7 @@ class Answer(Fact, frozen=True, kw_only=True):
     change: Change
     effects: tuple[Effect, ...]
     lost: Lost | None = None
+    already: bool = False
     assumed: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
 
@@ -60,7 +62,7 @@ class Cost(Fact, frozen=True, kw_only=True):
     """A prediction on the layer where it arises. `lost`, and the shares of the predicted and of the measured sum, only of lost time."""
 
     prediction: Prediction
-    lost: Lost | None = None
+    lost: float | None = None
     share: float | None = None
     measured_lost: float | None = None
     measured_share: float | None = None
@@ -75,6 +77,7 @@ class Level(Fact, frozen=True):
 class Explanation(Fact, frozen=True, kw_only=True):
     """The stack of one workload with what each layer costs; `advice` is the one change that is predicted to pay most.
 
+    `lost` is nothing of who is `idle`: it hardly ran, and is not predicted to have waited.
     Without advice none of `considered` changes is predicted to pay, whatever the parameters are.
     """
 
@@ -87,6 +90,7 @@ class Explanation(Fact, frozen=True, kw_only=True):
     cpu: tuple[Level, ...]
     memory: tuple[Level, ...]
     lost: Lost | None = None
+    idle: bool = False
     measured_lost: float | None = None
     findings: tuple[Finding, ...] = ()
     advice: Answer | None = None

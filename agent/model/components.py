@@ -45,7 +45,8 @@ class Component(Fact, frozen=True, kw_only=True):
     `layers`: on which layer of a workload's stack it arises, for each paradigm that can have it; `resource`: in which half of the stack.
     `meaning`: said of the workload, as in "container web: MEANING: 3 ms a second". `bound`: why no true value lies above it, and `most`,
     where that is a number. `measured_by`: the host's own counter of the same thing, by paradigm; none: nothing on the host counts it.
-    `lost_time`: "extra" is lost time in each second that it runs, "waiting" becomes it when divided by the running; None: of another kind.
+    `lost_time`: "extra" is what of its running it would not need, "waiting" time in which it does not run and wants to; None: of another
+    kind, the same for all of its kind, or without a witness on the host.
     `open_above`: what is predicted is the least there is; a larger measurement is no miss.
     """
 
@@ -187,7 +188,6 @@ SHARED_CACHE = Component(
     layers=_HARDWARE,
     meaning="slowed by who shares its last-level cache",
     bound="all accesses go to memory instead of to the cache",
-    lost_time="extra",
 )
 LOCK_HOLDER_RISK = Component(
     name="lock_holder_risk",
@@ -268,7 +268,6 @@ EXECUTION = Component(
     layers={"sandbox": "runtime"},
     meaning="slower than native code",
     bound="interpreted code",
-    lost_time="extra",
 )
 MEMORY_OVERHEAD = Component(
     name="memory_overhead",

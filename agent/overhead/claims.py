@@ -184,7 +184,7 @@ def _of_host(workloads: Sequence[Workload], predictions: Sequence[Prediction]) -
         measured: dict[Paradigm, list[float]] = {}
         for prediction in predictions:
             if prediction.component == component.name and prediction.workload in kinds:
-                # A workload that hardly runs hardly waits: what counts is the waiting for each second of running.
+                # A workload that hardly runs hardly waits: what counts is the waiting in each second that it wants to run.
                 figure = measured_lost(prediction) if component is RUN_QUEUE_DELAY else prediction.measured
                 if figure is not None:
                     measured.setdefault(kinds[prediction.workload], []).append(figure)
@@ -200,7 +200,7 @@ def _of_host(workloads: Sequence[Workload], predictions: Sequence[Prediction]) -
 
 
 def _between(low: float, high: float, component: Component) -> str:
-    scale, unit = (parameters.MIB, "MiB") if component.unit == "bytes" else (1.0, "seconds for each second that it runs")
+    scale, unit = (parameters.MIB, "MiB") if component.unit == "bytes" else (1.0, "of the time that it wants to run")
     ends = dict.fromkeys(f"{end / scale:.3g}" for end in (low, high))
     return f"{'..'.join(ends)} {unit}"
 

@@ -13,12 +13,12 @@ from agent.model.snapshot import Prediction
 from agent.model.values import UNLIMITED, CpuSet
 from agent.model.workload import Layer, LayerName, Workload
 from agent.overhead.activity import scheduled
-from agent.overhead.lost import lost, measured_lost, total
+from agent.overhead.lost import is_idle, measured_lost, parts, total
 from agent.overhead.what_if import what_if
 from agent.overhead.window import Window
 
 WORTH = 0.01
-"""Seconds a second that it runs: what pays less is not advised."""
+"""Of each second that it wants to run: what pays less is not advised."""
 FEW = 8
 """So many nodes are tried one by one."""
 
@@ -26,10 +26,10 @@ FEW = 8
 def explain(window: Window, workload: Workload, predictions: Sequence[Prediction]) -> Explanation:
     """`predictions` are the snapshot's; those of other workloads are left aside."""
     own = [prediction for prediction in predictions if prediction.workload == workload.id]
-    all_lost = total(workload.paradigm, own)
+    all_lost, lost = total(own), parts(own)
     counted = [seconds for prediction in own if (seconds := measured_lost(prediction)) is not None]
     all_measured = sum(counted) if counted else None
-    costs = [_cost(prediction, all_lost, all_measured) for prediction in own]
+    costs = [_cost(prediction, lost.get(prediction.component), all_lost, all_measured) for prediction in own]
     considered = tuple(_candidates(window, workload)) if all_lost else ()
     return Explanation(
         workload=workload.id,
@@ -41,6 +41,7 @@ def explain(window: Window, workload: Workload, predictions: Sequence[Prediction
         cpu=tuple(_levels(workload.stack.cpu, _by_layer(workload.paradigm, "cpu", costs))),
         memory=tuple(_levels(workload.stack.memory, _by_layer(workload.paradigm, "memory", costs))),
         lost=all_lost,
+        idle=is_idle(own),
         measured_lost=all_measured,
         findings=tuple(finding for finding in window.after.findings if finding.workload == workload.id),
         advice=_best(window, workload, considered),
@@ -48,12 +49,12 @@ def explain(window: Window, workload: Workload, predictions: Sequence[Prediction
     )
 
 
-def _cost(prediction: Prediction, all_lost: Lost | None, all_measured: float | None) -> Cost:
-    part, measured = lost(prediction), measured_lost(prediction)
+def _cost(prediction: Prediction, part: float | None, all_lost: Lost | None, all_measured: float | None) -> Cost:
+    measured = measured_lost(prediction)
     return Cost(
         prediction=prediction,
         lost=part,
-        share=part.value / all_lost.value if part and all_lost and all_lost.value > 0 else None,
+        share=part / all_lost.value if part is not None and all_lost and all_lost.value > 0 else None,
         measured_lost=measured,
         measured_share=measured / all_measured if measured is not None and all_measured else None,
     )

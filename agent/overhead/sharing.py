@@ -5,6 +5,7 @@ Source: Hartstein et al., "On the nature of cache miss behavior" (CF 2006): miss
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 from agent.model.components import SHARED_CACHE, SHARED_CORE
@@ -16,6 +17,8 @@ from agent.overhead.bands import band
 from agent.overhead.paradigms import used_memory
 from agent.overhead.prediction import prediction, weaknesses
 from agent.overhead.window import Window
+
+_HARDLY_CPUS = 0.01
 
 
 def sibling_speed(sibling_busy: float, gain: float) -> float:
@@ -33,10 +36,16 @@ def cache_overhead(stalled_share: float, share: float, exponent: float) -> float
     return float(stalled_share * (share**-exponent - 1))
 
 
+def all_misses(stalled_share: float, cache_seconds: float, memory_seconds: float) -> float:
+    """The most extra time there is: all that the cache answered comes from memory."""
+    return stalled_share * max(0.0, memory_seconds / cache_seconds - 1) if cache_seconds > 0 else math.inf
+
+
 def shared_cache(workload: Workload, window: Window, activity: Activity) -> Prediction | None:
     """Extra time by the part of the last-level cache that others fill, in proportion to the time that they ran beside it.
 
-    Nothing where the working set fits into its part; absent where the cache, or what runs beside it, is not known.
+    Nothing where the working set fits into its part; absent where the cache, or what runs beside it, is not known, and for who hardly
+    runs: what others fill while it sleeps it reads once when it wakes, and its part of the time says nothing of that.
     """
     cpus, run, used = workload.placement.last_cpus, activity.run_seconds, used_memory(workload)[0]
     first = cpus.first if cpus is not None else None
@@ -46,23 +55,28 @@ def shared_cache(workload: Workload, window: Window, activity: Activity) -> Pred
     (around, capacity), own = cache, run / activity.seconds
     busy = window.busy_cpus(around)
     others = None if busy is None else window.others(busy, activity, run, activity.seconds)
-    if others is None or own <= 0:
+    if others is None or own < _HARDLY_CPUS:
         return None
     share = cache_share(own, own + others)
 
-    def extra_time_ratio(stalled: float, exponent: float, working: float) -> float:
+    def extra_time_ratio(stalled: float, exponent: float, working: float, near: float, far: float) -> float:
         # What fits stays: the overhead begins at nothing where the working set outgrows its part.
-        return cache_overhead(stalled, share, exponent) * max(0.0, 1 - share * capacity / (used * working))
+        most = min(cache_overhead(stalled, share, exponent), all_misses(stalled, near, far))
+        return most * max(0.0, 1 - share * capacity / (used * working))
 
     stall, exponent, working = parameters.MEMORY_STALL, parameters.MISS_EXPONENT, parameters.WORKING_SET_SHARE
-    # It grows with each of them: the ends are where all are lowest, and highest.
+    near, far = window.given[parameters.L3_SECONDS], window.given[parameters.DRAM_SECONDS]
+    # It grows with each of them but the cache's latency: the ends are where all are lowest, and highest.
     interval = (
-        extra_time_ratio(stall.mode, exponent.mode, working.mode),
-        extra_time_ratio(stall.lo, exponent.lo, working.lo),
-        extra_time_ratio(stall.hi, exponent.hi, working.hi),
+        extra_time_ratio(stall.mode, exponent.mode, working.mode, near.mode, far.mode),
+        extra_time_ratio(stall.lo, exponent.lo, working.lo, near.hi, far.lo),
+        extra_time_ratio(stall.hi, exponent.hi, working.hi, near.lo, far.hi),
     )
     inputs = {"cache_bytes": float(capacity), "cache_share": share, "used_bytes": float(used)}
-    formula = "stalled share * (share^-a - 1) * what of the working set does not fit into its share of the cache; share by time run"
+    formula = (
+        "stalled share * min(share^-a - 1, memory's latency/the cache's - 1) * what of the working set does not fit into its share of the "
+        "cache; share by time run"
+    )
     flags = [*weaknesses(activity, window), "prior_only", "no_counterpart"]
     return prediction(workload, SHARED_CACHE, interval, formula=formula, inputs=inputs, flags=flags)
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from agent.model.change import Answer, Change, Effect, Lost
-from agent.model.components import COMPONENTS, CPU_SHARE, THROTTLED_PERIODS, THROTTLED_TIME
+from agent.model.change import Answer, Change, Effect
+from agent.model.components import CPU_SHARE, THROTTLED_PERIODS, THROTTLED_TIME
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
 from agent.overhead.changes import Case, altered
 from agent.overhead.compose import components
-from agent.overhead.lost import lost, total
+from agent.overhead.lost import difference
 from agent.overhead.window import Window
 
 
@@ -35,7 +35,8 @@ def what_if(window: Window, workload: Workload, change: Change) -> Answer:
         name=workload.name,
         change=change,
         effects=effects,
-        lost=_difference(now, then, effects),
+        lost=difference([effect.before for effect in effects if effect.before], [effect.after for effect in effects if effect.after]),
+        already=(then.workload, then.activity) == (now.workload, now.activity) and then.window is now.window,
         assumed=tuple(then.assumed),
         caveats=tuple(then.caveats),
     )
@@ -77,32 +78,6 @@ def between(before: Prediction, after: Prediction) -> tuple[float, float]:
     """
     point = after.value - before.value
     return _hull(point, (before.lo, before.hi), (after.lo, after.hi), before.formula == after.formula)
-
-
-def _difference(now: Case, then: Case, effects: tuple[Effect, ...]) -> Lost | None:
-    """The parts' differences, summed. A part that is on one side only makes it absent, but for what a paradigm adds or has not."""
-    before, after = (
-        total(case.workload.paradigm, (prediction for prediction in side if prediction))
-        for case, side in zip((now, then), _sides(effects), strict=True)
-    )
-    if before is None or after is None:
-        return None
-    point = lo = hi = 0.0
-    for effect in effects:
-        old, new = (prediction and lost(prediction) for prediction in (effect.before, effect.after))
-        if old is None and new is None:
-            continue
-        if (old is None or new is None) and not COMPONENTS[effect.component].of_one_paradigm:
-            return None
-        old, new = old or Lost(0.0, 0.0, 0.0), new or Lost(0.0, 0.0, 0.0)
-        shared = effect.before is not None and effect.after is not None and effect.before.formula == effect.after.formula
-        low, high = _hull(new.value - old.value, (old.lo, old.hi), (new.lo, new.hi), shared)
-        point, lo, hi = point + new.value - old.value, lo + low, hi + high
-    return Lost(point, lo, hi)
-
-
-def _sides(effects: tuple[Effect, ...]) -> tuple[list[Prediction | None], list[Prediction | None]]:
-    return [effect.before for effect in effects], [effect.after for effect in effects]
 
 
 def _hull(point: float, before: tuple[float, float], after: tuple[float, float], shared: bool) -> tuple[float, float]:

@@ -63,9 +63,11 @@ def _summary(explanation: Explanation) -> str:
     lost = explanation.lost
     if lost is None:
         return "How much time its layers cost it is not known: it did not run, or how it ran could not be read."
+    if explanation.idle:
+        return "It is idle: it hardly ran and is not predicted to have waited, and its layers cost it nothing to speak of."
     measured = "" if explanation.measured_lost is None else f" Measured: {duration(explanation.measured_lost)} of waiting."
     spread = f"{duration(lost.lo)} to {duration(lost.hi)}"
-    return f"For each second that it runs, its layers are predicted to cost it {duration(lost.value)} ({spread}).{measured}"
+    return f"Of each second that it wants to run, its layers are predicted to take {duration(lost.value)} ({spread}).{measured}"
 
 
 def _side_by_side(explanation: Explanation) -> ConsoleRenderable:

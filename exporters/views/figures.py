@@ -100,14 +100,17 @@ def measured_words(prediction: Prediction) -> str | None:
 
 
 def saved(lost: Lost) -> str:
-    """What a change does to the time lost in each second that the workload runs; less than 0 is a gain."""
+    """What a change does to the time lost of each second that the workload wants to run; less than 0 is a gain."""
     first, last = sorted((abs(lost.lo), abs(lost.hi)))
     if lost.lo < 0 < lost.hi:
         spread = f"from {duration(-lost.lo)} saved to {duration(lost.hi)} lost"
     else:
         spread = f"{duration(first)} to {duration(last)}"
     does = "save" if lost.value < 0 else "cost" if lost.value > 0 else "save nothing"
-    return f"predicted to {does} {duration(abs(lost.value)) if lost.value else ''}".rstrip() + f" for each second that it runs ({spread})"
+    return (
+        f"predicted to {does} {duration(abs(lost.value)) if lost.value else ''}".rstrip()
+        + f" of each second that it wants to run ({spread})"
+    )
 
 
 def changed(change: Change) -> str:

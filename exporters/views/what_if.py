@@ -37,10 +37,12 @@ def _parts(answer: Answer) -> Iterator[ConsoleRenderable]:
 
 
 def _sum(answer: Answer) -> str:
+    if answer.already:
+        return "Nothing changes: it is so already."
     if answer.lost is None:
         return "What it would save or cost in time cannot be predicted: a part of it is not known before or after."
     if not answer.lost.value and not answer.lost.lo and not answer.lost.hi:
-        return "Time: predicted to be the same."
+        return "What it would save or cost in time cannot be predicted: no figure of lost time follows from it."
     return f"Time: {saved(answer.lost)}."
 
 

@@ -55,7 +55,7 @@ def test_every_prediction_of_the_snapshot_is_on_one_layer(which: str) -> None:
     assert sum(cost.measured_share for cost in costs if cost.measured_share is not None) == pytest.approx(1)
     assert one.lost
     assert one.lost.lo <= one.lost.value <= one.lost.hi
-    assert one.lost.value == pytest.approx(sum(cost.lost.value for cost in costs if cost.lost))
+    assert one.lost.value == pytest.approx(sum(cost.lost for cost in costs if cost.lost))
     assert [level.name for level in one.cpu] == [
         layer.name for layer in next(w for w in seen.after.workloads if w.id == one.workload).stack.cpu
     ]
@@ -86,7 +86,7 @@ def test_the_change_that_pays_most_is_a_lifted_quota() -> None:
     assert one.advice
     assert one.advice.change == Change(cpus=UNLIMITED)
     assert one.advice.lost
-    assert one.advice.lost.value < -2
+    assert one.advice.lost.value < -0.3
     assert one.advice == what_if(seen, seen.after.workloads[0], Change(cpus=UNLIMITED))
     text = shown(one)
     assert "Lift its CPU quota: predicted to save" in text
@@ -228,6 +228,6 @@ def test_intervals() -> None:
     assert interval(0.01, 0.02, "ratio") == "1 to 2 %"
     assert interval(1e-3, 2.0, "seconds/second") == "1 ms to 2 s a second"
     assert duration(-1e-3) == "-1 ms"
-    assert saved(Lost(-1, -2, -0.5)) == "predicted to save 1 s for each second that it runs (500 ms to 2 s)"
-    assert saved(Lost(0.1, -2, 0.5)) == "predicted to cost 100 ms for each second that it runs (from 2 s saved to 500 ms lost)"
-    assert saved(Lost(0, 0, 0)) == "predicted to save nothing for each second that it runs (0 s to 0 s)"
+    assert saved(Lost(-1, -2, -0.5)) == "predicted to save 1 s of each second that it wants to run (500 ms to 2 s)"
+    assert saved(Lost(0.1, -2, 0.5)) == "predicted to cost 100 ms of each second that it wants to run (from 2 s saved to 500 ms lost)"
+    assert saved(Lost(0, 0, 0)) == "predicted to save nothing of each second that it wants to run (0 s to 0 s)"

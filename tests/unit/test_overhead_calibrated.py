@@ -25,8 +25,8 @@ from tests.unit.overhead_hosts import host
 USED_BY = {
     p.L1_SECONDS: {"walk_cost"},
     p.L2_SECONDS: {"walk_cost"},
-    p.L3_SECONDS: {"walk_cost"},
-    p.DRAM_SECONDS: {"walk_cost"},
+    p.L3_SECONDS: {"walk_cost", "shared_cache"},
+    p.DRAM_SECONDS: {"walk_cost", "shared_cache"},
     p.SWITCH_PROCESS: {"switching"},
     p.WAKE: {"run_queue_delay", "steal", "cpu_pressure"},
     p.WAKE_GUEST: {"run_queue_delay", "steal", "cpu_pressure"},

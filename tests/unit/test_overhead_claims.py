@@ -71,5 +71,5 @@ def test_who_hardly_runs_hardly_waits() -> None:
     (claim,) = (claim for claim in found if claim.basis == "measured")
     assert (claim.verdict, claim.evidence) == (
         "holds",
-        "containerization 0.2 seconds for each second that it runs; virtualization 1 seconds for each second that it runs",
+        "containerization 0.167 of the time that it wants to run; virtualization 0.5 of the time that it wants to run",
     )
