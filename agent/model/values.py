@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 T = TypeVar("T")
 Number = TypeVar("Number", int, float)
@@ -38,6 +38,9 @@ USER_HZ = 100
 
 MAX_NUMBER = (1 << 63) - 1
 """The largest whole number in a document or a metric: JSON readers and the kernel's own signed counters hold no larger one."""
+
+Count = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
+"""What is no other number where it is decoded."""
 
 MAX_ADDRESS_SPACE = 1 << 57
 """Bytes of the largest address space there is, of x86-64 with five levels of page tables: no process has more of anything."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from collections.abc import Sequence
 
 from msgspec import Struct, field
 
@@ -20,12 +21,14 @@ FEWEST = 6
 KEPT = 40
 
 _TAIL = (1 - AIM) / 2
+_MISSED = 2 / (1 - AIM)
 _STEP = 0.03
 _WIDEST_TAIL = 0.2
 _SCORED = 0.95
 _LEVEL = 0.7
 """What a window leaves of the score of a scale, and of the level, to the next one."""
 _SCALES = 3
+_ALL = range(_SCALES)
 
 Interval = tuple[float, float]
 
@@ -43,7 +46,7 @@ class Track(Struct, kw_only=True):
     residuals: list[list[float]] = field(default_factory=lambda: [[] for _ in range(_SCALES)])
     ordered: list[list[float]] = field(default_factory=lambda: [[] for _ in range(_SCALES)])
     costs: list[float] = field(default_factory=lambda: [0.0] * _SCALES)
-    tails: list[float] = field(default_factory=lambda: [_TAIL, _TAIL])
+    tails: tuple[float, float] = (_TAIL, _TAIL)
     scored: float = 0.0
     inside: float = 0.0
     score: float = 0.0
@@ -52,53 +55,64 @@ class Track(Struct, kw_only=True):
 def interval_score(interval: Interval, measured: float) -> float:
     """Width and misses in one number, in the unit of the figure: the smaller, the more an interval decides and the less it is wrong."""
     low, high = interval
-    return high - low + 2 / (1 - AIM) * max(0.0, low - measured, measured - high)
+    if measured < low:
+        return high - low + _MISSED * (low - measured)
+    return high - low + _MISSED * (measured - high) if measured > high else high - low
 
 
 def learned_interval(track: Track, point: float, least: float, most: float) -> Interval | None:
     """Between 0 and `most`; None before there are residuals enough. `least`: a difference of less is none."""
     if track.windows < FEWEST:
         return None
-    scale = min(range(_SCALES), key=track.costs.__getitem__)
-    return _interval(track, scale, point, _scales(track.level, point, least)[scale], most)
+    scale = track.costs.index(min(track.costs))
+    return _intervals(track, point, _sizes(track.level, point, least), most, (scale,))[0]
 
 
 def learn(track: Track, point: float, measured: float, *, least: float, most: float, weight: float) -> None:
     """One more window; `weight`: what it leaves of the windows before it in the sums over them."""
-    scales = _scales(track.level, point, least)
+    sizes, costs = _sizes(track.level, point, least), track.costs
     if track.windows >= FEWEST:
-        chosen = min(range(_SCALES), key=track.costs.__getitem__)
-        intervals = [_interval(track, scale, point, size, most) for scale, size in enumerate(scales)]
+        intervals = _intervals(track, point, sizes, most, _ALL)
+        scores = [interval_score(interval, measured) for interval in intervals]
+        chosen = costs.index(min(costs))
         low, high = intervals[chosen]
-        score = interval_score(intervals[chosen], measured)
+        missed_low, missed_high = measured < low - least, measured > high + least
         track.scored = weight * track.scored + 1
-        track.inside = weight * track.inside + (low - least <= measured <= high + least)
-        track.score = weight * track.score + score + least
-        for scale, interval in enumerate(intervals):
-            track.costs[scale] = _SCORED * track.costs[scale] + interval_score(interval, measured)
-        for end, missed in enumerate((measured < low - least, measured > high + least)):
-            track.tails[end] = min(_WIDEST_TAIL, max(0.0, track.tails[end] + _STEP * (_TAIL - missed)))
-    for residuals, ordered, size in zip(track.residuals, track.ordered, scales, strict=True):
-        off = (measured - point) / size
-        if len(residuals) == KEPT:
+        track.inside = weight * track.inside + (not (missed_low or missed_high))
+        track.score = weight * track.score + scores[chosen] + least
+        track.costs = [_SCORED * cost + score for cost, score in zip(costs, scores, strict=True)]
+        below, above = track.tails
+        track.tails = (_tail(below, missed_low), _tail(above, missed_high))
+    off, is_full = measured - point, track.windows >= KEPT
+    for residuals, ordered, size in zip(track.residuals, track.ordered, sizes, strict=True):
+        if is_full:
             del ordered[bisect_left(ordered, residuals.pop(0))]
-        residuals.append(off)
-        insort(ordered, off)
+        residuals.append(residual := off / size)
+        insort(ordered, residual)
     track.level = measured if not track.windows else _LEVEL * track.level + (1 - _LEVEL) * measured
     track.windows += 1
 
 
-def _scales(level: float, point: float, least: float) -> tuple[float, float, float]:
-    return 1.0, max(least, point + 0.1 * level), max(least, math.sqrt(point * level) + 0.25 * level)
+def _tail(tail: float, is_missed: bool) -> float:
+    return min(_WIDEST_TAIL, max(0.0, tail + _STEP * (_TAIL - is_missed)))
 
 
-def _interval(track: Track, scale: int, point: float, size: float, most: float) -> Interval:
-    ordered = track.ordered[scale]
-    count = len(ordered)
+def _sizes(level: float, point: float, least: float) -> tuple[float, float, float]:
+    """How large an error of one is on each scale."""
+    share, root = point + 0.1 * level, math.sqrt(point * level) + 0.25 * level
+    return 1.0, share if share > least else least, root if root > least else least
+
+
+def _intervals(track: Track, point: float, sizes: Sequence[float], most: float, scales: Sequence[int]) -> list[Interval]:
+    count = len(track.ordered[0])
     below, above = (int(tail * (count + 1)) for tail in track.tails)
-    # Of few residuals, or where misses are frequent, the range is not enough: the next one may lie as far beyond it as they lie apart.
-    beyond = (ordered[-1] - ordered[0]) / count
-    low = ordered[below - 1] if below else ordered[0] - beyond
-    high = ordered[count - above] if above else ordered[-1] + beyond
-    low, high = min(most, max(0.0, point + low * size)), min(most, max(0.0, point + high * size))
-    return low, high
+    intervals = []
+    for scale in scales:
+        ordered, size = track.ordered[scale], sizes[scale]
+        first, last = ordered[0], ordered[-1]
+        # Of few residuals, or where misses are frequent, the range is not enough: the next one may lie as far beyond it as they lie apart.
+        beyond = (last - first) / count
+        low = point + size * (ordered[below - 1] if below else first - beyond)
+        high = point + size * (ordered[count - above] if above else last + beyond)
+        intervals.append((0.0 if low < 0 else low if low < most else most, 0.0 if high < 0 else high if high < most else most))
+    return intervals

@@ -45,6 +45,17 @@ def test_a_replayed_cpu_is_a_cpu(tmp_path: Path, last_cpu: str) -> None:
     assert malformed(root) == ["replies/libvirt_domains.json"]
 
 
+@pytest.mark.parametrize("shares", [-1, -(1 << 63), 1 << 63, 1 << 64])
+def test_a_replayed_weight_is_a_weight(tmp_path: Path, shares: int) -> None:
+    domain = '{"uuid": "%s", "name": "n", "id": 1, "state": "running", "definition": {"tuning": {"shares": %d}}}'
+    domains = ", ".join(domain % each for each in (("u", shares), ("v", 5)))
+    reply = f'{{"hypervisors": [{{"uri": "qemu:///system", "libvirt_version": "1", "domains": [{domains}]}}]}}'
+    root = recorded(tmp_path, {"replies/libvirt_domains.json": reply})
+    (hypervisor,) = libvirt_domains.read(root, LibvirtHosts).hypervisors
+    assert [(one.uuid, one.definition.tuning.shares) for one in hypervisor.domains] == [("v", 5)]
+    assert malformed(root) == ["replies/libvirt_domains.json"]
+
+
 def test_a_driver_without_machines() -> None:
     """Its domain and its CPUs are invented: no workload of this host."""
     need(modules=["libvirt"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.model.values import CpuSet, Fact, Limit
+from agent.model.values import Count, CpuSet, Fact, Limit
 
 
 class GuestCell(Fact, frozen=True):
@@ -10,7 +10,7 @@ class GuestCell(Fact, frozen=True):
 
     number: int
     cpus: CpuSet | None = None
-    memory_bytes: int | None = None
+    memory_bytes: Count | None = None
     distances: dict[int, int] = {}
 
 
@@ -34,14 +34,14 @@ class Schedule(Fact, frozen=True):
 class BackingPages(Fact, frozen=True):
     """Explicit huge pages behind the guest. `size_bytes` None: the host's default size; `cells` None: behind all of it."""
 
-    size_bytes: int | None = None
+    size_bytes: Count | None = None
     cells: CpuSet | None = None
 
 
 class Bandwidth(Fact, frozen=True):
     """A quota a period, microseconds."""
 
-    period_usec: int | None = None
+    period_usec: Count | None = None
     quota_usec: Limit | None = None
 
 
@@ -51,7 +51,7 @@ class Tuning(Fact, frozen=True, kw_only=True):
     vcpu_pins: dict[int, CpuSet] = {}
     emulator_pin: CpuSet | None = None
     iothread_pins: dict[int, CpuSet] = {}
-    shares: int | None = None
+    shares: Count | None = None
     vcpu: Bandwidth = Bandwidth()
     machine: Bandwidth = Bandwidth()
     emulator: Bandwidth = Bandwidth()
