@@ -40,11 +40,18 @@ def read(root: SysRoot) -> Kernel:
     )
 
 
+_MOST_TASKS = 1 << 22
+"""PID_MAX_LIMIT in include/linux/threads.h: there are no more tasks at a time."""
+
+
 def parse_loadavg(text: str) -> tuple[float, ...]:
     words = space_separated(text)
     if len(words) < 3:
         raise Malformed(f"expected three averages, got {text[:60]!r}")
-    return tuple(decimal(word) for word in words[:3])
+    averages = tuple(decimal(word) for word in words[:3])
+    if not all(0 <= average <= _MOST_TASKS for average in averages):
+        raise Malformed(f"expected averages of at most {_MOST_TASKS} tasks, got {text[:60]!r}")
+    return averages
 
 
 def _word(root: SysRoot, path: str) -> str | None:

@@ -66,7 +66,7 @@ def numbers(value: Any, path: str = "") -> Iterator[tuple[str, int | float]]:
 def wrong(found: dict[str, Any], text: str) -> Iterator[str]:
     """What breaks a law, in a document and in the metrics of the same pass."""
     yield from (f"a reader fell: {gap['source']}: {gap['detail']}" for gap in found["gaps"] if fuzz.FELL.search(gap["detail"]))
-    yield from (f"beyond 2^63: {place} {number}" for place, number in numbers(found) if abs(number) > LARGEST)
+    yield from (f"beyond 2^63: {place} {number}" for place, number in numbers(found) if _is_beyond(number))
     lines = text.removesuffix("\n").split("\n")
     kinds = {line.split()[2]: line.split()[3] for line in lines if line.startswith("# TYPE ")}
     samples = [line.rpartition(" ")[::2] for line in lines if line[0] != "#"]
@@ -74,10 +74,13 @@ def wrong(found: dict[str, Any], text: str) -> Iterator[str]:
     for series, value in samples:
         if kinds[series.partition("{")[0]] == "counter" and not float(value) >= 0:
             yield f"a negative counter: {series} {value}"
-        # As a float, the largest integer is beyond itself.
-        number = int(value) if value.lstrip("-").isdecimal() else float(value)
-        if LARGEST < abs(number) < float("inf"):
+        if _is_beyond(int(value) if value.lstrip("-").isdecimal() else float(value)):
             yield f"beyond 2^63: {series} {value}"
+
+
+def _is_beyond(number: float) -> bool:
+    """As a float, the largest integer is 2^63 itself."""
+    return LARGEST + isinstance(number, float) < abs(number) < float("inf")
 
 
 def judge(seed: int) -> list[str]:

@@ -47,10 +47,14 @@ def test_another_root_is_not_this_host(tmp_path: Path) -> None:
     assert read(grow(tmp_path, {"proc/sys/kernel/hostname": "\n", "proc/uptime": "\n"})) == Kernel()
 
 
-@pytest.mark.parametrize("text", ["", "1 2", "a b c", "nan 1 1", "1 inf 1", "1,0 1 1"])
+@pytest.mark.parametrize("text", ["", "1 2", "a b c", "nan 1 1", "1 inf 1", "1,0 1 1", "-1 1 1", "1 1 4194305", "1 18446744073709551615 1"])
 def test_bad_averages(text: str) -> None:
     with pytest.raises(Malformed):
         parse_loadavg(text)
+
+
+def test_as_many_run_as_there_can_be() -> None:
+    assert parse_loadavg("0.00 4194304.00 1 9/9 9\n") == (0.0, 4194304.0, 1.0)
 
 
 @pytest.mark.parametrize("text", ["x", "nan", "-", "1e999 3"])
