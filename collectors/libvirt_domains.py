@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 from msgspec.structs import replace
 
-from agent.model.values import MAX_ID, CpuSet, Fact, Gap, number_or_none
+from agent.model.values import MAX_ID, Count, CpuSet, Fact, Gap, number_or_none
 from collectors.domain_xml import Definition, parse_xml
 from collectors.libvirt_connection import Connections, named
 from collectors.root import SysRoot
@@ -36,7 +36,7 @@ class VirtualCpu(Fact, frozen=True, kw_only=True):
 
     number: Annotated[int, Meta(ge=0, lt=MAX_ID)]
     state: str | None = None
-    time_ns: int | None = None
+    time_ns: Count | None = None
     last_cpu: Annotated[int, Meta(ge=0, lt=MAX_ID)] | None = None
     affinity: CpuSet | None = None
 
@@ -49,9 +49,9 @@ class Domain(Fact, frozen=True, kw_only=True):
     id: int
     state: str
     definition: Definition
-    max_memory_bytes: int | None = None
-    memory_bytes: int | None = None
-    cpu_time_ns: int | None = None
+    max_memory_bytes: Count | None = None
+    memory_bytes: Count | None = None
+    cpu_time_ns: Count | None = None
     vcpus: tuple[VirtualCpu, ...] = ()
     emulator_affinity: CpuSet | None = None
 

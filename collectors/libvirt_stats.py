@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agent.model.values import MAX_NUMBER, Fact, Gap
+from agent.model.values import MAX_NUMBER, Count, Fact, Gap
 from collectors.libvirt_connection import Connections, named, uris
 from collectors.root import SysRoot, Unavailable
 from collectors.text import printable
@@ -37,9 +37,9 @@ class DomainStats(Fact, frozen=True, kw_only=True):
 
     uuid: str
     id: int
-    vcpus: dict[int, dict[str, int]] = {}
-    vm: dict[str, int] = {}
-    balloon: dict[str, int] = {}
+    vcpus: dict[int, dict[str, Count]] = {}
+    vm: dict[str, Count] = {}
+    balloon: dict[str, Count] = {}
     seconds_ago: float = 0.0
 
 

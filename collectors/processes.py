@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from agent.model.monitor_options import IdentityOption
 from agent.model.runtimes import identity_options
-from agent.model.values import USER_HZ, Detail, Fact
+from agent.model.values import USER_HZ, Count, Detail, Fact
 from collectors.root import SysRoot, Unavailable
 from collectors.text import ProcessStat, printable, process_stat
 
@@ -36,7 +36,7 @@ class Process(Fact, frozen=True, kw_only=True):
     parent_pid: int
     name: str
     started_at: float
-    threads: int | None
+    threads: Count | None
     exe: str | None = None
     vm_uuid: str | None = None
     vm_name: str | None = None

@@ -14,7 +14,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 
-from agent.model.values import MAX_NUMBER, Fact
+from agent.model.values import MAX_NUMBER, Count, Fact
 from collectors.root import SysRoot, Unavailable
 from collectors.text import Malformed
 
@@ -43,9 +43,9 @@ class Account(Fact, frozen=True):
     """One process. `delay_ns`: runnable and not on a CPU."""
 
     pid: int
-    delay_ns: int
-    timeslices: int
-    run_ns: int | None = None
+    delay_ns: Count
+    timeslices: Count
+    run_ns: Count | None = None
 
 
 def read(root: SysRoot, pids: Iterable[int]) -> tuple[Account, ...]:

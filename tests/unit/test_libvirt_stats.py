@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from collectors import libvirt_stats
 from collectors.libvirt_connection import Connections
-from collectors.libvirt_stats import MAX_THREADS, DomainQueries, DomainStats, collect, parse_stats
+from collectors.libvirt_stats import MAX_THREADS, DomainQueries, DomainStats, Statistics, collect, parse_stats
+from tests.unit.tree import malformed, recorded
 
 
 def test_counters_by_vcpu_and_machine() -> None:
@@ -165,3 +168,15 @@ def test_answers_are_kept_and_say_their_age() -> None:
     while queries.answers and time.monotonic() < end:
         one_pass(queries)
     assert one_pass(queries) == (set(), [])
+
+
+@pytest.mark.parametrize("count", [-1, -(1 << 63), 1 << 63])
+@pytest.mark.parametrize("kind", ["vcpus", "vm", "balloon"])
+def test_a_replayed_counter_is_a_count(tmp_path: Path, kind: str, count: int) -> None:
+    """Another one costs the answer of its domain: below nothing no counter is."""
+    counts = {"exits": count}
+    domains = [{"uuid": "u", "id": 1, kind: {"0": counts} if kind == "vcpus" else counts}, {"uuid": "v", "id": 2}]
+    root = recorded(tmp_path, {"replies/libvirt_stats.json": json.dumps({"domains": domains})})
+    found = root.reply("libvirt_stats", Statistics, Statistics)
+    assert [domain.uuid for domain in found.domains] == ["v"]
+    assert malformed(root) == ["replies/libvirt_stats.json"]
