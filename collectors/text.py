@@ -270,21 +270,23 @@ def space_separated(text: str) -> list[str]:
     return text.split()
 
 
+_FLAT_KEYED = re.compile(r"(?:[!-~]+ [0-9]{1,19}\n)+")
+
+
 def flat_keyed(text: str) -> dict[str, int]:
     """ "KEY0 VAL0\\nKEY1 VAL1\\n" with counts and sizes."""
-    words = text.split()
-    digits = "".join(words[1::2])
     # As it should be: a key and a number a line. The keys are the same in every group.
-    if len(words) == 2 * text.count("\n") and digits.isdecimal() and digits.isascii() and (longest := max(map(len, words[1::2]))) <= 20:
+    if _FLAT_KEYED.fullmatch(text):
+        words = text.split()
         values = dict(zip(map(intern, words[::2]), map(int, words[1::2]), strict=True))
-        if longest <= _FEW_DIGITS or max(values.values()) <= MAX_NUMBER:
+        if max(values.values()) <= MAX_NUMBER:
             return values
     values = {}
     malformed = MalformedLines()
     for number, line in enumerate(newline_separated(text), 1):
         key, _, value = line.partition(" ")
         try:
-            values[key] = unsigned(value)
+            values[key] = unsigned(value if key else "")
         except Malformed:
             range_ = " from 0 to 2^63 - 1" if value.removeprefix("-").isdecimal() else ""
             malformed.add(number, line, f"'key number'{range_}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import platform
 from collections.abc import Iterator
@@ -92,6 +93,12 @@ def ahead(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield guests
     finally:
         guests.end()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected is no garbage: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

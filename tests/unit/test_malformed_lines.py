@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.model.facts.proc_interrupts import Interrupt
@@ -122,6 +122,13 @@ def test_a_text_of_which_nothing_is_understood_is_no_empty_one(parse: Callable[[
     assert rest(parse, "some words\nof another file\n") == (None, 1, 1)
 
 
+@pytest.mark.parametrize("text", ["anon 5 kB\n 0\n", "anon 5 file\n7\n", "anon 5\n 7\n", "anon\n5 7\nfile\n"])
+def test_words_of_one_line_are_no_keys_of_the_next(text: str) -> None:
+    values, *_ = rest(flat_keyed, text)
+    assert values in (None, {"anon": 5}, {"5": 7})
+
+
+@example([("anon", "5 kB"), ("", "0")])
 @given(st.lists(st.tuples(st.sampled_from(["anon", "file", "slab", ""]), st.sampled_from(["0", "7", "-1", "x", "", "5 kB"]))))
 def test_each_line_of_flat_keyed_is_on_its_own(pairs: list[tuple[str, str]]) -> None:
     def one(line: str) -> dict[str, int]:
