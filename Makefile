@@ -30,7 +30,7 @@ snapshot: $(VENV)/agent  ## print what this host is, as JSON
 	@$(BIN)/agent snapshot --pretty
 
 check: $(VENV)/test  ## lint, types, laws, unit tests and goldens: a minute; `make test` runs them, too, with more examples
-	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal --hypothesis-profile check $(CHECK) $(ARGS)
+	@TMPDIR=$${TMPDIR:-$$(test -w /dev/shm && echo /dev/shm || echo /tmp)} $(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 8 --dist worksteal --hypothesis-profile check $(CHECK) $(ARGS)
 
 test: packages $(VENV)/test  ## run the tests (as root it installs the Debian packages that they need); ARGS="-k name" for some
 	@$(call binding) || test "$$STRATASCOPE_STRICT" != 1

@@ -84,11 +84,14 @@ def difference(before: Sequence[Prediction], after: Sequence[Prediction]) -> Los
         return None
     shared = {name for name in sides[0].keys() & sides[1].keys() if sides[0][name].formula == sides[1][name].formula}
 
-    def against(end: _End, other: _End) -> float:
-        return _lost_share(new, end) - _lost_share(old, lambda prediction: (end if prediction.component in shared else other)(prediction))
+    def apart(end: _End, after_end: _End, before_end: _End) -> float:
+        return _lost_share(new, lambda figure: (end if figure.component in shared else after_end)(figure)) - _lost_share(
+            old, lambda figure: (end if figure.component in shared else before_end)(figure)
+        )
 
-    point, low, high = _lost_share(new, _point) - _lost_share(old, _point), against(_low, _high), against(_high, _low)
-    return Lost(point, min(point, low, high), max(point, low, high))
+    point = apart(_point, _point, _point)
+    ends = [apart(end, *others) for end in (_low, _high) for others in ((_low, _high), (_high, _low))]
+    return Lost(point, min(point, *ends), max(point, *ends))
 
 
 def _lost_share(counted: _Counted, end: _End) -> float:

@@ -17,7 +17,7 @@ maybe = st.none() | nonsense
 limits = st.sampled_from([None, UNLIMITED, Limit(0), Limit(-1), Limit(1e300), Limit(1), Limit(50_000)])
 
 
-@settings(max_examples=10 * min(settings().max_examples, 300))
+@settings(max_examples=min(settings().max_examples ** 2 // 3, 3000))
 @given(st.data())
 def test_nonsense_makes_no_nonsense(data: st.DataObject) -> None:
     def number() -> int | None:
