@@ -125,7 +125,8 @@ def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache, b
     # In the order of the processes, whichever waited.
     ordered = [looks[pid] for pid in started] if waiting else list(looks.values())
     cache.processes = {pid: look.cached for pid in started if (look := looks[pid]).cached is not None}
-    left_out = [refusal.path for refusal in root.refusals] + [error.path or "" for error in root.malformed]
+    left_out = {refusal.path for refusal in root.refusals} | {error.path or "" for error in root.malformed}
+    left_out -= {f"proc/{pid}/maps" for pid in started if looks[pid].is_small}
     all_found = all(path.rpartition("/")[2] in _MEASURES for path in left_out)
     return WasmProcesses(tuple([look.process for look in ordered if look.process]), sum(look.unread for look in ordered), all_found)
 
@@ -184,11 +185,15 @@ class _Means(NamedTuple):
 
 
 class _Look(NamedTuple):
-    """A process as it is now, if it has a runtime; what the next pass may take from the cache; whether its map could not be read."""
+    """A process as it is now, if it has a runtime; what the next pass may take from the cache; whether its map could not be read.
+
+    `is_small`: it was refused, and the process has too little address space for a memory; it may have a runtime.
+    """
 
     process: WasmProcess | None = None
     cached: CachedProcess | None = None
     unread: bool = False
+    is_small: bool = False
     is_late: bool = False
 
 
@@ -219,7 +224,10 @@ def _look(means: _Means, pid: int, start: float | None, cached: CachedProcess | 
 
     maps = root.raw(f"proc/{pid}/maps", keep)
     if not maps or not maps.strip():
-        return _Look(unread=_is_unread(root, pid, pages, refused))
+        if len(root.refusals) > refused:
+            is_small = bool(pages) and not large and root.refusals[-1].reason == "denied"
+            return _Look(unread=True, is_small=is_small)
+        return _Look(unread=_is_silent(root, pid, pages))
     if waits and len(maps) > LARGE_MAP_BYTES:
         raise _Waits(len(maps))
     digest = blake2b(maps, digest_size=16).digest()
@@ -261,20 +269,12 @@ def _pages(statm: str) -> tuple[int, ...]:
     return tuple(unsigned(words[index]) for index in (0, 3, 5) if index < len(words))
 
 
-def _is_unread(root: SysRoot, pid: int, pages: tuple[int, ...] | None, refused: int) -> bool:
-    """Whether a map that could not be read is that of a process: one that has an address space, and is still there.
-
-    It is a gap where the process may hold a memory.
-    """
-    path = f"proc/{pid}/maps"
-    if len(root.refusals) > refused:
-        if pages and pages[0] * root.page_bytes < MIN_VIRTUAL_BYTES and root.refusals[-1].reason == "denied":
-            root.drop_refusal(path)
-        return True
+def _is_silent(root: SysRoot, pid: int, pages: tuple[int, ...] | None) -> bool:
+    """Whether a map in which nothing stands is that of a process: one that has an address space, and is still there."""
     # A zombie and a thread of the kernel have no address space.
     if not pages or not pages[0] or not any(root.parse(f"proc/{pid}/statm", _pages) or ()):
         return False
-    root.note(path, "absent", "nothing to read, though the process is there")
+    root.note(f"proc/{pid}/maps", "absent", "nothing to read, though the process is there")
     return True
 
 
