@@ -58,7 +58,7 @@ def _is_libvirts(path: str) -> bool:
 
 def monitors(table: Iterable[processes.Process]) -> dict[int, str | None]:
     """The UUIDs of processes that may run a machine, by pid; None where the command line names none."""
-    return {process.pid: process.vm_uuid for process in table if is_monitor(process.name)}
+    return {process.pid: process.vm_uuid or None for process in table if is_monitor(process.name)}
 
 
 def kernel_threads(table: Iterable[processes.Process]) -> set[int]:

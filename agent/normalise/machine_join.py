@@ -78,7 +78,7 @@ def _without_domains(
         if pid in joined or group is None or start_ticks(group) is None:
             # Without a start time, a process and a later one with the same PID look alike.
             continue
-        states_uuid = uuid is not None and pids[uuid] == pid
+        states_uuid = uuid is not None and pids.get(uuid) == pid
         numbers = _vcpu_numbers(group, states_uuid, shown.get(pid))
         if numbers is not None:
             machines.append(JoinedMachine(table[pid] if states_uuid else replace(table[pid], vm_uuid=None), group, None, numbers))

@@ -117,6 +117,18 @@ def test_a_stated_uuid_is_one_machine_s(tmp_path: Path) -> None:
     assert {id_: (vm.name, vm.pid) for id_, vm in found.items()} == {UUID: ("db", 20), "kvm/19/1019": ("forged", 19)}
 
 
+def test_an_empty_uuid_is_none(tmp_path: Path) -> None:
+    """Of two machines whose stored command lines name nothing neither is the other."""
+    files = table(*({"pid": pid, "name": "qemu-system-x86", "vm_uuid": ""} for pid in (19, 20)))
+    links = {}
+    for pid in (19, 20):
+        files |= thread(pid, pid, "qemu-system-x86") | thread(pid, pid + 10, "CPU 0/KVM")
+        files |= {f"proc/{pid}/cgroup": "0::/user.slice\n", f"proc/{pid}/fd/": ""}
+        links |= {f"proc/{pid}/fd/9": "anon_inode:kvm-vm", f"proc/{pid}/fd/10": "anon_inode:kvm-vcpu:0"}
+    found = machines(host(tmp_path, files, links))
+    assert found.keys() == {"kvm/19/1019", "kvm/20/1020"}
+
+
 SCOPES = {
     "Proxmox": ("/qemu.slice/101.scope", {"name": "kvm", "vm_name": "web01", "vm_uuid": UUID}, "CPU {}/KVM", UUID, "web01", "qemu"),
     "Proxmox without a UUID": ("/qemu.slice/101.scope", {"name": "kvm", "vm_name": "web01"}, "CPU {}/KVM", "101", "web01", "qemu"),
