@@ -120,7 +120,7 @@ def test_a_stated_uuid_is_one_machine_s(tmp_path: Path) -> None:
 def test_an_empty_uuid_is_none(tmp_path: Path) -> None:
     """Of two machines whose stored command lines name nothing neither is the other."""
     files = table(*({"pid": pid, "name": "qemu-system-x86", "vm_uuid": ""} for pid in (19, 20)))
-    links = {}
+    links: dict[str, str] = {}
     for pid in (19, 20):
         files |= thread(pid, pid, "qemu-system-x86") | thread(pid, pid + 10, "CPU 0/KVM")
         files |= {f"proc/{pid}/cgroup": "0::/user.slice\n", f"proc/{pid}/fd/": ""}
