@@ -112,6 +112,9 @@ def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache, b
             if is_spent or (cached is not None and cached.size > LARGE_MAP_BYTES):
                 waiting[pid] = cached
                 continue
+            if cached is not None and _is_unchanged(root, pid, start, cached):
+                looks[pid] = _Look(cached.process, cached)
+                continue
             look = _try(means, pid, start, cached)
             if look.is_late:
                 waiting[pid] = look.cached
@@ -206,13 +209,18 @@ class _Waits(Exception):
         self.program = program
 
 
+def _is_unchanged(root: SysRoot, pid: int, start: float | None, cached: CachedProcess) -> bool:
+    """Whether it is a process without memories that has as many pages of each kind as it had."""
+    if start is None or cached.started != start or not cached.pages or (cached.process and cached.process.memories):
+        return False
+    return root.parse(f"proc/{pid}/statm", _pages) == cached.pages
+
+
 def _look(means: _Means, pid: int, start: float | None, cached: CachedProcess | None, waits: bool) -> _Look:
     """Raises _Waits."""
     root = means.root
     pages = root.parse(f"proc/{pid}/statm", _pages)
     same_process = cached is not None and start is not None and cached.started == start
-    if cached is not None and same_process and pages and cached.pages == pages and not (cached.process and cached.process.memories):
-        return _Look(cached.process, cached)
     refused, malformed = len(root.refusals), len(root.malformed)
     large = pages is not None and pages[0] * root.page_bytes >= MIN_VIRTUAL_BYTES
     size = 0
