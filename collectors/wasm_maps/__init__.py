@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -116,7 +116,7 @@ def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache, b
                 looks[pid] = _Look(cached.process, cached)
                 continue
             look = _try(means, pid, start, cached)
-            if look.is_late:
+            if look.outcome == "late":
                 waiting[pid] = look.cached
             else:
                 looks[pid] = look
@@ -129,9 +129,10 @@ def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache, b
     ordered = [looks[pid] for pid in started] if waiting else list(looks.values())
     cache.processes = {pid: look.cached for pid in started if (look := looks[pid]).cached is not None}
     left_out = {refusal.path for refusal in root.refusals} | {error.path or "" for error in root.malformed}
-    left_out -= {f"proc/{pid}/maps" for pid in started if looks[pid].is_small}
+    left_out -= {f"proc/{pid}/maps" for pid in started if looks[pid].outcome == "small"}
     all_found = all(path.rpartition("/")[2] in _MEASURES for path in left_out)
-    return WasmProcesses(tuple([look.process for look in ordered if look.process]), sum(look.unread for look in ordered), all_found)
+    unread = sum(look.outcome in ("unread", "small") for look in ordered)
+    return WasmProcesses(tuple([look.process for look in ordered if look.process]), unread, all_found)
 
 
 def _rank(cached: CachedProcess | None) -> tuple[int, float]:
@@ -140,7 +141,7 @@ def _rank(cached: CachedProcess | None) -> tuple[int, float]:
 
 
 def _try(means: _Means, pid: int, start: float | None, cached: CachedProcess | None, waits: bool = True) -> _Look:
-    """A process as it is now; `is_late` where the budget does not allow it, or where it is large and `waits` for others."""
+    """A process as it is now; "late" where the budget does not allow it, or where it is large and `waits` for others."""
     left = means.budget.left
     try:
         look = _look(means, pid, start, cached, waits)
@@ -150,7 +151,7 @@ def _try(means: _Means, pid: int, start: float | None, cached: CachedProcess | N
         program = late.program or last.program
         # A search goes on where it ended; all else begins anew, and takes longer than this.
         seconds = 0.0 if late.program else 2 * (left - means.budget.left)
-        look = _Look(cached=replace(last, program=program, size=late.size, seconds=seconds), is_late=True)
+        look = _Look(cached=replace(last, program=program, size=late.size, seconds=seconds), outcome="late")
     else:
         if look.cached is not None and look.cached.size > LARGE_MAP_BYTES:
             look = look._replace(cached=replace(look.cached, seconds=left - means.budget.left))
@@ -163,7 +164,7 @@ def _look_at_large(means: _Means, pid: int, start: float | None, cached: CachedP
     """A process that had to wait, as it is now, or with the last answer where the budget does not allow more."""
     if means.budget.left > (cached.seconds if cached else 0.0):
         look = _try(means, pid, start, cached, waits=False)
-        if not look.is_late:
+        if look.outcome != "late":
             return look
         cached = look.cached
     elif cached is not None and cached.pages and cached.pages == means.root.parse(f"proc/{pid}/statm", _pages) and not cached.process:
@@ -173,7 +174,7 @@ def _look_at_large(means: _Means, pid: int, start: float | None, cached: CachedP
         cached = replace(cached, seconds=cached.seconds * 0.99)
     if cached is None or cached.answered_at is None or cached.started != start:
         means.root.note(f"proc/{pid}/maps", "late", "too large to be read in the CPU time that a pass has for it")
-        return _Look(cached=cached, unread=True)
+        return _Look(cached=cached, outcome="unread")
     age = time.monotonic() - cached.answered_at
     means.root.note(f"proc/{pid}/maps", "late", f"no CPU time was left to read it: what is shown is {age:.0f} s old")
     return _Look(cached.answer, cached)
@@ -188,16 +189,14 @@ class _Means(NamedTuple):
 
 
 class _Look(NamedTuple):
-    """A process as it is now, if it has a runtime; what the next pass may take from the cache; whether its map could not be read.
+    """A process as it is now, if it has a runtime; what the next pass may take from the cache; what came of its map.
 
-    `is_small`: it was refused, and the process has too little address space for a memory; it may have a runtime.
+    "small": it was refused, and the process has too little address space for a memory; it may have a runtime.
     """
 
     process: WasmProcess | None = None
     cached: CachedProcess | None = None
-    unread: bool = False
-    is_small: bool = False
-    is_late: bool = False
+    outcome: Literal["read", "unread", "small", "late"] = "read"
 
 
 class _Waits(Exception):
@@ -234,8 +233,8 @@ def _look(means: _Means, pid: int, start: float | None, cached: CachedProcess | 
     if not maps or not maps.strip():
         if len(root.refusals) > refused:
             is_small = bool(pages) and not large and root.refusals[-1].reason == "denied"
-            return _Look(unread=True, is_small=is_small)
-        return _Look(unread=_is_silent(root, pid, pages))
+            return _Look(outcome="small" if is_small else "unread")
+        return _Look(outcome="unread" if _is_silent(root, pid, pages) else "read")
     if waits and len(maps) > LARGE_MAP_BYTES:
         raise _Waits(len(maps))
     digest = blake2b(maps, digest_size=16).digest()
@@ -246,7 +245,7 @@ def _look(means: _Means, pid: int, start: float | None, cached: CachedProcess | 
     else:
         vmas = root.parse_bytes(f"proc/{pid}/maps", maps, parse_maps)
         if vmas is None:
-            return _Look(unread=True)
+            return _Look(outcome="unread")
         process, program = _process_in_time(means, pid, vmas, size, _FIRST_PROGRAM_BYTES if waits else _ANY_BYTES)
     complete = (len(root.refusals), len(root.malformed)) == (refused, malformed)
     measured_process = process
