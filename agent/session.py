@@ -22,7 +22,6 @@ from agent.normalise import normalise
 from agent.normalise.containers import ContainerCache
 from agent.overhead.claims import claims
 from agent.overhead.compose import predict
-from agent.overhead.lost import losses
 from agent.overhead.parameter_set import DEFAULTS, Parameters
 from agent.overhead.residuals import Histories, judge, misses, scores
 from agent.overhead.window import Window
@@ -120,7 +119,6 @@ def snapshot_of(window: Window, taken_at: float) -> Snapshot:
         workloads=after.workloads,
         findings=after.findings,
         predictions=predictions,
-        losses=losses(predictions),
         claims=claims(after.workloads, predictions, window.given),
         gaps=(*after.gaps, *window.gaps),
         parameters=window.given.better,
@@ -132,7 +130,7 @@ def judged(session: Session, window: Window) -> Snapshot:
     document = snapshot_of(window, session.taken_at)
     predictions, session.histories = judge(document.predictions, window, session.histories)
     findings = (*document.findings, *misses(predictions, session.histories))
-    return replace(document, predictions=predictions, losses=losses(predictions), findings=findings, scores=scores(session.histories))
+    return replace(document, predictions=predictions, findings=findings, scores=scores(session.histories))
 
 
 def _with_parameters(host: Host, config: Config) -> tuple[Host, Parameters]:

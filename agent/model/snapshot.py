@@ -44,18 +44,6 @@ class Prediction(Fact, frozen=True, kw_only=True):
     """The share of those windows in which what was measured lay in the interval."""
 
 
-class Loss(Fact, frozen=True, kw_only=True):
-    """What the layers of one workload take of each second that it wants to run, in seconds: at most all of it, and nothing of who is idle.
-
-    Waiting, switching, a core that is shared, exits, memory that is far; each once (agent/overhead/lost.py).
-    """
-
-    workload: str
-    value: float
-    lo: float
-    hi: float
-
-
 class Score(Fact, frozen=True, kw_only=True):
     """How well a component's learned intervals did, over all `figures` that have one and the windows of the last day.
 
@@ -115,8 +103,6 @@ class Snapshot(Fact, frozen=True, kw_only=True):
     predictions: tuple[Prediction, ...]
     claims: tuple[Claim, ...]
     gaps: tuple[Gap, ...]
-    losses: tuple[Loss, ...] = ()
-    """One a workload whose waiting is predicted."""
     parameters: tuple[Param, ...] = ()
     """Those of the model that this host has measured of itself."""
     scores: tuple[Score, ...] = ()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from agent.model.change import Lost
 from agent.model.components import COMPONENTS, EXECUTION
-from agent.model.snapshot import Loss, Prediction
+from agent.model.snapshot import Prediction
 
 IDLE_CPUS = 1e-3
 """Who wants less than this loses nothing, and is idle."""
@@ -30,16 +30,6 @@ def total(predictions: Iterable[Prediction]) -> Lost | None:
     if _idle(*counted):
         return Lost(0.0, 0.0, 0.0)
     return Lost(*(_lost_share(counted, end) for end in (_point, _low, _high)))
-
-
-def losses(predictions: Iterable[Prediction]) -> tuple[Loss, ...]:
-    """The total of each workload that has one."""
-    by_workload: dict[str, list[Prediction]] = {}
-    for prediction in predictions:
-        if COMPONENTS[prediction.component].lost_time is not None:
-            by_workload.setdefault(prediction.workload, []).append(prediction)
-    totals = ((workload, total(own)) for workload, own in by_workload.items())
-    return tuple(Loss(workload=workload, value=lost.value, lo=lost.lo, hi=lost.hi) for workload, lost in totals if lost is not None)
 
 
 def is_idle(predictions: Iterable[Prediction]) -> bool:
