@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -91,6 +93,11 @@ class Listing(Tree):
         data = super().read(path)
         self.paths.append(path)
         return data
+
+    @contextmanager
+    def near(self, paths: Collection[str]) -> Iterator[Tree]:
+        """From the top: what is read from directories that are open already is not seen here."""
+        yield self
 
 
 def scrape(session: Session) -> bytes:
