@@ -47,17 +47,19 @@ def possible_waits(
     pressed: float,
     period_seconds: float,
 ) -> Waits:
-    """The delays, each at most what can be and an edge: that of the readings, and the period of a quota, in which a thread stands still.
+    """The delays, each at most the time that it did not run and an edge: that of the readings, and the period of a quota, in which a thread
+    stands still.
 
-    The delay of a thread that slept as the window began, and gained more than that, is its sleep: it is nothing, and counted.
+    The delay of a thread that slept as the window began, and gained more than that or than pressure says, is its sleep: it is nothing, and
+    counted. Of who did not sleep pressure changes nothing.
     """
     window_ns, edge_ns = seconds * 1e9, (EDGE_SHARE * seconds + period_seconds) * 1e9
     most = pressed * window_ns
     waits, left_out = [], 0
     for run, delay, slept in zip(run_ns, delays_ns, asleep, strict=True):
-        bound = min(most, max(0.0, window_ns - (run or 0))) + edge_ns
-        if delay is not None and delay > bound:
-            delay = 0 if slept else int(bound)
+        bound = max(0.0, window_ns - (run or 0))
+        if delay is not None and delay > (min(most, bound) if slept else bound) + edge_ns:
+            delay = 0 if slept else int(bound + edge_ns)
             left_out += slept
         waits.append(delay)
     return Waits(tuple(waits), left_out)

@@ -117,8 +117,9 @@ def test_laws(threads: list[tuple[int | None, int | None, bool]], seconds: float
     found = possible_waits(run, delays, asleep, seconds=seconds, pressed=pressed, period_seconds=period)
     edge = EDGE_SHARE * seconds + period
     assert len(found.delays_ns) == len(threads)
-    for ran, delay, possible in zip(run, delays, found.delays_ns, strict=True):
-        most = min(pressed * seconds, max(0.0, seconds - (ran or 0) * 1e-9)) + edge
+    for ran, delay, slept, possible in zip(run, delays, asleep, found.delays_ns, strict=True):
+        most = max(0.0, seconds - (ran or 0) * 1e-9)
+        most = (min(pressed * seconds, most) if slept else most) + edge
         assert (possible is None) == (delay is None)
         if delay is not None and possible is not None:
             assert possible == delay if delay * 1e-9 < most * (1 - 1e-9) else possible <= delay
