@@ -11,6 +11,9 @@ PACKAGES := apt busybox-static conmon containerd dmidecode docker.io dpkg e2fspr
 # What libvirt-python is compiled with.
 HEADERS := gcc libvirt-dev pkg-config python3-dev
 
+# Where the many small trees of the tests lie: in memory, where a gigabyte is free, which takes a fifth off the time.
+ROOM := test "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -1)" -gt 1048576 2>/dev/null && echo /dev/shm || echo $${TMPDIR:-/tmp}
+
 CHECK := tests/laws tests/unit tests/hosts/test_golden.py
 
 LOCK := pip-compile --quiet --no-config --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
@@ -30,7 +33,8 @@ snapshot: $(VENV)/agent  ## print what this host is, as JSON
 	@$(BIN)/agent snapshot --pretty
 
 check: $(VENV)/test  ## lint, types, laws, unit tests and goldens: a minute; `make test` runs them, too, with more examples
-	@TMPDIR=$${TMPDIR:-$$(test -w /dev/shm && echo /dev/shm || echo /tmp)} $(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 8 --dist worksteal --hypothesis-profile check $(CHECK) $(ARGS)
+	@place=$$(mktemp -d -p "$$($(ROOM))") && trap 'rm -rf "$$place"' EXIT && \
+	TMPDIR=$$place $(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 8 --dist worksteal --hypothesis-profile check $(CHECK) $(ARGS)
 
 test: packages $(VENV)/test  ## run the tests (as root it installs the Debian packages that they need); ARGS="-k name" for some
 	@$(call binding) || test "$$STRATASCOPE_STRICT" != 1
