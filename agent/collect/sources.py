@@ -26,7 +26,7 @@ class Source(Fact, frozen=True):
         return self.module.partition(".")[0]
 
 
-_PTRACE = "needs CAP_SYS_PTRACE: run as root or by the unit in deploy/"
+_PTRACE = "needs CAP_SYS_PTRACE: run as root or by the unit in deploy/; what is denied to root, too, nobody may read here"
 _PTRACE_AND_FILES = "needs root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 _RUNTIMES = "run as root: the runtimes' directories are root's alone; of users' containers, add deploy/rootless.conf to the unit"
 _EMBEDDER = "needs root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH: the directories of a process' files are its user's"

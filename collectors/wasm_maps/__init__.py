@@ -85,6 +85,10 @@ class WasmCache:
     processes: dict[int, CachedProcess] = field(default_factory=dict)
 
 
+Pages = tuple[int, ...] | None
+"""Of address space, of code and of data; None where they could not be read."""
+
+
 class WasmProcesses(NamedTuple):
     """The processes with a runtime, how many processes' maps could not be read, and whether no process with memories can be missing."""
 
@@ -112,10 +116,11 @@ def read(root: SysRoot, started: Mapping[int, float | None], cache: WasmCache, b
             if is_spent or (cached is not None and cached.size > LARGE_MAP_BYTES):
                 waiting[pid] = cached
                 continue
-            if cached is not None and _is_unchanged(root, pid, start, cached):
+            pages = root.parse(f"proc/{pid}/statm", _pages)
+            if cached is not None and pages and _is_unchanged(cached, start, pages):
                 looks[pid] = _Look(cached.process, cached)
                 continue
-            look = _try(means, pid, start, cached)
+            look = _try(means, pid, start, cached, pages)
             if look.outcome == "late":
                 waiting[pid] = look.cached
             else:
@@ -140,11 +145,11 @@ def _rank(cached: CachedProcess | None) -> tuple[int, float]:
     return (cached.size.bit_length(), cached.answered_at or 0.0) if cached else (0, 0.0)
 
 
-def _try(means: _Means, pid: int, start: float | None, cached: CachedProcess | None, waits: bool = True) -> _Look:
+def _try(means: _Means, pid: int, start: float | None, cached: CachedProcess | None, pages: Pages, waits: bool = True) -> _Look:
     """A process as it is now; "late" where the budget does not allow it, or where it is large and `waits` for others."""
     left = means.budget.left
     try:
-        look = _look(means, pid, start, cached, waits)
+        look = _look(means, pid, start, cached, pages, waits)
     except _Waits as late:
         last = cached if cached is not None and start is not None and cached.started == start else None
         last = last or CachedProcess(started=start, pages=(), process=None)
@@ -162,12 +167,13 @@ def _try(means: _Means, pid: int, start: float | None, cached: CachedProcess | N
 
 def _look_at_large(means: _Means, pid: int, start: float | None, cached: CachedProcess | None) -> _Look:
     """A process that had to wait, as it is now, or with the last answer where the budget does not allow more."""
+    pages = means.root.parse(f"proc/{pid}/statm", _pages)
     if means.budget.left > (cached.seconds if cached else 0.0):
-        look = _try(means, pid, start, cached, waits=False)
+        look = _try(means, pid, start, cached, pages, waits=False)
         if look.outcome != "late":
             return look
         cached = look.cached
-    elif cached is not None and cached.pages and cached.pages == means.root.parse(f"proc/{pid}/statm", _pages) and not cached.process:
+    elif cached is not None and cached.pages and cached.pages == pages and not cached.process:
         return _Look(cached=cached)
     elif cached is not None:
         # It may have become smaller: it is tried again, though seldom.
@@ -208,17 +214,14 @@ class _Waits(Exception):
         self.program = program
 
 
-def _is_unchanged(root: SysRoot, pid: int, start: float | None, cached: CachedProcess) -> bool:
+def _is_unchanged(cached: CachedProcess, start: float | None, pages: Pages) -> bool:
     """Whether it is a process without memories that has as many pages of each kind as it had."""
-    if start is None or cached.started != start or not cached.pages or (cached.process and cached.process.memories):
-        return False
-    return root.parse(f"proc/{pid}/statm", _pages) == cached.pages
+    return start is not None and (cached.started, cached.pages) == (start, pages) and not (cached.process and cached.process.memories)
 
 
-def _look(means: _Means, pid: int, start: float | None, cached: CachedProcess | None, waits: bool) -> _Look:
+def _look(means: _Means, pid: int, start: float | None, cached: CachedProcess | None, pages: Pages, waits: bool) -> _Look:
     """Raises _Waits."""
     root = means.root
-    pages = root.parse(f"proc/{pid}/statm", _pages)
     same_process = cached is not None and start is not None and cached.started == start
     refused, malformed = len(root.refusals), len(root.malformed)
     large = pages is not None and pages[0] * root.page_bytes >= MIN_VIRTUAL_BYTES
@@ -276,7 +279,7 @@ def _pages(statm: str) -> tuple[int, ...]:
     return tuple(unsigned(words[index]) for index in (0, 3, 5) if index < len(words))
 
 
-def _is_silent(root: SysRoot, pid: int, pages: tuple[int, ...] | None) -> bool:
+def _is_silent(root: SysRoot, pid: int, pages: Pages) -> bool:
     """Whether a map in which nothing stands is that of a process: one that has an address space, and is still there."""
     # A zombie and a thread of the kernel have no address space.
     if not pages or not pages[0] or not any(root.parse(f"proc/{pid}/statm", _pages) or ()):
