@@ -129,8 +129,9 @@ def judged(session: Session, window: Window) -> Snapshot:
     """The document of a window, with what the windows before have taught: intervals, their scores, and what was missed again."""
     document = snapshot_of(window, session.taken_at)
     predictions, session.histories = judge(document.predictions, window, session.histories)
-    findings = (*document.findings, *misses(predictions, session.histories))
-    return replace(document, predictions=predictions, findings=findings, scores=scores(session.histories))
+    scored = scores(session.histories)
+    findings = (*document.findings, *misses(predictions, session.histories, scored))
+    return replace(document, predictions=predictions, findings=findings, scores=scored)
 
 
 def _with_parameters(host: Host, config: Config) -> tuple[Host, Parameters]:

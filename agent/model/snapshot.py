@@ -36,7 +36,7 @@ class Prediction(Fact, frozen=True, kw_only=True):
     ratio: float | None = None
     inside: bool | None = None
     smoothed_ratio: float | None = None
-    """`ratio` over the windows of a daemon, with a half-life of 15 minutes."""
+    """Measured over what the formula says, over the windows of a daemon, with a half-life of 15 minutes."""
     interval: Literal["prior", "learned"] = "prior"
     """Whether `lo` and `hi` follow from the parameters, or from what the figure was off by in `windows` windows before."""
     windows: int = 0

@@ -9,6 +9,7 @@ is missed. Nothing of a window takes part in its own interval.
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 
@@ -33,6 +34,11 @@ _ALL = range(_SCALES)
 Interval = tuple[float, float]
 
 
+def _arrays() -> tuple[array[float], ...]:
+    """A list of so many floats takes four times the memory."""
+    return tuple(array("d") for _ in _ALL)
+
+
 class Track(Struct, kw_only=True):
     """What one figure was off by, window after window: changed in place by `learn`.
 
@@ -43,8 +49,8 @@ class Track(Struct, kw_only=True):
 
     level: float = 0.0
     windows: int = 0
-    residuals: list[list[float]] = field(default_factory=lambda: [[] for _ in range(_SCALES)])
-    ordered: list[list[float]] = field(default_factory=lambda: [[] for _ in range(_SCALES)])
+    residuals: tuple[array[float], ...] = field(default_factory=_arrays)
+    ordered: tuple[array[float], ...] = field(default_factory=_arrays)
     costs: list[float] = field(default_factory=lambda: [0.0] * _SCALES)
     tails: tuple[float, float] = (_TAIL, _TAIL)
     scored: float = 0.0

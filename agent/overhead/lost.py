@@ -9,6 +9,7 @@ cache), stand beside it. Start, memory and the cost of one walk are of other kin
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from operator import attrgetter
 
 from agent.model.change import Lost
 from agent.model.components import COMPONENTS, EXECUTION
@@ -20,6 +21,7 @@ IDLE_CPUS = 1e-3
 _Counted = tuple[Prediction, list[Prediction]]
 """The waiting, and what is extra time."""
 _End = Callable[[Prediction], float]
+_POINT, _LOW, _HIGH = (attrgetter(name) for name in ("value", "lo", "hi"))
 
 
 def total(predictions: Iterable[Prediction]) -> Lost | None:
@@ -27,21 +29,21 @@ def total(predictions: Iterable[Prediction]) -> Lost | None:
     counted = _counted(predictions)
     if counted is None:
         return None
-    if _idle(*counted):
+    if _is_idle(counted[0]):
         return Lost(0.0, 0.0, 0.0)
-    return Lost(*(_lost_share(counted, end) for end in (_point, _low, _high)))
+    return Lost(*(_lost_share(counted, end) for end in (_POINT, _LOW, _HIGH)))
 
 
 def is_idle(predictions: Iterable[Prediction]) -> bool:
     """Whether a workload hardly ran, and is not predicted to have waited."""
     counted = _counted(predictions)
-    return counted is not None and _idle(*counted)
+    return counted is not None and _is_idle(counted[0])
 
 
 def parts(predictions: Iterable[Prediction]) -> dict[str, float]:
     """The points of what is lost, by component: they sum up to the total's."""
     counted = _counted(predictions)
-    if counted is None or _idle(*counted):
+    if counted is None or _is_idle(counted[0]):
         return {}
     waits, extras = counted
     own, extra = waits.inputs["own_busy_cpus"], sum(prediction.value for prediction in extras)
@@ -79,18 +81,22 @@ def difference(before: Sequence[Prediction], after: Sequence[Prediction]) -> Los
             old, lambda figure: (end if figure.component in shared else before_end)(figure)
         )
 
-    point = apart(_point, _point, _point)
-    ends = [apart(end, *others) for end in (_low, _high) for others in ((_low, _high), (_high, _low))]
+    point = apart(_POINT, _POINT, _POINT)
+    ends = [apart(end, *others) for end in (_LOW, _HIGH) for others in ((_LOW, _HIGH), (_HIGH, _LOW))]
     return Lost(point, min(point, *ends), max(point, *ends))
 
 
 def _lost_share(counted: _Counted, end: _End) -> float:
     """With each figure at this end of its interval: the larger any of them is, the more is lost."""
-    if _idle(*counted):
+    if _is_idle(counted[0]):
         return 0.0
     waits, extras = counted
     own, waiting, extra = waits.inputs["own_busy_cpus"], end(waits), sum(end(prediction) for prediction in extras)
     return (waiting + own * extra / (1 + extra)) / (own + waiting) if own + waiting else 0.0
+
+
+def _is_idle(waits: Prediction) -> bool:
+    return waits.inputs["own_busy_cpus"] + waits.value < IDLE_CPUS
 
 
 def _counted(predictions: Iterable[Prediction], also: Collection[str] = ()) -> _Counted | None:
@@ -105,19 +111,3 @@ def _counted(predictions: Iterable[Prediction], also: Collection[str] = ()) -> _
             case None if prediction.component in also:
                 extras.append(prediction)
     return None if waits is None else (waits, extras)
-
-
-def _idle(waits: Prediction, _extras: Sequence[Prediction]) -> bool:
-    return waits.inputs["own_busy_cpus"] + waits.value < IDLE_CPUS
-
-
-def _point(prediction: Prediction) -> float:
-    return prediction.value
-
-
-def _low(prediction: Prediction) -> float:
-    return prediction.lo
-
-
-def _high(prediction: Prediction) -> float:
-    return prediction.hi

@@ -62,12 +62,12 @@ def judge(predictions: tuple[Prediction, ...], window: Window, histories: Histor
     for prediction in predictions:
         key = (prediction.workload, identities.get(prediction.workload, ""), prediction.component)
         history, measured = histories.get(key), prediction.measured
-        if "since_start" in prediction.validity or (history is None and prediction.inside is None):
+        if "since_start" in prediction.validity or (history is None and (prediction.inside is None or _is_nothing(prediction))):
             judged.append(prediction)
             continue
         history = kept[key] = history or History()
         shown = _with_interval(prediction, history.track)
-        if measured is not None and prediction.inside is not None:
+        if measured is not None and prediction.inside is not None and not _is_nothing(prediction):
             _learn(history, prediction, shown, measured, seconds)
             shown = replace(shown, smoothed_ratio=math.exp(history.log_ratio or 0.0))
         judged.append(shown)
@@ -92,7 +92,7 @@ def scores(histories: Histories) -> tuple[Score, ...]:
     )
 
 
-def misses(predictions: tuple[Prediction, ...], histories: Histories) -> tuple[Finding, ...]:
+def misses(predictions: tuple[Prediction, ...], histories: Histories, scored: tuple[Score, ...] = ()) -> tuple[Finding, ...]:
     """What was outside its interval for three windows in a row, or longer: one finding a workload. What decides less than its rival did
     for a day: one finding a component."""
     shown = {(prediction.workload, prediction.component): prediction for prediction in predictions}
@@ -113,8 +113,13 @@ def misses(predictions: tuple[Prediction, ...], histories: Histories) -> tuple[F
     longest: dict[str, float] = defaultdict(float)
     for (_, _, component), history in histories.items():
         longest[component] = max(longest[component], history.seconds)
-    beaten = [score for score in scores(histories) if score.score_ratio > 1 and longest[score.component] >= DAY_SECONDS]
+    beaten = [score for score in scored if score.score_ratio > 1 and longest[score.component] >= DAY_SECONDS]
     return (*missed, *(_beaten(score) for score in beaten))
+
+
+def _is_nothing(prediction: Prediction) -> bool:
+    """Whether nothing to speak of was predicted, or measured: an idle workload teaches nothing, and most are idle."""
+    return max(prediction.value, prediction.measured or 0.0) <= UNITS[prediction.unit].negligible
 
 
 def _with_interval(prediction: Prediction, track: Track) -> Prediction:
@@ -122,18 +127,19 @@ def _with_interval(prediction: Prediction, track: Track) -> Prediction:
     interval = learned_interval(track, prediction.value, UNITS[prediction.unit].negligible, _most(prediction))
     if interval is None:
         return prediction
-    low, high = interval
-    negligible, measured = UNITS[prediction.unit].negligible, prediction.measured
-    judged = measured is not None and prediction.inside is not None
+    (low, high), negligible, measured = interval, UNITS[prediction.unit].negligible, prediction.measured
+    value = min(high, max(low, prediction.value))
+    judged = None if measured is None or prediction.inside is None else low - negligible <= measured <= high + negligible
     return replace(
         prediction,
-        value=min(high, max(low, prediction.value)),
+        value=value,
         lo=low,
         hi=high,
         interval="learned",
         windows=track.windows,
         coverage=track.inside / track.scored if track.scored else None,
-        inside=low - negligible <= measured <= high + negligible if judged and measured is not None else None,
+        ratio=None if measured is None or value <= 0 else measured / value,
+        inside=judged,
     )
 
 

@@ -90,6 +90,6 @@ def test_laws(pairs: list[tuple[float, float]], most: float, weight: float) -> N
         if interval is not None:
             assert 0 <= interval[0] <= interval[1] <= most
         learn(track, point, measured, least=LEAST, most=most, weight=weight)
-    assert [sorted(residuals) for residuals in track.residuals] == track.ordered
+    assert [sorted(residuals) for residuals in track.residuals] == [[*ordered] for ordered in track.ordered]
     assert {len(residuals) for residuals in track.residuals} == {min(KEPT, len(pairs))}
     assert 0 <= track.inside <= track.scored <= max(0, len(pairs) - FEWEST)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,9 +93,9 @@ def test_of_who_is_gone_or_another_nothing_is_kept() -> None:
 )
 def test_what_is_no_window_counts_for_nothing(window: Window) -> None:
     _, kept = after(3.0, 3.0)
-    before = msgspec.json.encode([*kept.values()])
+    before = deepcopy(kept)
     shown, still = judge(delay(3.0), window, kept)
-    assert msgspec.json.encode([*still.values()]) == before
+    assert still == before
     assert shown == delay(3.0)
 
 
@@ -122,6 +122,24 @@ def test_after_six_windows_the_interval_is_learned() -> None:
     assert (then.value, then.inside) == (then.lo, True)
     (wrong,), _ = after(*(1.5 + 0.1 * (number % 3) for number in range(7)), 5.0)
     assert (wrong.inside, wrong.coverage, wrong.windows) == (False, 1.0, 7)
+
+
+def test_an_idle_workload_teaches_nothing() -> None:
+    """And keeps what was learned while it was not."""
+    (nothing,) = delay(0.0005)
+    shown, kept = judge((replace(nothing, value=0.0, lo=0.0, hi=0.1),), WINDOW, {})
+    assert (kept, shown[0].interval, shown[0].smoothed_ratio) == ({}, "prior", None)
+    _, kept = after(*(1.5, 1.6, 1.7) * 3)
+    (shown_idle,), kept = judge((replace(nothing, value=0.0, lo=0.0, hi=0.1),), WINDOW, kept)
+    assert shown_idle.interval == "learned"
+    assert [history.track.windows for history in kept.values()] == [9]
+
+
+def test_the_ratio_is_of_what_is_shown() -> None:
+    """The point lies in the interval that was learned, and the ratio is beside it."""
+    (shown,), _ = after(*(3.0, 3.1, 3.2) * 4)
+    assert (shown.value, shown.measured) == (shown.lo, 3.2)
+    assert shown.ratio == 3.2 / shown.value
 
 
 def test_a_window_without_a_measurement_teaches_nothing_and_forgets_nothing() -> None:
@@ -153,8 +171,8 @@ def test_what_loses_to_the_last_window_for_a_day_says_so() -> None:
         # Noise is predicted of what stands still.
         (prediction,) = delay(1.0 + 0.001 * (number % 2))
         shown, kept = judge((replace(prediction, value=0.5 + 0.37 * number % 1),), day, kept)
-        told.append([finding.id for finding in misses(shown, kept)])
+        told.append([finding.id for finding in misses(shown, kept, scores(kept))])
     assert "model_beaten" not in [id_ for ids in told[:20] for id_ in ids]
     assert "model_beaten" in told[-1]
-    (finding,) = [finding for finding in misses(shown, kept) if finding.id == "model_beaten"]
+    (finding,) = [finding for finding in misses(shown, kept, scores(kept)) if finding.id == "model_beaten"]
     assert (finding.workload, finding.text.split(":")[0]) == (None, "run queue delay")
