@@ -31,11 +31,11 @@ class Waits(Fact, frozen=True):
 
 
 def pressed_share(pressures: Sequence[float | None], cpus: int) -> float:
-    """The largest share of a window that one thread can have waited on a host of so many CPUs; 1 where no pressure is known.
+    """The largest share of a window that one thread can have waited on a host of so many CPUs; 1 where no pressure is known, or no CPU.
 
     `pressures`: shares of the window in which some task waited, of the host and of a group that the thread is in.
     """
-    return min([1.0, *(math.sqrt(share * cpus) for share in pressures if share is not None)])
+    return min([1.0, *(math.sqrt(share * cpus) for share in pressures if share is not None and cpus)])
 
 
 def possible_waits(

@@ -99,7 +99,15 @@ def test_a_whole_life_has_no_sleep_at_its_beginning() -> None:
 
 @pytest.mark.parametrize(
     ("pressures", "cpus", "share"),
-    [((), 4, 1.0), ((None, None), 4, 1.0), ((0.01, None), 4, 0.2), ((0.01, 0.0001), 1, 0.01), ((1.0, 1.0), 64, 1.0), ((0.0,), 8, 0.0)],
+    [
+        ((), 4, 1.0),
+        ((None, None), 4, 1.0),
+        ((0.01, None), 4, 0.2),
+        ((0.01, 0.0001), 1, 0.01),
+        ((1.0, 1.0), 64, 1.0),
+        ((0.0,), 8, 0.0),
+        ((0.0, 0.01), 0, 1.0),
+    ],
 )
 def test_the_most_that_one_waits(pressures: tuple[float | None, ...], cpus: int, share: float) -> None:
     assert pressed_share(pressures, cpus) == pytest.approx(share)
