@@ -188,12 +188,22 @@ def _beside(threads: Sequence[Thread], running: Sequence[Thread]) -> tuple[Threa
 def _vcpus(sources: Sources, machine: JoinedMachine, home: cgroup.Group | None, threads: dict[int, Thread]) -> tuple[VCpu, ...]:
     domain = machine.domain
     described = {vcpu.number: vcpu for vcpu in domain.definition.vcpus} if domain else {}
-    usable = None if domain and not domain.hypervisor.here else sources.online
+    elsewhere = domain is not None and not domain.hypervisor.here
+    usable = None if elsewhere else sources.online
     counted = domain.stats.vcpus if domain and domain.stats else {}
     return tuple(
-        _vcpu(number, described.get(number), threads.get(number), usable, _vcpu_group(sources.tree, home, number), counted.get(number, {}))
+        replace(
+            _vcpu(number, described.get(number), threads.get(number), usable, _vcpu_group(sources.tree, home, number)),
+            last_cpu=_last_cpu(described.get(number) if elsewhere else threads.get(number)),
+            kvm=counted.get(number, {}),
+        )
         for number in ([*described] if domain else machine.numbers)
     )
+
+
+def _last_cpu(runner: libvirt_domains.VirtualCpu | Thread | None) -> int | None:
+    """On this host libvirt reads the same file at another time: its word in the place of a missing thread would be another value."""
+    return None if runner is None else runner.last_cpu
 
 
 def _vcpu(
@@ -202,15 +212,12 @@ def _vcpu(
     thread: Thread | None,
     online: CpuSet | None,
     cpu: WorkloadCpu,
-    counters: dict[str, int],
 ) -> VCpu:
     affinity = described.affinity if described else thread.allowed_cpus if thread else None
-    last_cpu = described.last_cpu if described else None
     return VCpu(
         number=number,
         state=described.state if described else None,
         time_ns=described.time_ns if described else None,
-        last_cpu=thread.last_cpu if last_cpu is None and thread else last_cpu,
         affinity=affinity,
         pinned=None if affinity is None or online is None else not online <= affinity,
         thread=thread,
@@ -219,7 +226,6 @@ def _vcpu(
         shares=cpu.shares,
         weight=cpu.weight,
         throttled_usec=cpu.throttled_usec,
-        kvm=counters,
     )
 
 

@@ -132,7 +132,7 @@ _BY_VCPU: tuple[Column[VCpu], ...] = labelled(
         "strata_vcpu_last_cpu",
         "Host CPU that a vCPU ran on last",
         "CPU number",
-        "libvirt (machines without it: /proc/PID/task/TID/stat field 39)",
+        "/proc/PID/task/TID/stat field 39 (machines of another host: libvirt)",
         lambda vcpu: vcpu.last_cpu,
     ),
     counter(

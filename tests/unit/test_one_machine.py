@@ -29,7 +29,10 @@ SILENT = {
 @pytest.mark.parametrize("state", SILENT)
 @pytest.mark.parametrize("accelerator", ["KVM", "TCG"])
 def test_a_machine_is_the_same_with_libvirt_and_without(tmp_path: Path, accelerator: str, state: str) -> None:
-    """Its UUID, its name with a comma, its vCPUs, group, memory and placement are what QEMU's process and the kernel show."""
+    """Its UUID, its name with a comma, its vCPUs, group, memory and placement are what QEMU's process and the kernel show.
+
+    libvirt looked at another time, when the vCPUs had last run on other CPUs.
+    """
     kind = {"KVM": "kvm", "TCG": "qemu"}[accelerator]
     links = {"proc/20/fd/9": "anon_inode:kvm-vm", "proc/20/fd/10": "anon_inode:kvm-vcpu:0", "proc/20/fd/11": "anon_inode:kvm-vcpu:1"}
     files = {
@@ -46,7 +49,7 @@ def test_a_machine_is_the_same_with_libvirt_and_without(tmp_path: Path, accelera
     }
     described = {
         "name": "a,b",
-        "vcpus": [{"number": 0, "affinity": "0-1", "last_cpu": 1}, {"number": 1, "affinity": "2", "last_cpu": 2}],
+        "vcpus": [{"number": 0, "affinity": "0-1", "last_cpu": 0}, {"number": 1, "affinity": "2", "last_cpu": 3}],
         "definition": {"type": kind},
     }
     answered = machines(host(tmp_path, files | libvirt(described), links if kind == "kvm" else {}))[UUID]
@@ -70,6 +73,17 @@ def test_a_machine_is_the_same_with_libvirt_and_without(tmp_path: Path, accelera
     assert alone == replace(answered, state=None, guest=alone.guest)
     # The vCPUs of the host are counted, too; how much memory libvirt gave them is not known.
     assert (found.devices.cpu.virtual, found.devices.cpu.virtual_pinned, found.devices.memory.virtual_bytes) == (2, 2, None)
+
+
+@pytest.mark.parametrize(("here", "last_cpus"), [(True, [1, None]), (False, [0, 3])])
+def test_where_a_vcpu_ran_last_is_said_by_one(tmp_path: Path, *, here: bool, last_cpus: list[int | None]) -> None:
+    """The kernel on this host, where a thread that is not seen leaves no value; libvirt on another."""
+    vcpus = [{"number": 0, "last_cpu": 0}, {"number": 1, "last_cpu": 3}]
+    domain = {"uuid": UUID, "name": "db", "id": 3, "state": "running", "definition": {"type": "kvm"}, "vcpus": vcpus}
+    answer = {"hypervisors": [{"uri": "qemu:///system", "libvirt_version": "9.0.0", "domains": [domain], "here": here}]}
+    files = {**table(QEMU), **thread(20, 20, "qemu-system-x86"), **thread(20, 21, "CPU 0/KVM")} if here else {}
+    (vm,) = host(tmp_path, files | {"replies/libvirt_domains.json": json.dumps(answer)}).workloads
+    assert [vcpu.last_cpu for vcpu in vm.vcpus] == last_cpus
 
 
 def test_a_domain_of_an_old_answer_has_ended_with_its_process(tmp_path: Path) -> None:
