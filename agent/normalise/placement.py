@@ -81,10 +81,13 @@ def stacked(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical
 
 
 def _nodes(cpus: CpuSet, hardware: Physical) -> CpuSet | None:
-    """Nodes with one of `cpus`; None when a node does not say which CPUs it has."""
+    """Nodes with one of `cpus`; None when a node does not say which CPUs it has, or one of these is in no node that is shown."""
     if any(node.cpus is None for node in hardware.nodes) or not hardware.nodes:
         return None
-    return CpuSet(node.os_index for node in hardware.nodes if node.cpus and node.cpus & cpus)
+    within = [(node.os_index, node.cpus & cpus) for node in hardware.nodes if node.cpus]
+    if sum(len(part) for _, part in within) < len(cpus & hardware.cpus.online):
+        return None
+    return CpuSet(number for number, part in within if part)
 
 
 def _whole_cores(cpus: CpuSet | None, hardware: Physical) -> CpuSet:
