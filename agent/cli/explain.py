@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from agent.cli.arguments import Verbs
 
 DESCRIPTION = """\
-Draws the layers of one workload from the hardware to the application, for CPU
-and memory: what was read of each layer, what it is predicted to cost, what was
-measured of that, and the one change that would save most."""
+Says what costs one workload time and memory: the five figures that matter
+most, measured beside predicted; who else runs on its CPUs; the one change that
+would save most; and its layers from the hardware to the application."""
 
 EXAMPLES = """\
   agent explain web

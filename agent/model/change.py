@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.model.components import Unit
 from agent.model.finding import Finding
+from agent.model.neighbours import Neighbours
 from agent.model.runtimes import Paradigm
 from agent.model.snapshot import Prediction
 from agent.model.values import CpuSet, Fact, Limit
@@ -59,13 +60,18 @@ class Answer(Fact, frozen=True, kw_only=True):
 
 
 class Cost(Fact, frozen=True, kw_only=True):
-    """A prediction on the layer where it arises. `lost`, and the shares of the predicted and of the measured sum, only of lost time."""
+    """A prediction on the layer where it arises. `lost`, and the shares of the predicted and of the measured sum, only of lost time.
+
+    `weight`: the larger of what was measured and predicted, as a part of the time that the workload wants to run, or of the most that can
+    be. None of what is the same whatever the workload does.
+    """
 
     prediction: Prediction
     lost: float | None = None
     share: float | None = None
     measured_lost: float | None = None
     measured_share: float | None = None
+    weight: float | None = None
 
 
 class Level(Fact, frozen=True):
@@ -78,7 +84,8 @@ class Explanation(Fact, frozen=True, kw_only=True):
     """The stack of one workload with what each layer costs; `advice` is the one change that is predicted to pay most.
 
     `lost` is nothing of who is `idle`: it hardly ran, and is not predicted to have waited.
-    Without advice none of `considered` changes is predicted to pay, whatever the parameters are.
+    Without advice none of `considered` changes is predicted to pay, whatever the parameters are. `key_figures`: the components of the costs
+    that weigh most, the heaviest first.
     """
 
     workload: str
@@ -92,6 +99,8 @@ class Explanation(Fact, frozen=True, kw_only=True):
     lost: Lost | None = None
     idle: bool = False
     measured_lost: float | None = None
+    key_figures: tuple[str, ...] = ()
+    neighbours: Neighbours | None = None
     findings: tuple[Finding, ...] = ()
     advice: Answer | None = None
     considered: tuple[Change, ...] = ()

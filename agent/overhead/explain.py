@@ -1,4 +1,4 @@
-"""Where on its stack the costs of a workload arise, what was found of its placement, and the one change that is predicted to pay most."""
+"""Where on its stack the costs of a workload arise, which of them matter, who its neighbours are, and the change that would pay most."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from agent.model.change import Answer, Change, Cost, Explanation, Level, Lost
 from agent.model.components import COMPONENTS
 from agent.model.runtimes import Paradigm
 from agent.model.snapshot import Prediction
-from agent.model.values import UNLIMITED, CpuSet
+from agent.model.values import UNLIMITED, CpuSet, Fact
 from agent.model.workload import Layer, LayerName, Workload
 from agent.overhead.activity import scheduled
 from agent.overhead.lost import is_idle, measured_lost, parts, total
+from agent.overhead.neighbours import neighbours
 from agent.overhead.what_if import what_if
 from agent.overhead.window import Window
 
@@ -21,6 +22,8 @@ WORTH = 0.01
 """Of each second that it wants to run: what pays less is not advised."""
 FEW = 8
 """So many nodes are tried one by one."""
+KEY_FIGURES = 5
+"""So many figures are shown first."""
 
 
 def explain(window: Window, workload: Workload, predictions: Sequence[Prediction]) -> Explanation:
@@ -29,7 +32,8 @@ def explain(window: Window, workload: Workload, predictions: Sequence[Prediction
     all_lost, lost = total(own), parts(own)
     counted = [seconds for prediction in own if (seconds := measured_lost(prediction)) is not None]
     all_measured = sum(counted) if counted else None
-    costs = [_cost(prediction, lost.get(prediction.component), all_lost, all_measured) for prediction in own]
+    most = _Most.of(window, workload)
+    costs = [_cost(prediction, lost.get(prediction.component), all_lost, all_measured, most) for prediction in own]
     considered = tuple(_candidates(window, workload)) if all_lost else ()
     return Explanation(
         workload=workload.id,
@@ -43,13 +47,31 @@ def explain(window: Window, workload: Workload, predictions: Sequence[Prediction
         lost=all_lost,
         idle=is_idle(own),
         measured_lost=all_measured,
+        key_figures=_key_figures(costs),
+        neighbours=neighbours(window, workload),
         findings=tuple(finding for finding in window.after.findings if finding.workload == workload.id),
         advice=_best(window, workload, considered),
         considered=considered,
     )
 
 
-def _cost(prediction: Prediction, part: float | None, all_lost: Lost | None, all_measured: float | None) -> Cost:
+class _Most(Fact, frozen=True, kw_only=True):
+    """The most that a workload can have: CPUs, under its quota, too, and bytes of memory. None where no such limit is known."""
+
+    allowed_cpus: int | None
+    cpus: float | None
+    memory_bytes: float | None
+
+    @classmethod
+    def of(cls, window: Window, workload: Workload) -> _Most:
+        allowed, quota, limit = workload.placement.allowed_cpus, workload.cpu.limit_cpus, workload.memory.limit_bytes
+        cpus = min(len(allowed), math.inf if quota is None else quota) if allowed else None
+        is_limited = limit is not None and not limit.unlimited
+        memory_bytes = limit if is_limited else window.after.physical.memory.total_bytes
+        return cls(allowed_cpus=len(allowed) if allowed else None, cpus=cpus, memory_bytes=memory_bytes)
+
+
+def _cost(prediction: Prediction, part: float | None, all_lost: Lost | None, all_measured: float | None, most: _Most) -> Cost:
     measured = measured_lost(prediction)
     return Cost(
         prediction=prediction,
@@ -57,7 +79,39 @@ def _cost(prediction: Prediction, part: float | None, all_lost: Lost | None, all
         share=part / all_lost.value if part is not None and all_lost and all_lost.value > 0 else None,
         measured_lost=measured,
         measured_share=measured / all_measured if measured is not None and all_measured else None,
+        weight=_weight(prediction, part, measured, most),
     )
+
+
+def _weight(prediction: Prediction, part: float | None, measured: float | None, most: _Most) -> float | None:
+    """Of lost time its part of the time that the workload wants to run, else a part of the most that can be."""
+    component = COMPONENTS[prediction.component]
+    if component.lost_time is not None:
+        return max(part or 0.0, measured or 0.0)
+    value, bound = max(prediction.value, prediction.measured or 0.0), None
+    match component.unit:
+        case _ if component.kind == "intrinsic" and not component.measured_by:
+            return None
+        case "ratio":
+            # Of extra time without a bound, the part that it is of the time with it.
+            bound = component.most or 1 + value
+        case "seconds/second":
+            bound = component.most or most.allowed_cpus
+        case "CPUs":
+            bound = most.cpus
+        case "bytes":
+            bound = most.memory_bytes
+    return min(1.0, value / bound) if bound else None
+
+
+def _key_figures(costs: Sequence[Cost]) -> tuple[str, ...]:
+    order = list(COMPONENTS)
+    weighed = [
+        (-cost.weight, order.index(cost.prediction.component))
+        for cost in costs
+        if cost.weight or (cost.weight is not None and cost.prediction.measured is not None)
+    ]
+    return tuple(order[place] for _, place in sorted(weighed)[:KEY_FIGURES])
 
 
 def _by_layer(paradigm: Paradigm, resource: Literal["cpu", "memory"], costs: Sequence[Cost]) -> dict[LayerName, list[Cost]]:

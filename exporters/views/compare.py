@@ -17,8 +17,8 @@ from agent.model.workload import Workload
 from exporters.views import matrices
 from exporters.views.console import printed
 from exporters.views.evidence import Scope
-from exporters.views.explain import line
 from exporters.views.matrices import CLAIMS, MATRICES, Whose
+from exporters.views.words import line
 
 Lang = Literal["en", "zh"]
 WIDE = 100

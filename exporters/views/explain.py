@@ -13,11 +13,11 @@ from rich.tree import Tree
 
 from agent.model.change import Cost, Explanation, Level
 from agent.model.snapshot import Prediction
-from agent.model.values import safe
 from exporters.views.console import printed
 from exporters.views.elements import stated
-from exporters.views.figures import WEAKNESSES, changed, duration, meaning, measured_words, option, percent, predicted, saved
-from exporters.views.words import GUESS, digits, guessed, words
+from exporters.views.explain_first import key_figures, neighbours
+from exporters.views.figures import WEAKNESSES, changed, interval, meaning, measured_words, option, percent, predicted, saved
+from exporters.views.words import GUESS, digits, guessed, line, words
 
 SHORT = 40
 """So much of an id is asked for again: more than enough, and all of a uuid."""
@@ -34,29 +34,32 @@ def _parts(explanation: Explanation, width: int) -> Iterator[ConsoleRenderable]:
     yield words((explanation.name, "bold"), explanation.paradigm, explanation.runtime, explanation.workload)
     yield line(f"CPU time: {explanation.execution_mode} scheduling. Memory: {explanation.memory_mode}.")
     yield line(_summary(explanation))
+    if explanation.key_figures:
+        yield from _titled("What matters most")
+        yield from key_figures(explanation)
+    yield from _titled("Who else runs on its CPUs")
+    yield from neighbours(explanation)
+    yield from _titled("Misplaced")
+    yield from _misplaced(explanation)
+    yield from _titled("What would pay most")
+    yield from _advice(explanation)
     yield words()
     if width >= WIDE:
         yield _side_by_side(explanation)
     else:
-        yield from (Text("CPU", "bold underline"), *(_level(level) for level in explanation.cpu), words())
-        yield from (Text("Memory", "bold underline"), *(_level(level) for level in explanation.memory))
+        yield from (Text("CPU, layer by layer", "bold underline"), *(_level(level) for level in explanation.cpu), words())
+        yield from (Text("Memory, layer by layer", "bold underline"), *(_level(level) for level in explanation.memory))
     weak = sorted({flag for cost in _costs(explanation) for flag in cost.prediction.validity} & WEAKNESSES.keys())
     if weak:
         yield words()
         yield line("Predictions are weakened by this: " + "; ".join(WEAKNESSES[flag] for flag in weak) + ".")
     yield words()
-    yield Text("Misplaced", "bold underline")
-    misplaced = [finding for finding in explanation.findings if finding.remedy is not None]
-    for finding in misplaced:
-        yield line(f"{finding.text} ({finding.evidence})", "red")
-        yield line(f"  remedy: {finding.remedy}")
-    if not misplaced:
-        yield line("nothing that can be seen from here")
-    yield words()
-    yield Text("What would pay most", "bold underline")
-    yield from _advice(explanation)
-    yield words()
     yield Text(f"{GUESS} inferred, stated by nobody", "dim")
+
+
+def _titled(title: str) -> Iterator[Text]:
+    yield words()
+    yield Text(title, "bold underline")
 
 
 def _summary(explanation: Explanation) -> str:
@@ -65,9 +68,18 @@ def _summary(explanation: Explanation) -> str:
         return "How much time its layers cost it is not known: it did not run, or how it ran could not be read."
     if explanation.idle:
         return "It is idle: it hardly ran and is not predicted to have waited, and its layers cost it nothing to speak of."
-    measured = "" if explanation.measured_lost is None else f" Measured: {duration(explanation.measured_lost)} of waiting."
-    spread = f"{duration(lost.lo)} to {duration(lost.hi)}"
-    return f"Of each second that it wants to run, its layers are predicted to take {duration(lost.value)} ({spread}).{measured}"
+    measured = "" if explanation.measured_lost is None else f" Measured: {percent(explanation.measured_lost)}, waiting for a CPU."
+    spread = interval(lost.lo, lost.hi, "ratio")
+    return f"Of the time that it wants to run, it is predicted to lose {percent(lost.value)} ({spread}).{measured}"
+
+
+def _misplaced(explanation: Explanation) -> Iterator[Text]:
+    misplaced = [finding for finding in explanation.findings if finding.remedy is not None]
+    for finding in misplaced:
+        yield line(f"{finding.text} ({finding.evidence})", "red")
+        yield line(f"  remedy: {finding.remedy}")
+    if not misplaced:
+        yield line("nothing that can be seen from here")
 
 
 def _side_by_side(explanation: Explanation) -> ConsoleRenderable:
@@ -115,6 +127,9 @@ def _costs(explanation: Explanation) -> Sequence[Cost]:
 
 def _advice(explanation: Explanation) -> Iterator[Text]:
     advice = explanation.advice
+    if explanation.idle:
+        yield line("nothing: it is idle")
+        return
     for delay in (cost.prediction for cost in _costs(explanation) if "saturated" in cost.prediction.validity):
         if delay.component == "run_queue_delay":
             taken, available = delay.inputs["other_busy_cpus"], delay.inputs["cpus"]
@@ -134,8 +149,3 @@ def _advice(explanation: Explanation) -> Iterator[Text]:
         yield line("Nothing would help, as far as the model can tell. Tried: " + "; ".join(map(changed, explanation.considered)) + ".")
     else:
         yield line("Nothing would help, as far as the model can tell: it is limited by nothing that could be changed here.")
-
-
-def line(text: str, style: str = "") -> Text:
-    """A sentence that may be broken at any blank. Nothing in it is markup."""
-    return Text(safe(text), style, overflow="fold")

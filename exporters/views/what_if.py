@@ -9,9 +9,8 @@ from rich.table import Table
 
 from agent.model.change import Answer, Change, Effect
 from exporters.views.console import printed
-from exporters.views.explain import line
 from exporters.views.figures import changed, figure, interval, meaning, saved
-from exporters.views.words import words
+from exporters.views.words import line, words
 
 
 def render(answer: Answer, *, width: int | None, terminal: bool, encoding: str) -> bytes:

@@ -25,6 +25,11 @@ def words(*parts: tuple[str, str] | str | None) -> Text:
     return text
 
 
+def line(text: str, style: str = "") -> Text:
+    """A sentence that may be broken at any blank. Nothing in it is markup."""
+    return Text(safe(text), style, overflow="fold")
+
+
 def size(size_bytes: int | None) -> str | None:
     """ "1.25 MiB", in three digits."""
     if size_bytes is None:

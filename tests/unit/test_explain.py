@@ -14,7 +14,7 @@ from agent.model.components import COMPONENTS
 from agent.model.values import UNLIMITED, CpuSet, Limit
 from agent.model.workload import Workload, matching
 from agent.overhead.compose import predict
-from agent.overhead.explain import explain
+from agent.overhead.explain import KEY_FIGURES, explain
 from agent.overhead.what_if import what_if
 from agent.overhead.window import Window
 from exporters.views import explain as view
@@ -59,6 +59,47 @@ def test_every_prediction_of_the_snapshot_is_on_one_layer(which: str) -> None:
     assert [level.name for level in one.cpu] == [
         layer.name for layer in next(w for w in seen.after.workloads if w.id == one.workload).stack.cpu
     ]
+
+
+def test_the_heaviest_five_come_first() -> None:
+    """A quota that holds two threads back: waiting and throttling are first, what hardly costs anything is not there."""
+    one = explained(window(((quota_bound(0.0),), (quota_bound(1.0),)), busy=2.5), "containerization")
+    weights = {cost.prediction.component: cost.weight for level in (*one.cpu, *one.memory) for cost in level.costs}
+    assert len(one.key_figures) == KEY_FIGURES
+    assert one.key_figures[0] == max(weights, key=lambda name: weights[name] or 0.0)
+    assert {"run_queue_delay", "throttled_periods"} <= {*one.key_figures}
+    assert not {"start_time", "walk_cost", "walk_references"} & {*one.key_figures}
+    shown_weights = [weights[name] or 0.0 for name in one.key_figures]
+    assert shown_weights == sorted(shown_weights, reverse=True)
+    assert min(shown_weights) >= max(weight or 0.0 for name, weight in weights.items() if name not in one.key_figures)
+    assert all(0 <= (weight or 0.0) <= 1 for weight in weights.values())
+
+
+def told_of(component: str, **changes: float | str | bool) -> str:
+    """The first part of the view, with one prediction changed."""
+    seen = window()
+    predictions = [replace(p, **changes) if p.component == component else p for p in predict(seen)]
+    return shown(explain(seen, seen.after.workloads[1], predictions), 80).split("Who else")[0]
+
+
+@pytest.mark.parametrize("component", ["run_queue_delay", "steal", "remote_memory"])
+def test_an_interval_that_was_learned_says_from_how_many_windows(component: str) -> None:
+    text = told_of(component, interval="learned", windows=34, coverage=0.9123)
+    assert f"learned: {COMPONENTS[component].meaning}, from 34 windows before, 91.2 % held so far." in " ".join(text.split())
+    assert "learned" not in told_of(component)
+
+
+@pytest.mark.parametrize(("measured", "word"), [(0.2, "inside"), (0.9, "above"), (0.0, "below")])
+def test_what_was_measured_is_judged(measured: float, word: str) -> None:
+    text = told_of("run_queue_delay", measured=measured, lo=0.1, hi=0.5, inside=0.1 <= measured <= 0.5)
+    row = next(line for line in text.splitlines() if line.startswith("waits for a CPU, of"))
+    assert row.split()[-2:] == [word, "prior"]
+
+
+@pytest.mark.parametrize("component", ["exits", "halt_polling", "memory_overhead"])
+def test_what_missed_is_named_however_little_it_weighs(component: str) -> None:
+    text = " ".join(told_of(component, value=1.0, lo=0.5, hi=2.0, measured=3.0, inside=False).split())
+    assert "above" in text or f"Not as predicted, either: {COMPONENTS[component].meaning}, measured 3" in text
 
 
 def test_a_unit_of_the_host_has_no_container_and_no_runtime() -> None:
