@@ -58,11 +58,14 @@ class Score(Fact, frozen=True, kw_only=True):
     score_ratio: float
 
 
-Verdict = Literal["holds", "violated", "undecided"]
+Verdict = Literal["holds", "violated", "undecided", "untested"]
 
 
 class Claim(Fact, frozen=True, kw_only=True):
-    """One ordinal claim of the concept document (`section`), judged by the model's intrinsic costs or by what was measured here."""
+    """One ordinal claim of the concept document (`section`), judged by the model's intrinsic costs or by what was measured here.
+
+    "untested": all that speaks for it, or against it, are default values of the model.
+    """
 
     id: str
     section: str

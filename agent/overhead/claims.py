@@ -1,8 +1,10 @@
 """The concept document's ordinal claims, held against the model and against what runs here.
 
 An order is judged by differences, each over the corners of all parameters: what two sides share (the switch of a process is a part of
-every paradigm's) moves both. holds: no corner contradicts it; violated: every corner does; undecided: the parameters do not say.
-A claim of the model is made of intrinsic costs; beside it stands what this host's workloads measured, where two kinds of them run.
+every paradigm's) moves both. holds: no corner contradicts it; violated: every corner does; undecided: the parameters do not say;
+untested: what decides are the model's own defaults, which are no evidence. What follows from the structure of the layers, whatever the
+parameters are, needs none. A claim of the model is made of intrinsic costs; beside it stands what this host's workloads measured, where two
+kinds of them run.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from agent.model.runtimes import Paradigm
 from agent.model.snapshot import Claim, Param, Prediction, Verdict
 from agent.model.workload import Workload
 from agent.overhead import memory, parameters, translation, two_level, wasm
+from agent.overhead.calibrated import DIRECT
 from agent.overhead.lost import measured_lost
 from agent.overhead.parameter_set import DEFAULTS, Parameters, bounds
 
@@ -24,6 +27,7 @@ Cost = Callable[..., float]
 # The application that all three paradigms run for the memory claim: one process, 64 MiB, a guest of 512 MiB.
 _APPLICATION_BYTES = 64 * parameters.MIB
 _GUEST_BYTES = 512 * parameters.MIB
+_NAMES_SHOWN = 2
 _ORDER: tuple[Paradigm, ...] = ("containerization", "sandbox", "virtualization")
 
 
@@ -33,6 +37,18 @@ def order(costs: Sequence[Cost], *params: Param) -> Verdict:
     if all(low >= 0 for _, low, _ in differences):
         return "holds"
     return "violated" if any(high < 0 for _, _, high in differences) else "undecided"
+
+
+def tested(verdict: Verdict, evidence: str, given: Parameters, *params: Param) -> tuple[Verdict, str]:
+    """The verdict and its evidence; that the claim was not tested, where this host has not measured each of the parameters itself."""
+    defaults = [param for param in params if given[param].origin == "default"]
+    if not defaults:
+        return verdict, evidence
+    measurable = {param.name for param in DIRECT.values()}
+    if unmeasurable := [param.name for param in defaults if param.name not in measurable]:
+        more = f" and {len(unmeasurable) - _NAMES_SHOWN} more" if len(unmeasurable) > _NAMES_SHOWN else ""
+        return "untested", f"nothing here measures {', '.join(unmeasurable[:_NAMES_SHOWN])}{more}: {evidence} by default"
+    return "untested", f"until agent calibrate measures it: {evidence} by default"
 
 
 def within(param: Param, low_ns: float, high_ns: float) -> Verdict:
@@ -64,10 +80,10 @@ def _of_model(given: Parameters) -> tuple[Claim, ...]:
         _translation(),
         _memory_overhead(given),
         _start_time(given),
-        _latency("L1", given[parameters.L1_SECONDS], 1, 2),
-        _latency("L2", given[parameters.L2_SECONDS], 3, 10),
-        _latency("L3", given[parameters.L3_SECONDS], 20, 40),
-        _latency("DRAM", given[parameters.DRAM_SECONDS], 50, 100),
+        _latency("L1", given, parameters.L1_SECONDS, 1, 2),
+        _latency("L2", given, parameters.L2_SECONDS, 3, 10),
+        _latency("L3", given, parameters.L3_SECONDS, 20, 40),
+        _latency("DRAM", given, parameters.DRAM_SECONDS, 50, 100),
         Claim(
             id="isolation",
             section="11.4",
@@ -79,39 +95,38 @@ def _of_model(given: Parameters) -> tuple[Claim, ...]:
     )
 
 
+def _of_costs(id_: str, section: str, claim: str, judged: tuple[Verdict, str]) -> Claim:
+    verdict, evidence = judged
+    return Claim(id=id_, section=section, claim=claim, basis="model", verdict=verdict, evidence=evidence)
+
+
 def _context_switch(given: Parameters) -> Claim:
-    process, instance, vcpu = given[parameters.SWITCH_PROCESS], given[parameters.INSTANCE_SWITCH], given[parameters.SWITCH_VCPU]
+    defaults = parameters.SWITCH_PROCESS, parameters.INSTANCE_SWITCH, parameters.SWITCH_VCPU
+    process, instance, vcpu = (given[param] for param in defaults)
     costs: tuple[Cost, ...] = (
         lambda process, instance, vcpu: process,
         lambda process, instance, vcpu: process + instance,
         lambda process, instance, vcpu: process + vcpu,
     )
-    return Claim(
-        id="context_switch",
-        section="11.3",
-        claim="context switch: container, then sandbox, then virtual machine",
-        basis="model",
-        verdict=order(costs, process, instance, vcpu),
-        evidence=f"{_us(process)}; the same + {_us(instance)}; the same + {_us(vcpu)}",
-    )
+    evidence = f"{_us(process)}; the same + {_us(instance)}; the same + {_us(vcpu)}"
+    judged = tested(order(costs, process, instance, vcpu), evidence, given, *defaults)
+    return _of_costs("context_switch", "11.3", "context switch: container, then sandbox, then virtual machine", judged)
 
 
 def _performance(given: Parameters) -> Claim:
-    code, walking = given[parameters.CODE], given[parameters.WALKING_COMPUTE]
+    defaults = (
+        *(parameters.CODE, parameters.GUARDED_BOUNDS, parameters.WALKING_COMPUTE),
+        *(parameters.EXITS_BUSY, parameters.EXIT_KERNEL),
+    )
+    params = [given[param] for param in defaults]
     costs: tuple[Cost, ...] = (
         lambda code, bound, walking, rate, cost: 1.0,
         lambda code, bound, walking, rate, cost: wasm.execution_factor(code, bound, 0.0),
         lambda code, bound, walking, rate, cost: (1 + walking) * (1 + two_level.exit_overhead(((rate, cost),), 1.0)),
     )
-    others = given[parameters.EXITS_BUSY], given[parameters.EXIT_KERNEL]
-    return Claim(
-        id="performance",
-        section="11.2",
-        claim="overhead of computing code: container, then sandbox, then virtual machine",
-        basis="model",
-        verdict=order(costs, code, given[parameters.GUARDED_BOUNDS], walking, *others),
-        evidence=f"none; code {_range(code)} of native time; walks {_range(walking)} and exits: at the modes a sandbox costs more",
-    )
+    evidence = f"none; code {_range(params[0])} of native time; walks {_range(params[2])} and exits: at the modes a sandbox costs more"
+    judged = tested(order(costs, *params), evidence, given, *defaults)
+    return _of_costs("performance", "11.2", "overhead of computing code: container, then sandbox, then virtual machine", judged)
 
 
 def _translation() -> Claim:
@@ -127,50 +142,36 @@ def _translation() -> Claim:
 
 
 def _memory_overhead(given: Parameters) -> Claim:
-    shared = (
-        given[parameters.PAGE_TABLES],
-        given[parameters.KERNEL_PER_THREAD],
-        given[parameters.KERNEL_PER_PROCESS],
-        given[parameters.QEMU_BASE],
-        given[parameters.GUEST_KERNEL],
+    defaults = (
+        *(parameters.PAGE_TABLES, parameters.KERNEL_PER_THREAD, parameters.KERNEL_PER_PROCESS),
+        *(parameters.QEMU_BASE, parameters.GUEST_KERNEL),
     )
-    return Claim(
-        id="memory_overhead",
-        section="11.3",
-        claim="memory overhead: sandbox, then container, then virtual machine",
-        basis="model",
-        verdict=order((_sandbox_bytes, _container_bytes, _machine_bytes), *shared),
-        evidence="page tables of a reservation; kernel memory of a process; an emulator and a guest's kernel",
-    )
+    params = [given[param] for param in defaults]
+    evidence = f"page tables of a reservation; kernel memory of a process ({_mib(params[2])}); a guest's kernel ({_mib(params[4])})"
+    judged = tested(order((_sandbox_bytes, _container_bytes, _machine_bytes), *params), evidence, given, *defaults)
+    return _of_costs("memory_overhead", "11.3", "memory overhead: sandbox, then container, then virtual machine", judged)
 
 
 def _start_time(given: Parameters) -> Claim:
-    instance, engine, boot = given[parameters.INSTANTIATE], given[parameters.ENGINE], given[parameters.BOOT_FULL]
+    defaults = parameters.INSTANTIATE, parameters.ENGINE, parameters.BOOT_FULL
+    instance, engine, boot = (given[param] for param in defaults)
     costs: tuple[Cost, ...] = (
         lambda instance, engine, boot: instance,
         lambda instance, engine, boot: engine,
         lambda instance, engine, boot: boot,
     )
-    return Claim(
-        id="start_time",
-        section="11.3",
-        claim="start: sandbox, then container, then virtual machine",
-        basis="model",
-        verdict=order(costs, instance, engine, boot),
-        evidence=f"{_us(instance)}; {_range(engine)} s; {_range(boot)} s with firmware",
-    )
+    evidence = f"{_us(instance)}; {_range(engine)} s; {_range(boot)} s with firmware"
+    judged = tested(order(costs, instance, engine, boot), evidence, given, *defaults)
+    return _of_costs("start_time", "11.3", "start: sandbox, then container, then virtual machine", judged)
 
 
-def _latency(name: str, param: Param, low_ns: float, high_ns: float) -> Claim:
+def _latency(name: str, given: Parameters, default: Param, low_ns: float, high_ns: float) -> Claim:
     """Of a level of the memory hierarchy: whether the document's band holds it."""
-    return Claim(
-        id=f"latency_{name}",
-        section="3.1.1",
-        claim=f"{name} answers in {low_ns:g}-{high_ns:g} ns",
-        basis="model",
-        verdict=within(param, low_ns, high_ns),
-        evidence=_ns(param),
-    )
+    param = given[default]
+    values = f"{param.lo * 1e9:.3g}..{param.hi * 1e9:.3g} ns"
+    origin = "" if param.origin == "default" else f" {param.origin}"
+    judged = tested(within(param, low_ns, high_ns), f"{values}{origin}", given, default)
+    return _of_costs(f"latency_{name}", "3.1.1", f"{name} answers in {low_ns:g}-{high_ns:g} ns", judged)
 
 
 def _of_host(workloads: Sequence[Workload], predictions: Sequence[Prediction]) -> tuple[Claim, ...]:
@@ -225,5 +226,5 @@ def _us(param: Param) -> str:
     return f"{param.lo * 1e6:g}..{param.hi * 1e6:g} us"
 
 
-def _ns(param: Param) -> str:
-    return f"{param.lo * 1e9:.3g}..{param.hi * 1e9:.3g} ns " + ("by default" if param.origin == "default" else param.origin)
+def _mib(param: Param) -> str:
+    return f"{param.lo / parameters.MIB:.3g}..{param.hi / parameters.MIB:.3g} MiB"

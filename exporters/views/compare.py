@@ -28,6 +28,7 @@ _VERDICTS: dict[Verdict, tuple[str, str, str]] = {
     "holds": ("holds", "成立", "green"),
     "violated": ("violated", "不成立", "red"),
     "undecided": ("undecided", "未定", "yellow"),
+    "untested": ("not tested here", "本机未检验", "dim"),
 }
 _WORDS = {
     "claims": ("What the document says of the order", "文档的排序论断"),

@@ -117,6 +117,13 @@ def test_claims_of_the_snapshot_in_both_languages() -> None:
     assert all(CHINESE.search(one.claim) for one in translated)
 
 
+@pytest.mark.parametrize(("lang", "word"), [("en", "not tested here: L1 answers in 1-2 ns"), ("zh", "本机未检验: L1 Cache")])
+def test_a_claim_of_defaults_is_said_to_be_untested(lang: Lang, word: str) -> None:
+    text = render(compare(document(window()), lang), width=100, terminal=False, encoding="utf-8").decode()
+    assert word in text
+    assert "holds: L1" not in text
+
+
 @pytest.mark.parametrize("width", [72, 140])
 def test_a_hostile_name_is_text(width: int) -> None:
     hostile = replace(container(1.0), name=HOSTILE, isolation=HOSTILE)

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from agent.model.snapshot import Param, Prediction, Verdict
 from agent.overhead import parameters
 from agent.overhead.claims import claims, order, within
+from agent.overhead.parameter_set import Parameters
 from tests.unit.overhead_hosts import container, machine
 
 ONE = Param(name="one", unit="seconds", lo=1.0, mode=2.0, hi=9.0, source="made up")
@@ -27,11 +28,48 @@ def test_bands(low: float, high: float, verdict: Verdict) -> None:
     assert within(Param(name="any", unit="seconds", lo=1e-9, mode=2e-9, hi=9e-9, source="made up"), low, high) == verdict
 
 
+def measured_here(*params: Param) -> Parameters:
+    """The default values, as if this host had measured them of itself."""
+    return Parameters(tuple(replace(param, origin="calibrated") for param in params))
+
+
+ALL = [param for param in vars(parameters).values() if isinstance(param, Param)]
+STRUCTURAL = {"scheduling_delay", "translation"}
+"""Claims that hold by how the layers are stacked, whatever the parameters are."""
+
+
 def test_the_document_is_not_always_right() -> None:
     """Code that computes is not slower in a virtual machine than in a sandbox: the one ordinal claim that evidence speaks against."""
-    verdicts = {claim.id: claim.verdict for claim in claims((), ())}
+    verdicts = {claim.id: claim.verdict for claim in claims((), (), measured_here(*ALL))}
     assert {id_ for id_, verdict in verdicts.items() if verdict != "holds"} == {"performance", "latency_L3", "latency_DRAM", "isolation"}
     assert parameters.CODE.mode > parameters.WALKING_COMPUTE.mode
+
+
+def test_the_models_own_defaults_are_no_evidence() -> None:
+    found = {claim.id: claim for claim in claims((), ())}
+    assert {id_ for id_, claim in found.items() if claim.verdict == "holds"} == STRUCTURAL
+    assert {id_ for id_, claim in found.items() if claim.verdict == "untested"} == found.keys() - STRUCTURAL - {"isolation"}
+    assert found["latency_L1"].evidence == "until agent calibrate measures it: 1..2 ns by default"
+    assert found["start_time"].evidence.startswith(
+        "nothing here measures instantiate a compiled module, container through its engine and 1 more: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("id_", "params"),
+    [
+        ("latency_L1", (parameters.L1_SECONDS,)),
+        ("latency_DRAM", (parameters.DRAM_SECONDS,)),
+        ("context_switch", (parameters.SWITCH_PROCESS, parameters.INSTANCE_SWITCH, parameters.SWITCH_VCPU)),
+        ("start_time", (parameters.INSTANTIATE, parameters.ENGINE, parameters.BOOT_FULL)),
+    ],
+)
+def test_a_claim_is_tested_once_the_host_has_measured_all_that_decides_it(id_: str, params: tuple[Param, ...]) -> None:
+    def verdict(*given: Param) -> Verdict:
+        return next(claim.verdict for claim in claims((), (), measured_here(*given)) if claim.id == id_)
+
+    assert verdict(*params) != "untested"
+    assert [verdict(*params[:at], *params[at + 1 :]) for at in range(len(params))] == ["untested"] * len(params)
 
 
 def delay(workload: str, measured: float | None, ran: float = 1.0) -> Prediction:
