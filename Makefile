@@ -22,7 +22,7 @@ LOCK := pip-compile --quiet --no-config --generate-hashes --strip-extras --no-em
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help snapshot check test mutants isolation fuzz quiet lab bench validate schema docs lock clean packages
+.PHONY: help snapshot check test mutants isolation fuzz quiet lab bench validate matrix schema docs lock clean packages
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
@@ -61,6 +61,10 @@ bench: packages $(VENV)/test  ## measure the agent beside its peers; ARGS=--gues
 
 validate: $(VENV)/test  ## print the overhead model beside published measurements
 	@$(BIN)/python -m tests.validation
+
+matrix: packages $(VENV)/test  ## score forecasts beside what comes true, for real loads: 90 minutes; ARGS="--runs 4 --windows 30 --seed 1" for less
+	@$(call binding) || test "$$STRATASCOPE_STRICT" != 1
+	@$(BIN)/python -m tests.validation.matrix $(ARGS)
 
 schema: $(VENV)/agent  ## write exporters/snapshot.schema.json from the types
 	@$(BIN)/agent snapshot --schema > $(VENV)/schema.json

@@ -50,10 +50,10 @@ class Crowd:
         self.tops = tuple(place / name for place in hierarchies())
         for top in self.tops:
             for place in (top, top / "docker"):
-                _enable(place.parent)
+                enable(place.parent)
                 place.mkdir()
-                _inherit(place)
-            _enable(top / "docker")
+                inherit(place)
+            enable(top / "docker")
 
     def add(self, number: int, pid: int | None = None) -> str:
         """The id of a new container, with a process in it."""
@@ -62,7 +62,7 @@ class Crowd:
             place = top / "docker" / id_
             place.mkdir()
             if pid is not None:
-                _inherit(place)
+                inherit(place)
                 (place / "cgroup.procs").write_text(str(pid))
         return id_
 
@@ -77,14 +77,14 @@ class Crowd:
                     Path(place).rmdir()
 
 
-def _enable(place: Path) -> None:
+def enable(place: Path) -> None:
     """A v2 group has the files of those controllers only that are enabled above it."""
     if (place / "cgroup.controllers").is_file():
         names = (place / "cgroup.controllers").read_text().split()
         (place / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in names))
 
 
-def _inherit(place: Path) -> None:
+def inherit(place: Path) -> None:
     """A v1 cpuset begins empty, and takes no process then."""
     for name in ("cpuset.cpus", "cpuset.mems"):
         if (place / name).is_file() and "cpuset" in place.parts:

@@ -1,0 +1,103 @@
+"""`make matrix`: forecasts beside what comes true, for real loads at four levels; scored beside "as in the last window".
+
+A full matrix is 20 runs of 64 windows of 4 s, the first 16 of a run to learn: 88 minutes. Each pair of level and behaviour occurs twice.
+Interrupted, it ends what it started and prints what it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.lab import host, surroundings
+from tests.lab.loads.behaviours_table import Paradigm
+from tests.lab.loads.generator import compiled, lacks
+from tests.lab.process import terminable
+from tests.validation.matrix_plan import RUNS, plan
+from tests.validation.matrix_run import Row, watched
+from tests.validation.matrix_table import planned, table
+
+WINDOWS, LEARN, SECONDS = 64, 16, 4.0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parsed = _arguments(words)
+    if parsed.score is not None:
+        rows = [msgspec.json.decode(line, type=Row) for line in parsed.score.read_bytes().splitlines()]
+    else:
+        if (reason := lacks()) is not None:
+            print(f"matrix: {reason}", file=sys.stderr)
+            return 1
+        rows = []
+        with contextlib.suppress(KeyboardInterrupt), terminable():
+            for of_window in taken(parsed):
+                rows += of_window
+    print(*table(rows, parsed.learn), sep="\n")
+    return 0
+
+
+def taken(parsed: argparse.Namespace) -> Iterator[tuple[Row, ...]]:
+    """Window by window the rows of all runs; they are written to the file that was named, too."""
+    with contextlib.ExitStack() as stack:
+        # Should this process be killed outright, the warden ends what it started.
+        warden = stack.enter_context(surroundings.warden())
+        stack.callback(warden.communicate)
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stratascope-matrix-")))
+        program = parsed.program or compiled(place)
+        libvirt = None if parsed.no_machines else stack.enter_context(machines())
+        out = None if parsed.out is None else stack.enter_context(parsed.out.open("wb"))
+        paradigms: tuple[Paradigm, ...] = ("container", "sandbox") if libvirt is None else ("container", "machine", "sandbox")
+        cpus = len(os.sched_getaffinity(0))
+        runs = plan(parsed.seed, parsed.runs, parsed.windows, cpus, paradigms)
+        about = f"{parsed.windows} windows of {parsed.seconds:g} s, the first {parsed.learn} to learn"
+        print(f"seed {parsed.seed}: {parsed.runs} runs of {about}; {cpus} CPUs; {', '.join(paradigms)}", flush=True)
+        began = time.monotonic()
+        for run in runs:
+            print(*planned(run), sep="\n")
+            for rows in watched(run, f"stratascope-load-{os.getpid()}", place, program, libvirt, parsed.windows, parsed.seconds):
+                if out is not None:
+                    out.write(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+                    out.flush()
+                yield rows
+            print(f"  {(time.monotonic() - began) / 60:.1f} min", flush=True)
+
+
+@contextlib.contextmanager
+def machines() -> Iterator[host.Libvirt | None]:
+    """A libvirt of the lab's own; None, and why, where there cannot be any."""
+    with contextlib.ExitStack() as stack:
+        libvirt = None
+        try:
+            libvirt = stack.enter_context(host.libvirtd())
+        except (pytest.skip.Exception, pytest.fail.Exception) as error:
+            print(f"matrix: no machines: {error}", file=sys.stderr)
+        yield libvirt
+
+
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.validation.matrix", description=__doc__)
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"{RUNS}; fewer are the first ones of them")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="what the loads are drawn by; it is printed")
+    parser.add_argument("--windows", type=int, default=WINDOWS, help=f"of a run; {WINDOWS}")
+    parser.add_argument("--learn", type=int, default=LEARN, help=f"the first of them, which are not scored; {LEARN}")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of a window; {SECONDS:g}")
+    parser.add_argument("--out", type=Path, help="a file for all figures, a line of JSON each")
+    parser.add_argument("--score", type=Path, help="such a file: it is scored, and nothing is run")
+    parser.add_argument("--program", type=Path, help="the loads' C program, where there is no compiler")
+    parser.add_argument("--no-machines", action="store_true", help="containers and sandboxes only")
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs with SIGINT ignored
+    sys.exit(main())
