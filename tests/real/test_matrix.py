@@ -19,7 +19,8 @@ from tests.lab.loads.behaviours_table import BEHAVIOURS, Behaviour
 from tests.lab.loads.generator import Load, compiled, generator, lacks
 from tests.need import TOP, lack, need
 from tests.validation.matrix_plan import LEVELS, plan
-from tests.validation.matrix_run import Row, watched
+from tests.validation.matrix_rows import Row, rows
+from tests.validation.matrix_run import passes
 from tests.validation.matrix_score import ACTIVE, offences
 
 pytestmark = pytest.mark.real
@@ -114,10 +115,10 @@ def test_a_part_of_the_matrix_keeps_bounds_and_laws(libvirt: host.Libvirt, progr
     """A run of each level; all components of all workloads, with what is learnt from some windows of them."""
     need(modules=["libvirt", "wasmtime"])
     cpus = len(os.sched_getaffinity(0))
-    rows: list[Row] = []
+    figures: list[Row] = []
     for run in plan(20, len(LEVELS), WINDOWS, cpus, ("container", "machine", "sandbox")):
         of_run: list[Row] = []
-        for of_window in watched(run, OURS, tmp_path, program, libvirt, WINDOWS, SECONDS):
+        for of_window in rows(run, passes(run, OURS, tmp_path, program, libvirt, WINDOWS, SECONDS)):
             of_run += of_window
         assert {row.window for row in of_run} == set(range(WINDOWS))
         # The agent sees every load, and what it says of each.
@@ -131,9 +132,9 @@ def test_a_part_of_the_matrix_keeps_bounds_and_laws(libvirt: host.Libvirt, progr
         for window in range(WINDOWS):
             # What all ran is what there is; counters are read one after the other.
             assert sum(seconds or 0.0 for (_, number), seconds in ran.items() if number == window) < cpus * 1.1
-        rows += of_run
-    assert [words for words in offences(rows) if " estimate " in words] == []
-    delays = [row for row in rows if row.component == "run_queue_delay" and row.window >= LEARNT and row.measured is not None]
+        figures += of_run
+    assert [words for words in offences(figures) if " estimate " in words] == []
+    delays = [row for row in figures if row.component == "run_queue_delay" and row.window >= LEARNT and row.measured is not None]
     assert delays
     assert sum(row.interval == "learned" for row in delays) > len(delays) / 2
     assert groups(OURS) == []

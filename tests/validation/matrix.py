@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import msgspec
 import pytest
@@ -24,7 +25,8 @@ from tests.lab.loads.behaviours_table import Paradigm
 from tests.lab.loads.generator import compiled, lacks
 from tests.lab.process import terminable
 from tests.validation.matrix_plan import RUNS, plan
-from tests.validation.matrix_run import Row, watched
+from tests.validation.matrix_rows import Row, rows
+from tests.validation.matrix_run import Pass, passes, stored, write
 from tests.validation.matrix_table import planned, table
 
 WINDOWS, LEARN, SECONDS = 64, 16, 4.0
@@ -32,22 +34,36 @@ WINDOWS, LEARN, SECONDS = 64, 16, 4.0
 
 def main(words: Sequence[str] | None = None) -> int:
     parsed = _arguments(words)
-    if parsed.score is not None:
-        rows = [msgspec.json.decode(line, type=Row) for line in parsed.score.read_bytes().splitlines()]
-    else:
-        if (reason := lacks()) is not None:
-            print(f"matrix: {reason}", file=sys.stderr)
-            return 1
-        rows = []
-        with contextlib.suppress(KeyboardInterrupt), terminable():
-            for of_window in taken(parsed):
-                rows += of_window
-    print(*table(rows, parsed.learn), sep="\n")
+    source = again(parsed.judge) if parsed.judge else scored(parsed.score) if parsed.score else taken(parsed)
+    if not parsed.judge and not parsed.score and (reason := lacks()) is not None:
+        print(f"matrix: {reason}", file=sys.stderr)
+        return 1
+    figures: list[Row] = []
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+        stack.enter_context(terminable())
+        out = None if parsed.out is None else stack.enter_context(parsed.out.open("wb"))
+        for of_window in source:
+            figures += of_window
+            if out is not None:
+                out.write(b"".join(msgspec.json.encode(row) + b"\n" for row in of_window))
+    print(*table(figures, parsed.learn), sep="\n")
     return 0
 
 
+def scored(path: Path) -> Iterator[tuple[Row, ...]]:
+    """Figures of a file, scored anew."""
+    yield tuple(msgspec.json.decode(line, type=Row) for line in path.read_bytes().splitlines())
+
+
+def again(path: Path) -> Iterator[tuple[Row, ...]]:
+    """Passes of a file, judged anew."""
+    with path.open("rb") as file:
+        for run, of_run in stored(file):
+            yield from rows(run, of_run)
+
+
 def taken(parsed: argparse.Namespace) -> Iterator[tuple[Row, ...]]:
-    """Window by window the rows of all runs; they are written to the file that was named, too."""
+    """The rows of all runs, window by window. Passes are written to the file that was named, too."""
     with contextlib.ExitStack() as stack:
         # Should this process be killed outright, the warden ends what it started.
         warden = stack.enter_context(surroundings.warden())
@@ -55,7 +71,7 @@ def taken(parsed: argparse.Namespace) -> Iterator[tuple[Row, ...]]:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stratascope-matrix-")))
         program = parsed.program or compiled(place)
         libvirt = None if parsed.no_machines else stack.enter_context(machines())
-        out = None if parsed.out is None else stack.enter_context(parsed.out.open("wb"))
+        keep = None if parsed.keep is None else stack.enter_context(parsed.keep.open("wb"))
         paradigms: tuple[Paradigm, ...] = ("container", "sandbox") if libvirt is None else ("container", "machine", "sandbox")
         cpus = len(os.sched_getaffinity(0))
         runs = plan(parsed.seed, parsed.runs, parsed.windows, cpus, paradigms)
@@ -63,13 +79,20 @@ def taken(parsed: argparse.Namespace) -> Iterator[tuple[Row, ...]]:
         print(f"seed {parsed.seed}: {parsed.runs} runs of {about}; {cpus} CPUs; {', '.join(paradigms)}", flush=True)
         began = time.monotonic()
         for run in runs:
-            print(*planned(run), sep="\n")
-            for rows in watched(run, f"stratascope-load-{os.getpid()}", place, program, libvirt, parsed.windows, parsed.seconds):
-                if out is not None:
-                    out.write(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-                    out.flush()
-                yield rows
+            print(*planned(run), sep="\n", flush=True)
+            if keep is not None:
+                write(keep, run)
+            of_run = passes(run, f"stratascope-load-{os.getpid()}", place, program, libvirt, parsed.windows, parsed.seconds)
+            with contextlib.closing(of_run):
+                yield from rows(run, of_run if keep is None else _kept(of_run, keep))
             print(f"  {(time.monotonic() - began) / 60:.1f} min", flush=True)
+
+
+def _kept(of_run: Iterator[Pass], keep: IO[bytes]) -> Iterator[Pass]:
+    for one_pass in of_run:
+        write(keep, one_pass)
+        keep.flush()
+        yield one_pass
 
 
 @contextlib.contextmanager
@@ -92,7 +115,9 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--learn", type=int, default=LEARN, help=f"the first of them, which are not scored; {LEARN}")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of a window; {SECONDS:g}")
     parser.add_argument("--out", type=Path, help="a file for all figures, a line of JSON each")
-    parser.add_argument("--score", type=Path, help="such a file: it is scored, and nothing is run")
+    parser.add_argument("--score", type=Path, help="such a file: it is scored anew, and nothing is run")
+    parser.add_argument("--keep", type=Path, help="a file for all passes, for --judge")
+    parser.add_argument("--judge", type=Path, help="such a file: they are judged anew, by the agent as it is now, and nothing is run")
     parser.add_argument("--program", type=Path, help="the loads' C program, where there is no compiler")
     parser.add_argument("--no-machines", action="store_true", help="containers and sandboxes only")
     return parser.parse_args(words)

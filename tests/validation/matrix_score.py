@@ -14,7 +14,7 @@ from statistics import median
 
 from agent.model.components import COMPONENTS, UNITS
 from agent.overhead.learned import Interval, Track, interval_score, learn, learned_interval
-from tests.validation.matrix_run import Row
+from tests.validation.matrix_rows import Row
 
 ACTIVE = 1e-3
 """CPU time a second above which a workload is active."""

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from tests.validation.matrix_plan import LEVELS, Run
-from tests.validation.matrix_run import Row
+from tests.validation.matrix_rows import Row
 from tests.validation.matrix_score import Cell, Line, Tally, cells, line, offences, priors
 
 MOST_OFFENCES = 20

@@ -5,15 +5,20 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace as replaced
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
+from agent.model.values import UPTIME
 from tests.lab.loads.behaviours_table import BEHAVIOURS, Paradigm
+from tests.unit import overhead_hosts
 from tests.validation.matrix_plan import LEVELS, OCCURRENCES, RUNS, plan
-from tests.validation.matrix_run import Row
+from tests.validation.matrix_rows import Row, rows
+from tests.validation.matrix_run import Pass, stored, write
 from tests.validation.matrix_score import cells, line, offences, priors
 from tests.validation.matrix_table import table
 
@@ -202,3 +207,35 @@ def test_raw_figures_are_scored_as_they_were() -> None:
     again = [msgspec.json.decode(msgspec.json.encode(row), type=Row) for row in rows]
     assert again == rows
     assert list(table(again, 12)) == list(table(rows, 12))
+
+
+def test_stored_passes_are_judged_as_they_were(tmp_path: Path) -> None:
+    """A container of two threads that run for half of each window: the same rows from a file, with intervals that were learnt."""
+    (run, *_) = plan(1, 1, 12, 2, ALL)
+    load = replaced(run.loads[0], name="c0ffee", paradigm="container", behaviour=BEHAVIOURS[0], quota_cpus=0.5)
+    run = replaced(run, loads=(load,), changes=())
+    taken = [
+        Pass(
+            host=overhead_hosts.host(passed, (overhead_hosts.container(passed),)),
+            read_at={UPTIME: 10 * passed},
+            taken_at=1e9 + 10 * passed,
+            ids={"c0ffee": "c0ffee"},
+        )
+        for passed in map(float, range(12))
+    ]
+    file = tmp_path / "passes"
+    with file.open("wb") as out:
+        write(out, run)
+        for one_pass in taken:
+            write(out, one_pass)
+    with file.open("rb") as stored_file:
+        ((run_again, taken_again),) = stored(stored_file)
+    assert (run_again, taken_again) == (run, taken)
+    now, again = list(rows(run, taken)), list(rows(run_again, taken_again))
+    assert now == again
+    assert len(now) == 11
+    delays = {row.window: row for of_window in now for row in of_window if row.component == "run_queue_delay"}
+    assert delays[0].ran == pytest.approx(1.0)
+    assert delays[0].measured == pytest.approx(0.2)
+    assert delays[0].forecast is None
+    assert delays[10].forecast is not None
