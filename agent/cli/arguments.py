@@ -168,6 +168,24 @@ def quota(text: str) -> Limit:
     return Limit(value)
 
 
+_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def memory_size(text: str) -> Limit:
+    """Bytes, with a unit of 1024 or without, or "max": what memory.max takes."""
+    from agent.model.values import MAX_NUMBER, UNLIMITED, Limit
+
+    if text == "max":
+        return UNLIMITED
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
+    if unit not in _SIZES or not number.isascii() or not number.replace(".", "", 1).isdecimal():
+        raise argparse.ArgumentTypeError(f'{text}: a number of bytes, as 512M or 2G, or "max"')
+    value = int(float(number) * _SIZES[unit])
+    if not 0 < value <= MAX_NUMBER:
+        raise argparse.ArgumentTypeError(f'{text}: more than 0 bytes, or "max"')
+    return Limit(value)
+
+
 def source(text: str) -> str:
     from agent.collect.sources import SOURCES
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.cli import arguments
 from agent.cli.output import fail, show
-from agent.cli.workload import window_and_workload
+from agent.cli.workload import one_workload, window_and_workload
 
 if TYPE_CHECKING:
     from agent.cli.arguments import Verbs
@@ -23,6 +23,9 @@ Several changes are predicted together."""
 EXAMPLES = """\
   agent what-if web --cpus max
   agent what-if db --pin 2-3 --node 0
+  agent what-if db --move-to 1
+  agent what-if web --without batch --without backup
+  agent what-if web --memory 512M
   agent what-if 4711 --as container"""
 
 
@@ -39,6 +42,13 @@ def add(verbs: Verbs) -> None:
     )
     changes.add_argument("--hugepages", action="store_true", help="back all of its memory with huge pages")
     changes.add_argument("--node", type=int, metavar="N", help="put all of its memory on this NUMA node")
+    changes.add_argument("--move-to", type=int, metavar="N", help="let it run on the CPUs of this NUMA node only, its memory there, too")
+    changes.add_argument(
+        "--memory", type=arguments.memory_size, metavar="SIZE", help='give it this memory limit, as 512M or 2G, or "max" for none'
+    )
+    changes.add_argument(
+        "--without", action="append", default=[], metavar="NAME", help="stop this other workload; may be repeated; named as WORKLOAD is"
+    )
     changes.add_argument("--as", dest="paradigm", choices=tuple(PARADIGMS), help="run the same work as a container, a VM or a sandbox")
     arguments.add_json(parser)
     arguments.add_width(parser)
@@ -48,17 +58,30 @@ def add(verbs: Verbs) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
+    from msgspec.structs import replace
+
     from agent.model.change import Change
     from agent.overhead.what_if import what_if
     from exporters.views import what_if as view
 
     paradigm = PARADIGMS[parsed.paradigm] if parsed.paradigm else None
-    change = Change(pin=parsed.pin, cpus=parsed.cpus, weight=parsed.weight, hugepages=parsed.hugepages, node=parsed.node, paradigm=paradigm)
-    if change == Change():
-        fail(2, "what-if: name at least one change (--pin, --cpus, --weight, --hugepages, --node, --as)")
+    change = Change(
+        pin=parsed.pin,
+        cpus=parsed.cpus,
+        weight=parsed.weight,
+        hugepages=parsed.hugepages,
+        node=parsed.node,
+        paradigm=paradigm,
+        memory=parsed.memory,
+        move_to=parsed.move_to,
+    )
+    if change == Change() and not parsed.without:
+        names = "--pin, --cpus, --weight, --hugepages, --node, --move-to, --memory, --without, --as"
+        fail(2, f"what-if: name at least one change ({names})")
     window, workload = window_and_workload(parsed)
+    leaving = (one_workload(window.after.workloads, word).id for word in parsed.without)
     try:
-        answer = what_if(window, workload, change)
+        answer = what_if(window, workload, replace(change, without=tuple(sorted(set(leaving)))))
     except ValueError as error:
         fail(2, f"what-if: {error}")
     return show(parsed, answer, view.render)

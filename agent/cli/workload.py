@@ -20,16 +20,21 @@ LISTED_WORKLOADS = 20
 
 def window_and_workload(parsed: argparse.Namespace) -> tuple[Window, Workload]:
     """The one workload that matches, in the window that a snapshot would be about; exit code 2 where none or several match."""
-    from agent.model.workload import matching
     from agent.session import Session, take_window
 
     config = arguments.config(parsed)
     window = take_window(Session(root=open_root(config), config=config))
-    workloads = window.after.workloads
-    matches = matching(workloads, parsed.workload)
+    return window, one_workload(window.after.workloads, parsed.workload)
+
+
+def one_workload(workloads: Sequence[Workload], word: str) -> Workload:
+    """The one workload that a word names; exit code 2 where it names none or several."""
+    from agent.model.workload import matching
+
+    matches = matching(workloads, word)
     if len(matches) != 1:
-        fail(2, _no_single_match(parsed.workload, matches, workloads))
-    return window, matches[0]
+        fail(2, _no_single_match(word, matches, workloads))
+    return matches[0]
 
 
 def _no_single_match(word: str, matches: Sequence[Workload], workloads: Sequence[Workload]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from agent.model.components import Unit
 from agent.model.finding import Finding
 from agent.model.neighbours import Neighbours
@@ -12,7 +14,11 @@ from agent.model.workload import Element, LayerName
 
 
 class Change(Fact, frozen=True, kw_only=True):
-    """`cpus` is a quota in CPUs, "max" none; `weight` is cgroup v2's (1-10000); `node` holds all memory; huge pages back all of it."""
+    """`cpus` is a quota in CPUs, "max" none; `weight` is cgroup v2's (1-10000); `node` holds all memory; huge pages back all of it.
+
+    `memory` is a limit in bytes, "max" none. `without` are ids of other workloads, which leave. `move_to` is a node: the workload runs on
+    its CPUs, and all memory lies on it.
+    """
 
     pin: CpuSet | None = None
     cpus: Limit | None = None
@@ -20,18 +26,27 @@ class Change(Fact, frozen=True, kw_only=True):
     hugepages: bool = False
     node: int | None = None
     paradigm: Paradigm | None = None
+    memory: Limit | None = None
+    without: tuple[str, ...] = ()
+    move_to: int | None = None
 
 
 class Effect(Fact, frozen=True, kw_only=True):
-    """One component now and under the change. The difference is absent where one of the two is: nothing was assumed for it."""
+    """One component now and under the change. The difference is absent where one of the two is: nothing was assumed for it.
+
+    The difference is from `now`: what is measured of contention, else what is predicted. `unpredicted`: why nothing is said of it.
+    """
 
     component: str
     unit: Unit
     before: Prediction | None = None
     after: Prediction | None = None
+    now: float | None = None
+    now_from: Literal["measured", "predicted"] | None = None
     difference: float | None = None
     lo: float | None = None
     hi: float | None = None
+    unpredicted: str | None = None
 
 
 class Lost(Fact, frozen=True):
@@ -42,11 +57,41 @@ class Lost(Fact, frozen=True):
     hi: float
 
 
+class CpuTime(Fact, frozen=True, kw_only=True):
+    """CPUs' worth of running of a workload: as measured `now`, and as predicted `then`, between `lo` and `hi`."""
+
+    workload: str
+    name: str
+    now: float
+    then: float
+    lo: float
+    hi: float
+
+
+MemoryOutcome = Literal["fits", "reclaims", "swaps", "kills", "refused", "unknown"]
+
+
+class MemoryEffect(Fact, frozen=True, kw_only=True):
+    """A workload under another memory limit, in bytes. `held` is what its group holds now, `excess` what of it is above the limit.
+
+    `outcome` is what the kernel does first with what it holds now: nothing; drop pages of files; swap; where that is not enough, kill, or
+    on cgroup v1 refuse the limit. `reasons` say of what this is made, and what cannot be predicted.
+    """
+
+    limit: Limit
+    before: Limit | None
+    outcome: MemoryOutcome
+    held: int | None = None
+    excess: int | None = None
+    reasons: tuple[str, ...] = ()
+
+
 class Answer(Fact, frozen=True, kw_only=True):
     """What a change is predicted to do. `lost` is the change of what is lost, absent where a part of it is not known on either side.
 
     `already`: it is so, and nothing would change. `assumed` is what the altered model was given that nobody read; `caveats` what the
-    formulas do not say.
+    formulas do not say. `cpu_time` is the workload's, `neighbours` those of others whose CPU time the change alters; `leaving` are the
+    names of those that leave.
     """
 
     workload: str
@@ -57,6 +102,10 @@ class Answer(Fact, frozen=True, kw_only=True):
     already: bool = False
     assumed: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
+    cpu_time: CpuTime | None = None
+    neighbours: tuple[CpuTime, ...] = ()
+    memory: MemoryEffect | None = None
+    leaving: tuple[str, ...] = ()
 
 
 class Cost(Fact, frozen=True, kw_only=True):

@@ -1,8 +1,7 @@
 """What a change would do: the same formulas on a model that is altered, and the difference.
 
-What a change does to the workload's demand is modelled, too: threads that a quota keeps from running run when it is raised, and what
-ran on other CPUs runs on these. What other workloads would do in turn is not, and CPUs count at their average load: one more that is busier
-than the rest raises the delay that is predicted on them.
+Who runs when is what was measured and what the model's answers for both configurations differ by (`reallocation`); everything else
+is the same formula twice. What no formula knows of a change is said to be so, with the reason (`unmodelled`).
 """
 
 from __future__ import annotations
@@ -11,64 +10,159 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from agent.model.change import Answer, Change, Effect
-from agent.model.components import CPU_SHARE, THROTTLED_PERIODS, THROTTLED_TIME
+from agent.model.change import Answer, Change, CpuTime, Effect, Lost
+from agent.model.components import COMPONENTS, CPU_SHARE, RUN_QUEUE_DELAY, THROTTLED_PERIODS, THROTTLED_TIME, UNITS
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
-from agent.overhead.changes import Case, altered
+from agent.overhead.activity import Activity
+from agent.overhead.changes import CPU_CHANGES, Case, altered
 from agent.overhead.compose import components
+from agent.overhead.contended import contended
 from agent.overhead.lost import difference
+from agent.overhead.reallocation import Part, Reallocation, reallocated
+from agent.overhead.unmodelled import CONTENTION, unpredicted
 from agent.overhead.window import Window
+
+_CONTENTION = frozenset(component.name for component in CONTENTION)
+_DIGITS = 12
+_INPUT = "an input of it is not known under the change"
 
 
 def what_if(window: Window, workload: Workload, change: Change) -> Answer:
     """Raises ValueError for a change that this host cannot make: CPUs that are not online, a node that is not there."""
-    now = Case(workload=workload, window=window, activity=window.activity(workload), assumed=[], caveats=[])
-    then = altered(now, change)
-    before, after = (_components(case, change) for case in (now, then))
-    effects = tuple(_effects(before, after))
-    gone = any(effect.before and not effect.after and effect.component not in _ends(change) for effect in effects)
-    if gone and change.paradigm is None:
-        then.caveats.append("what is not said of then: under the change an input of it is not known")
+    case = altered(window.after, workload, change)
+    activity = window.activity(workload)
+    already = case.workload == workload and not case.gone and case.memory is None
+    moved = None if already or not _is_of_cpus(change) else reallocated(window, workload, case.workload, case.gone)
+    before = _components(workload, window, activity, change)
+    after = before if already else _after(case, window, activity, moved, change)
+    reasons = {} if already else unpredicted(change, case.memory)
+    if isinstance(moved, str):
+        reasons = dict.fromkeys(_CONTENTION, moved) | reasons
+    now = {name: _as_measured(prediction) for name, prediction in before.items()} if isinstance(moved, Reallocation) else before
+    if isinstance(moved, Reallocation):
+        reasons = {name: reason for name, reason in reasons.items() if name not in _CONTENTION}
+        after |= contended(now, case.workload, moved, activity)
+        if moved.own.ended:
+            case.caveats.append("processes that have ended: how long they waited nobody counts")
+    effects = tuple(_effects(before, after, now, reasons, change))
     return Answer(
         workload=workload.id,
         name=workload.name,
         change=change,
         effects=effects,
-        lost=difference([effect.before for effect in effects if effect.before], [effect.after for effect in effects if effect.after]),
-        already=(then.workload, then.activity) == (now.workload, now.activity) and then.window is now.window,
-        assumed=tuple(then.assumed),
-        caveats=tuple(then.caveats),
+        lost=_lost(now, after, effects, already),
+        already=already,
+        assumed=tuple(case.assumed),
+        caveats=tuple(case.caveats),
+        cpu_time=_cpu_time(moved.own) if isinstance(moved, Reallocation) else None,
+        neighbours=tuple(_altered(moved)) if isinstance(moved, Reallocation) else (),
+        memory=case.memory,
+        leaving=tuple(other.name for other in case.gone),
     )
 
 
-def _ends(change: Change) -> tuple[str, ...]:
-    """Components that a change does away with."""
-    unlimited = change.cpus is not None and change.cpus.unlimited
-    return (THROTTLED_PERIODS.name, THROTTLED_TIME.name) if unlimited else (THROTTLED_TIME.name,)
+def _is_of_cpus(change: Change) -> bool:
+    return any(getattr(change, name) != getattr(Change(), name) for name in CPU_CHANGES)
 
 
-def _components(case: Case, change: Change) -> dict[str, Prediction]:
-    predictions = {prediction.component: prediction for prediction in components(case.workload, case.window, case.activity)}
+def _components(workload: Workload, window: Window, activity: Activity | None, change: Change) -> dict[str, Prediction]:
+    predictions = {prediction.component: prediction for prediction in components(workload, window, activity)}
     if change.weight is None:
         # What it wanted follows from how long it waited, which only another weight leaves as it is.
         predictions.pop(CPU_SHARE.name, None)
     return predictions
 
 
-def _effects(before: dict[str, Prediction], after: dict[str, Prediction]) -> Iterator[Effect]:
+def _after(
+    case: Case, window: Window, activity: Activity | None, moved: Reallocation | str | None, change: Change
+) -> dict[str, Prediction]:
+    """What the formulas say of the altered workload, but for contention, where CPUs are divided anew: that is the reallocation's."""
+    if isinstance(moved, Reallocation):
+        share = _components(case.workload, window, activity, change).get(CPU_SHARE.name) if change.weight is not None else None
+        predictions = _components(case.workload, replace(window, supposed=moved.busy), _running(activity, moved.own), change)
+        predictions = {name: figure for name, figure in predictions.items() if name not in _CONTENTION}
+        return predictions | ({} if share is None else {CPU_SHARE.name: share})
+    predictions = _components(case.workload, window, activity, change)
+    return {name: figure for name, figure in predictions.items() if moved is None or name not in _CONTENTION}
+
+
+def _running(activity: Activity | None, own: Part) -> Activity | None:
+    """It runs for so much longer or shorter, and is switched as often in a second of running."""
+    if activity is None or activity.run_seconds is None or own.run.now <= 0:
+        return activity
+    scale = own.run.then / own.run.now
+    return replace(
+        activity,
+        run_seconds=activity.run_seconds * scale,
+        usage_seconds=None if activity.usage_seconds is None else activity.usage_seconds * scale,
+        switches=None if activity.switches is None else round(activity.switches * scale),
+    )
+
+
+def _as_measured(prediction: Prediction) -> Prediction:
+    """What is measured of contention takes the place of what is predicted now: a difference is from there."""
+    measured = prediction.measured
+    if prediction.component not in _CONTENTION or measured is None:
+        return prediction
+    return replace(prediction, value=measured, lo=measured, hi=measured)
+
+
+def _effects(
+    before: dict[str, Prediction], after: dict[str, Prediction], now: dict[str, Prediction], reasons: dict[str, str], change: Change
+) -> Iterator[Effect]:
     for component in {**before, **after}:
-        old, new = before.get(component), after.get(component)
-        shown = new or old
-        if shown is None:
-            continue
-        # What would be has no measurement.
-        new = new and replace(new, measured=None, measured_from=None, ratio=None, inside=None)
-        if old is None or new is None:
-            yield Effect(component=component, unit=shown.unit, before=old, after=new)
-            continue
-        lo, hi = between(old, new)
-        yield Effect(component=component, unit=shown.unit, before=old, after=new, difference=new.value - old.value, lo=lo, hi=hi)
+        old, new, base = before.get(component), after.get(component), now.get(component)
+        reason = reasons.get(component) if old is not None else None
+        if old is not None and new is None and reason is None and change.paradigm is None and component not in _ends(change):
+            reason = _INPUT
+        effect = Effect(
+            component=component,
+            unit=COMPONENTS[component].unit,
+            before=old,
+            # What would be has no measurement.
+            after=None if new is None or reason else replace(new, measured=None, measured_from=None, ratio=None, inside=None),
+            now=None if base is None else base.value,
+            now_from=None if base is None else "predicted" if base is old else "measured",
+            unpredicted=reason,
+        )
+        if base is not None and effect.after is not None:
+            lo, hi = between(base, effect.after)
+            effect = replace(effect, difference=effect.after.value - base.value, lo=lo, hi=hi)
+        yield effect
+
+
+def _ends(change: Change) -> tuple[str, ...]:
+    """Components that a change does away with."""
+    unlimited = change.cpus is not None and change.cpus.unlimited
+    return (THROTTLED_PERIODS.name, THROTTLED_TIME.name) if unlimited else ()
+
+
+def _lost(now: dict[str, Prediction], after: dict[str, Prediction], effects: tuple[Effect, ...], already: bool) -> Lost | None:
+    """What is not predicted is left as it is on both sides. None where that is all there is."""
+    if already:
+        return difference(list(now.values()), list(now.values()))
+    same = {effect.component for effect in effects if effect.unpredicted is not None and effect.unpredicted != _INPUT}
+    waiting = RUN_QUEUE_DELAY.name
+    if waiting in same and waiting not in after:
+        return None
+    then = {name: prediction for name, prediction in after.items() if name not in same} | {name: now[name] for name in same if name in now}
+    lost = difference(list(now.values()), list(then.values()))
+    if lost is not None:
+        # What the arithmetic leaves of equal sums is no difference.
+        lost = Lost(*(round(figure, _DIGITS) for figure in (lost.value, lost.lo, lost.hi)))
+    return None if same and lost == Lost(0.0, 0.0, 0.0) else lost
+
+
+def _cpu_time(part: Part) -> CpuTime:
+    return CpuTime(workload=part.workload.id, name=part.workload.name, now=part.run.now, then=part.run.then, lo=part.run.lo, hi=part.run.hi)
+
+
+def _altered(moved: Reallocation) -> Iterator[CpuTime]:
+    """The neighbours whose CPU time would be another one, those first whom it costs most."""
+    for part in sorted(moved.neighbours, key=lambda part: part.run.then - part.run.now):
+        if abs(part.run.then - part.run.now) >= UNITS["CPUs"].negligible:
+            yield _cpu_time(part)
 
 
 def between(before: Prediction, after: Prediction) -> tuple[float, float]:

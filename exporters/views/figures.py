@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from agent.model.change import Change, Lost
 from agent.model.components import COMPONENTS
@@ -113,8 +114,8 @@ def saved(lost: Lost) -> str:
     )
 
 
-def changed(change: Change) -> str:
-    """The change as an order to the operator."""
+def changed(change: Change, leaving: Sequence[str] = ()) -> str:
+    """The change as an order to the operator; `leaving` are the names of the workloads that leave."""
     orders = []
     if change.paradigm is not None:
         orders.append(
@@ -132,6 +133,12 @@ def changed(change: Change) -> str:
         orders.append("back its memory with huge pages")
     if change.node is not None:
         orders.append(f"keep its memory on node {change.node}")
+    if change.move_to is not None:
+        orders.append(f"move it to the CPUs and the memory of node {change.move_to}")
+    if change.memory is not None:
+        orders.append("lift its memory limit" if change.memory.unlimited else f"set its memory limit to {size(int(change.memory))}")
+    if change.without:
+        orders.append(f"stop {', '.join(leaving or change.without)}")
     return " and ".join(orders) or "change nothing"
 
 

@@ -117,7 +117,9 @@ def test_every_component_has_a_meaning() -> None:
 def quota_bound(passed: float) -> Workload:
     """Two threads that never sleep under half a CPU."""
     told = replace(cpu(passed, usage=5.0), throttled_usec=int(1e6 * (1 + 15 * passed)))
-    threads = tuple(replace(thread(tid, passed), run_ns=int(1e9 * (1 + 2.5 * passed))) for tid in (11, 12))
+    threads = tuple(
+        replace(thread(tid, passed), run_ns=int(1e9 * (1 + 2.5 * passed)), delay_ns=int(1e9 * (1 + 7.5 * passed))) for tid in (11, 12)
+    )
     return replace(container(passed), cpu=told, threads=threads)
 
 

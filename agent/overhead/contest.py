@@ -1,0 +1,312 @@
+"""Who gets how much of the CPUs: weighted max-min shares of those who ask at a time, and how long each asks when it gets less.
+
+A thread that would run for a share D of the time with a CPU of its own runs for x = 1/(1/s + 1/D - 1) where it gets a share s of a CPU
+while it asks: it works as much between two sleeps, and sleeps as long. What it gets depends on who else asks, and how long others ask on
+what it takes: the fixed point of both. Who asks at a time is drawn, with the same draws for every configuration: two of them differ by what
+they are, and not by chance. Sources: kernel/sched/fair.c for weights and cpusets, Documentation/scheduler/sched-bwc.rst for quotas.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from functools import lru_cache
+
+from agent.model.values import Fact
+
+DRAWS = 19
+"""Moments at which it is asked who runs; a share of less than 1/19 is there in a part of one."""
+HUNGRY = 0.97
+"""Who asks for a CPU for so much of the time never sleeps."""
+_ROUNDS = 60
+_NEAR = 1e-9
+_WHOLE_STEPS = 20
+_FEW = 0.02
+_NEVER_SLEEPS = 1 - 1e-9
+_SINGLE_SETS = 6
+
+Odds = tuple[float, float]
+"""Seconds of waiting for others, and of standing still for a quota, to a second of running, and to one of the rest."""
+
+
+class Part(Fact, frozen=True):
+    """Threads of a contestant that may use the same CPUs (a bit mask), by their places in its `duties`."""
+
+    mask: int
+    threads: tuple[int, ...]
+
+
+class Contestant(Fact, frozen=True, kw_only=True):
+    """Who competes for CPUs as one group of `weight` (1 is the default), with at most `quota` CPUs in each period.
+
+    `duties`: of each thread the share of the time that it would run on a CPU of its own. `asks`: for how much of the time it ran or waited.
+    `run` and `held` are CPUs' worth of running, and of standing still for the quota. `first` numbers its threads among all.
+    """
+
+    key: str
+    weight: float
+    parts: tuple[Part, ...]
+    duties: tuple[float, ...]
+    asks: tuple[float, ...]
+    run: float
+    held: float = 0.0
+    quota: float = math.inf
+    period_seconds: float = 0.1
+    burst_seconds: float = 0.0
+    first: int = 0
+
+    @property
+    def most(self) -> float:
+        """CPUs that it could use at a time."""
+        return float(sum(min(len(part.threads), part.mask.bit_count()) for part in self.parts))
+
+    @property
+    def is_limited(self) -> bool:
+        return self.quota < self.most
+
+
+class Fit(Fact, frozen=True, kw_only=True):
+    """What makes the model say of now what was measured: of both odds a factor and a rest, and the part of a quota that is used."""
+
+    waiting: Odds = (1.0, 0.0)
+    held: Odds = (1.0, 0.0)
+    used: float = 1.0
+
+
+class Outcome(Fact, frozen=True, kw_only=True):
+    """CPUs' worth of running, of waiting in all, and of it standing still for the quota; `free_run` is what it would run without quota."""
+
+    run: float
+    wait: float
+    held: float
+    free_run: float
+
+
+def outcomes(contestants: Sequence[Contestant], fits: Sequence[Fit]) -> list[Outcome]:
+    """What each gets where all of them have asked for as long as it takes to settle."""
+    sets = sets_of(contestants)
+    odds = [_odds_now(contestant) for contestant in contestants]
+    for number in range(_ROUNDS):
+        shares = shares_of(contestants, [_asking(contestant, *pair) for contestant, pair in zip(contestants, odds, strict=True)], sets)
+        moved, following = 0.0, []
+        for contestant, fit, share, (waiting, held) in zip(contestants, fits, shares, odds, strict=True):
+            waits = _fitted(1 / share - 1, fit.waiting)
+            stands = _fitted(_held_odds(contestant, waits, fit.used), fit.held) if contestant.is_limited else 0.0
+            # Who waits makes others wait: steps lead one way. A quota that waiting makes less tight may swing.
+            step = 1.0 if number < _WHOLE_STEPS else 0.5
+            pair = waiting + step * (waits - waiting), held + step * (stands - held)
+            moved = max(moved, abs(waits - waiting) / (1 + waits), abs(stands - held) / (1 + stands))
+            following.append(pair)
+        odds = following
+        if moved < _NEAR:
+            break
+    return [_outcome(contestant, *pair) for contestant, pair in zip(contestants, odds, strict=True)]
+
+
+def fitted(contestants: Sequence[Contestant], prior: Sequence[float]) -> list[Fit]:
+    """The fit to what was measured. `prior`: the factor of the waiting odds that is likely where hardly anybody waited yet."""
+    odds = [_odds_now(contestant) for contestant in contestants]
+    asking = [tuple(share / (1 + held) for share in contestant.asks) for contestant, (_, held) in zip(contestants, odds, strict=True)]
+    fits = []
+    for contestant, share, (waiting, held), likely in zip(
+        contestants, shares_of(contestants, asking, sets_of(contestants)), odds, prior, strict=True
+    ):
+        used = contestant.run / contestant.quota if contestant.quota < math.inf else 0.0
+        if contestant.is_limited and used >= 0.9 and sum(contestant.asks) >= HUNGRY * sum(contestant.duties) > contestant.quota:
+            # Whether it waited for others or for its quota is in no counter: run queues whose threads wait are not stopped.
+            fits.append(Fit(used=used))
+            continue
+        used = max(1.0, used)
+        stands = _held_odds(contestant, waiting, used) if contestant.is_limited else 0.0
+        fits.append(Fit(waiting=_fit(waiting, 1 / share - 1, likely), held=_fit(held, stands, 1.0), used=used))
+    return fits
+
+
+_SOFT = 0.05
+_LARGEST_FACTOR = 3.0
+
+
+def _fit(measured: float, modelled: float, likely: float) -> Odds:
+    factor = min(_LARGEST_FACTOR, (measured + _SOFT * likely) / (modelled + _SOFT))
+    return factor, measured - factor * modelled
+
+
+def _fitted(odds: float, fit: Odds) -> float:
+    factor, rest = fit
+    return max(0.0, factor * odds + rest)
+
+
+def _odds_now(contestant: Contestant) -> Odds:
+    """As they were measured."""
+    asks, run = sum(contestant.asks), contestant.run
+    if run <= 0 or asks <= 0:
+        return 0.0, 0.0
+    held = min(contestant.held, max(0.0, asks - run))
+    return max(0.0, asks - held - run) / run, held / (asks - held)
+
+
+def _running(duty: float, slower: float) -> float:
+    """The share of the time that a thread runs, when what it does between two sleeps takes `slower` times as long."""
+    return 1 / (slower + 1 / duty - 1)
+
+
+def _asking(contestant: Contestant, waiting: float, held: float) -> tuple[float, ...]:
+    """For how much of the time each thread competes with others: while it runs or waits, and is not held."""
+    slower = (1 + waiting) * (1 + held)
+    return tuple([_running(duty, slower) * (1 + waiting) for duty in contestant.duties])
+
+
+def _outcome(contestant: Contestant, waiting: float, held: float) -> Outcome:
+    slower = (1 + waiting) * (1 + held)
+    run = sum([_running(duty, slower) for duty in contestant.duties])
+    free = sum([_running(duty, 1 + waiting) for duty in contestant.duties])
+    return Outcome(run=run, wait=run * (slower - 1), held=run * (1 + waiting) * held, free_run=free)
+
+
+def _held_odds(contestant: Contestant, waiting: float, used: float) -> float:
+    """Standing still to a second that is not held, for threads that wait so much: as their mean or as long bursts make it."""
+    quota, duties = contestant.quota * used, contestant.duties
+    free = [_running(duty, 1 + waiting) for duty in duties]
+    total = sum(free)
+    if total <= 0:
+        return 0.0
+    mean = _slowed(duties, quota) / (1 + waiting) - 1 if total > quota else 0.0
+    at_once = max(1.0, total * (1 + waiting))
+    budget = quota * contestant.period_seconds
+    burst = contestant.burst_seconds * at_once
+    # A burst that begins with a fresh quota stops about once less than it has quotas in it.
+    lasting = max(0.0, 1 - 0.7 * budget / burst) if burst > 0 else 0.0
+    rate = min(at_once, contestant.most) / (1 + waiting)
+    return max(0.0, mean, lasting * (rate / quota - 1))
+
+
+def _slowed(duties: Sequence[float], quota: float) -> float:
+    """How many times as long it takes them between two sleeps when all of them run `quota` together; they would run more."""
+    low, high = 1.0, len(duties) / quota
+    if all(duty >= _NEVER_SLEEPS for duty in duties):
+        return high
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum([_running(duty, middle) for duty in duties]) > quota else (low, middle)
+    return high
+
+
+Set = tuple[float, tuple[int, ...]]
+"""CPUs, and the parts (numbered over all contestants) that may use no others."""
+
+
+def sets_of(contestants: Sequence[Contestant]) -> list[Set]:
+    """Of each union of CPU sets what may run in it. Of many sets not every union: each set, each two, and what hangs together."""
+    masks = [part.mask for contestant in contestants for part in contestant.parts]
+    single = list(dict.fromkeys(masks))
+    unions = dict.fromkeys(single)
+    if len(single) <= _SINGLE_SETS:
+        for mask in single:
+            unions |= dict.fromkeys([union | mask for union in unions])
+    else:
+        unions |= dict.fromkeys(_connected(single))
+    return [
+        (float(union.bit_count()), members)
+        for union in unions
+        if (members := tuple(number for number, mask in enumerate(masks) if mask & ~union == 0))
+    ]
+
+
+def _connected(masks: Sequence[int]) -> list[int]:
+    found: list[int] = []
+    for mask in masks:
+        apart = [other for other in found if not other & mask]
+        for other in found:
+            if other & mask:
+                mask |= other
+        found = [*apart, mask]
+    return found
+
+
+def shares_of(contestants: Sequence[Contestant], asking: Sequence[Sequence[float]], sets: Sequence[Set]) -> list[float]:
+    """Of a CPU that each of them has while it asks for one, on average."""
+    counts: list[list[float]] = []
+    weights: list[float] = []
+    most: list[float] = []
+    owners: list[int] = []
+    for owner, (contestant, shares) in enumerate(zip(contestants, asking, strict=True)):
+        for part in contestant.parts:
+            counts.append(_counts(contestant.first, part.threads, shares))
+            weights.append(contestant.weight * len(part.threads) / len(contestant.duties))
+            most.append(float(part.mask.bit_count()))
+            owners.append(owner)
+    asked, got = [0.0] * len(contestants), [0.0] * len(contestants)
+    for moment in zip(*counts, strict=True):
+        granted = fill([min(count, cpus) for count, cpus in zip(moment, most, strict=True)], weights, sets)
+        for owner, count, cpus in zip(owners, moment, granted, strict=True):
+            asked[owner] += count
+            got[owner] += cpus
+    return [min(1.0, cpus / count) if count > 0 and cpus > 0 else 1.0 for count, cpus in zip(asked, got, strict=True)]
+
+
+def _counts(first: int, threads: Sequence[int], shares: Sequence[float]) -> list[float]:
+    """How many of them ask, draw by draw: each in as many as it asks for of the time. Those that hardly ask do so always, and a little."""
+    always = 0.0
+    drawn: list[float] | None = None
+    for thread in threads:
+        share = shares[thread]
+        if share <= _FEW or share >= _NEVER_SLEEPS:
+            always += share
+            continue
+        drawn = drawn or [0.0] * DRAWS
+        scaled = share * DRAWS
+        full = int(scaled)
+        order = _order(first + thread)
+        for place in order[:full]:
+            drawn[place] += 1.0
+        if full < DRAWS:
+            drawn[order[full]] += scaled - full
+    return [always] * DRAWS if drawn is None else [always + count for count in drawn]
+
+
+@lru_cache(4096)
+def _order(number: int) -> tuple[int, ...]:
+    """The draws in the order in which a thread begins to ask in them: its own, and always the same."""
+    return tuple(random.Random(number).sample(range(DRAWS), DRAWS))  # noqa: S311
+
+
+def fill(wanted: list[float], weights: Sequence[float], sets: Sequence[Set]) -> list[float]:
+    """CPUs for each: as their weights are, none more than it wants, and nothing left that somebody wants who may use it."""
+    if all(sum([wanted[member] for member in members]) <= cpus for cpus, members in sets):
+        return wanted
+    granted: list[float | None] = [None] * len(wanted)
+    while True:
+        tight, level = None, math.inf
+        for cpus, members in sets:
+            reached = _level(cpus, members, wanted, weights, granted)
+            if reached < level:
+                tight, level = members, reached
+        if tight is None:
+            return [want if part is None else part for want, part in zip(wanted, granted, strict=True)]
+        for member in tight:
+            if granted[member] is None:
+                granted[member] = min(wanted[member], level * weights[member])
+
+
+def _level(
+    cpus: float, members: Sequence[int], wanted: Sequence[float], weights: Sequence[float], granted: Sequence[float | None]
+) -> float:
+    """CPUs for a weight of 1 at which this set is full; infinite where it never is, or has nobody left."""
+    left, rest = cpus, []
+    for member in members:
+        part = granted[member]
+        if part is not None:
+            left -= part
+        elif wanted[member] > 0:
+            rest.append((wanted[member] / weights[member], wanted[member], weights[member]))
+    if not rest or sum([want for _, want, _ in rest]) <= left:
+        return math.inf
+    rest.sort()
+    total = sum([weight for _, _, weight in rest])
+    for ratio, want, weight in rest:
+        if left <= ratio * total:
+            return max(0.0, left) / total
+        left -= want
+        total -= weight
+    return math.inf
