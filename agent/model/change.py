@@ -57,7 +57,7 @@ class Lost(Fact, frozen=True):
     hi: float
 
 
-class CpuTime(Fact, frozen=True, kw_only=True):
+class CpuTimeEffect(Fact, frozen=True, kw_only=True):
     """CPUs' worth of running of a workload: as measured `now`, and as predicted `then`, between `lo` and `hi`."""
 
     workload: str
@@ -102,8 +102,8 @@ class Answer(Fact, frozen=True, kw_only=True):
     already: bool = False
     assumed: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
-    cpu_time: CpuTime | None = None
-    neighbours: tuple[CpuTime, ...] = ()
+    cpu_time: CpuTimeEffect | None = None
+    neighbours: tuple[CpuTimeEffect, ...] = ()
     memory: MemoryEffect | None = None
     leaving: tuple[str, ...] = ()
 

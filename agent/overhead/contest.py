@@ -30,7 +30,7 @@ Odds = tuple[float, float]
 """Seconds of waiting for others, and of standing still for a quota, to a second of running, and to one of the rest."""
 
 
-class Part(Fact, frozen=True):
+class Pinned(Fact, frozen=True):
     """Threads of a contestant that may use the same CPUs (a bit mask), by their places in its `duties`."""
 
     mask: int
@@ -46,7 +46,7 @@ class Contestant(Fact, frozen=True, kw_only=True):
 
     key: str
     weight: float
-    parts: tuple[Part, ...]
+    parts: tuple[Pinned, ...]
     duties: tuple[float, ...]
     asks: tuple[float, ...]
     run: float
@@ -92,7 +92,7 @@ def outcomes(contestants: Sequence[Contestant], fits: Sequence[Fit]) -> list[Out
         moved, following = 0.0, []
         for contestant, fit, share, (waiting, held) in zip(contestants, fits, shares, odds, strict=True):
             waits = _fitted(1 / share - 1, fit.waiting)
-            stands = _fitted(_held_odds(contestant, waits, fit.used), fit.held) if contestant.is_limited else 0.0
+            stands = _held_odds(contestant, waits, fit)
             # Who waits makes others wait: steps lead one way. A quota that waiting makes less tight may swing.
             step = 1.0 if number < _WHOLE_STEPS else 0.5
             pair = waiting + step * (waits - waiting), held + step * (stands - held)
@@ -118,7 +118,7 @@ def fitted(contestants: Sequence[Contestant], prior: Sequence[float]) -> list[Fi
             fits.append(Fit(used=used))
             continue
         used = max(1.0, used)
-        stands = _held_odds(contestant, waiting, used) if contestant.is_limited else 0.0
+        stands = _burst_odds(contestant, waiting, contestant.quota * used) if contestant.is_limited else 0.0
         fits.append(Fit(waiting=_fit(waiting, 1 / share - 1, likely), held=_fit(held, stands, 1.0), used=used))
     return fits
 
@@ -164,21 +164,24 @@ def _outcome(contestant: Contestant, waiting: float, held: float) -> Outcome:
     return Outcome(run=run, wait=run * (slower - 1), held=run * (1 + waiting) * held, free_run=free)
 
 
-def _held_odds(contestant: Contestant, waiting: float, used: float) -> float:
-    """Standing still to a second that is not held, for threads that wait so much: as their mean or as long bursts make it."""
-    quota, duties = contestant.quota * used, contestant.duties
-    free = [_running(duty, 1 + waiting) for duty in duties]
-    total = sum(free)
-    if total <= 0:
+def _held_odds(contestant: Contestant, waiting: float, fit: Fit) -> float:
+    """Standing still to a second that is not held, for threads that wait so much: what their mean needs, and what bursts make more."""
+    if not contestant.is_limited:
         return 0.0
-    mean = _slowed(duties, quota) / (1 + waiting) - 1 if total > quota else 0.0
-    at_once = max(1.0, total * (1 + waiting))
-    budget = quota * contestant.period_seconds
+    quota = contestant.quota * fit.used
+    mean = 0.0
+    if sum([_running(duty, 1 + waiting) for duty in contestant.duties]) > quota:
+        mean = _slowed(contestant.duties, quota) / (1 + waiting) - 1
+    return max(mean, _fitted(_burst_odds(contestant, waiting, quota), fit.held))
+
+
+def _burst_odds(contestant: Contestant, waiting: float, quota: float) -> float:
+    """The same of bursts that outlast the quota: one that begins with a fresh quota stops about once less than it has quotas in it."""
+    at_once = max(1.0, sum([_running(duty, 1 + waiting) for duty in contestant.duties]) * (1 + waiting))
     burst = contestant.burst_seconds * at_once
-    # A burst that begins with a fresh quota stops about once less than it has quotas in it.
-    lasting = max(0.0, 1 - 0.7 * budget / burst) if burst > 0 else 0.0
+    lasting = max(0.0, 1 - 0.7 * quota * contestant.period_seconds / burst) if burst > 0 else 0.0
     rate = min(at_once, contestant.most) / (1 + waiting)
-    return max(0.0, mean, lasting * (rate / quota - 1))
+    return lasting * max(0.0, rate / quota - 1)
 
 
 def _slowed(duties: Sequence[float], quota: float) -> float:

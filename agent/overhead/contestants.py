@@ -13,7 +13,7 @@ from agent.model.facts.proc_task import Thread
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Workload
 from agent.overhead.activity import Activity
-from agent.overhead.contest import HUNGRY, Contestant, Part
+from agent.overhead.contest import HUNGRY, Contestant, Pinned
 from agent.overhead.delay import ASLEEP, EDGE_SHARE
 from agent.overhead.window import Window
 
@@ -130,7 +130,7 @@ def contestant(demanded: Demand, workload: Workload, first: int) -> Contestant |
     return Contestant(
         key=workload.id,
         weight=weight_of(workload),
-        parts=tuple(Part(mask, tuple(listed)) for mask, listed in sorted(places.items())),
+        parts=tuple(Pinned(mask, tuple(listed)) for mask, listed in sorted(places.items())),
         duties=tuple(_duty(worker) for worker in workers),
         asks=tuple(min(1.0, worker.run + worker.wait) for worker in workers),
         run=sum([worker.run for worker in workers]),
@@ -199,7 +199,7 @@ def strangers(by_cpu: dict[int, float], masks: Iterable[int], first: int) -> lis
                 Contestant(
                     key=f"{_OUTSIDE} {CpuSet(cpus)}",
                     weight=1.0,
-                    parts=(Part(mask, tuple(range(len(duties)))),),
+                    parts=(Pinned(mask, tuple(range(len(duties)))),),
                     duties=duties,
                     asks=duties,
                     run=sum(duties),

@@ -24,7 +24,7 @@ _BURST_VARIATION = 1.0
 _MOST_NEIGHBOURS = 32
 
 
-class Figure(Fact, frozen=True, kw_only=True):
+class Moved(Fact, frozen=True, kw_only=True):
     """CPUs' worth: measured `now`, predicted `then`, within the interval."""
 
     now: float
@@ -33,14 +33,14 @@ class Figure(Fact, frozen=True, kw_only=True):
     hi: float
 
 
-class Part(Fact, frozen=True, kw_only=True):
+class Reallotted(Fact, frozen=True, kw_only=True):
     """One workload under the change: running, waiting in all, and of that standing still for its quota."""
 
     workload: Workload
-    run: Figure
-    wait: Figure
-    held: Figure
-    free_run: Figure
+    run: Moved
+    wait: Moved
+    held: Moved
+    free_run: Moved
     """What it would run without its quota."""
     ended: float
     """What of its running was in processes that have ended, whose waiting nobody counts."""
@@ -50,8 +50,8 @@ class Reallocation(Fact, frozen=True, kw_only=True):
     """`configured` is the workload as it is now."""
 
     configured: Workload
-    own: Part
-    neighbours: tuple[Part, ...]
+    own: Reallotted
+    neighbours: tuple[Reallotted, ...]
     busy: dict[int, float]
     """By CPU, as it would be."""
 
@@ -155,11 +155,11 @@ def _asking(other: Contestant, share: float) -> Contestant:
     return replace(other, asks=asks, duties=duties)
 
 
-def _part(demanded: Demand, workload: Workload, sides: tuple[_Side | None, _Side | None]) -> Part:
+def _part(demanded: Demand, workload: Workload, sides: tuple[_Side | None, _Side | None]) -> Reallotted:
     run, wait = demanded.run, demanded.wait
     (earlier, before), (later, after) = (side or (None, None) for side in sides)
     if earlier is None or before is None or later is None or after is None:
-        return Part(
+        return Reallotted(
             workload=workload,
             run=_certain(run),
             wait=_certain(wait),
@@ -176,7 +176,7 @@ def _part(demanded: Demand, workload: Workload, sides: tuple[_Side | None, _Side
     free_now, free_then = (
         min(later.most, max(least, run + free - before.run)) for least, free in ((run, before.free_run), (ran, after.free_run))
     )
-    return Part(
+    return Reallotted(
         workload=workload,
         run=_figure(run, ran, noise, most),
         wait=_figure(wait, waited, noise, float(len(later.duties))),
@@ -191,16 +191,16 @@ def _rounded(cpus: float) -> float:
     return round(cpus, 9)
 
 
-def _certain(value: float) -> Figure:
-    return Figure(now=value, then=value, lo=value, hi=value)
+def _certain(value: float) -> Moved:
+    return Moved(now=value, then=value, lo=value, hi=value)
 
 
-def _figure(now: float, then: float, noise: float, most: float) -> Figure:
+def _figure(now: float, then: float, noise: float, most: float) -> Moved:
     off = _FLOOR_CPUS + max(_MOVED_SHARE * abs(then - now), (_LEAST_SHARE + noise) * max(now, then))
-    return Figure(now=now, then=then, lo=max(0.0, then - off), hi=max(then, min(most, then + off)))
+    return Moved(now=now, then=then, lo=max(0.0, then - off), hi=max(then, min(most, then + off)))
 
 
-def _busy(window: Window, demands: Sequence[Demand], parts: Sequence[Part], leaving: set[str]) -> dict[int, float]:
+def _busy(window: Window, demands: Sequence[Demand], parts: Sequence[Reallotted], leaving: set[str]) -> dict[int, float]:
     """Who runs elsewhere, or not at all, leaves the CPUs where it ran last as far as they were so busy; what is more is spread evenly."""
     online = window.after.physical.cpus.online
     busy = {cpu: window.busy_cpus(CpuSet((cpu,))) or 0.0 for cpu in online}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from agent.model.change import Answer, Change, CpuTime, Effect, Lost
+from agent.model.change import Answer, Change, CpuTimeEffect, Effect, Lost
 from agent.model.components import COMPONENTS, CPU_SHARE, RUN_QUEUE_DELAY, THROTTLED_PERIODS, THROTTLED_TIME, UNITS
 from agent.model.snapshot import Prediction
 from agent.model.workload import Workload
@@ -19,7 +19,7 @@ from agent.overhead.changes import CPU_CHANGES, Case, altered
 from agent.overhead.compose import components
 from agent.overhead.contended import contended
 from agent.overhead.lost import difference
-from agent.overhead.reallocation import Part, Reallocation, reallocated
+from agent.overhead.reallocation import Reallocation, Reallotted, reallocated
 from agent.overhead.unmodelled import CONTENTION, unpredicted
 from agent.overhead.window import Window
 
@@ -87,7 +87,7 @@ def _after(
     return {name: figure for name, figure in predictions.items() if moved is None or name not in _CONTENTION}
 
 
-def _running(activity: Activity | None, own: Part) -> Activity | None:
+def _running(activity: Activity | None, own: Reallotted) -> Activity | None:
     """It runs for so much longer or shorter, and is switched as often in a second of running."""
     if activity is None or activity.run_seconds is None or own.run.now <= 0:
         return activity
@@ -154,11 +154,12 @@ def _lost(now: dict[str, Prediction], after: dict[str, Prediction], effects: tup
     return None if same and lost == Lost(0.0, 0.0, 0.0) else lost
 
 
-def _cpu_time(part: Part) -> CpuTime:
-    return CpuTime(workload=part.workload.id, name=part.workload.name, now=part.run.now, then=part.run.then, lo=part.run.lo, hi=part.run.hi)
+def _cpu_time(part: Reallotted) -> CpuTimeEffect:
+    workload, run = part.workload, part.run
+    return CpuTimeEffect(workload=workload.id, name=workload.name, now=run.now, then=run.then, lo=run.lo, hi=run.hi)
 
 
-def _altered(moved: Reallocation) -> Iterator[CpuTime]:
+def _altered(moved: Reallocation) -> Iterator[CpuTimeEffect]:
     """The neighbours whose CPU time would be another one, those first whom it costs most."""
     for part in sorted(moved.neighbours, key=lambda part: part.run.then - part.run.now):
         if abs(part.run.then - part.run.now) >= UNITS["CPUs"].negligible:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import ConsoleRenderable
 from rich.table import Table
 
-from agent.model.change import Answer, CpuTime, Effect, MemoryEffect
+from agent.model.change import Answer, CpuTimeEffect, Effect, MemoryEffect
 from exporters.views.console import printed
 from exporters.views.figures import changed, figure, interval, meaning, saved
 from exporters.views.words import line, size, words
@@ -64,7 +64,7 @@ def _cpu_times(answer: Answer) -> Iterator[ConsoleRenderable]:
         yield line(f"and of {len(others) - _NEIGHBOURS} more")
 
 
-def _cpu_time(time: CpuTime) -> str:
+def _cpu_time(time: CpuTimeEffect) -> str:
     return f"{figure(time.now, 'CPUs')} now, predicted {figure(time.then, 'CPUs')} then ({interval(time.lo, time.hi, 'CPUs')})"
 
 

@@ -83,6 +83,12 @@ def process(*before: str, arguments: tuple[str, ...]) -> subprocess.CompletedPro
         ("what-if", "a", "--as", "process"),
         ("what-if", "a", "--weight", "heavy"),
         ("what-if", "a", "--node", "far"),
+        ("what-if", "a", "--move-to", "far"),
+        ("what-if", "a", "--memory", "0"),
+        ("what-if", "a", "--memory", "lots"),
+        ("what-if", "a", "--memory", "1X"),
+        ("what-if", "a", "--memory", "-1M"),
+        ("what-if", "a", "--without"),
         ("serve", "--web.listen-address", "nowhere"),
         ("serve", "--web.listen-address", "127.0.0.1:99999"),
         ("serve", "--root", "/no/such/root"),
@@ -194,6 +200,19 @@ def test_a_word_that_may_mean_several_names_them(agent: Agent, tmp_path: Path) -
     assert "\x1b" not in one.stdout
     asked = agent("what-if", "abc1", "--cpus", "0.5", "--pin", "0", "--root", tmp_path)
     assert (asked.returncode, asked.stdout, asked.stderr) == (2, "", "agent: what-if: CPUs 0: not online here\n")
+    for changes, problem in (
+        (("--without", "abc1"), "it cannot leave itself; --without names a neighbour"),
+        (("--without", "redis"), "redis: no such workload; there are"),
+        (("--without", "abc"), "abc matches 2 workloads:"),
+        (("--move-to", "1"), "node 1: not there"),
+        (("--move-to", "1", "--pin", "0"), "leave --pin and --node out"),
+    ):
+        asked = agent("what-if", "abc1", *changes, "--root", tmp_path)
+        assert (asked.returncode, asked.stdout) == (2, "")
+        assert problem in asked.stderr
+    asked = agent("what-if", "abc1", "--without", "abc0", "--memory", "1.5G", "--root", tmp_path, "--json")
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert json.loads(asked.stdout)["change"] == {"memory": 3 << 29, "without": [ids[0]]}
 
 
 def test_a_recording_has_a_second_pass_where_workloads_run(agent: Agent, tmp_path: Path) -> None:
