@@ -22,6 +22,7 @@ from agent.normalise import normalise
 from agent.normalise.containers import ContainerCache
 from agent.overhead.claims import claims
 from agent.overhead.compose import predict
+from agent.overhead.lost import losses
 from agent.overhead.parameter_set import DEFAULTS, Parameters
 from agent.overhead.residuals import Histories, judge, misses, scores
 from agent.overhead.window import Window
@@ -119,6 +120,7 @@ def snapshot_of(window: Window, taken_at: float) -> Snapshot:
         workloads=after.workloads,
         findings=after.findings,
         predictions=predictions,
+        losses=losses(predictions, window),
         claims=claims(after.workloads, predictions, window.given),
         gaps=(*after.gaps, *window.gaps),
         parameters=window.given.better,
@@ -131,7 +133,7 @@ def judged(session: Session, window: Window) -> Snapshot:
     predictions, session.histories = judge(document.predictions, window, session.histories)
     scored = scores(session.histories)
     findings = (*document.findings, *misses(predictions, session.histories, scored))
-    return replace(document, predictions=predictions, findings=findings, scores=scored)
+    return replace(document, predictions=predictions, losses=losses(predictions, window), findings=findings, scores=scored)
 
 
 def _with_parameters(host: Host, config: Config) -> tuple[Host, Parameters]:

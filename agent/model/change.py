@@ -132,7 +132,8 @@ class Level(Fact, frozen=True):
 class Explanation(Fact, frozen=True, kw_only=True):
     """The stack of one workload with what each layer costs; `advice` is the one change that is predicted to pay most.
 
-    `lost` is nothing of who is `idle`: it hardly ran, and is not predicted to have waited.
+    `lost` is nothing of who is `idle`: it hardly ran, and is not predicted to have waited. `lost_parts_unknown`: components that may add
+    to it.
     Without advice none of `considered` changes is predicted to pay, whatever the parameters are. `key_figures`: the components of the costs
     that weigh most, the heaviest first.
     """
@@ -147,6 +148,7 @@ class Explanation(Fact, frozen=True, kw_only=True):
     memory: tuple[Level, ...]
     lost: Lost | None = None
     idle: bool = False
+    lost_parts_unknown: tuple[str, ...] = ()
     measured_lost: float | None = None
     key_figures: tuple[str, ...] = ()
     neighbours: Neighbours | None = None

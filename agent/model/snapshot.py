@@ -10,6 +10,7 @@ from agent.model.device import Devices
 from agent.model.finding import Finding
 from agent.model.host import Host, Identity
 from agent.model.logical import Logical
+from agent.model.loss import Loss
 from agent.model.physical import Physical
 from agent.model.values import Fact, Gap
 from agent.model.workload import Workload
@@ -106,6 +107,8 @@ class Snapshot(Fact, frozen=True, kw_only=True):
     predictions: tuple[Prediction, ...]
     claims: tuple[Claim, ...]
     gaps: tuple[Gap, ...]
+    losses: tuple[Loss, ...] = ()
+    """One a workload all of whose parts are known."""
     parameters: tuple[Param, ...] = ()
     """Those of the model that this host has measured of itself."""
     scores: tuple[Score, ...] = ()

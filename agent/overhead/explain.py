@@ -13,7 +13,7 @@ from agent.model.snapshot import Prediction
 from agent.model.values import UNLIMITED, CpuSet, Fact
 from agent.model.workload import Layer, LayerName, Workload
 from agent.overhead.activity import scheduled
-from agent.overhead.lost import is_idle, measured_lost, parts, total
+from agent.overhead.lost import is_idle, measured_lost, missing_parts, parts, total
 from agent.overhead.neighbours import neighbours
 from agent.overhead.what_if import what_if
 from agent.overhead.window import Window
@@ -46,6 +46,7 @@ def explain(window: Window, workload: Workload, predictions: Sequence[Prediction
         memory=tuple(_levels(workload.stack.memory, _by_layer(workload.paradigm, "memory", costs))),
         lost=all_lost,
         idle=is_idle(own),
+        lost_parts_unknown=() if all_lost is None else missing_parts(own, window, workload),
         measured_lost=all_measured,
         key_figures=_key_figures(costs),
         neighbours=neighbours(window, workload),

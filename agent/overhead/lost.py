@@ -12,8 +12,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from operator import attrgetter
 
 from agent.model.change import Lost
-from agent.model.components import COMPONENTS, EXECUTION
+from agent.model.components import COMPONENTS, EXECUTION, EXIT_TIME, REMOTE_MEMORY, RUN_QUEUE_DELAY, SHARED_CORE, SWITCHING
+from agent.model.loss import Loss
 from agent.model.snapshot import Prediction
+from agent.model.values import CpuSet
+from agent.model.workload import Workload
+from agent.overhead.window import Window
 
 IDLE_CPUS = 1e-3
 """Who wants less than this loses nothing, and is idle."""
@@ -32,6 +36,66 @@ def total(predictions: Iterable[Prediction]) -> Lost | None:
     if _is_idle(counted[0]):
         return Lost(0.0, 0.0, 0.0)
     return Lost(*(_lost_share(counted, end) for end in (_POINT, _LOW, _HIGH)))
+
+
+def losses(predictions: Iterable[Prediction], window: Window) -> tuple[Loss, ...]:
+    """The total of each workload all of whose parts are known: a sum over the others would move with each file that is missing."""
+    by_workload: dict[str, list[Prediction]] = {}
+    for prediction in predictions:
+        if COMPONENTS[prediction.component].lost_time is not None:
+            by_workload.setdefault(prediction.workload, []).append(prediction)
+    found = []
+    for workload in window.after.workloads:
+        own = by_workload.get(workload.id, [])
+        lost = total(own)
+        if lost is not None and not missing_parts(own, window, workload):
+            found.append(
+                Loss(
+                    workload=workload.id,
+                    component="lost_time",
+                    value=lost.value,
+                    lo=lost.lo,
+                    hi=lost.hi,
+                    unit="ratio",
+                    idle=is_idle(own),
+                )
+            )
+    return tuple(found)
+
+
+def missing_parts(predictions: Iterable[Prediction], window: Window, workload: Workload) -> tuple[str, ...]:
+    """Components of the total that the workload can have, by what it is and where it runs, and that are not known."""
+    counted = {prediction.component: prediction for prediction in predictions}
+    waits = counted.get(RUN_QUEUE_DELAY.name)
+    if waits is None:
+        return (RUN_QUEUE_DELAY.name,)
+    if _is_idle(waits) or not waits.inputs["own_busy_cpus"]:
+        # Nothing that stretches its running adds to that.
+        return ()
+    applicable = {
+        SWITCHING.name: True,
+        SHARED_CORE.name: _may_share_core(window, workload),
+        EXIT_TIME.name: _may_exit(workload),
+        REMOTE_MEMORY.name: _may_be_remote(window, workload),
+    }
+    return tuple(name for name, applies in applicable.items() if applies and name not in counted)
+
+
+def _may_share_core(window: Window, workload: Workload) -> bool:
+    """Unless each CPU where it last ran is known to be alone on its core."""
+    siblings = window.machine.siblings
+    return any(siblings.get(cpu) != CpuSet() for cpu in workload.placement.last_cpus or window.after.physical.cpus.online)
+
+
+def _may_exit(workload: Workload) -> bool:
+    """Unless no KVM runs it, as far as anybody says."""
+    return workload.paradigm == "virtualization" and (workload.guest is None or workload.guest.accelerator in (None, "kvm"))
+
+
+def _may_be_remote(window: Window, workload: Workload) -> bool:
+    """Unless the one memory node of the host is the only one that anybody knows."""
+    nodes, placement = CpuSet(window.machine.nodes), workload.placement
+    return len(nodes) != 1 or not CpuSet(placement.memory_by_node) | (placement.allowed_nodes or CpuSet()) <= nodes
 
 
 def is_idle(predictions: Iterable[Prediction]) -> bool:

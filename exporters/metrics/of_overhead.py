@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from agent.model.components import UNITS
+from agent.model.loss import Loss
 from agent.model.snapshot import Claim, Param, Prediction, Score, Snapshot
 from exporters.metrics.family import Column, Family, Row, Sample, declared, from_columns, from_rows, gauge, info, labelled
 
@@ -17,6 +18,7 @@ def overhead_families(snapshot: Snapshot) -> Iterator[Family]:
     predictions = snapshot.predictions
     yield from from_rows(_BY_UNIT, predictions)
     yield from from_columns(_BY_COMPONENT, [(prediction.workload, prediction.component) for prediction in predictions], predictions)
+    yield from from_rows(_LOSSES, snapshot.losses)
     yield from from_rows(_SCORES, snapshot.scores)
     yield from from_rows(_CLAIMS, snapshot.claims)
     yield from from_rows(_PARAMETERS, snapshot.parameters)
@@ -145,6 +147,20 @@ _BY_COMPONENT: tuple[Column[Prediction], ...] = labelled(
     ),
 )
 
+_LOSSES: tuple[Row[tuple[Loss, ...]], ...] = (
+    gauge(
+        "strata_overhead_lost_ratio",
+        "Share of the time that a workload wants to run which it is predicted to lose by waiting and by its layers, 0 where it is idle, "
+        "absent where a part is not known: the point (mode) and its interval (lo, hi)",
+        "ratio",
+        "the model, agent/overhead/lost.py",
+        lambda losses: [
+            ((loss.workload, bound), value) for loss in losses for bound, value in (("lo", loss.lo), ("mode", loss.value), ("hi", loss.hi))
+        ],
+        labels=("workload", "bound"),
+    ),
+)
+
 _SCORES: tuple[Row[tuple[Score, ...]], ...] = (
     gauge(
         "strata_overhead_interval_coverage_ratio",
@@ -197,4 +213,4 @@ _PARAMETERS: tuple[Row[tuple[Param, ...]], ...] = (
     ),
 )
 
-OVERHEAD_METRICS = declared(_BY_UNIT, _BY_COMPONENT, _SCORES, _CLAIMS, _PARAMETERS)
+OVERHEAD_METRICS = declared(_BY_UNIT, _BY_COMPONENT, _LOSSES, _SCORES, _CLAIMS, _PARAMETERS)

@@ -70,7 +70,9 @@ def _summary(explanation: Explanation) -> str:
         return "It is idle: it hardly ran and is not predicted to have waited, and its layers cost it nothing to speak of."
     measured = "" if explanation.measured_lost is None else f" Measured: {percent(explanation.measured_lost)}, waiting for a CPU."
     spread = interval(lost.lo, lost.hi, "ratio")
-    return f"Of the time that it wants to run, it is predicted to lose {percent(lost.value)} ({spread}).{measured}"
+    unknown = "; ".join(meaning(component) for component in explanation.lost_parts_unknown)
+    least = f" Not in that, because it is not known: {unknown}." if unknown else ""
+    return f"Of the time that it wants to run, it is predicted to lose {percent(lost.value)} ({spread}).{measured}{least}"
 
 
 def _misplaced(explanation: Explanation) -> Iterator[Text]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,10 +11,18 @@ from msgspec.structs import replace
 
 from agent.model.change import Lost
 from agent.model.components import COMPONENTS
+from agent.model.facts.cgroup import WorkloadCpu
+from agent.model.host import Host
+from agent.model.loss import Loss
+from agent.model.physical import Core
 from agent.model.snapshot import Prediction
+from agent.model.values import CpuSet
+from agent.model.workload import Workload
 from agent.overhead.compose import predict
 from agent.overhead.explain import explain
-from agent.overhead.lost import IDLE_CPUS, difference, is_idle, measured_lost, parts, total
+from agent.overhead.lost import IDLE_CPUS, difference, is_idle, losses, measured_lost, parts, total
+from agent.overhead.window import Window
+from exporters.views.explain import render
 from tests.unit.overhead_hosts import container, thread
 from tests.unit.told import window
 
@@ -126,6 +136,105 @@ def test_laws_of_a_difference(one: Side, other: Side) -> None:
         assert -1 <= there.lo <= there.value <= there.hi <= 1
         assert (back.value, back.lo, back.hi) == pytest.approx((-there.value, -there.hi, -there.lo))
     assert difference(before, before) == Lost(0.0, 0.0, 0.0)
+
+
+def total_of(host: Host, before: Host, which: str) -> Loss | None:
+    seen = Window(after=host, before=before, seconds=10.0)
+    return next((loss for loss in losses(predict(seen), seen) if loss.workload == which), None)
+
+
+def altered(change: Callable[[Host], Host]) -> tuple[Host, Host]:
+    seen = window()
+    assert seen.before
+    return change(seen.after), change(seen.before)
+
+
+def of_machine(**fields: object) -> Callable[[Host], Host]:
+    """The host with another processor or memory."""
+    return lambda host: replace(host, physical=replace(host.physical, **fields))
+
+
+def of_workloads(change: Callable[[Workload], Workload]) -> Callable[[Host], Host]:
+    return lambda host: replace(host, workloads=tuple(map(change, host.workloads)))
+
+
+SWITCHES = {"voluntary_switches": None}
+ALONE = (Core(CpuSet((0,)), 0), Core(CpuSet((1,)), 0))
+
+
+@pytest.mark.parametrize("which", ["c0ffee", "vm", "wasm"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(of_machine(cores=()), id="nobody says which threads share a core"),
+        pytest.param(of_machine(cores=ALONE[1:]), id="one CPU has no core"),
+        pytest.param(of_machine(nodes=()), id="the nodes are not shown"),
+        pytest.param(lambda host: of_machine(nodes=host.physical.nodes[:1])(host), id="one of two nodes is not shown"),
+        pytest.param(of_workloads(lambda w: replace(w, placement=replace(w.placement, memory_by_node={}))), id="where memory lies"),
+        pytest.param(
+            of_workloads(
+                lambda w: replace(
+                    w,
+                    threads=tuple(replace(t, **SWITCHES) for t in w.threads),
+                    vcpus=tuple(replace(v, thread=v.thread and replace(v.thread, **SWITCHES)) for v in w.vcpus),
+                )
+            ),
+            id="switches",
+        ),
+    ],
+)
+def test_a_total_lacks_where_a_part_is_not_known(which: str, change: Callable[[Host], Host]) -> None:
+    """A sum over the other parts would be another number with each file that is missing."""
+    assert total_of(*altered(lambda host: host), which)
+    assert total_of(*altered(change), which) is None
+
+
+def test_the_exits_of_a_machine_are_a_part_of_its_total_only() -> None:
+    def uncounted(workload: Workload) -> Workload:
+        return replace(workload, vcpus=tuple(replace(vcpu, kvm={}) for vcpu in workload.vcpus))
+
+    after, before = altered(of_workloads(uncounted))
+    assert total_of(after, before, "vm") is None
+    assert total_of(after, before, "c0ffee")
+    emulated = of_workloads(lambda w: uncounted(replace(w, guest=w.guest and replace(w.guest, accelerator="tcg"))))
+    assert total_of(*altered(emulated), "vm")
+
+
+@pytest.mark.parametrize("which", ["c0ffee", "vm", "wasm"])
+def test_what_the_host_does_not_have_is_no_part(which: str) -> None:
+    """Of one memory node, and of cores with one thread each."""
+
+    def plain(host: Host) -> Host:
+        one = of_machine(cores=ALONE, nodes=host.physical.nodes[:1])(host)
+        return of_workloads(lambda w: replace(w, placement=replace(w.placement, memory_by_node={0: 4096})))(one)
+
+    after, before = altered(plain)
+    loss = total_of(after, before, which)
+    assert loss
+    own = [prediction for prediction in predict(Window(after=after, before=before, seconds=10.0)) if prediction.workload == which]
+    assert not {"shared_core", "remote_memory"} & {prediction.component for prediction in own}
+    assert Lost(loss.value, loss.lo, loss.hi) == total(own)
+    assert not loss.idle
+
+
+def test_an_idle_workload_has_a_total_of_nothing_whatever_is_missing() -> None:
+    def asleep(workload: Workload) -> Workload:
+        threads = tuple(replace(t, run_ns=10**9, delay_ns=0, timeslices=5, state="S", **SWITCHES) for t in container(0.0).threads)
+        return replace(workload, cpu=WorkloadCpu(), threads=threads, placement=replace(workload.placement, memory_by_node={}))
+
+    loss = total_of(*altered(of_workloads(asleep)), "c0ffee")
+    assert loss
+    assert (loss.value, loss.lo, loss.hi, loss.idle) == (0.0, 0.0, 0.0, True)
+
+
+def test_a_headline_says_what_it_does_not_count() -> None:
+    after, before = altered(of_machine(nodes=()))
+    seen = Window(after=after, before=before, seconds=10.0)
+    explanation = explain(seen, after.workloads[0], predict(seen))
+    assert explanation.lost_parts_unknown == ("remote_memory",)
+    text = render(explanation, width=100, terminal=False, encoding="utf-8").decode()
+    assert "Not in that, because it is not known: slowed by memory on another node." in " ".join(text.split())
+    assert explain(window(), after.workloads[0], predict(window())).lost_parts_unknown == ()
 
 
 def test_every_kind_of_workload_has_a_total() -> None:
