@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import signal
 import sys
@@ -15,15 +16,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, get_args
 
 import msgspec
 import pytest
 
+from agent.model.values import CpuSet
 from tests.lab import host, surroundings
 from tests.lab.loads.behaviours_table import Paradigm
 from tests.lab.loads.generator import compiled, lacks
 from tests.lab.process import terminable
+from tests.validation import matrix_guest
 from tests.validation.matrix_plan import RUNS, plan
 from tests.validation.matrix_rows import Row, rows
 from tests.validation.matrix_run import Pass, passes, stored, write
@@ -34,8 +37,11 @@ WINDOWS, LEARN, SECONDS = 64, 16, 4.0
 
 def main(words: Sequence[str] | None = None) -> int:
     parsed = _arguments(words)
+    if parsed.guest:
+        own = (f"--{name} {vars(parsed)[name]}" for name in ("runs", "seed", "windows", "learn", "seconds"))
+        return matrix_guest.main(list(own), parsed.runs * (parsed.windows * parsed.seconds + 10), parsed.keep)
     source = again(parsed.judge) if parsed.judge else scored(parsed.score) if parsed.score else taken(parsed)
-    if not parsed.judge and not parsed.score and (reason := lacks()) is not None:
+    if not parsed.judge and not parsed.score and (reason := lacks(parsed.program)) is not None:
         print(f"matrix: {reason}", file=sys.stderr)
         return 1
     figures: list[Row] = []
@@ -72,11 +78,12 @@ def taken(parsed: argparse.Namespace) -> Iterator[tuple[Row, ...]]:
         program = parsed.program or compiled(place)
         libvirt = None if parsed.no_machines else stack.enter_context(machines())
         keep = None if parsed.keep is None else stack.enter_context(parsed.keep.open("wb"))
-        paradigms: tuple[Paradigm, ...] = ("container", "sandbox") if libvirt is None else ("container", "machine", "sandbox")
-        cpus = len(os.sched_getaffinity(0))
+        there = {"container": True, "machine": libvirt is not None, "sandbox": importlib.util.find_spec("wasmtime") is not None}
+        paradigms = [paradigm for paradigm in get_args(Paradigm) if there[paradigm]]
+        cpus = sorted(os.sched_getaffinity(0))
         runs = plan(parsed.seed, parsed.runs, parsed.windows, cpus, paradigms)
         about = f"{parsed.windows} windows of {parsed.seconds:g} s, the first {parsed.learn} to learn"
-        print(f"seed {parsed.seed}: {parsed.runs} runs of {about}; {cpus} CPUs; {', '.join(paradigms)}", flush=True)
+        print(f"seed {parsed.seed}: {parsed.runs} runs of {about}; CPUs {CpuSet(cpus)}; {', '.join(paradigms)}", flush=True)
         began = time.monotonic()
         for run in runs:
             print(*planned(run), sep="\n", flush=True)
@@ -119,6 +126,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="a file for all passes, for --judge")
     parser.add_argument("--judge", type=Path, help="such a file: they are judged anew, by the agent as it is now, and nothing is run")
     parser.add_argument("--program", type=Path, help="the loads' C program, where there is no compiler")
+    parser.add_argument("--guest", action="store_true", help="in a guest with control groups v2, whose CPUs are emulated")
     parser.add_argument("--no-machines", action="store_true", help="containers and sandboxes only")
     return parser.parse_args(words)
 

@@ -27,6 +27,8 @@ CHANGE_EVERY = 7
 """Windows from one change to the next."""
 _FIRST_CHANGE = 8
 _LEAST_CPUS = 0.05
+# How many of the workloads that can have it are pinned to one CPU, have a weight of their own, have a quota near what they want.
+_PINNED, _WEIGHED, _NEAR_QUOTA = 0.2, 0.4, 0.25
 _UNBOUNDED = ("saturated", "overcommitted")
 _NEIGHBOUR = Behaviour(name="neighbour", work="spin", paradigms=("container",))
 
@@ -53,8 +55,8 @@ class Run:
     changes: tuple[Change, ...] = ()
 
 
-def plan(seed: int, runs: int, windows: int, cpus: int, paradigms: Sequence[Paradigm]) -> tuple[Run, ...]:
-    """The runs of a matrix on a host of so many CPUs that can run such workloads. Fewer runs are the first ones of a full matrix."""
+def plan(seed: int, runs: int, windows: int, cpus: Sequence[int], paradigms: Sequence[Paradigm]) -> tuple[Run, ...]:
+    """The runs of a matrix on a host of these CPUs that can run such workloads. Fewer runs are the first ones of a full matrix."""
     dice = random.Random(seed)
     usable = [behaviour for behaviour in BEHAVIOURS if {*behaviour.paradigms} & {*paradigms}]
     hands = {level: _dealt(usable, dice) for level in LEVELS}
@@ -78,17 +80,23 @@ def _dealt(behaviours: Sequence[Behaviour], dice: random.Random) -> list[list[Be
             return hands
 
 
-def _run(number: int, level: str, hand: Sequence[Behaviour], cpus: int, paradigms: Sequence[Paradigm], dice: random.Random) -> Run:
-    wanted = LEVELS[level] * cpus
+def _run(
+    number: int, level: str, hand: Sequence[Behaviour], cpus: Sequence[int], paradigms: Sequence[Paradigm], dice: random.Random
+) -> Run:
+    wanted = LEVELS[level] * len(cpus)
     parts = [0.0 if behaviour.work == "sleep" else dice.uniform(0.5, 1.5) for behaviour in hand]
     room = wanted
     loads = []
     for place, (behaviour, part) in enumerate(zip(hand, parts, strict=True)):
         load = _load(f"m{number}-{place}-{behaviour.name.replace(' ', '-')}", level, behaviour, paradigms, dice)
+        if load.paradigm != "sandbox" and dice.random() < _PINNED:
+            load = replace(load, pin=str(dice.choice(cpus)))
         share = part / sum(parts) * wanted * 0.85
-        most: float = VCPUS if load.paradigm == "machine" and behaviour.count > 1 else min(behaviour.count, cpus)
+        most: float = VCPUS if load.paradigm == "machine" and behaviour.count > 1 else min(behaviour.count, len(cpus))
         if behaviour.every_us:
             most = min(most, behaviour.on_us / behaviour.every_us)
+        if load.pin is not None:
+            most = min(most, 1.0)
         load = replace(load, cpus=max(_LEAST_CPUS, min(share, most)) if part else 0.0)
         loads.append(_bounded(load, level, most, room, dice))
         room -= loads[-1].cpus
@@ -104,7 +112,7 @@ def _load(name: str, level: str, behaviour: Behaviour, paradigms: Sequence[Parad
         if paradigm in paradigms and not (paradigm == "sandbox" and behaviour.never_sleeps and level not in _UNBOUNDED)
     ]
     paradigm = dice.choice(choices)
-    weight = dice.choice((25, 50, 200, 400)) if paradigm == "container" and dice.random() < 0.4 else None
+    weight = dice.choice((25, 50, 200, 400)) if paradigm == "container" and dice.random() < _WEIGHED else None
     return Load(name=name, behaviour=behaviour, paradigm=paradigm, cpus=0.0, weight=weight, seed=dice.randrange(1 << 30))
 
 
@@ -118,7 +126,7 @@ def _bounded(load: Load, level: str, most: float, room: float, dice: random.Rand
         if load.paradigm == "sandbox" or (level in _UNBOUNDED and room >= most):
             return replace(load, cpus=float(most))
         return replace(load, quota_cpus=load.cpus)
-    if load.paradigm == "container" and dice.random() < 0.25:
+    if load.paradigm == "container" and dice.random() < _NEAR_QUOTA:
         return replace(load, quota_cpus=max(_LEAST_CPUS, load.cpus * dice.uniform(0.7, 1.5)))
     return load
 

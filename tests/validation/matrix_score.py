@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 from agent.model.components import COMPONENTS, UNITS
 from agent.overhead.learned import Interval, Track, interval_score, learn, learned_interval
-from tests.validation.matrix_rows import Row
+from tests.validation.matrix_rows import Figure, Row
 
 ACTIVE = 1e-3
 """CPU time a second above which a workload is active."""
@@ -30,7 +30,10 @@ Key = tuple[int, str, str]
 
 @dataclass(kw_only=True)
 class Tally:
-    """Of the windows of one cell that are steady, or at changes. `ours` and `rivals` are scores of the same windows."""
+    """Of the windows of one cell that are steady, or at changes; `had`: something was said of them.
+
+    `ours` and `rivals` are scores of the same windows.
+    """
 
     active: int = 0
     measured: int = 0
@@ -66,16 +69,29 @@ class Cell:
         return UNITS[self.first.unit].negligible
 
 
-def cells(rows: Iterable[Row], learn_windows: int) -> tuple[Cell, ...]:
+def forecasts(row: Row) -> Figure | None:
+    """What was said of a window before it began."""
+    return row.forecast
+
+
+def estimates(row: Row) -> Figure | None:
+    """What was said of a window from others' counters of it, with an interval that was learnt."""
+    return row.shown if row.interval == "learned" else None
+
+
+Said = Callable[[Row], Figure | None]
+
+
+def cells(rows: Iterable[Row], learn_windows: int, said: Said = forecasts) -> tuple[Cell, ...]:
     """Of all that the host counts and of workloads that were active, in windows from `learn_windows` on."""
     by_cell: dict[Key, list[Row]] = defaultdict(list)
     for row in rows:
         by_cell[row.run, row.workload, row.component].append(row)
-    scored = (_cell(sorted(of_it, key=lambda row: row.window), learn_windows) for of_it in by_cell.values())
+    scored = (_cell(sorted(of_it, key=lambda row: row.window), learn_windows, said) for of_it in by_cell.values())
     return tuple(cell for cell in scored if cell is not None)
 
 
-def _cell(rows: Sequence[Row], learn_windows: int) -> Cell | None:
+def _cell(rows: Sequence[Row], learn_windows: int, said: Said) -> Cell | None:
     """None of what the host does not count, and of who was never active."""
     late = [row for row in rows if row.window >= learn_windows and _active(row)]
     if not late or not COMPONENTS[rows[0].component].measured_by:
@@ -86,7 +102,7 @@ def _cell(rows: Sequence[Row], learn_windows: int) -> Cell | None:
     cell = Cell(first=rows[-1], constant=constant, silent=not figures, steady=Tally(), changes=Tally())
     for row, rival in zip(rows, _rivals(rows, least), strict=True):
         if row.window >= learn_windows and _active(row):
-            _count(cell.changes if row.change else cell.steady, row, rival, least)
+            _count(cell.changes if row.change else cell.steady, row, said(row), rival, least)
     return cell
 
 
@@ -103,13 +119,13 @@ def _rivals(rows: Sequence[Row], least: float) -> Iterator[Interval | None]:
         last = row.measured
 
 
-def _count(tally: Tally, row: Row, rival: Interval | None, least: float) -> None:
+def _count(tally: Tally, row: Row, figure: Figure | None, rival: Interval | None, least: float) -> None:
     tally.active += 1
     tally.measured += row.measured is not None
-    tally.had += row.forecast is not None
-    if row.forecast is None or row.measured is None:
+    tally.had += figure is not None
+    if figure is None or row.measured is None:
         return
-    _, low, high = row.forecast
+    _, low, high = figure
     tally.judged += 1
     tally.inside += low - least <= row.measured <= high + least
     if row.measured > (SPEAKING if row.unit in ("ratio", "seconds/second", "CPUs") else 0.0):

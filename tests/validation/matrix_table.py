@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tests.validation.matrix_plan import LEVELS, Run
 from tests.validation.matrix_rows import Row
-from tests.validation.matrix_score import Cell, Line, Tally, cells, line, offences, priors
+from tests.validation.matrix_score import Cell, Line, Tally, cells, estimates, line, offences, priors
 
 MOST_OFFENCES = 20
 _HEAD = f"{'cells':>5} {'had':>5} {'had*':>5} {'inside':>6} {'hi/lo':>7} {'score':>6}"
 _KEY = """
-cells: component, workload and run, of those that change. had: of active windows, those with a forecast; had*: of those with a measurement.
-inside: of forecasts, those that held. hi/lo: median, where measured is above 0.02. score: interval score over that of the last window's
+cells: component, workload and run, of those that change. had: of active windows, those with an interval; had*: of those with a measurement.
+inside: of intervals, those that held. hi/lo: median, where measured is above 0.02. score: interval score over that of the last window's
 figure, median over cells: below 1 is better. At changes: a neighbour started or stopped, or a quota changed, in the window or in one of the
 two before it.
 """
@@ -33,9 +33,24 @@ def planned(run: Run) -> Iterator[str]:
 
 
 def table(rows: Sequence[Row], learn_windows: int) -> Iterator[str]:
+    yield from scores("FORECASTS: said at the end of the window before", cells(rows, learn_windows))
+    yield from scores("ESTIMATES: said of the window, with intervals that were learnt", cells(rows, learn_windows, estimates))
+    yield _KEY
+    yield from behaviours([cell for cell in cells(rows, learn_windows) if cell.first.component == "run_queue_delay"])
+    yield ""
+    yield f"{'first window, before anything was learnt':42} {'figures':>7} {'inside':>6} {'hi/lo, where above 0.01':>24}"
+    for component, prior in priors(rows).items():
+        yield f"{component:42} {prior.figures:7} {_share(prior.inside, 6)} {_number(prior.width, 24)}"
+    yield ""
+    yield from _offences(rows)
+
+
+def scores(title: str, scored: Iterable[Cell]) -> Iterator[str]:
     by_component: dict[str, list[Cell]] = defaultdict(list)
-    for cell in cells(rows, learn_windows):
+    for cell in scored:
         by_component[cell.first.component].append(cell)
+    yield ""
+    yield title
     yield f"{'':32} {'steady':^39} | {'at changes':^39}"
     yield f"{'component, level':32} {_HEAD} | {_HEAD}"
     for component, of_it in by_component.items():
@@ -52,23 +67,15 @@ def table(rows: Sequence[Row], learn_windows: int) -> Iterator[str]:
             yield f"{'  never changes':32} {len(constant):5} {shares}"
         if silent := sum(cell.silent for cell in of_it):
             yield f"{'  active, and never measured':32} {silent:5}"
-    yield _KEY
-    yield from behaviours(by_component)
-    yield ""
-    yield f"{'first window, before anything was learnt':42} {'figures':>7} {'inside':>6} {'hi/lo, where above 0.01':>24}"
-    for component, prior in priors(rows).items():
-        yield f"{component:42} {prior.figures:7} {_share(prior.inside, 6)} {_number(prior.width, 24)}"
-    yield ""
-    yield from _offences(rows)
 
 
-def behaviours(by_component: dict[str, list[Cell]]) -> Iterator[str]:
-    """Where the first component loses or wins: its steady scores by behaviour and kind of workload."""
+def behaviours(delays: Iterable[Cell]) -> Iterator[str]:
+    """Where a component loses or wins: its scores by behaviour and kind of workload."""
     groups: dict[tuple[str, str], list[Cell]] = defaultdict(list)
-    for cell in by_component.get("run_queue_delay", []):
+    for cell in delays:
         if not cell.constant and not cell.silent:
             groups[cell.first.behaviour, cell.first.paradigm].append(cell)
-    yield f"{'run_queue_delay by behaviour':32} {_HEAD} | {_HEAD}"
+    yield f"{'forecasts of run_queue_delay':32} {_HEAD} | {_HEAD}"
     for (behaviour, paradigm), group in sorted(groups.items()):
         yield f"  {behaviour:20} {paradigm:9} {' | '.join(_words(line(tallies)) for tallies in _sides(group))}"
 

@@ -156,9 +156,9 @@ def generator(top: str, place: Path, program: Path, libvirt: host.Libvirt | None
         made.end()
 
 
-def lacks() -> str | None:
-    """Why loads cannot be generated here; None: they can."""
-    if which("gcc") is None:
+def lacks(program: Path | None = None) -> str | None:
+    """Why loads cannot be generated here, by this program or by one that is compiled here; None: they can."""
+    if program is None and which("gcc") is None:
         return "gcc is missing: apt-get install gcc"
     return None if hierarchies() else "control groups cannot be made here: run as root, where /sys/fs/cgroup can be written to"
 
