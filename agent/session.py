@@ -20,6 +20,7 @@ from agent.model.snapshot import Agent, Snapshot
 from agent.model.values import Detail, Gap, ReadTimes
 from agent.normalise import normalise
 from agent.normalise.containers import ContainerCache
+from agent.overhead.calibrated import busy_calibration
 from agent.overhead.claims import claims
 from agent.overhead.compose import predict
 from agent.overhead.lost import losses
@@ -147,4 +148,7 @@ def _with_parameters(host: Host, config: Config) -> tuple[Host, Parameters]:
     from agent.calibrate.use import parameters
 
     measured, gap = parameters(path, host)
-    return (host if gap is None else replace(host, gaps=(*host.gaps, gap))), measured
+    gaps, findings = () if gap is None else (gap,), busy_calibration(measured)
+    if gaps or findings:
+        host = replace(host, gaps=(*host.gaps, *gaps), findings=(*host.findings, *findings))
+    return host, measured

@@ -1,4 +1,7 @@
-"""Calibration beside the daemon, if no stored one fits this host: a niced child process measures, and the daemon reads its file."""
+"""Calibration beside the daemon, if none that fits this host and was not disturbed is stored.
+
+A niced child process measures, and the daemon reads its file.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def calibrate(config: Config) -> None:
         return
     path = config.calibration or calibration_file()
     stored, _ = parameters(path, host_of(SysRoot("/")))
-    if stored.better:
+    if stored.better and stored.busy_at is None:
         return
     child = forked(lambda: _run(path))
     threading.Thread(target=lambda: os.waitpid(child, 0), daemon=True).start()
@@ -36,6 +39,8 @@ def _run(path: str) -> None:
         if store.replaces(calibration, store.load(path)):
             store.keep(path, calibration)
             log.info("calibrated: %s", path)
+        else:
+            log.info("calibrated under more load than before: %s is kept", path)
     except (Unable, store.Unreadable) as error:
         log.warning("not calibrated: %s", error)
     except OSError as error:

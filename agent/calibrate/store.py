@@ -15,8 +15,6 @@ from agent.model.values import MAX_ID
 
 _MOST_BYTES = 1 << 20
 _MAX_SECONDS = 86400.0
-BUSY = 0.5
-"""CPU pressure above which a run does not replace one with less pressure."""
 
 
 class Unreadable(Exception):
@@ -125,13 +123,13 @@ def _check_unique(kind: str, keys: Sequence[object]) -> None:
 
 
 def replaces(new: Calibration, old: Calibration | None) -> bool:
-    """Whether `new` may replace `old`: not if it has fewer figures of the same machine, or ran under high load and more than `old`."""
+    """Whether `new` may replace `old`: not if it has fewer figures of the same machine, or was disturbed and more so than `old`."""
     if old is None or not same(new.machine, old.machine):
         return True
     if len(new.figures) < len(old.figures):
         return False
-    pressure, before = new.conditions.cpu_pressure, old.conditions.cpu_pressure
-    return pressure is None or pressure <= BUSY or (before is not None and pressure <= before)
+    load, before = new.conditions.load, old.conditions.load
+    return load is None or not new.conditions.busy or (before is not None and load <= before)
 
 
 def same(first: MachineIdentity, second: MachineIdentity) -> bool:

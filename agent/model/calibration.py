@@ -10,6 +10,9 @@ from agent.model.values import Fact
 TOLERANCE = 0.15
 """Two runs on a quiet host agree within it."""
 
+BUSY = 0.1
+"""The load of a run above which its figures are held to be disturbed."""
+
 
 class Figure(Fact, frozen=True, kw_only=True):
     """`value` is the tenth percentile of the timed chunks, `lo`..`hi` reaches to their median: others only ever make it slower."""
@@ -66,6 +69,15 @@ class Conditions(Fact, frozen=True):
     """Of the CPUs' time."""
     run_delay: float | None = None
     """The measuring thread waited for its CPU."""
+
+    @property
+    def load(self) -> float | None:
+        """The largest of these shares; None where the kernel says nothing."""
+        return max((share for share in (self.cpu_pressure, self.steal, self.run_delay) if share is not None), default=None)
+
+    @property
+    def busy(self) -> bool:
+        return self.load is not None and self.load > BUSY
 
 
 class MachineIdentity(Fact, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 model_miss: what was measured was outside its predicted interval three windows of a daemon in a row.
 model_beaten: "as in the last window" decides more than a component predicts, over a day of windows.
+busy_calibration: the parameters were measured while others ran.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ Kind = Literal[
     "steal_here",
     "model_miss",
     "model_beaten",
+    "busy_calibration",
 ]
 
 

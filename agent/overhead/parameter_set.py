@@ -11,9 +11,13 @@ from agent.model.values import Fact
 
 
 class Parameters(Fact, frozen=True, dict=True):
-    """Asked with a default, it answers with what is known better, or with the default itself."""
+    """Asked with a default, it answers with what is known better, or with the default itself.
+
+    `busy_at`: the load of the run that measured them, where that disturbed it; their intervals are wider for it.
+    """
 
     better: tuple[Param, ...] = ()
+    busy_at: float | None = None
 
     def __hash__(self) -> int:
         return self._hash

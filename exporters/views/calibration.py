@@ -34,6 +34,12 @@ def render(calibration: Calibration, compared: Compared = ()) -> bytes:
     )
     load = ", ".join(f"{name} {'unknown' if share is None else format(share, '.0%')}" for name, share in shares)
     lines += ["", f"CPU {calibration.cpu}, {calibration.seconds:.1f} s; {load}"]
+    load_share = calibration.conditions.load
+    if load_share is not None and calibration.conditions.busy:
+        lines += [
+            f"Others disturbed it, by {load_share:.0%}: predictions will stretch these intervals by as much.",
+            "Run it again when the host is quieter: a better run replaces this one, and this one replaces none.",
+        ]
     return ("\n".join(line.rstrip() for line in lines) + "\n").encode()
 
 

@@ -208,7 +208,9 @@ def test_own_counters_are_there() -> None:
 
 def test_a_run_under_load_replaces_no_better_one() -> None:
     assert store.replaces(made(0.9), None)
-    assert store.replaces(made(0.4), made(0.1))
+    assert store.replaces(made(0.1), made(0.02))
+    assert not store.replaces(made(0.11), made(0.1))
+    assert not store.replaces(made(0.4), made(0.1))
     assert not store.replaces(made(0.6), made(0.1))
     assert store.replaces(made(0.6), made(0.7))
     assert not store.replaces(made(0.6), made(None))
@@ -317,5 +319,7 @@ def test_it_reads_well() -> None:
     assert "3 us APART" in text
     assert "4 GHz" in text
     assert "CPU pressure 10%, steal unknown" in text
+    assert "disturbed" not in text
+    assert "Others disturbed it, by 23%" in calibration.render(made(0.23)).decode()
     assert "nan" not in text
     assert math.isfinite(json.loads(msgspec.json.encode(found))["seconds"])

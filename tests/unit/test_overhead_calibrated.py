@@ -14,7 +14,7 @@ from agent.model.physical import Node
 from agent.model.snapshot import Param, Prediction
 from agent.model.values import CpuSet
 from agent.overhead import parameters as p
-from agent.overhead.calibrated import DIRECT, parameters_of
+from agent.overhead.calibrated import DIRECT, busy_calibration, parameters_of
 from agent.overhead.claims import claims
 from agent.overhead.compose import predict
 from agent.overhead.parameter_set import DEFAULTS, Parameters
@@ -41,7 +41,10 @@ USED_BY = {
 }
 
 
-def calibration(*figures: Figure, nodes: tuple[NodePair, ...] = ()) -> Calibration:
+QUIET = Conditions(0.05)
+
+
+def calibration(*figures: Figure, nodes: tuple[NodePair, ...] = (), conditions: Conditions = QUIET) -> Calibration:
     return Calibration(
         schema="stratascope-calibration/1",
         taken_at=datetime(2026, 11, 1, tzinfo=UTC),
@@ -49,7 +52,7 @@ def calibration(*figures: Figure, nodes: tuple[NodePair, ...] = ()) -> Calibrati
         machine=MachineIdentity(),
         cpu=0,
         seconds=1.0,
-        conditions=Conditions(0.25),
+        conditions=conditions,
         figures=figures,
         nodes=nodes,
     )
@@ -70,7 +73,7 @@ def test_a_figure_takes_the_place_of_its_default() -> None:
     # Another run may say fifteen percent less, or more.
     assert (measured.lo, measured.mode, measured.hi) == pytest.approx((3.9e-9 / 1.15, 4e-9, 4.5e-9 * 1.15))
     assert measured.origin == "calibrated"
-    assert "25%" in measured.source
+    assert "5%" in measured.source
     assert found[p.L1_SECONDS] is p.L1_SECONDS
     assert [param.name for param in found.better] == [p.L2_SECONDS.name]
 
@@ -121,3 +124,43 @@ def test_a_band_of_the_document_is_judged_by_what_was_measured() -> None:
     assert verdicts["latency_DRAM"].verdict == "holds"
     assert verdicts["latency_DRAM"].evidence == "64..92 ns calibrated"
     assert verdicts["latency_L1"].evidence.endswith("by default")
+
+
+BOUNDS = ("latency_dram", "switch_process", "checked_bounds", "exit_kernel")
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+@given(load=st.floats(0, 1), more=st.floats(0, 1))
+def test_the_busier_the_host_the_wider_the_interval(name: str, load: float, more: float) -> None:
+    default = DIRECT[name]
+    figure = Figure(name=name, unit=default.unit, value=1e-7, lo=0.9e-7, hi=1.2e-7, chunks=40)
+
+    def param(share: float) -> Param:
+        return parameters_of(calibration(figure, conditions=Conditions(share)))[default]
+
+    narrow, wide = param(min(load, more)), param(max(load, more))
+    assert wide.lo <= narrow.lo <= narrow.mode == wide.mode <= narrow.hi <= wide.hi
+    if max(load, more) <= 0.1:
+        assert (wide.lo, wide.hi) == (narrow.lo, narrow.hi)
+    elif min(load, more) <= 0.1:
+        assert wide.hi >= narrow.hi * 1.1 * 0.999
+
+
+@pytest.mark.parametrize(
+    "conditions", [Conditions(0.4), Conditions(0.01, 0.3), Conditions(None, None, 0.2)], ids=["pressure", "steal", "delay"]
+)
+def test_whatever_disturbed_the_run_is_said_with_what_to_do(conditions: Conditions) -> None:
+    figure = Figure(name="latency_dram", unit="seconds", value=80e-9, lo=73.6e-9, hi=80e-9, chunks=40)
+    given_ = parameters_of(calibration(figure, conditions=conditions))
+    (finding,) = busy_calibration(given_)
+    assert given_.busy_at == conditions.load
+    assert f"{conditions.load:.0%}" in finding.evidence
+    assert finding.remedy
+    assert finding.remedy.startswith("agent calibrate")
+
+
+@pytest.mark.parametrize("conditions", [Conditions(), Conditions(0.1), Conditions(0.02, 0.05, 0.09)])
+def test_of_a_quiet_run_nothing_is_said(conditions: Conditions) -> None:
+    figure = Figure(name="latency_dram", unit="seconds", value=80e-9, lo=73.6e-9, hi=80e-9, chunks=40)
+    assert busy_calibration(parameters_of(calibration(figure, conditions=conditions))) == ()
+    assert busy_calibration(DEFAULTS) == ()
