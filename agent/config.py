@@ -33,6 +33,11 @@ def calibration_file() -> str:
     return os.path.join(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or "/var/lib/stratascope", "calibration.json")
 
 
+def histories_file() -> str:
+    """The path of what this host's predictions were off by: beside its calibration."""
+    return os.path.join(os.path.dirname(calibration_file()), "histories")
+
+
 _MOST_OPEN_REPEATS = 3
 _MOST_CHOICES = 8
 

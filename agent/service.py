@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import threading
 import time
 from concurrent.futures import Future
@@ -12,7 +13,8 @@ from msgspec.structs import replace
 
 from agent.collect.caches import Caches
 from agent.collect.hung import supervised
-from agent.config import Config
+from agent.config import Config, histories_file
+from agent.model.host import Host
 from agent.model.snapshot import Snapshot
 from agent.model.values import CpuSet, Gap, safe
 from agent.session import PATIENCE_SECONDS, Session, advance, judged
@@ -25,6 +27,10 @@ from exporters.metrics.of_agent import Run
 FRESH_SECONDS = 1.0
 MIN_PATIENCE_SECONDS = 0.5
 """Who has less time than a pass takes on a large host gets what there is after this."""
+STORE_SECONDS = 300.0
+"""What predictions were off by is stored at most so often, and at the end."""
+CLOSE_SECONDS = 2.0
+"""A pass that takes longer than this when the daemon ends is not waited for: what was stored last stays."""
 
 log = logging.getLogger("stratascope")
 
@@ -72,6 +78,18 @@ class Service:
                 return running.result()
             return _with_age(self._session.snapshot, time.time() - self._session.snapshot.taken_at.timestamp()), self._session.run
 
+    def close(self) -> None:
+        """Stores what predictions were off by. Call it once nobody asks any more."""
+        with self._lock:
+            running, host, path = self._running, self._session.host, _histories_file(self._session.config)
+        if host is None or path is None or running is None:
+            return
+        try:
+            running.exception(CLOSE_SECONDS)
+        except TimeoutError:
+            return
+        _store(self._session, path, host)
+
 
 def _take(session: Session, running: Future[tuple[Snapshot, Run]], patience_seconds: float) -> None:
     """The answer to all who wait for it: the last snapshot where it is fresh, else a new one."""
@@ -104,7 +122,13 @@ def _refresh(session: Session, patience_seconds: float) -> Snapshot:
     """A new pass; its document, for metrics."""
     previous = session.host
     window = advance(session, "metrics", patience_seconds)
+    if previous is None:
+        _recall(session, window.after)
     document = judged(session, window)
+    if session.histories_gap is not None:
+        document = replace(document, gaps=(*document.gaps, session.histories_gap))
+    if time.monotonic() - session.stored >= STORE_SECONDS:
+        _store_beside(session, window.after)
     cost = own_cost.read()
     session.run = replace(
         session.run,
@@ -118,6 +142,50 @@ def _refresh(session: Session, patience_seconds: float) -> Snapshot:
     _log_gaps(session.logged_gaps, window.after.gaps)
     session.logged_gaps = window.after.gaps
     return document
+
+
+def _histories_file(config: Config) -> str | None:
+    """None of another tree than the host's, and where nobody made a directory for it."""
+    path = histories_file()
+    return path if config.root == "/" and os.path.isdir(os.path.dirname(path)) else None
+
+
+def _recall(session: Session, host: Host) -> None:
+    """What a daemon before this one has learned of what still lives."""
+    path = _histories_file(session.config)
+    if path is None:
+        return
+    from agent.calibrate.histories import load
+
+    session.histories, session.histories_gap = load(path, host)
+    if session.histories_gap is not None:
+        log.info("%s: %s", safe(session.histories_gap.detail), session.histories_gap.remedy)
+
+
+def _store_beside(session: Session, host: Host) -> None:
+    """Stores it in a thread of its own: no scrape waits for a disk."""
+    session.stored = time.monotonic()
+    path = _histories_file(session.config)
+    if path is not None:
+        from agent.calibrate.histories import packed
+
+        threading.Thread(target=_write, args=(session, path, packed(session.histories, host)), name="histories", daemon=True).start()
+
+
+def _store(session: Session, path: str, host: Host) -> None:
+    from agent.calibrate.histories import packed
+
+    _write(session, path, packed(session.histories, host))
+
+
+def _write(session: Session, path: str, content: bytes) -> None:
+    from agent.calibrate.histories import keep
+
+    try:
+        keep(path, content)
+        session.histories_gap = None
+    except OSError as error:
+        log.warning("what predictions were off by is not stored: %s: %s", error.filename or path, error.strerror)
 
 
 def _log_cpus(previous: CpuSet, online: CpuSet) -> None:

@@ -42,7 +42,8 @@ class Session:
     `caches` are the readers', with what stays until something is plugged and the questions that are still out, `containers` those of the
     join, `texts` those of the exposition. `host` and `read_at` are what the last pass read, and when; `began` (time.monotonic) and
     `taken_at` (Unix seconds) are when it began, `run` is what it cost, `snapshot` its document, if one was made. `histories` are what
-    predictions were off by, `logged_gaps` the gaps that the log has named.
+    predictions were off by, stored last at `stored` (time.monotonic); `histories_gap` says why what was stored is not in use. `logged_gaps`
+    are the gaps that the log has named.
     """
 
     root: SysRoot
@@ -57,6 +58,8 @@ class Session:
     run: Run = field(default_factory=Run)
     snapshot: Snapshot | None = None
     histories: Histories = field(default_factory=dict)
+    histories_gap: Gap | None = None
+    stored: float = field(default_factory=time.monotonic)
     logged_gaps: tuple[Gap, ...] = ()
 
 

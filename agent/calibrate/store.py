@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,18 +25,30 @@ class Unreadable(Exception):
 def load(path: str) -> Calibration | None:
     """The stored calibration; None where there is no file. Raises Unreadable where it is invalid."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except FileNotFoundError:
-        return None
+        data = read_file(path, _MOST_BYTES)
+        return None if data is None else checked(msgspec.json.decode(data, type=Calibration))
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror}") from None
-    try:
-        if len(data) > _MOST_BYTES:
-            raise msgspec.ValidationError("larger than a calibration can be")
-        return checked(msgspec.json.decode(data, type=Calibration))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Unreadable(f"{path}: not a calibration: {error}") from None
+
+
+def read_file(path: str, most_bytes: int) -> bytes | None:
+    """What is in a file that was stored; None where there is none. What is no regular file is not waited for.
+
+    Raises OSError where it may not be read, msgspec.ValidationError where it is no such file, or too large.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise msgspec.ValidationError("no regular file")
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise msgspec.ValidationError("larger than it can be")
+    return data
 
 
 class _Kind(NamedTuple):
@@ -144,15 +157,20 @@ def differences(first: MachineIdentity, second: MachineIdentity) -> list[str]:
 
 
 def keep(path: str, calibration: Calibration) -> None:
-    """Writes the file atomically: a reader sees the old or the new one. Raises OSError where it cannot be written."""
+    """Replaces the file. Raises OSError where it cannot be written."""
+    replace_file(path, msgspec.json.format(msgspec.json.encode(calibration)) + b"\n", ".calibration-")
+
+
+def replace_file(path: str, content: bytes, prefix: str) -> None:
+    """Writes a file atomically: a reader sees the old or the new one. Raises OSError where it cannot be written."""
     import tempfile
 
     directory = os.path.dirname(path) or "."
     os.makedirs(directory, mode=0o755, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".calibration-", dir=directory)
+    descriptor, name = tempfile.mkstemp(prefix=prefix, dir=directory)
     try:
         with open(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(calibration)) + b"\n")
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), 0o644)

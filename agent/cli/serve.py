@@ -78,6 +78,7 @@ def run(parsed: argparse.Namespace) -> int:
     for listening in sockets:
         logging.getLogger("stratascope").info("listening on http://%s:%s/metrics", *listening.getsockname()[:2])
     server.serve(application(service.metrics, lambda: service.ready, __version__), sockets)
+    service.close()
     return 0
 
 
