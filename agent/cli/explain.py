@@ -41,9 +41,14 @@ def add(verbs: Verbs) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
+    from agent.calibrate.histories import load
+    from agent.config import histories_file
     from agent.overhead.compose import components
     from agent.overhead.explain import explain
     from exporters.views import explain as view
 
     window, workload = window_and_workload(parsed)
-    return show(parsed, explain(window, workload, components(workload, window, window.activity(workload))), view.render)
+    # Of another tree, the file beside this host's calibration says nothing.
+    histories, _ = load(histories_file(), window.after) if parsed.root == "/" else ({}, None)
+    explanation = explain(window, workload, components(workload, window, window.activity(workload)), histories)
+    return show(parsed, explanation, view.render)

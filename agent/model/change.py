@@ -8,7 +8,7 @@ from agent.model.components import Unit
 from agent.model.finding import Finding
 from agent.model.neighbours import Neighbours
 from agent.model.runtimes import Paradigm
-from agent.model.snapshot import Prediction
+from agent.model.snapshot import Prediction, Score
 from agent.model.values import CpuSet, Fact, Limit
 from agent.model.workload import Element, LayerName
 
@@ -135,7 +135,7 @@ class Explanation(Fact, frozen=True, kw_only=True):
     `lost` is nothing of who is `idle`: it hardly ran, and is not predicted to have waited. `lost_parts_unknown`: components that may add
     to it.
     Without advice none of `considered` changes is predicted to pay, whatever the parameters are. `key_figures`: the components of the costs
-    that weigh most, the heaviest first.
+    that weigh most, the heaviest first. `scores`: how well a daemon's intervals of this workload's figures did so far.
     """
 
     workload: str
@@ -151,6 +151,7 @@ class Explanation(Fact, frozen=True, kw_only=True):
     lost_parts_unknown: tuple[str, ...] = ()
     measured_lost: float | None = None
     key_figures: tuple[str, ...] = ()
+    scores: tuple[Score, ...] = ()
     neighbours: Neighbours | None = None
     findings: tuple[Finding, ...] = ()
     advice: Answer | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from agent.model.change import Answer, Change, Cost, Explanation, Level, Lost
@@ -15,6 +15,7 @@ from agent.model.workload import Layer, LayerName, Workload
 from agent.overhead.activity import scheduled
 from agent.overhead.lost import is_idle, measured_lost, missing_parts, parts, total
 from agent.overhead.neighbours import neighbours
+from agent.overhead.residuals import History, Key, scores
 from agent.overhead.what_if import what_if
 from agent.overhead.window import Window
 
@@ -24,10 +25,11 @@ FEW = 8
 """So many nodes are tried one by one."""
 KEY_FIGURES = 5
 """So many figures are shown first."""
+NONE: Mapping[Key, History] = {}
 
 
-def explain(window: Window, workload: Workload, predictions: Sequence[Prediction]) -> Explanation:
-    """`predictions` are the snapshot's; those of other workloads are left aside."""
+def explain(window: Window, workload: Workload, predictions: Sequence[Prediction], histories: Mapping[Key, History] = NONE) -> Explanation:
+    """`predictions` are the snapshot's; those of other workloads are left aside. `histories` are a daemon's."""
     own = [prediction for prediction in predictions if prediction.workload == workload.id]
     all_lost, lost = total(own), parts(own)
     counted = [seconds for prediction in own if (seconds := measured_lost(prediction)) is not None]
@@ -49,6 +51,7 @@ def explain(window: Window, workload: Workload, predictions: Sequence[Prediction
         lost_parts_unknown=() if all_lost is None else missing_parts(own, window, workload),
         measured_lost=all_measured,
         key_figures=_key_figures(costs),
+        scores=scores({key: history for key, history in histories.items() if key[:2] == (workload.id, workload.identity)}),
         neighbours=neighbours(window, workload),
         findings=tuple(finding for finding in window.after.findings if finding.workload == workload.id),
         advice=_best(window, workload, considered),

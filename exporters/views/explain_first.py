@@ -12,7 +12,7 @@ from agent.model.change import Explanation
 from agent.model.neighbours import Neighbour, Neighbours
 from agent.model.snapshot import Prediction
 from exporters.views.figures import duration, figure, interval, meaning, percent
-from exporters.views.words import GUESS, count, cpus, line
+from exporters.views.words import GUESS, count, cpus, digits, line
 
 NEIGHBOURS = 5
 """So many are named: one screen, with the figures."""
@@ -35,6 +35,7 @@ def key_figures(explanation: Explanation) -> Iterator[ConsoleRenderable]:
         table.add_row(*_row(prediction))
     yield table
     yield from (line(text, "dim") for text in _origins(shown))
+    yield from (line(text, "dim") for text in _scores(explanation))
     missed = [prediction for prediction in predictions if prediction.inside is False and prediction not in shown]
     if missed:
         yield line("Not as predicted, either: " + "; ".join(map(_missed, missed)) + ".", "red")
@@ -65,11 +66,21 @@ def _judged(prediction: Prediction) -> str:
 def _origins(predictions: list[Prediction]) -> Iterator[str]:
     """Where the intervals come from, and how well those that were learned have done so far."""
     if any(prediction.interval == "prior" for prediction in predictions):
-        yield "prior: the interval follows from the model's parameters, and nothing of this host has tried it yet."
+        yield "prior: the interval follows from the model's parameters; agent serve learns narrower ones from window to window."
     for prediction in predictions:
         if prediction.interval == "learned":
             so_far = "none of them judged yet" if prediction.coverage is None else f"{percent(prediction.coverage)} held so far"
             yield f"learned: {meaning(prediction.component)}, from {count(prediction.windows, 'window')} before, {so_far}."
+
+
+def _scores(explanation: Explanation) -> Iterator[str]:
+    """What `agent serve` has seen of the same figures."""
+    for score in explanation.scores:
+        if score.component in explanation.key_figures:
+            yield (
+                f"agent serve: {meaning(score.component)}, {percent(score.coverage)} of {count(score.windows, 'window')} inside; "
+                f"interval score {digits(score.score_ratio)} times that of 'as in the last window'."
+            )
 
 
 def _missed(prediction: Prediction) -> str:

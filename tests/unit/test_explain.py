@@ -15,6 +15,8 @@ from agent.model.values import UNLIMITED, CpuSet, Limit
 from agent.model.workload import Workload, matching
 from agent.overhead.compose import predict
 from agent.overhead.explain import KEY_FIGURES, explain
+from agent.overhead.learned import Track
+from agent.overhead.residuals import History
 from agent.overhead.what_if import what_if
 from agent.overhead.window import Window
 from exporters.views import explain as view
@@ -87,6 +89,28 @@ def test_an_interval_that_was_learned_says_from_how_many_windows(component: str)
     text = told_of(component, interval="learned", windows=34, coverage=0.9123)
     assert f"learned: {COMPONENTS[component].meaning}, from 34 windows before, 91.2 % held so far." in " ".join(text.split())
     assert "learned" not in told_of(component)
+
+
+def watched(key: tuple[str, str, str], inside: float) -> dict[tuple[str, str, str], History]:
+    """What a daemon has seen of one figure in 40 windows."""
+    past = Track(windows=40, scored=20.0, inside=20.0 * inside, score=5.0)
+    fields = {name: past for name in History.__struct_fields__ if isinstance(getattr(History(), name), Track)}
+    history = History()
+    for name, track in fields.items():
+        setattr(history, name, track)
+    return {key: history}
+
+
+@pytest.mark.parametrize("component", ["run_queue_delay", "steal"])
+def test_how_well_a_daemon_did_is_said(component: str) -> None:
+    seen = window()
+    vm = seen.after.workloads[1]
+    own = explain(seen, vm, predict(seen), watched((vm.id, vm.identity, component), 0.75))
+    assert [(score.component, score.coverage, score.score_ratio) for score in own.scores] == [(component, 0.75, 1.0)]
+    text = " ".join(shown(own, 80).split())
+    assert f"agent serve: {COMPONENTS[component].meaning}, 75 % of 40 windows inside; interval score 1 times" in text
+    others = watched((vm.id, "reborn", component), 0.75) | watched(("c0ffee", "c0ffee:1", component), 0.75)
+    assert explain(seen, vm, predict(seen), others).scores == ()
 
 
 @pytest.mark.parametrize(("measured", "word"), [(0.2, "inside"), (0.9, "above"), (0.0, "below")])
