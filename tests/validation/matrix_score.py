@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import NamedTuple
 
 from agent.model.components import COMPONENTS, UNITS
 from agent.overhead.learned import Interval, Track, interval_score, learn, learned_interval
@@ -190,24 +191,35 @@ def priors(rows: Iterable[Row]) -> dict[str, Prior]:
     return summed
 
 
-def offences(rows: Iterable[Row]) -> Iterator[str]:
-    """What cannot be true, whatever the load: figures that are no numbers, out of order, below nothing, above their bound; contention of
-    who did not run."""
+class Offence(NamedTuple):
+    """What cannot be true: of which figure of which row."""
+
+    complaint: str
+    figure: str
+    row: Row
+    words: str
+
+
+def offences(rows: Iterable[Row]) -> Iterator[Offence]:
+    """Whatever the load: figures that are no numbers, out of order, below nothing, above their bound; contention of who did not run."""
     for row in rows:
         least = UNITS[row.unit].negligible
         for name, figure in (("estimate", row.estimate), ("shown", row.shown), ("forecast", row.forecast)):
             if figure is None:
                 continue
             value, low, high = figure
-            where = f"{row.workload} ({row.paradigm}), window {row.window}: {row.component} {name} {value:.4g} [{low:.4g}, {high:.4g}]"
+            complaint = ""
             if not all(math.isfinite(number) for number in figure):
-                yield f"{where}: no numbers"
+                complaint = "no numbers"
             elif not -least <= low <= value + least <= high + 2 * least:
-                yield f"{where}: out of order"
+                complaint = "out of order"
             elif row.most is not None and high > row.most * (1 + 1e-9) + least:
-                yield f"{where}: above its bound, {row.most:.4g}"
+                complaint = f"above its bound, {row.most:.4g}"
             elif row.kind == "contention" and row.ran == 0 and high > least:
-                yield f"{where}: it did not run"
+                complaint = "it did not run"
+            if complaint:
+                where = f"{row.workload} ({row.paradigm}), window {row.window}"
+                yield Offence(complaint.partition(",")[0], name, row, f"{where}: {value:.4g} [{low:.4g}, {high:.4g}]: {complaint}")
 
 
 def _active(row: Row) -> bool:

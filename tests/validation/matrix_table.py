@@ -9,7 +9,6 @@ from tests.validation.matrix_plan import LEVELS, Run
 from tests.validation.matrix_rows import Row
 from tests.validation.matrix_score import Cell, Line, Tally, cells, estimates, line, offences, priors
 
-MOST_OFFENCES = 20
 _HEAD = f"{'cells':>5} {'had':>5} {'had*':>5} {'inside':>6} {'hi/lo':>7} {'score':>6}"
 _KEY = """
 cells: component, workload and run, of those that change. had: of active windows, those with an interval; had*: of those with a measurement.
@@ -85,9 +84,12 @@ def _sides(group: Iterable[Cell]) -> tuple[list[tuple[Tally, float]], ...]:
 
 
 def _offences(rows: Sequence[Row]) -> Iterator[str]:
-    wrong = list(offences(rows))
-    yield f"what cannot be true: {len(wrong)} of {len(rows)} figures"
-    yield from (f"  {words}" for words in wrong[:MOST_OFFENCES])
+    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for wrong in offences(rows):
+        groups[wrong.row.component, wrong.figure, wrong.complaint].append(wrong.words)
+    yield f"what cannot be true: {sum(map(len, groups.values()))} figures of {len(rows)} rows"
+    for (component, figure, complaint), words in groups.items():
+        yield f"  {component}, {figure}, {complaint}: {len(words)}, as in {words[0]}"
 
 
 def _words(of: Line) -> str:

@@ -199,7 +199,8 @@ def test_intervals_before_anything_was_learnt_are_those_of_the_first_window() ->
 def test_what_cannot_be_true_is_named(figure: tuple[float, float, float], more: dict[str, Any], words: str) -> None:
     (row,) = rows_of([0.5], lambda number, dice: figure, **more)
     (wrong,) = offences([row])
-    assert words in wrong
+    assert words in wrong.complaint
+    assert words in wrong.words
     assert list(offences([replace(row, ran=0.5, forecast=(0.5, 0.4, 1.0))])) == []
 
 
