@@ -22,6 +22,8 @@ from agent.overhead.window import Window
 IDLE_CPUS = 1e-3
 """Who wants less than this loses nothing, and is idle."""
 
+_LOST_TIME = frozenset(name for name, component in COMPONENTS.items() if component.lost_time is not None)
+
 _Counted = tuple[Prediction, list[Prediction]]
 """The waiting, and what is extra time."""
 _End = Callable[[Prediction], float]
@@ -42,25 +44,22 @@ def losses(predictions: Iterable[Prediction], window: Window) -> tuple[Loss, ...
     """The total of each workload all of whose parts are known: a sum over the others would move with each file that is missing."""
     by_workload: dict[str, list[Prediction]] = {}
     for prediction in predictions:
-        if COMPONENTS[prediction.component].lost_time is not None:
+        if prediction.component in _LOST_TIME:
             by_workload.setdefault(prediction.workload, []).append(prediction)
-    found = []
-    for workload in window.after.workloads:
-        own = by_workload.get(workload.id, [])
-        lost = total(own)
-        if lost is not None and not missing_parts(own, window, workload):
-            found.append(
-                Loss(
-                    workload=workload.id,
-                    component="lost_time",
-                    value=lost.value,
-                    lo=lost.lo,
-                    hi=lost.hi,
-                    unit="ratio",
-                    idle=is_idle(own),
-                )
-            )
-    return tuple(found)
+    return tuple(
+        [
+            _loss(workload.id, own)
+            for workload in window.after.workloads
+            if (own := by_workload.get(workload.id)) and not missing_parts(own, window, workload)
+        ]
+    )
+
+
+def _loss(workload: str, own: Sequence[Prediction]) -> Loss:
+    lost = total(own) or Lost(0.0, 0.0, 0.0)
+    # Lost nothing is also who is not idle, and does not wait.
+    idle = not lost.hi and is_idle(own)
+    return Loss(workload=workload, component="lost_time", value=lost.value, lo=lost.lo, hi=lost.hi, unit="ratio", idle=idle)
 
 
 def missing_parts(predictions: Iterable[Prediction], window: Window, workload: Workload) -> tuple[str, ...]:
@@ -72,13 +71,7 @@ def missing_parts(predictions: Iterable[Prediction], window: Window, workload: W
     if _is_idle(waits) or not waits.inputs["own_busy_cpus"]:
         # Nothing that stretches its running adds to that.
         return ()
-    applicable = {
-        SWITCHING.name: True,
-        SHARED_CORE.name: _may_share_core(window, workload),
-        EXIT_TIME.name: _may_exit(workload),
-        REMOTE_MEMORY.name: _may_be_remote(window, workload),
-    }
-    return tuple(name for name, applies in applicable.items() if applies and name not in counted)
+    return tuple([name for name, applies in _APPLIES.items() if name not in counted and applies(window, workload)])
 
 
 def _may_share_core(window: Window, workload: Workload) -> bool:
@@ -96,6 +89,14 @@ def _may_be_remote(window: Window, workload: Workload) -> bool:
     """Unless the one memory node of the host is the only one that anybody knows."""
     nodes, placement = CpuSet(window.machine.nodes), workload.placement
     return len(nodes) != 1 or not CpuSet(placement.memory_by_node) | (placement.allowed_nodes or CpuSet()) <= nodes
+
+
+_APPLIES: dict[str, Callable[[Window, Workload], bool]] = {
+    SWITCHING.name: lambda window, workload: True,
+    SHARED_CORE.name: _may_share_core,
+    EXIT_TIME.name: lambda window, workload: _may_exit(workload),
+    REMOTE_MEMORY.name: _may_be_remote,
+}
 
 
 def is_idle(predictions: Iterable[Prediction]) -> bool:
