@@ -15,9 +15,23 @@ from agent.model.physical import Physical
 from agent.model.values import Fact, Gap
 from agent.model.workload import Workload
 
+Expert = Literal["last", "fast", "slow", "formula"]
+"""As in the last window, as in the last few, as in the last dozen, as the formula says of the last window."""
+
+
+class Forecast(Fact, frozen=True, kw_only=True):
+    """What the next window is expected to measure of a figure, by all windows up to now; `by` was nearest in those before."""
+
+    value: float
+    lo: float
+    hi: float
+    by: Expert
+
 
 class Prediction(Fact, frozen=True, kw_only=True):
     """One figure of the model, never a measurement: `measured` stands beside it where the host has a counterpart.
+
+    It is an estimate of what this window's layers cost; `forecast` is of the next window.
 
     Name, unit and kind are those of its row in `components`. `ratio` is measured / value. `inside`: lo <= measured <= hi.
     """
@@ -43,19 +57,22 @@ class Prediction(Fact, frozen=True, kw_only=True):
     windows: int = 0
     coverage: float | None = None
     """The share of those windows in which what was measured lay in the interval."""
+    forecast: Forecast | None = None
 
 
 class Score(Fact, frozen=True, kw_only=True):
-    """How well a component's learned intervals did, over all `figures` that have one and the windows of the last day.
+    """How well a component's forecasts did, over all `figures` that have one and the windows of the last day.
 
-    `coverage`: the share of windows in which what was measured lay inside; 0.9 is aimed at. `score_ratio`: the interval score (width, and
-    20 times what is missed) over that of "as in the last window" with an interval learnt in the same way: the median over the figures.
+    `coverage`: the share of windows in which what was measured lay inside; 0.9 is aimed at. `width`: of the intervals, in the unit of the
+    component, the median over the figures. `score_ratio`: the interval score (width, and 20 times what is missed) over that of "as in the
+    last window" with an interval learnt in the same way: the median, too.
     """
 
     component: str
     figures: int
     windows: int
     coverage: float
+    width: float
     score_ratio: float
 
 

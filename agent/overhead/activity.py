@@ -6,7 +6,7 @@ born within the window counts whole; what went backwards, or whose owner changed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TypeVar, cast
 
@@ -36,6 +36,17 @@ _of_a_group: Callable[[WorkloadCpu], Counts] = attrgetter(
 )
 
 
+class Hungry(Fact, frozen=True, kw_only=True):
+    """Threads that slept at no time of a window: of those the kernel counts no voluntary switch, and they were no sleepers before.
+
+    What such a thread did not run, it waited: 1 = run + wait + sleep.
+    """
+
+    threads: int = 0
+    run_seconds: float = 0.0
+    timeslices: int = 0
+
+
 class Activity(Fact, frozen=True, kw_only=True):
     """What one workload did. None where a counter is not there or was reset.
 
@@ -53,6 +64,10 @@ class Activity(Fact, frozen=True, kw_only=True):
     switches: int | None = None
     """Voluntary and involuntary ones."""
     runnable_threads: float | None = None
+    """Threads that ran or waited, on average: their times over the window's (Little's law)."""
+    hungry: Hungry | None = None
+    asked: tuple[float, float] | None = None
+    """What it ran and what it waited for, in CPUs, whatever thread did: of a machine the emulator's, too."""
     active_threads: int | None = None
     usage_seconds: float | None = None
     periods: int | None = None
@@ -74,30 +89,35 @@ def activity_of(
     cpus: int,
 ) -> Activity:
     """`host_pressed`: the share of the window in which some task of a host of so many CPUs waited for one."""
-    threads, before = scheduled(new), scheduled(old) if old else ()
-    old_threads = {(thread.tid, thread.start_ticks): thread for thread in before}
-    pairs = [(old_threads.get((thread.tid, thread.start_ticks)), thread) for thread in threads]
+    threads = scheduled(new)
+    pairs = _pairs(scheduled(old) if old else (), threads)
     # A thread that is older than the window and was not here joined from another group: what it did there is not the workload's.
     joined = old is not None and any(_joined(thread, was, began) for was, thread in pairs)
     nothing: Counts = (None,) * len(_OF_A_THREAD)
     counts = [nothing if joined else _since(was, thread, _of_a_thread) for was, thread in pairs]
     run, delay, slices, voluntary, involuntary = zip(*counts, strict=True) if counts else ((),) * len(_OF_A_THREAD)
-    states = [thread.state for thread in (*before, *threads)]
     usage, periods, throttled, stopped, pressure = _since(old.cpu if old else None, new.cpu, _of_a_group)
     pressed = pressed_share((host_pressed, None if pressure is None else pressure * 1e-6 / group_seconds), cpus)
     asleep = [was is not None and was.state in ASLEEP for was, _ in pairs]
     waits = possible_waits(run, delay, asleep, seconds=seconds, pressed=pressed, period_seconds=(new.cpu.period_usec or 0) * 1e-6)
+    ran, waited = _seconds(_total(run), 1e-9), _seconds(_total(waits.delays_ns), 1e-9)
+    if new.paradigm == "virtualization":
+        asked = _asked(_pairs(_every_thread(old) if old else (), _every_thread(new)), seconds)
+    else:
+        asked = None if ran is None or waited is None else (ran / seconds, waited / seconds)
     return Activity(
         seconds=seconds,
         group_seconds=group_seconds,
         since_start=old is None,
-        run_seconds=_seconds(_total(run), 1e-9),
-        delay_seconds=_seconds(_total(waits.delays_ns), 1e-9),
+        run_seconds=ran,
+        delay_seconds=waited,
         impossible_delays=waits.left_out,
         timeslices=_total(slices),
         switches=_total(voluntary + involuntary),
-        # A throttled thread is runnable, too: it waits for its group, not for an event.
-        runnable_threads=states.count("R") / (2 if old else 1) if None not in states and states else None,
+        # A throttled thread is runnable, too: the kernel counts its waiting for its group as run delay.
+        runnable_threads=None if ran is None or waited is None else min((ran + waited) / seconds, float(len(threads))),
+        hungry=_hungry(pairs, counts, ran),
+        asked=asked,
         active_threads=None if None in slices else sum(1 for count in slices if count),
         usage_seconds=_seconds(usage, 1e-6),
         periods=periods,
@@ -106,6 +126,44 @@ def activity_of(
         pressure_seconds=_seconds(pressure, 1e-6),
         kvm=_kvm(old, new, seconds) if new.vcpus else {},
     )
+
+
+def _pairs(before: Sequence[Thread], threads: Sequence[Thread]) -> list[tuple[Thread | None, Thread]]:
+    """Each thread as it was: the same by number and start."""
+    old_threads = {(thread.tid, thread.start_ticks): thread for thread in before}
+    return [(old_threads.get((thread.tid, thread.start_ticks)), thread) for thread in threads]
+
+
+def _every_thread(workload: Workload) -> tuple[Thread, ...]:
+    return (*workload.threads, *(vcpu.thread for vcpu in workload.vcpus if vcpu.thread is not None))
+
+
+def _asked(pairs: Sequence[tuple[Thread | None, Thread]], seconds: float) -> tuple[float, float] | None:
+    """CPUs that threads ran on, and that they waited for: no thread waits for longer than it does not run."""
+    ran, waited = 0.0, 0.0
+    for was, thread in pairs:
+        run, delay = _since(was, thread, _of_a_thread)[:2]
+        if run is None or delay is None:
+            return None
+        share = min(1.0, run * 1e-9 / seconds)
+        ran, waited = ran + share, waited + min(1.0 - share, delay * 1e-9 / seconds)
+    return ran, waited
+
+
+def _hungry(pairs: Sequence[tuple[Thread | None, Thread]], counts: Sequence[Counts], ran: float | None) -> Hungry | None:
+    """None where a counter of a thread that may be one is missing.
+
+    A thread that was born within the window, or a workload of which there is one look only, did not have all of it.
+    """
+    if ran == 0:
+        return Hungry()
+    threads, run_ns, timeslices = 0, 0, 0
+    for (was, _), (run, _, slices, voluntary, _) in zip(pairs, counts, strict=True):
+        if run is None or slices is None or voluntary is None or (was is not None and was.state is None):
+            return None
+        if was is not None and not voluntary and run and slices and was.state not in ASLEEP:
+            threads, run_ns, timeslices = threads + 1, run_ns + run, timeslices + slices
+    return None if ran is None else Hungry(threads=threads, run_seconds=run_ns * 1e-9, timeslices=timeslices)
 
 
 def _kvm(old: Workload | None, new: Workload, seconds: float) -> dict[str, float]:

@@ -28,6 +28,10 @@ QUEUED = Param(
     hi=1,
     source="measured: mean delay per timeslice 0.29-0.56 ms beside 1-3 threads that never sleep, against 2 ms if all queued",
 )
+FAIR = Param(name="CPU time got, over the weighted max-min share", unit="ratio", lo=0.7, mode=1.0, hi=1.3, source="assumed")
+CONTENTION = Param(
+    name="waiting of threads that sleep at times, over the formula", unit="ratio", lo=0.25, mode=1.0, hi=4.0, source="assumed"
+)
 WAKE = Param(
     name="wake-up on a real CPU",
     unit="seconds",

@@ -13,6 +13,9 @@ from agent.overhead.window import Window
 UNSCORED = "impossible_delay"
 """A part of what is measured was left out, because it cannot be: the figure is not judged by the rest."""
 
+NOT_ASKED = "not_asked"
+"""What is predicted is what it would get if it asked for all; it did not, and what is measured is what it asked for."""
+
 
 def weaknesses(activity: Activity, window: Window) -> list[str]:
     """What weakens a contention figure."""
@@ -52,5 +55,5 @@ def prediction(
         measured=measured,
         measured_from=component.measured_by.get(workload.paradigm) if measured is not None else None,
         ratio=None if measured is None or value <= 0 else measured / value,
-        inside=None if measured is None or UNSCORED in flags else lo <= measured <= hi,
+        inside=None if measured is None or UNSCORED in flags or NOT_ASKED in flags else lo <= measured <= hi,
     )

@@ -1,7 +1,8 @@
-"""Predictions held against what was measured, window after window: intervals from their residuals, a score, what is missed again.
+"""Predictions held against what was measured, window after window: intervals from their residuals, forecasts, what is missed again.
 
-The rival of each figure is "as in the last window", with an interval that is learnt in the same way: a prediction that decides less than
-that is not worth its formula. No parameter is ever moved by a residual. Whoever takes the windows keeps the histories.
+A forecast is what the nearest of a few experts says of the next window. Its rival is "as in the last window", with an interval that is
+learnt in the same way: a forecast that decides less than that is not worth its name. No parameter is ever moved by a residual. Whoever
+takes the windows keeps the histories.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from statistics import median
+from typing import get_args
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from agent.model.components import COMPONENTS, UNITS
 from agent.model.finding import Finding
-from agent.model.snapshot import Prediction, Score
+from agent.model.snapshot import Expert, Forecast, Prediction, Score
 from agent.overhead.learned import Track, learn, learned_interval
+from agent.overhead.prediction import UNSCORED
 from agent.overhead.window import Window
 
 HALF_LIFE_SECONDS = 15 * 60.0
@@ -25,6 +28,15 @@ DAY_SECONDS = 24 * 3600.0
 PATIENCE = 3
 """Windows in a row outside the interval that are a finding."""
 
+EXPERTS: tuple[Expert, ...] = get_args(Expert)
+_FAST, _SLOW = 0.5, 0.15
+"""What a measurement moves a level by."""
+_ERROR_KEPT = 0.85
+_CLEARLY = 0.85
+"""Another expert is believed where its errors are so much smaller."""
+_SHIFT = 4.0
+"""A measurement that is so many mean errors away begins a level anew."""
+
 _REMEDY = "agent calibrate measures this host's own parameters; else something runs here that the model does not know"
 
 Key = tuple[str, str, str]
@@ -32,16 +44,21 @@ Key = tuple[str, str, str]
 
 
 class History(Struct, kw_only=True):
-    """Of one figure: what it was off by, and what its rival was, whose prediction is `last`, the measurement of the window before.
+    """Of one figure: what its estimates and forecasts were off by, and what their rival was, whose forecast is the `last` measurement.
 
     `log_ratio`: of measured over predicted, smoothed. `outside`: windows in a row up to the last. `seconds`: so long it was watched.
+    `points` are what each expert says of the next window, `errors` what they were off by, `chosen` the one that is believed.
     """
 
     log_ratio: float | None = None
     outside: int = 0
     track: Track = field(default_factory=Track)
+    ahead: Track = field(default_factory=Track)
     rival: Track = field(default_factory=Track)
-    last: float | None = None
+    points: tuple[float, ...] = ()
+    errors: tuple[float, ...] = (0.0,) * len(EXPERTS)
+    chosen: int = 0
+    width: float = 0.0
     seconds: float = 0.0
 
 
@@ -62,15 +79,18 @@ def judge(predictions: tuple[Prediction, ...], window: Window, histories: Histor
     for prediction in predictions:
         key = (prediction.workload, identities.get(prediction.workload, ""), prediction.component)
         history, measured = histories.get(key), prediction.measured
-        if "since_start" in prediction.validity or (history is None and (prediction.inside is None or _is_nothing(prediction))):
+        is_left_out = measured is None or UNSCORED in prediction.validity or _is_nothing(prediction)
+        if "since_start" in prediction.validity or (history is None and is_left_out):
             judged.append(prediction)
             continue
         history = kept[key] = history or History()
         shown = _with_interval(prediction, history.track)
-        if measured is not None and prediction.inside is not None and not _is_nothing(prediction):
-            _learn(history, prediction, shown, measured, seconds)
-            shown = replace(shown, smoothed_ratio=math.exp(history.log_ratio or 0.0))
-        judged.append(shown)
+        if measured is not None and not is_left_out:
+            if prediction.inside is not None:
+                _learn(history, prediction, shown, measured, seconds)
+                shown = replace(shown, smoothed_ratio=math.exp(history.log_ratio or 0.0))
+            _look_ahead(history, prediction, measured, seconds)
+        judged.append(_with_forecast(shown, history))
     return tuple(judged), kept
 
 
@@ -78,14 +98,15 @@ def scores(histories: Histories) -> tuple[Score, ...]:
     """How well each component's intervals did: over all of its figures that have earned one."""
     by_component: dict[str, list[History]] = defaultdict(list)
     for (_, _, component), history in histories.items():
-        if history.track.scored and history.rival.scored:
+        if history.ahead.scored and history.rival.scored:
             by_component[component].append(history)
     return tuple(
         Score(
             component=component,
             figures=len(of_it),
-            windows=sum(history.track.windows for history in of_it),
-            coverage=sum(history.track.inside for history in of_it) / sum(history.track.scored for history in of_it),
+            windows=sum(history.ahead.windows for history in of_it),
+            coverage=sum(history.ahead.inside for history in of_it) / sum(history.ahead.scored for history in of_it),
+            width=median(history.width for history in of_it),
             score_ratio=median(_beside_rival(history) for history in of_it),
         )
         for component, of_it in by_component.items()
@@ -149,12 +170,43 @@ def _learn(history: History, prediction: Prediction, shown: Prediction, measured
     weight = 0.5 ** (seconds / HALF_LIFE_SECONDS)
     history.log_ratio = log_ratio if history.log_ratio is None else weight * history.log_ratio + (1 - weight) * log_ratio
     history.outside = 0 if shown.lo - negligible <= measured <= shown.hi + negligible else history.outside + 1
+    learn(history.track, prediction.value, measured, least=negligible, most=most, weight=0.5 ** (seconds / DAY_SECONDS))
+
+
+def _look_ahead(history: History, prediction: Prediction, measured: float, seconds: float) -> None:
+    """Judge what was said of this window, and say what the next one will be."""
+    least, most, weight = UNITS[prediction.unit].negligible, _most(prediction), 0.5 ** (seconds / DAY_SECONDS)
+    points = history.points
     history.seconds += seconds
-    weight = 0.5 ** (seconds / DAY_SECONDS)
-    learn(history.track, prediction.value, measured, least=negligible, most=most, weight=weight)
-    if history.last is not None:
-        learn(history.rival, history.last, measured, least=negligible, most=most, weight=weight)
-    history.last = measured
+    formula = min(most, prediction.value * math.exp(history.log_ratio or 0.0))
+    if not points:
+        history.points = (measured, measured, measured, formula)
+        return
+    last, fast, slow, _ = points
+    learn(history.ahead, points[history.chosen], measured, least=least, most=most, weight=weight)
+    learn(history.rival, last, measured, least=least, most=most, weight=weight)
+    errors = history.errors = tuple(
+        [_ERROR_KEPT * error + abs(measured - point) for error, point in zip(history.errors, points, strict=True)]
+    )
+    best = errors.index(min(errors))
+    if errors[best] < _CLEARLY * errors[history.chosen]:
+        history.chosen = best
+    if abs(measured - slow) > _SHIFT * (1 - _ERROR_KEPT) * errors[2] + least:
+        # Something has changed: what was before is no guide.
+        fast = slow = measured
+    history.points = (measured, fast + _FAST * (measured - fast), slow + _SLOW * (measured - slow), formula)
+
+
+def _with_forecast(shown: Prediction, history: History) -> Prediction:
+    if not history.points:
+        return shown
+    point = history.points[history.chosen]
+    interval = learned_interval(history.ahead, point, UNITS[shown.unit].negligible, _most(shown))
+    if interval is None:
+        return shown
+    low, high = interval
+    history.width = high - low
+    return replace(shown, forecast=Forecast(value=min(high, max(low, point)), lo=low, hi=high, by=EXPERTS[history.chosen]))
 
 
 def _most(prediction: Prediction) -> float:
@@ -164,7 +216,7 @@ def _most(prediction: Prediction) -> float:
 
 def _beside_rival(history: History) -> float:
     """The mean score of the intervals over that of the rival's."""
-    return history.track.score / history.track.scored / (history.rival.score / history.rival.scored)
+    return history.ahead.score / history.ahead.scored / (history.rival.score / history.rival.scored)
 
 
 def _beaten(score: Score) -> Finding:

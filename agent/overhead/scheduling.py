@@ -14,7 +14,7 @@ from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.snapshot import Param, Prediction
 from agent.model.workload import VCpu, Workload
 from agent.overhead import parameters
-from agent.overhead.activity import Activity
+from agent.overhead.activity import Activity, Hungry
 from agent.overhead.parameter_set import DEFAULTS, Parameters
 from agent.overhead.prediction import UNSCORED, prediction, weaknesses
 from agent.overhead.throttling import edge_share, held_threads
@@ -25,6 +25,15 @@ _LEAST_ELIGIBLE = 1e-9
 
 SATURATED = 0.95
 """Busy share of the allowed CPUs above which no queue formula holds."""
+
+EDGE_WAITS, EDGE_SHARE = 1.5, 0.01
+"""At the ends of a window a wait counts when it is over: so many waits of a thread; and its readings are so much apart."""
+
+_STEEP = 4
+_NO_CPUS = 1e-6
+_HARDLY_CPUS = 0.01
+_SEEN_SHARE = 0.8
+"""A fork-heavy group was seen to lose 91 % of its delay with its children."""
 
 
 @lru_cache(64)
@@ -72,24 +81,56 @@ def saturated_delay(own_threads: float, other_threads: float, cpus: int) -> floa
 def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> Prediction | None:
     """Seconds of delay in a second, summed over the workload's threads (of a machine: its vCPUs'; the host level of two).
 
-    The kernel counts the time in which a group's quota holds its runnable threads back as their run delay, on 6.18, too, which
-    dequeues them. A group waits in that time for its quota and in the rest, `eligible`, for a CPU.
+    Threads that never slept waited when they did not run. The others wait by what competes with them. The kernel counts the time in which
+    a group's quota holds its runnable threads back as their run delay, on 6.18, too, which dequeues them. A group waits in that time for
+    its quota and in the rest, `eligible`, for a CPU.
+
+    Absent where threads that have gone ran for a good part of the time: their delay went with them.
     """
     cpus = workload.placement.allowed_cpus
     busy = window.busy_cpus(cpus) if cpus else None
-    run, runnable, stopped = activity.run_seconds, activity.runnable_threads, _stopped(workload, window, activity)
-    if not cpus or busy is None or run is None or runnable is None or stopped is None:
+    run, hungry, stopped = activity.run_seconds, activity.hungry, _stopped(workload, window, activity)
+    if not cpus or busy is None or run is None or hungry is None or stopped is None or _is_of_the_dead(workload, activity, run):
         return None
     own, others = run / activity.seconds, window.others(busy, activity, run, activity.seconds)
-    if others is None:
+    if others is None or (stopped and activity.periods is None):
         return None
-    # States are two moments only; what ran or was stopped was runnable.
-    threads = max(runnable, own + stopped)
-    if stopped and activity.periods is None:
-        return None
+    flags = _flags(workload, window, activity)
+    certain = max(0.0, hungry.threads - hungry.run_seconds / activity.seconds)
+    rest = max(0.0, own - hungry.run_seconds / activity.seconds)
+    threads = max(hungry.threads + rest, own + stopped)
     held = held_threads(stopped, threads, len(cpus))
-    eligible = min(1.0, max(1 - held / threads, own / len(cpus), _LEAST_ELIGIBLE)) if held else 1.0
-    demand = own / eligible
+    inputs = {"cpus": float(len(cpus)), "own_busy_cpus": own, "other_busy_cpus": others, "held_threads": held}
+    if hungry.threads:
+        inputs |= {"hungry_threads": float(hungry.threads), "hungry_waiting": certain}
+        flags.append("accounting")
+    # How long the current wait is at each end of the window is not known.
+    edge = hungry.threads * (EDGE_WAITS * certain / max(1, hungry.timeslices) + EDGE_SHARE)
+    interval = certain, max(0.0, certain - edge), min(float(hungry.threads), certain + edge)
+    formula = "n - run of threads that never slept"
+    if not hungry.threads or rest > _NO_CPUS:
+        held_here = held * (1 - hungry.threads / threads) if threads > hungry.threads else 0.0
+        contended = _contended(workload, window, activity, hungry, rest, others, held_here, inputs)
+        if contended is None:
+            return None
+        figures, formula_of_rest, is_saturated = contended
+        interval = interval[0] + figures[0], interval[1] + figures[1], interval[2] + figures[2]
+        formula = f"{formula} + {formula_of_rest}" if hungry.threads else formula_of_rest
+        flags += ["saturated"] * is_saturated
+    measured = None if activity.delay_seconds is None else activity.delay_seconds / activity.seconds
+    return prediction(workload, RUN_QUEUE_DELAY, interval, formula=formula, inputs=inputs, flags=flags, measured=measured)
+
+
+def _is_of_the_dead(workload: Workload, activity: Activity, run: float) -> bool:
+    """Whether threads that are here no more did more of a group's work than its threads' counters may lack."""
+    usage = activity.usage_seconds
+    if workload.paradigm == "virtualization" or usage is None:
+        return False
+    usage_share, run_share = usage / activity.group_seconds, run / activity.seconds
+    return usage_share > _HARDLY_CPUS and run_share < _SEEN_SHARE * usage_share
+
+
+def _flags(workload: Workload, window: Window, activity: Activity) -> list[str]:
     flags = weaknesses(activity, window) + [UNSCORED] * bool(activity.impossible_delays)
     limit = workload.cpu.limit_cpus
     unseen = (
@@ -98,37 +139,87 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
     if unseen or workload.cpu.weight not in (None, 100) or workload.cpu.shares not in (None, 1024):
         # What a group above holds back is not in this one's counters, and threads count as equals.
         flags.append("extrapolated")
-    inputs = {"cpus": float(len(cpus)), "own_busy_cpus": own, "other_busy_cpus": others, "held_threads": held}
-    if (demand + others) / len(cpus) >= SATURATED:
-        tasks, elsewhere = window.runnable_tasks, window.busy_cpus(window.after.physical.cpus.online - cpus)
-        if tasks is None or (elsewhere is None and not window.after.physical.cpus.online <= cpus):
+    return flags
+
+
+def _contended(
+    workload: Workload,
+    window: Window,
+    activity: Activity,
+    hungry: Hungry,
+    rest: float,
+    others: float,
+    held: float,
+    inputs: dict[str, float],
+) -> tuple[tuple[float, float, float], str, bool] | None:
+    """What threads that sleep at times wait, which run on `rest` CPUs: figures, formula, and whether their CPUs are saturated.
+
+    `held` of them stand still with their group, `others` CPUs are busy with other workloads.
+    """
+    cpus, slices, active = workload.placement.allowed_cpus, activity.timeslices, activity.active_threads
+    virtual, online = window.after.identity.virtualization, len(window.after.physical.cpus.online)
+    if not cpus or slices is None or active is None or virtual is None or not online:
+        return None
+    rate = max(0, slices - hungry.timeslices) / activity.seconds
+    if not rate or not rest:
+        return (held, held, held), "held", False
+    many, sleepers = len(cpus), max(1, active - hungry.threads)
+    waiters = min(sleepers, held + rest)
+    eligible = min(1.0, max(1 - held / waiters, rest / many, _LEAST_ELIGIBLE)) if held else 1.0
+    demand, beside = rest / eligible, others + hungry.run_seconds / activity.seconds
+    wake = window.given[parameters.WAKE_GUEST if virtual.kind == "guest" else parameters.WAKE]
+    if (demand + beside) / many >= SATURATED:
+        fair = window.competition.fair_cpus(workload, cpus, others)
+        waiting = window.competition.others_waiting(workload, cpus)
+        if fair is None or waiting is None:
             return None
-        # The tasks of the host that are not ours, nor run on a CPU that we may not use: at most these compete.
-        crowd = max(others, tasks - (threads - held) - (elsewhere or 0.0))
-        low = saturated_delay(demand, others, len(cpus))
-        point = saturated_delay(threads, math.sqrt(others * crowd), len(cpus))
-        # A count of two moments tells halves: one that both missed may have been there.
-        high = saturated_delay(threads, crowd + 0.5, len(cpus))
-        interval = (point, min(low, point), max(high, point))
-        inputs |= {"own_runnable_threads": threads, "other_runnable_tasks": crowd}
-        formula = "held + eligible*n*(1 - m/(n + k)): n own and k other runnable threads of equal weight on m CPUs"
-        flags.append("saturated")
+        crowd = others + waiting + hungry.threads
+        inputs |= {"own_running": rest, "fair_cpus": fair, "other_runnable_tasks": crowd, "timeslices_per_second": rate}
+        own = demand + hungry.run_seconds / activity.seconds
+        greed = own / fair if fair and not hungry.threads else 1.0
+        interval = _beside_a_crowd(rest, greed, crowd / many, sleepers, rate, online, wake, window.given)
+        formula = "held + eligible*((n - r) * what it ran over what it would get + slices of who runs when others wake)"
     else:
-        unsaturated = _unsaturated(window, activity, len(cpus), demand, others, inputs)
-        if unsaturated is None:
-            return None
+        # To one thread its siblings are others, too.
+        utilisation = min(SATURATED, (beside + demand * (1 - 1 / sleepers)) / many)
+        inputs |= {
+            "timeslices_per_second": rate,
+            "utilisation_by_others": utilisation,
+            "mean_burst_seconds": min(rest / rate, _slices(online, window.given)[1]),
+            "queued_share": window.given[parameters.QUEUED].mode,
+            "wake_up_seconds": wake.mode,
+        }
         # It counts timeslices, all of which are in the eligible time.
-        interval = (unsaturated[0] / eligible, unsaturated[1] / eligible, unsaturated[2] / eligible)
+        point, low, high = unsaturated_delay(rate, rest / rate, utilisation, many, online, wake, window.given)
+        interval = point / eligible, low / eligible, high / eligible
         formula = "held + timeslices/s * (phi*W + wake-up); W between Erlang C over m CPUs and rho/(1-rho), times the mean burst"
     # Both counters, of the delay and of the stop, grow when the wait is over: what is cut off at the ends of the window differs.
     cut = held * edge_share(activity.periods or 0) if held else 0.0
-    point, low, high = (held + eligible * figure for figure in interval)
-    low, high = max(0.0, low - cut), high + cut
+    most = max(0.0, sleepers - rest)
+    point, low, high = (min(most, held + eligible * figure) for figure in interval)
+    low, high = max(0.0, low - cut), min(most, high + cut)
     if held:
         # Beside others a thread of a group out of quota may wait without being stopped, but no longer than it does not run.
-        high = max(high, threads - own + cut)
-    measured = None if activity.delay_seconds is None else activity.delay_seconds / activity.seconds
-    return prediction(workload, RUN_QUEUE_DELAY, (point, low, high), formula=formula, inputs=inputs, flags=flags, measured=measured)
+        high = max(high, most if most < waiters - rest + cut else waiters - rest + cut)
+    return (point, low, max(point, high)), formula, "fair_cpus" in inputs
+
+
+def _beside_a_crowd(
+    run: float, greed: float, crowd: float, threads: int, rate: float, online: int, wake: Param, given: Parameters
+) -> tuple[float, float, float]:
+    """Delay of `threads` that sleep at times and run on `run` CPUs, beside a `crowd` a CPU: point and interval.
+
+    `greed`: what their group ran over what it would get if it asked. Who runs less gets it when it wakes, but for slices of who runs. Whose
+    group runs that much may ask for any more: each of its threads that does not run may sleep or wait.
+    """
+    queued, spread, pressed = given[parameters.QUEUED], given[parameters.CONTENTION], min(1.0, crowd)
+    _, usual, long = _slices(online, given)
+    idle = max(0.0, threads - run)
+    starved = min(1.0, greed) ** _STEEP
+    woken = rate * (queued.mode * pressed * usual + wake.mode)
+    point = woken + (idle - woken) * starved / 2 if woken < idle else idle
+    high = max(spread.hi * point, rate * (pressed * long + wake.hi), idle * min(1.0, 2 * starved))
+    return point, spread.lo * point, min(high, idle)
 
 
 def _stopped(workload: Workload, window: Window, activity: Activity) -> float | None:
@@ -149,29 +240,6 @@ def _may_have_quota(group: WorkloadCpu | VCpu) -> bool:
     if group.quota_usec is None:
         return group.period_usec is not None or group.shares is not None or group.weight is not None
     return not group.quota_usec.unlimited
-
-
-def _unsaturated(
-    window: Window, activity: Activity, cpus: int, own: float, others: float, inputs: dict[str, float]
-) -> tuple[float, float, float] | None:
-    slices, run, active = activity.timeslices, activity.run_seconds, activity.active_threads
-    virtual, online = window.after.identity.virtualization, len(window.after.physical.cpus.online)
-    if slices is None or run is None or active is None or virtual is None or not online:
-        return None
-    if not slices or not run:
-        return 0.0, 0.0, 0.0
-    wake = window.given[parameters.WAKE_GUEST if virtual.kind == "guest" else parameters.WAKE]
-    # To one thread its siblings are others, too.
-    utilisation = min(SATURATED, (others + own * (1 - 1 / max(1, active))) / cpus)
-    rate = slices / activity.seconds
-    inputs |= {
-        "timeslices_per_second": rate,
-        "utilisation_by_others": utilisation,
-        "mean_burst_seconds": min(run / slices, _slices(online, window.given)[1]),
-        "queued_share": window.given[parameters.QUEUED].mode,
-        "wake_up_seconds": wake.mode,
-    }
-    return unsaturated_delay(rate, run / slices, utilisation, cpus, online, wake, window.given)
 
 
 def unsaturated_delay(

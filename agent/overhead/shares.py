@@ -7,19 +7,19 @@ saturated; elsewhere everyone gets what it asks for, which the same formula says
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from agent.model.components import CPU_SHARE
 from agent.model.snapshot import Prediction
 from agent.model.values import Fact
 from agent.model.workload import Workload
-from agent.overhead.activity import Activity
-from agent.overhead.prediction import prediction, weaknesses
+from agent.overhead import parameters
+from agent.overhead.activity import Activity, scheduled
+from agent.overhead.competition import relative_weight
+from agent.overhead.prediction import NOT_ASKED, prediction, weaknesses
 from agent.overhead.window import Window
 
-DEFAULT_WEIGHT = 100.0
-DEFAULT_SHARES = 1024.0
+_NESTED = 1.25
 
 
 class Entity(Fact, frozen=True):
@@ -75,35 +75,28 @@ def lag_seconds(levels: int, slice_seconds: float, cpus: int = 1) -> float:
 
 
 def cpu_share(workload: Workload, window: Window, activity: Activity) -> Prediction | None:
-    """CPUs that its weight gives it, when its threads and all others on its CPUs want to run.
+    """CPUs that a workload would get if all of its threads wanted to run, beside what the others asked for in the window.
 
-    How the others are grouped is not looked up: at best they are one group of default weight, at worst a group for each task. Of a group
-    that is in another one, whose weight counts against theirs, no more can be said than that it runs no more than it wants.
+    Who did not ask for all is not judged by what it ran. Of a group that is in another one, whose weight counts against theirs, no more can
+    be said than that it runs no more than that.
     """
-    cpus, weight = workload.placement.allowed_cpus, workload.cpu.weight
-    relative = weight / DEFAULT_WEIGHT if weight is not None else None
-    if relative is None and workload.cpu.shares is not None:
-        relative = workload.cpu.shares / DEFAULT_SHARES
+    cpus, cap, run, hungry = workload.placement.allowed_cpus, workload.cpu.limit_cpus, activity.run_seconds, activity.hungry
     busy = window.busy_cpus(cpus) if cpus else None
-    run, delay, tasks = activity.run_seconds, activity.delay_seconds, window.runnable_tasks
-    cap = workload.cpu.limit_cpus
-    if not cpus or relative is None or cap is None or busy is None or run is None or delay is None or tasks is None:
+    threads = len(scheduled(workload))
+    if not cpus or relative_weight(workload) is None or cap is None or busy is None or run is None or hungry is None or not threads:
         return None
-    # Who waits wants to run.
-    own, wanted = run / activity.seconds, (run + delay) / activity.seconds
-    others = window.others(busy, activity, run, activity.seconds)
-    if others is None:
+    own, others = run / activity.seconds, window.others(busy, activity, run, activity.seconds)
+    fair = None if others is None else window.competition.fair_cpus(workload, cpus, others)
+    if fair is None or others is None:
         return None
-    groups = max(1.0, tasks - wanted)
-
-    count = float(len(cpus))
-    point, few, many = (share_beside(count, relative, wanted, weight, others) for weight in (math.sqrt(groups), 1.0, groups))
-    least, most = min(few, many, point), max(few, many, point)
+    spread = window.given[parameters.FAIR]
+    most = min(cap, float(min(len(cpus), threads)))
     nested = workload.cgroup is not None and "/" in workload.cgroup.strip("/")
-    if nested:
-        least, most = 0.0, min(wanted, count)
-    interval = (min(cap, point), min(cap, least), min(cap, max(most, point)))
-    inputs = {"relative_weight": relative, "wanted_cpus": wanted, "other_busy_cpus": others, "cpus": count}
-    formula = "weighted max-min share of what it ran and waited for, beside one group of default weight, or one for each other task"
-    flags = weaknesses(activity, window) + (["extrapolated"] if nested else [])
+    # Groups around it divide among themselves first.
+    wider = _NESTED if nested else 1.0
+    interval = min(most, fair), min(most, fair * spread.lo / wider), min(most, fair * spread.hi * wider)
+    inputs = {"fair_cpus": fair, "other_busy_cpus": others, "cpus": float(len(cpus)), "threads": float(threads)}
+    formula = "weighted max-min share beside what the others ran and waited for; at most its threads, its quota"
+    asked = hungry.threads >= min(threads, len(cpus)) and not activity.throttled_seconds
+    flags = weaknesses(activity, window) + ["extrapolated"] * nested + [NOT_ASKED] * (not asked)
     return prediction(workload, CPU_SHARE, interval, formula=formula, inputs=inputs, flags=flags, measured=own)

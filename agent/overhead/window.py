@@ -11,6 +11,7 @@ from agent.model.host import Host
 from agent.model.values import STAT, UPTIME, CpuSet, Fact, Gap, ReadTimes, all_or_none, sum_if_known
 from agent.model.workload import Workload
 from agent.overhead.activity import Activity, activity_of, counter_increase
+from agent.overhead.competition import Competition
 from agent.overhead.machine import MachineIndex
 from agent.overhead.parameter_set import DEFAULTS, Parameters
 
@@ -147,6 +148,11 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
                 by_cpu[cpu] = by_cpu.get(cpu, 0.0) + each
         return by_cpu
 
+    @cached_property
+    def competition(self) -> Competition:
+        """Who asks for which CPUs."""
+        return Competition([(workload, self.activity(workload)) for workload in self.after.workloads])
+
     def busy_mates(self, cpus: CpuSet) -> tuple[float, ...] | None:
         """How busy the other threads of each CPU's core were; None without such, or where one is not known."""
         mask = cpus.mask
@@ -190,13 +196,6 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
         # A CPU that came online within the window was there before: the kernel keeps its counters while it is offline.
         then = {time.cpu: time for time in self.before.logical.cpu.times}
         return {time.cpu: _busy_between(then.get(time.cpu), time, seconds) for time in now}
-
-    @property
-    def runnable_tasks(self) -> float | None:
-        """Tasks that ran or waited, the agent's own reading not counted, averaged over the ends of the window."""
-        counts = [host.logical.cpu.runnable_tasks for host in (self.before, self.after) if host is not None]
-        others = [max(0, count - 1) for count in counts if count is not None]
-        return sum(others) / len(others) if others else None
 
 
 def _busy_since_boot(time: CpuTime, seconds: float) -> float | None:

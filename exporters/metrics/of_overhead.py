@@ -164,7 +164,7 @@ _LOSSES: tuple[Row[tuple[Loss, ...]], ...] = (
 _SCORES: tuple[Row[tuple[Score, ...]], ...] = (
     gauge(
         "strata_overhead_interval_coverage_ratio",
-        "Share of the last day's windows in which what was measured lay in the interval that was learned, where nine of ten are aimed at",
+        "Share of the last day's windows in which what was measured lay in the interval that was forecast, where nine of ten are aimed at",
         "ratio",
         "computed from both",
         lambda scores: [((score.component,), score.coverage) for score in scores],
@@ -172,8 +172,8 @@ _SCORES: tuple[Row[tuple[Score, ...]], ...] = (
     ),
     gauge(
         "strata_overhead_interval_score_ratio",
-        "Interval score (width and misses) of a component's predictions over that of the last window's figure, median over all figures: "
-        "above 1 the prediction decides less",
+        "Interval score (width and misses) of a component's forecasts over that of the last window's figure, median over all figures: "
+        "above 1 the forecast decides less",
         "ratio",
         "computed from both",
         lambda scores: [((score.component,), score.score_ratio) for score in scores],

@@ -17,6 +17,8 @@ WEAKNESSES = {
     "host_is_guest": "this host is a guest itself",
     "since_start": "over its whole life",
     "impossible_delay": "without the sleep that the kernel counted as waiting",
+    "accounting": "what threads that never slept did not run, they waited",
+    "not_asked": "it did not ask for all that it would get",
     "shadow": "shadow page tables",
     "upper_bound": "a bound that hardly any guest reaches",
 }

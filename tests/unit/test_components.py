@@ -38,7 +38,7 @@ def test_every_row_belongs_to_a_formula(component: Component) -> None:
 
 def test_formulas_say_which_row_they_fill() -> None:
     modules = "".join(path.read_text() for path in sorted((TOP / "agent/overhead").glob("*.py")) if path.name != "prediction.py")
-    filled = re.findall(r"\bprediction\(\s*\w+,\s*(\w+)", modules)
+    filled = re.findall(r"\bprediction\(\s*\w+,\s*([A-Z]\w+)", modules)
     assert {name.lower() for name in filled} == COMPONENTS.keys()
 
 

@@ -57,6 +57,7 @@ def _identity(name: str) -> Callable[[Host], Host]:
 ALL = ("c0ffee", "vm", "wasm")
 WAITS: set[Key] = {(name, "run_queue_delay") for name in ALL} | {("vm", "steal"), ("c0ffee", "cpu_pressure")}
 SHARE: set[Key] = {("c0ffee", "cpu_share")}
+QUOTA: set[Key] = {("c0ffee", "throttled_periods")}
 VM_WALKS: set[Key] = {("vm", name) for name in WALKS}
 VM_EXITS: set[Key] = {("vm", name) for name in ("exits", "exit_time", "halt_polling")}
 
@@ -91,18 +92,18 @@ INPUTS: list[tuple[str, Callable[[Host], Host], set[Key]]] = [
     ("limit", _cpu("limit_cpus"), SHARE),
     ("weight", _cpu("weight"), SHARE),
     ("pressure", _cpu("pressure_some_usec"), {("c0ffee", "cpu_pressure")}),
-    ("run", _threads("run_ns"), WAITS | SHARE | VM_EXITS | every("switching") | every("remote_memory") | every("shared_cache")),
-    ("delay", _threads("delay_ns"), SHARE),
-    ("timeslices", _threads("timeslices"), WAITS),
-    ("switches", _threads("voluntary_switches"), every("switching")),
+    ("run", _threads("run_ns"), WAITS | SHARE | VM_EXITS | QUOTA | every("switching") | every("remote_memory") | every("shared_cache")),
+    ("delay", _threads("delay_ns"), SHARE | QUOTA),
+    ("timeslices", _threads("timeslices"), WAITS | SHARE),
+    ("switches", _threads("voluntary_switches"), WAITS | SHARE | every("switching")),
     ("last CPU of a thread", _threads("last_cpu"), every("remote_memory")),
     ("last CPUs", _placement("last_cpus"), every("shared_core") | every("shared_cache")),
     ("memory by node", _placement("memory_by_node", {}), every("remote_memory")),
     ("nodes", _physical("nodes", ()), every("remote_memory")),
     ("cores", _physical("cores", ()), every("shared_core")),
-    ("states", _threads("state"), {("c0ffee", "throttled_periods")} | WAITS),
+    ("states", _threads("state"), WAITS | SHARE),
     ("CPU times", _kernel("times", ()), WAITS | SHARE | every("shared_core") | every("shared_cache")),
-    ("runnable tasks", _kernel("runnable_tasks"), SHARE),
+    ("runnable tasks", _kernel("runnable_tasks"), set()),
     ("tick", _kernel("tick_hz"), set()),
     ("virtualization", _identity("virtualization"), WAITS),
     ("uptime", _identity("uptime_seconds"), set()),

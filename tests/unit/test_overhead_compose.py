@@ -42,7 +42,9 @@ def test_a_measurement_stands_beside_its_prediction() -> None:
     assert found["memory_overhead"].measured == 2 * MIB
     assert found["walk_cost"].measured is None
     for one in found.values():
-        assert one.inside == (None if one.measured is None else one.lo <= one.measured <= one.hi)
+        # Its threads slept at times: it did not ask for its share.
+        is_judged = one.measured is not None and one.component != "cpu_share"
+        assert one.inside == (one.lo <= (one.measured or 0.0) <= one.hi if is_judged else None)
 
 
 def test_kinds_of_cost() -> None:
@@ -119,6 +121,7 @@ def bound(passed: float, threads: int = 2, quota: float = 50_000, cpus: CpuSet =
     running = [
         replace(
             thread(50 + number, passed),
+            voluntary_switches=7,
             run_ns=int(1e5 * quota * passed / threads),
             delay_ns=int(passed * (10 - quota / 1e4 / threads) * 1e9),
         )
@@ -167,18 +170,6 @@ def test_no_quota_no_throttling(quota: Limit | None) -> None:
     assert "throttled_periods" not in found
 
 
-def test_saturated_cpus_are_shared_fairly() -> None:
-    def hog(passed: float) -> Workload:
-        made = replace(container(passed), cpu=replace(cpu(passed), quota_usec=UNLIMITED, throttled_usec=None))
-        return replace(made, threads=(replace(thread(11, passed)),))
-
-    found = of(hog, busy=10)["run_queue_delay"]
-    assert "saturated" in found.validity
-    # One of ours, and of three runnable tasks two others, on two CPUs: a third of the time; half a task more may have been there.
-    assert found.hi == pytest.approx(1 - 2 / 3.5)
-    assert 0 < found.value <= found.hi
-
-
 def test_a_vcpu_with_a_quota_of_its_own_waits_nobody_knows_how_long() -> None:
     """libvirt's vcpu_quota is in the vCPU's group: held back there counts as run delay, and the machine's counters do not tell."""
 
@@ -201,7 +192,8 @@ def test_two_vcpus_that_never_sleep_on_one_cpu(machines: int) -> None:
 
     def one(name: str, passed: float) -> Workload:
         numbers = range(2 // machines)
-        threads = [replace(thread(21 + number, passed), allowed_cpus=pin, delay_ns=int(5e9 * (1 + passed))) for number in numbers]
+        delay = int(5e9 * (1 + passed))
+        threads = [replace(thread(21 + number, passed), allowed_cpus=pin, delay_ns=delay, voluntary_switches=3) for number in numbers]
         vcpus = tuple(VCpu(number=number, affinity=pin, pinned=True, thread=threads[number]) for number in numbers)
         return replace(machine(passed), id=name, vcpus=vcpus, threads=(), placement=Placement(allowed_cpus=pin))
 
@@ -216,33 +208,7 @@ def test_two_vcpus_that_never_sleep_on_one_cpu(machines: int) -> None:
 
     found = [found for (_, component), found in predictions(at(1.0), at(0.0)).items() if component == "steal"]
     assert [prediction.measured for prediction in found] == [0.5] * machines
-    assert all(prediction.inside and prediction.hi > 0.51 for prediction in found)
-
-
-def test_the_crowd_on_other_cpus_does_not_compete() -> None:
-    def alone(passed: float) -> Workload:
-        made = replace(container(passed), cpu=replace(cpu(passed), quota_usec=UNLIMITED, throttled_usec=None))
-        return replace(made, threads=(thread(11, 2 * passed),), placement=replace(made.placement, allowed_cpus=CpuSet((0,))))
-
-    # Three tasks run: ours on CPU 0, one on CPU 1, and one that may wait for either.
-    assert of(alone, busy=10)["run_queue_delay"].inputs["other_runnable_tasks"] == pytest.approx(1)
-
-
-def test_a_weight_gives_a_share_beside_what_others_take() -> None:
-    """Both CPUs are full. It ran for one CPU and waited for a fifth; with four times the weight it would wait less."""
-
-    def weighed(weight: int) -> Prediction:
-        def made(passed: float) -> Workload:
-            one = container(passed)
-            return replace(one, cpu=replace(one.cpu, weight=weight, limit_cpus=UNLIMITED, quota_usec=UNLIMITED))
-
-        return of(made, busy=10)["cpu_share"]
-
-    light, even, heavy = (weighed(weight) for weight in (10, 100, 1000))
-    assert even.measured == pytest.approx(1)
-    # The others are known to want what they ran, so that even the lightest has the rest.
-    assert light.value == pytest.approx(1)
-    assert light.value <= even.value + 1e-9 < heavy.value == pytest.approx(1.2)
+    assert all(prediction.inside and 0.45 < prediction.lo < 0.5 < prediction.hi < 0.55 for prediction in found)
 
 
 def test_locks_are_a_risk_where_vcpus_are_more_than_cpus() -> None:

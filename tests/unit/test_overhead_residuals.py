@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from agent.model.snapshot import Prediction
-from agent.overhead.residuals import HALF_LIFE_SECONDS, Histories, judge, misses, scores
+from agent.overhead.learned import Track
+from agent.overhead.residuals import HALF_LIFE_SECONDS, Histories, History, judge, misses, scores
 from agent.overhead.window import Window
 from tests.unit.overhead_hosts import container, host
 
@@ -149,30 +151,61 @@ def test_a_window_without_a_measurement_teaches_nothing_and_forgets_nothing() ->
     assert [history.track.windows for history in kept.values()] == [9]
 
 
-@pytest.mark.parametrize(("figures", "better"), [([1.0, 3.0] * 12, True), ([3.0, 3.01, 3.02] * 8, None)])
-def test_scores_beside_the_last_window(figures: list[float], better: bool | None) -> None:
-    """What is predicted is 1 or 3 as it is measured, or the same 1 for what stays where it is."""
-    kept: Histories = {}
-    for figure in figures:
-        (prediction,) = delay(figure)
-        _, kept = judge((replace(prediction, value=figure) if better else prediction,), WINDOW, kept)
-    (score,) = scores(kept)
-    assert (score.component, score.figures, score.windows) == ("run_queue_delay", 1, 24)
-    assert score.coverage > 0.85
-    assert score.score_ratio < 0.1 if better else 0.2 < score.score_ratio < 5
-
-
-def test_what_loses_to_the_last_window_for_a_day_says_so() -> None:
-    day = Window(after=host(1.0), before=host(), seconds=3600.0)
+@pytest.mark.parametrize(
+    ("figures", "by", "most"),
+    [
+        ([1.0, 3.0] * 30, "slow", 1.0),
+        ([2.0, 2.1, 1.9, 2.3, 1.7, 2.0, 2.2] * 9, "slow", 0.9),
+        ([1.0] * 30 + [3.0] * 30, "last", 1.05),
+        ([1.0 + 0.1 * number for number in range(60)], "last", 1.05),
+    ],
+    ids=["to and fro", "noise", "a step", "a slope"],
+)
+def test_a_forecast_beside_the_last_window(figures: list[float], by: str, most: float) -> None:
+    """What goes to and fro is nearest to its mean, and what steps or climbs to where it is. The formula knows nothing."""
     kept: Histories = {}
     shown: tuple[Prediction, ...] = ()
-    told = []
-    for number in range(40):
-        # Noise is predicted of what stands still.
-        (prediction,) = delay(1.0 + 0.001 * (number % 2))
-        shown, kept = judge((replace(prediction, value=0.5 + 0.37 * number % 1),), day, kept)
-        told.append([finding.id for finding in misses(shown, kept, scores(kept))])
-    assert "model_beaten" not in [id_ for ids in told[:20] for id_ in ids]
-    assert "model_beaten" in told[-1]
-    (finding,) = [finding for finding in misses(shown, kept, scores(kept)) if finding.id == "model_beaten"]
-    assert (finding.workload, finding.text.split(":")[0]) == (None, "run queue delay")
+    for number, figure in enumerate(figures):
+        (prediction,) = delay(figure)
+        shown, kept = judge((replace(prediction, value=10.0 ** (number % 4)),), WINDOW, kept)
+    (score,) = scores(kept)
+    assert (score.component, score.figures, score.windows) == ("run_queue_delay", 1, len(figures) - 1)
+    assert score.coverage > 0.8
+    assert score.score_ratio < most
+    assert shown[0].forecast is not None
+    assert shown[0].forecast.by == by
+    assert shown[0].forecast.lo <= shown[0].forecast.value <= shown[0].forecast.hi
+    assert score.width == shown[0].forecast.hi - shown[0].forecast.lo
+
+
+def test_a_formula_that_knows_what_comes_is_believed() -> None:
+    """Of what is different in each window, and is predicted by what is seen in the one before."""
+    kept: Histories = {}
+    figures = [1.0 + (number * 7 % 10) for number in range(80)]
+    for figure, following in pairwise(figures):
+        (prediction,) = delay(figure)
+        shown, kept = judge((replace(prediction, value=following, inside=None),), WINDOW, kept)
+    assert shown[0].forecast is not None
+    assert shown[0].forecast.by == "formula"
+    (score,) = scores(kept)
+    assert score.score_ratio < 0.5
+
+
+def test_a_forecast_is_not_judged_by_its_own_window() -> None:
+    """Made after one window, judged by the next: six judgements before there is one."""
+    kept: Histories = {}
+    made = []
+    for number in range(9):
+        (prediction,) = delay(1.0 + 0.1 * (number % 2))
+        (shown,), kept = judge((prediction,), WINDOW, kept)
+        made.append(shown.forecast is not None)
+    assert made == [False] * 6 + [True] * 3
+
+
+@pytest.mark.parametrize(("hours", "score", "said"), [(25, 1.5, True), (25, 0.9, False), (23, 1.5, False)])
+def test_what_loses_to_the_last_window_for_a_day_says_so(hours: int, score: float, *, said: bool) -> None:
+    ahead = Track(windows=50, scored=50.0, inside=45.0, score=50.0 * score)
+    history = History(ahead=ahead, rival=Track(windows=50, scored=50.0, inside=45.0, score=50.0), seconds=hours * 3600.0)
+    kept: Histories = {("vm", "vm:1", "run_queue_delay"): history}
+    found = [finding for finding in misses((), kept, scores(kept)) if finding.id == "model_beaten"]
+    assert [(finding.workload, finding.text.split(":")[0]) for finding in found] == [(None, "run queue delay")] * said

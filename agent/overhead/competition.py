@@ -1,0 +1,153 @@
+"""Who asks for which CPUs, and what each would get of them if it asked for all: weighted max-min shares by averages of a window.
+
+A workload asks for what its threads ran and waited for (Little's law). It is spread over the CPUs that it may use.
+Source: Documentation/admin-guide/cgroup-v2.rst, "Weights"; kernel/sched/fair.c.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+
+from agent.model.values import CpuSet
+from agent.model.workload import Workload
+from agent.overhead.activity import Activity
+
+DEFAULT_WEIGHT = 100.0
+DEFAULT_SHARES = 1024.0
+_FULL = 0.95
+"""Who ran for more of the time than this waited for nobody."""
+
+
+def relative_weight(workload: Workload) -> float | None:
+    """Over the default: 1 where nobody changed it; None where no group says."""
+    if workload.cpu.weight is not None:
+        return workload.cpu.weight / DEFAULT_WEIGHT
+    return None if workload.cpu.shares is None else workload.cpu.shares / DEFAULT_SHARES
+
+
+class _Asking:
+    """What all ask for of one set of CPUs, those first who ask least for their weight; None where it is not known of one of them."""
+
+    def __init__(self, asked: Sequence[tuple[float, float, float]] | None) -> None:
+        """`asked`: running and waiting (CPUs' worth), and weight."""
+        self.is_known = asked is not None
+        levels = sorted(((run + wait) / weight, run + wait, weight) for run, wait, weight in asked or () if run + wait > 0)
+        self.levels = [level for level, _, _ in levels]
+        self.demands = [0.0, *accumulate(demand for _, demand, _ in levels)]
+        self.weights = [0.0, *accumulate(weight for _, _, weight in levels)]
+        self.running = sum(run for run, _, _ in asked or ())
+        self.waiting = sum(wait for _, wait, _ in asked or ())
+
+    def level(self, capacity: float, weight: float, own: tuple[float, float]) -> float:
+        """CPUs for each unit of weight, when who asks for `own` (demand, weight) now asks for all that it can get."""
+        demand, own_weight = own
+        place = bisect_left(self.levels, demand / own_weight) if demand > 0 else len(self.levels)
+
+        def taken(count: int) -> tuple[float, float]:
+            """Of the first `count` what they ask for, and the weight of the others; without one's own."""
+            is_in = demand > 0 and place < count
+            return self.demands[count] - demand * is_in, self.weights[-1] - self.weights[count] - own_weight * (demand > 0 and not is_in)
+
+        low, high = 0, len(self.levels)
+        while low < high:
+            middle = (low + high) // 2
+            asked, others = taken(middle + 1)
+            if asked + self.levels[middle] * (others + weight) <= capacity:
+                low = middle + 1
+            else:
+                high = middle
+        asked, others = taken(low)
+        return max(0.0, capacity - asked) / (max(0.0, others) + weight)
+
+
+class Competition:
+    """Of the workloads of one window, each with its activity, where that is known."""
+
+    def __init__(self, workloads: Iterable[tuple[Workload, Activity | None]]) -> None:
+        self._listed: dict[str, tuple[Workload, Activity | None]] = {}
+        self._by_mask: dict[int, list[tuple[Workload, Activity | None]]] = defaultdict(list)
+        owners: dict[int, str] = {}
+        # Threads of a workload within another one, or of a service that is one sandbox, are listed twice, and ask once.
+        for workload, activity in sorted(workloads, key=lambda pair: len(pair[0].threads), reverse=True):
+            tids = [thread.tid for thread in workload.threads]
+            owner = next((owners[tid] for tid in tids if tid in owners), None)
+            if owner is not None and owner in self._listed and all(owners.get(tid) == owner for tid in tids):
+                self._listed[workload.id] = self._listed[owner]
+            elif workload.placement.allowed_cpus and not (workload.guest is not None and workload.guest.elsewhere):
+                owners |= dict.fromkeys(tids, workload.id)
+                self._by_mask[workload.placement.allowed_cpus.mask].append((workload, activity))
+                self._listed[workload.id] = workload, activity
+        self._asking: dict[int, _Asking] = {}
+        self._bounds: dict[int, list[tuple[float, float, str]]] = {}
+
+    def others_waiting(self, workload: Workload, cpus: CpuSet) -> float | None:
+        """Threads of other workloads that wait for one of `cpus`, on average; None where it is not known of one that may run there."""
+        asking = self._of(cpus)
+        own = self._asked_by(workload, cpus)
+        return None if not asking.is_known or own is None else max(0.0, asking.waiting - own[1])
+
+    def fair_cpus(self, workload: Workload, cpus: CpuSet, others: float) -> float | None:
+        """CPUs that a workload would get if it asked for all of `cpus`, of which `others` are busy without it.
+
+        What no workload runs asks for what it ran, as a group of default weight. Where a thread of a neighbour never slept and waited, what
+        its group got for its weight is what there is to get.
+        """
+        asking, weight = self._of(cpus), relative_weight(workload)
+        own = self._asked_by(workload, cpus)
+        if not asking.is_known or own is None:
+            return None
+        unowned = max(0.0, others - max(0.0, asking.running - own[0]))
+        weight = 1.0 if weight is None else weight
+        capacity = float(len(cpus))
+        level = asking.level(capacity - unowned, weight, (own[0] + own[1], own[2]))
+        if unowned > level:
+            # It has more than its share: it competes like the others.
+            level = asking.level(capacity, weight + 1.0, (own[0] + own[1], own[2]))
+        owner = self._listed.get(workload.id, (workload, None))[0].id
+        got = [run / their_weight for run, their_weight, id_ in self._bound(cpus.mask) if id_ != owner]
+        return min(capacity, max(got, default=math.inf) * weight, level * weight)
+
+    def _asked_by(self, workload: Workload, cpus: CpuSet) -> tuple[float, float, float] | None:
+        """What is counted of a workload among all: as it was, also where its model has been altered since."""
+        listed = self._listed.get(workload.id)
+        return (0.0, 0.0, 1.0) if listed is None else _asks(*listed, cpus.mask)
+
+    def _bound(self, mask: int) -> list[tuple[float, float, str]]:
+        """Running and weight of who wanted more on all of these CPUs, and was held back by no quota."""
+        if mask not in self._bounds:
+            self._bounds[mask] = [
+                (activity.run_seconds / activity.seconds, relative_weight(workload) or 1.0, workload.id)
+                for theirs, listed in self._by_mask.items()
+                if theirs & mask == mask
+                for workload, activity in listed
+                if activity is not None and activity.run_seconds and not activity.throttled_seconds and _waited(activity)
+            ]
+        return self._bounds[mask]
+
+    def _of(self, cpus: CpuSet) -> _Asking:
+        mask = cpus.mask
+        if mask not in self._asking:
+            here = [pair for theirs, listed in self._by_mask.items() if theirs & mask for pair in listed]
+            asked = [_asks(workload, activity, mask) for workload, activity in here]
+            known = [part for part in asked if part is not None]
+            self._asking[mask] = _Asking(known if len(known) == len(asked) else None)
+        return self._asking[mask]
+
+
+def _asks(workload: Workload, activity: Activity | None, mask: int) -> tuple[float, float, float] | None:
+    """Running, waiting, weight on these CPUs; None where it is not known."""
+    allowed = workload.placement.allowed_cpus
+    if activity is None or activity.asked is None or not allowed:
+        return None
+    part = (allowed.mask & mask).bit_count() / len(allowed)
+    run, wait = activity.asked
+    return run * part, wait * part, relative_weight(workload) or 1.0
+
+
+def _waited(activity: Activity) -> bool:
+    hungry = activity.hungry
+    return hungry is not None and hungry.run_seconds < _FULL * hungry.threads * activity.seconds
