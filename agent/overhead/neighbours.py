@@ -1,13 +1,13 @@
 """Window -> who else ran on the CPUs that a workload may use, and how much of them each took.
 
-No counter of the kernel tells CPU time by workload and CPU. What runs on some of these CPUs only took all of its time there. What may run
-elsewhere, too, is a guess: each thread's time is divided over the CPUs that it may use in the proportion in which others than this workload
-kept them busy. Parts conserve: all of them, the rest and the idle time are the CPUs.
+No counter of control groups v2 tells CPU time by workload and CPU. What may run on some of these CPUs only took all of its time there. What
+may run elsewhere, too, is a guess: each thread's time is divided over the CPUs that it may use in the proportion in which others than this
+workload kept them busy. Parts conserve: all of them, the rest and the idle time are the CPUs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -24,6 +24,8 @@ LEAST_CPUS = 1e-6
 _CUT_SECONDS = 0.02
 """Starts of threads are cut to 1/100 s, and so is the uptime."""
 
+_Earlier = Mapping[tuple[str, str], Workload]
+"""The workloads as the window began, by id and identity."""
 _Share = Callable[[CpuSet], float | None]
 """The share of the time of whoever may use these CPUs that it spent on the workload's; None where that is not known."""
 
@@ -33,10 +35,11 @@ def neighbours(window: Window, workload: Workload) -> Neighbours | None:
     allowed, seconds = workload.placement.allowed_cpus, window.seconds
     if not allowed or window.before is None or not seconds:
         return None
-    own, busy = _cpu_time(window, workload), window.busy_cpus(allowed)
+    earlier = {(was.id, was.identity): was for was in window.before.workloads}
+    own, busy = _cpu_time(window, earlier, workload), window.busy_cpus(allowed)
     share = _share(window, allowed, own)
     others = [
-        _neighbour(window, other, allowed, share)
+        _neighbour(window, earlier, other, allowed, share)
         for other in _unrelated(window.after.workloads, workload)
         if other.placement.allowed_cpus is None or other.placement.allowed_cpus & allowed
     ]
@@ -55,8 +58,8 @@ def neighbours(window: Window, workload: Workload) -> Neighbours | None:
     )
 
 
-def _neighbour(window: Window, other: Workload, allowed: CpuSet, share: _Share) -> Neighbour:
-    spent, part = _cpu_time(window, other), _part(window, other, allowed, share)
+def _neighbour(window: Window, earlier: _Earlier, other: Workload, allowed: CpuSet, share: _Share) -> Neighbour:
+    spent, part = _cpu_time(window, earlier, other), _part(window, earlier, other, allowed, share)
     return Neighbour(
         workload=other.id,
         name=other.name,
@@ -72,14 +75,14 @@ def _waiting(window: Window, workload: Workload) -> float | None:
     return None if activity is None or activity.delay_seconds is None else activity.delay_seconds / activity.seconds
 
 
-def _cpu_time(window: Window, workload: Workload) -> float | None:
+def _cpu_time(window: Window, earlier: _Earlier, workload: Workload) -> float | None:
     """CPUs that it used on average: by its group, where it has one, with the short-lived processes in it, else by its threads."""
     activity = window.activity(workload)
     if activity is None:
         return None
     if _has_group(workload):
         return None if activity.usage_seconds is None else activity.usage_seconds / activity.group_seconds
-    ran = [nanoseconds for _, nanoseconds in _ran(window, workload)]
+    ran = [nanoseconds for _, nanoseconds in _ran(window, earlier, workload)]
     return None if not ran or None in ran else sum(nanoseconds or 0 for nanoseconds in ran) * 1e-9 / activity.seconds
 
 
@@ -108,7 +111,7 @@ def _share(window: Window, allowed: CpuSet, own: float | None) -> _Share:
     return share
 
 
-def _part(window: Window, other: Workload, allowed: CpuSet, share: _Share) -> tuple[float, bool] | None:
+def _part(window: Window, earlier: _Earlier, other: Workload, allowed: CpuSet, share: _Share) -> tuple[float, bool] | None:
     """The part of its time that it spent on these CPUs, and whether that is certain."""
     everywhere = other.placement.allowed_cpus
     if everywhere is None:
@@ -117,7 +120,7 @@ def _part(window: Window, other: Workload, allowed: CpuSet, share: _Share) -> tu
         return 1.0, True
     total = spent = 0.0
     certain = True
-    for thread, ran in _ran(window, other):
+    for thread, ran in _ran(window, earlier, other):
         part = share(thread.allowed_cpus if thread.allowed_cpus is not None else everywhere)
         if ran is None or part is None:
             return None
@@ -130,12 +133,11 @@ def _part(window: Window, other: Workload, allowed: CpuSet, share: _Share) -> tu
     return None if whole is None else (whole, False)
 
 
-def _ran(window: Window, workload: Workload) -> Iterator[tuple[Thread, float | None]]:
+def _ran(window: Window, earlier: _Earlier, workload: Workload) -> Iterator[tuple[Thread, float | None]]:
     """Its threads, of a machine its vCPUs', too, and how many nanoseconds each ran in the window; None of one that came from elsewhere."""
-    before, key = window.before, (workload.id, workload.identity)
-    earlier = next((was for was in before.workloads if (was.id, was.identity) == key), None) if before else None
-    began = before.identity.uptime_seconds if before else None
-    run_before = {(thread.tid, thread.start_ticks): thread.run_ns for thread in _threads(earlier)} if earlier else {}
+    was = earlier.get((workload.id, workload.identity))
+    began = None if window.before is None else window.before.identity.uptime_seconds
+    run_before = {(thread.tid, thread.start_ticks): thread.run_ns for thread in _threads(was)} if was else {}
     for thread in _threads(workload):
         is_young = thread.start_ticks is not None and (began is None or thread.start_ticks / USER_HZ >= began - _CUT_SECONDS)
         start = run_before.get((thread.tid, thread.start_ticks), 0 if is_young else None)

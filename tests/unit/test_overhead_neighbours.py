@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from agent.overhead.neighbours import neighbours
 from agent.overhead.window import Window
 from exporters.views import explain as view
 from tests.unit.overhead_hosts import container, cpu, host, machine, sandbox, thread, times
+from tests.unit.told import HOSTILE
 
 SECONDS = 10.0
 FIRST, SECOND, BOTH = CpuSet((0,)), CpuSet((1,)), CpuSet((0, 1))
@@ -26,7 +28,7 @@ FIRST, SECOND, BOTH = CpuSet((0,)), CpuSet((1,)), CpuSet((0, 1))
 
 def group(name: str, cpus: CpuSet, passed: float, used: float, path: str | None = None, kind: str = "containerization") -> Workload:
     """A container, or a unit, whose one thread and group used so many CPU seconds of the ten."""
-    ran = replace(thread(hash(name) % 10_000 + 100, passed), allowed_cpus=cpus, run_ns=int(1e9 * (1 + used * passed)))
+    ran = replace(thread(zlib.crc32(name.encode()) % 10_000 + 100, passed), allowed_cpus=cpus, run_ns=int(1e9 * (1 + used * passed)))
     return replace(
         container(passed),
         id=name,
@@ -226,3 +228,11 @@ def test_what_is_a_guess_is_marked() -> None:
 def test_nobody_else_is_an_answer() -> None:
     assert "no other workload" in shown(window(*ends((("victim", FIRST, 5.0),))), "victim")
     assert Neighbour(workload="w", name="w", paradigm="process").taken_cpus is None
+
+
+def test_a_hostile_name_of_a_neighbour_is_text() -> None:
+    before, after = ends((("victim", FIRST, 1.0), ("bad", FIRST, 2.0)))
+    named = replace(after[1], name=HOSTILE)
+    text = shown(window(before, (after[0], named)), "victim")
+    assert "[red]b[/]" in text
+    assert not set(text) & {"\x1b", "\x9b", "\r", "\x07", "\u202e"}
