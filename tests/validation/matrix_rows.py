@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from agent.config import Config
 from agent.model.components import COMPONENTS, Component, Kind, Unit
-from agent.model.snapshot import Prediction
+from agent.model.snapshot import Forecast, Prediction
 from agent.model.workload import Workload
 from agent.overhead.compose import predict
 from agent.overhead.window import Window
@@ -105,7 +105,7 @@ def rows(run: Run, passes: Iterable[Pass]) -> Iterator[tuple[Row, ...]]:
                         estimate=_figure(estimate),
                         shown=_figure(prediction),
                         interval=None if prediction is None else prediction.interval,
-                        forecast=forecast(before.get((load.name, component.name)), prediction),
+                        forecast=forecast(before.get((load.name, component.name))),
                         change=change,
                     )
                 )
@@ -113,12 +113,12 @@ def rows(run: Run, passes: Iterable[Pass]) -> Iterator[tuple[Row, ...]]:
         yield tuple(of_window)
 
 
-def forecast(before: Prediction | None, now: Prediction | None) -> Figure | None:
-    """What was said of this window without its measurement: until documents have forecasts, the interval that was learnt before it."""
-    return None if now is None or now.interval != "learned" else _figure(now)
+def forecast(before: Prediction | None) -> Figure | None:
+    """What was said of this window at the end of the one before."""
+    return None if before is None else _figure(before.forecast)
 
 
-def _figure(prediction: Prediction | None) -> Figure | None:
+def _figure(prediction: Prediction | Forecast | None) -> Figure | None:
     """Plain numbers: some are limits, which JSON writes in another way."""
     return None if prediction is None else (float(prediction.value), float(prediction.lo), float(prediction.hi))
 
