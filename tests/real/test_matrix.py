@@ -25,7 +25,7 @@ from tests.validation.matrix_score import ACTIVE, offences
 
 pytestmark = pytest.mark.real
 
-WINDOWS, SECONDS = 9, 1.5
+WINDOWS, SECONDS = 9, 1.2
 LEARNT = 7
 """Windows after which there are intervals of what was measured in each."""
 OURS = f"stratascope-load-{os.getpid()}"
