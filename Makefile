@@ -22,7 +22,7 @@ LOCK := pip-compile --quiet --no-config --generate-hashes --strip-extras --no-em
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help snapshot check test mutants isolation fuzz quiet lab bench validate matrix schema docs lock clean packages
+.PHONY: help snapshot check test mutants isolation fuzz quiet lab bench validate matrix truths schema docs lock clean packages
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
@@ -65,6 +65,9 @@ validate: $(VENV)/test  ## print the overhead model beside published measurement
 matrix: packages $(VENV)/test  ## score forecasts beside what comes true, for real loads: 90 minutes; ARGS="--runs 4 --windows 30 --seed 1" for less
 	@$(call binding) || test "$$STRATASCOPE_STRICT" != 1
 	@$(BIN)/python -m tests.validation.matrix $(ARGS)
+
+truths: packages $(VENV)/test  ## make changes of real loads, and print what-if beside what comes true: 9 minutes; ARGS="SEED TRIALS"
+	@$(BIN)/python -m tests.validation.what_if_truth $(ARGS)
 
 schema: $(VENV)/agent  ## write exporters/snapshot.schema.json from the types
 	@$(BIN)/agent snapshot --schema > $(VENV)/schema.json

@@ -13,6 +13,8 @@ import random
 from collections.abc import Sequence
 from functools import lru_cache
 
+from msgspec.structs import replace
+
 from agent.model.values import Fact
 
 DRAWS = 19
@@ -20,11 +22,11 @@ DRAWS = 19
 HUNGRY = 0.97
 """Who asks for a CPU for so much of the time never sleeps."""
 _ROUNDS = 60
-_NEAR = 1e-9
+_NEAR = 1e-6
 _WHOLE_STEPS = 20
 _FEW = 0.02
 _NEVER_SLEEPS = 1 - 1e-9
-_SINGLE_SETS = 6
+_FEW_SETS = 6
 
 Odds = tuple[float, float]
 """Seconds of waiting for others, and of standing still for a quota, to a second of running, and to one of the rest."""
@@ -41,7 +43,7 @@ class Contestant(Fact, frozen=True, kw_only=True):
     """Who competes for CPUs as one group of `weight` (1 is the default), with at most `quota` CPUs in each period.
 
     `duties`: of each thread the share of the time that it would run on a CPU of its own. `asks`: for how much of the time it ran or waited.
-    `run` and `held` are CPUs' worth of running, and of standing still for the quota. `first` numbers its threads among all.
+    `run` and `held` are CPUs' worth of running, and of standing still for the quota. `numbers` tell its threads from all others.
     """
 
     key: str
@@ -54,7 +56,7 @@ class Contestant(Fact, frozen=True, kw_only=True):
     quota: float = math.inf
     period_seconds: float = 0.1
     burst_seconds: float = 0.0
-    first: int = 0
+    numbers: tuple[int, ...]
 
     @property
     def most(self) -> float:
@@ -63,7 +65,8 @@ class Contestant(Fact, frozen=True, kw_only=True):
 
     @property
     def is_limited(self) -> bool:
-        return self.quota < self.most
+        """Whether its threads could use more than its quota: on as many CPUs as they are."""
+        return self.quota < len(self.duties)
 
 
 class Fit(Fact, frozen=True, kw_only=True):
@@ -117,14 +120,16 @@ def fitted(contestants: Sequence[Contestant], prior: Sequence[float]) -> list[Fi
             # Whether it waited for others or for its quota is in no counter: run queues whose threads wait are not stopped.
             fits.append(Fit(used=used))
             continue
-        used = max(1.0, used)
-        stands = _burst_odds(contestant, waiting, contestant.quota * used) if contestant.is_limited else 0.0
-        fits.append(Fit(waiting=_fit(waiting, 1 / share - 1, likely), held=_fit(held, stands, 1.0), used=used))
+        fit = Fit(waiting=_fit(waiting, 1 / share - 1, likely), used=max(1.0, used))
+        if contestant.is_limited:
+            factor, rest = _fit(held, _burst_odds(contestant, waiting, contestant.quota * fit.used), 1.0)
+            fit = replace(fit, held=(factor, max(0.0, rest) / (len(contestant.duties) - contestant.quota)))
+        fits.append(fit)
     return fits
 
 
 _SOFT = 0.05
-_LARGEST_FACTOR = 3.0
+_LARGEST_FACTOR = 1.0
 
 
 def _fit(measured: float, modelled: float, likely: float) -> Odds:
@@ -172,7 +177,9 @@ def _held_odds(contestant: Contestant, waiting: float, fit: Fit) -> float:
     mean = 0.0
     if sum([_running(duty, 1 + waiting) for duty in contestant.duties]) > quota:
         mean = _slowed(contestant.duties, quota) / (1 + waiting) - 1
-    return max(mean, _fitted(_burst_odds(contestant, waiting, quota), fit.held))
+    factor, rest = fit.held
+    # What is measured beyond the model goes with what the quota leaves out.
+    return max(mean, factor * _burst_odds(contestant, waiting, quota) + rest * (len(contestant.duties) - contestant.quota))
 
 
 def _burst_odds(contestant: Contestant, waiting: float, quota: float) -> float:
@@ -180,7 +187,7 @@ def _burst_odds(contestant: Contestant, waiting: float, quota: float) -> float:
     at_once = max(1.0, sum([_running(duty, 1 + waiting) for duty in contestant.duties]) * (1 + waiting))
     burst = contestant.burst_seconds * at_once
     lasting = max(0.0, 1 - 0.7 * quota * contestant.period_seconds / burst) if burst > 0 else 0.0
-    rate = min(at_once, contestant.most) / (1 + waiting)
+    rate = at_once / (1 + waiting)
     return lasting * max(0.0, rate / quota - 1)
 
 
@@ -200,20 +207,27 @@ Set = tuple[float, tuple[int, ...]]
 
 
 def sets_of(contestants: Sequence[Contestant]) -> list[Set]:
-    """Of each union of CPU sets what may run in it. Of many sets not every union: each set, each two, and what hangs together."""
-    masks = [part.mask for contestant in contestants for part in contestant.parts]
-    single = list(dict.fromkeys(masks))
-    unions = dict.fromkeys(single)
-    if len(single) <= _SINGLE_SETS:
-        for mask in single:
-            unions |= dict.fromkeys([union | mask for union in unions])
+    """What may be too full: unions of CPU sets that overlap, and the parts that may run nowhere else. Sets apart bind by themselves.
+
+    Of many sets not every union: each set, and all that hang together.
+    """
+    parts = [pinned for contestant in contestants for pinned in contestant.parts]
+    masks = list(dict.fromkeys(pinned.mask for pinned in parts))
+    unions = dict.fromkeys(masks)
+    # One CPU alone overlaps with nothing that it is not a part of.
+    several = [mask for mask in masks if mask.bit_count() > 1]
+    if len(several) <= _FEW_SETS:
+        for mask in several:
+            unions |= dict.fromkeys([union | mask for union in unions if union & mask])
     else:
-        unions |= dict.fromkeys(_connected(single))
-    return [
-        (float(union.bit_count()), members)
-        for union in unions
-        if (members := tuple(number for number, mask in enumerate(masks) if mask & ~union == 0))
-    ]
+        unions |= dict.fromkeys(_connected(several))
+    by_members: dict[tuple[int, ...], int] = {}
+    for union in unions:
+        members = tuple(number for number, pinned in enumerate(parts) if pinned.mask & ~union == 0)
+        cpus = union.bit_count()
+        if sum([min(len(parts[member].threads), parts[member].mask.bit_count()) for member in members]) > cpus:
+            by_members[members] = min(cpus, by_members.get(members, cpus))
+    return [(float(cpus), members) for members, cpus in by_members.items()]
 
 
 def _connected(masks: Sequence[int]) -> list[int]:
@@ -235,7 +249,7 @@ def shares_of(contestants: Sequence[Contestant], asking: Sequence[Sequence[float
     owners: list[int] = []
     for owner, (contestant, shares) in enumerate(zip(contestants, asking, strict=True)):
         for part in contestant.parts:
-            counts.append(_counts(contestant.first, part.threads, shares))
+            counts.append(_counts(contestant.numbers, part.threads, shares))
             weights.append(contestant.weight * len(part.threads) / len(contestant.duties))
             most.append(float(part.mask.bit_count()))
             owners.append(owner)
@@ -248,7 +262,7 @@ def shares_of(contestants: Sequence[Contestant], asking: Sequence[Sequence[float
     return [min(1.0, cpus / count) if count > 0 and cpus > 0 else 1.0 for count, cpus in zip(asked, got, strict=True)]
 
 
-def _counts(first: int, threads: Sequence[int], shares: Sequence[float]) -> list[float]:
+def _counts(numbers: Sequence[int], threads: Sequence[int], shares: Sequence[float]) -> list[float]:
     """How many of them ask, draw by draw: each in as many as it asks for of the time. Those that hardly ask do so always, and a little."""
     always = 0.0
     drawn: list[float] | None = None
@@ -260,7 +274,7 @@ def _counts(first: int, threads: Sequence[int], shares: Sequence[float]) -> list
         drawn = drawn or [0.0] * DRAWS
         scaled = share * DRAWS
         full = int(scaled)
-        order = _order(first + thread)
+        order = _order(numbers[thread])
         for place in order[:full]:
             drawn[place] += 1.0
         if full < DRAWS:
@@ -276,12 +290,13 @@ def _order(number: int) -> tuple[int, ...]:
 
 def fill(wanted: list[float], weights: Sequence[float], sets: Sequence[Set]) -> list[float]:
     """CPUs for each: as their weights are, none more than it wants, and nothing left that somebody wants who may use it."""
-    if all(sum([wanted[member] for member in members]) <= cpus for cpus, members in sets):
+    full = [(cpus, members) for cpus, members in sets if sum([wanted[member] for member in members]) > cpus]
+    if not full:
         return wanted
     granted: list[float | None] = [None] * len(wanted)
     while True:
         tight, level = None, math.inf
-        for cpus, members in sets:
+        for cpus, members in full:
             reached = _level(cpus, members, wanted, weights, granted)
             if reached < level:
                 tight, level = members, reached
@@ -296,17 +311,20 @@ def _level(
     cpus: float, members: Sequence[int], wanted: Sequence[float], weights: Sequence[float], granted: Sequence[float | None]
 ) -> float:
     """CPUs for a weight of 1 at which this set is full; infinite where it never is, or has nobody left."""
-    left, rest = cpus, []
+    left, asked, total = cpus, 0.0, 0.0
+    rest = []
     for member in members:
         part = granted[member]
         if part is not None:
             left -= part
-        elif wanted[member] > 0:
-            rest.append((wanted[member] / weights[member], wanted[member], weights[member]))
-    if not rest or sum([want for _, want, _ in rest]) <= left:
+        elif (want := wanted[member]) > 0:
+            weight = weights[member]
+            asked += want
+            total += weight
+            rest.append((want / weight, want, weight))
+    if asked <= left or not rest:
         return math.inf
     rest.sort()
-    total = sum([weight for _, _, weight in rest])
     for ratio, want, weight in rest:
         if left <= ratio * total:
             return max(0.0, left) / total

@@ -7,7 +7,7 @@ beyond its threads ran in processes that have ended; what CPUs were busy beyond 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from agent.model.facts.proc_task import Thread
 from agent.model.values import CpuSet, Fact
@@ -26,6 +26,8 @@ _QUEUED_SECONDS, _SLICE_SECONDS = 0.4e-3, 1.4e-3
 _IDLE_WEIGHT = 3 / 1024
 """WEIGHT_IDLEPRIO in kernel/sched/sched.h, of a group with cpu.idle."""
 _OUTSIDE = "outside"
+_LAST_PID = 1 << 22
+"""PID_MAX_LIMIT in include/linux/threads.h."""
 
 
 class Worker(Fact, frozen=True, kw_only=True):
@@ -113,7 +115,7 @@ def demand(window: Window, workload: Workload, earlier: EarlierThreads, taken: f
     return Demand(workload=workload, workers=tuple(workers), held=held, ended=ended, seconds=activity.seconds)
 
 
-def contestant(demanded: Demand, workload: Workload, first: int) -> Contestant | None:
+def contestant(demanded: Demand, workload: Workload) -> Contestant | None:
     """It as it competes under the configuration of `workload`, as it is or altered. None where it asks for nothing."""
     masks = {thread.tid: thread.allowed_cpus.mask for thread in _threads(workload) if thread.allowed_cpus}
     allowed = workload.placement.allowed_cpus
@@ -138,7 +140,7 @@ def contestant(demanded: Demand, workload: Workload, first: int) -> Contestant |
         quota=math.inf if limit is None or limit <= 0 else float(limit),
         period_seconds=(cpu.period_usec or 100_000) * 1e-6,
         burst_seconds=demanded.burst_seconds,
-        first=first,
+        numbers=tuple(worker.tid for worker in workers),
     )
 
 
@@ -184,30 +186,21 @@ def outside(window: Window, demands: Sequence[Demand]) -> dict[int, float] | Non
     return left
 
 
-def strangers(by_cpu: dict[int, float], masks: Iterable[int], first: int) -> list[Contestant]:
-    """What runs outside of workloads, as one group for all CPUs that the same contestants may use: it stays on them."""
-    atoms: dict[tuple[int, ...], list[int]] = {}
-    distinct = sorted(set(masks))
-    for cpu in by_cpu:
-        atoms.setdefault(tuple(number for number, mask in enumerate(distinct) if mask >> cpu & 1), []).append(cpu)
-    made = []
-    for users, cpus in atoms.items():
-        duties = tuple(min(1.0, by_cpu[cpu]) for cpu in cpus if by_cpu[cpu] > _LEAST_CPUS)
-        if users and duties:
-            mask = CpuSet(cpus).mask
-            made.append(
-                Contestant(
-                    key=f"{_OUTSIDE} {CpuSet(cpus)}",
-                    weight=1.0,
-                    parts=(Pinned(mask, tuple(range(len(duties)))),),
-                    duties=duties,
-                    asks=duties,
-                    run=sum(duties),
-                    first=first,
-                )
-            )
-            first += len(duties)
-    return made
+def strangers(by_cpu: dict[int, float]) -> list[Contestant]:
+    """What runs outside of workloads, CPU by CPU: it stays where it is."""
+    return [
+        Contestant(
+            key=f"{_OUTSIDE} {cpu}",
+            weight=1.0,
+            parts=(Pinned(1 << cpu, (0,)),),
+            duties=(min(1.0, run),),
+            asks=(min(1.0, run),),
+            run=min(1.0, run),
+            numbers=(_LAST_PID + cpu,),
+        )
+        for cpu, run in by_cpu.items()
+        if run > _LEAST_CPUS
+    ]
 
 
 def _threads(workload: Workload) -> list[Thread]:

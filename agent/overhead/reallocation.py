@@ -17,9 +17,9 @@ from agent.overhead.contest import Contestant, Fit, Outcome, fitted, outcomes, s
 from agent.overhead.contestants import Demand, contestant, demand, earlier_threads, outside, strangers
 from agent.overhead.window import Window
 
-_MOVED_SHARE, _LEAST_SHARE = 0.25, 0.04
+_MOVED_SHARE, _LEAST_SHARE = 0.4, 0.1
 """How far off a predicted difference may be, as a part of it, and any figure of another window, as a part of that."""
-_FLOOR_CPUS = 3e-3
+_FLOOR_CPUS = 0.01
 _BURST_VARIATION = 1.0
 _MOST_NEIGHBOURS = 32
 
@@ -73,16 +73,13 @@ def reallocated(window: Window, workload: Workload, then: Workload, gone: Sequen
         return "what a neighbour that would leave asked for is not known"
     now: list[Contestant | None] = []
     after: list[Contestant | None] = []
-    first = 0
     for demanded in demands:
         is_own = demanded.workload.id == workload.id
-        before = contestant(demanded, demanded.workload, first)
-        later = contestant(demanded, then, first) if is_own else None if demanded.workload.id in leaving else before
+        before = contestant(demanded, demanded.workload)
+        later = contestant(demanded, then) if is_own else None if demanded.workload.id in leaving else before
         now.append(before)
         after.append(later)
-        first += len(demanded.workers)
-    masks = [part.mask for competing in (*now, *after) if competing is not None for part in competing.parts]
-    others = strangers(by_cpu, masks, first)
+    others = strangers(by_cpu)
     model = _Model.of(now, others, demands)
     old, new = model.outcomes(now), model.outcomes(after)
     parts = [
@@ -169,17 +166,21 @@ def _part(demanded: Demand, workload: Workload, sides: tuple[_Side | None, _Side
         )
     # Counters that disagree with a quota do so under another one, too.
     most = min(later.most, later.quota * max(1.0, run / earlier.quota))
-    ran = _rounded(min(most, max(0.0, run + after.run - before.run)))
-    waited = _rounded(min(max(0.0, wait + after.wait - before.wait), max(0.0, len(later.duties) - ran)))
+    ran = min(most, max(0.0, run + _rounded(after.run - before.run)))
+    waited = min(max(0.0, wait + _rounded(after.wait - before.wait)), max(0.0, len(later.duties) - ran))
     stood = min(max(0.0, demanded.held + after.held - before.held), waited) if later.is_limited else 0.0
     noise = _BURST_VARIATION / math.sqrt(max(1.0, demanded.bursts * demanded.seconds)) if demanded.burst_seconds else 0.0
     free_now, free_then = (
         min(later.most, max(least, run + free - before.run)) for least, free in ((run, before.free_run), (ran, after.free_run))
     )
+    ran_figure, waits = _figure(run, ran, noise, most), _figure(wait, waited, noise, float(len(later.duties)))
+    if min(later.duties) >= 1:
+        # Who never sleeps waits while it does not run: one is off by what the other is.
+        waits = replace(waits, lo=max(0.0, waited - ran_figure.hi + ran), hi=waited + ran - ran_figure.lo)
     return Reallotted(
         workload=workload,
-        run=_figure(run, ran, noise, most),
-        wait=_figure(wait, waited, noise, float(len(later.duties))),
+        run=ran_figure,
+        wait=waits,
         held=_figure(demanded.held, stood, noise, waited),
         free_run=_figure(free_now, free_then, noise, later.most),
         ended=demanded.ended,
@@ -188,7 +189,7 @@ def _part(demanded: Demand, workload: Workload, sides: tuple[_Side | None, _Side
 
 def _rounded(cpus: float) -> float:
     """Less is what the arithmetic leaves, not a difference."""
-    return round(cpus, 9)
+    return round(cpus, 5)
 
 
 def _certain(value: float) -> Moved:

@@ -35,11 +35,13 @@ def what_if(window: Window, workload: Workload, change: Change) -> Answer:
     already = case.workload == workload and not case.gone and case.memory is None
     moved = None if already or not _is_of_cpus(change) else reallocated(window, workload, case.workload, case.gone)
     before = _components(workload, window, activity, change)
-    after = before if already else _after(case, window, activity, moved, change)
+    now = before
+    if already or isinstance(moved, Reallocation):
+        now = {name: _as_measured(prediction) for name, prediction in before.items()}
+    after = now if already else _after(case, window, activity, moved, change)
     reasons = {} if already else unpredicted(change, case.memory)
     if isinstance(moved, str):
         reasons = dict.fromkeys(_CONTENTION, moved) | reasons
-    now = {name: _as_measured(prediction) for name, prediction in before.items()} if isinstance(moved, Reallocation) else before
     if isinstance(moved, Reallocation):
         reasons = {name: reason for name, reason in reasons.items() if name not in _CONTENTION}
         after |= contended(now, case.workload, moved, activity)

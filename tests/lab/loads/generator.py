@@ -58,6 +58,13 @@ class Running:
         self.load, self._process, self._group, self._libvirt = load, process, group, libvirt
         self.pid = None if process is None else process.pid
 
+    @property
+    def group(self) -> LoadGroup:
+        """A container's control group, while it runs."""
+        if self._group is None:
+            raise ValueError(f"{self.load.name}: it has no control group of its own")
+        return self._group
+
     def limit(self, cpus: float | None) -> None:
         """Changes a container's quota."""
         if self._group is not None:
