@@ -19,7 +19,7 @@ from agent.model.components import COMPONENTS
 from agent.model.host import Host
 from agent.model.values import Fact, Gap
 from agent.overhead.learned import KEPT, Track
-from agent.overhead.residuals import Histories, History, Key
+from agent.overhead.residuals import EXPERTS, Histories, History, Key
 
 MOST_HISTORIES = 2000
 """So many are kept, of those that were watched longest: 5 MB at most."""
@@ -161,12 +161,10 @@ def _history(entry: _Entry) -> History:
             setattr(history, name, _track(msgspec.msgpack.decode(value, type=_StoredTrack)))
         else:
             setattr(history, name, _finite(name, msgspec.msgpack.decode(value, type=_HINTS[name])))
-    fresh = History()
-    for name in names:
-        before, value = getattr(fresh, name), getattr(history, name)
-        # A tuple that is filled from the beginning on has one length.
-        if isinstance(before, tuple) and before and len(value) != len(before):
-            raise msgspec.ValidationError(f"{name} of {len(value)} values")
+    if len(history.errors) != len(EXPERTS) or not 0 <= history.chosen < len(EXPERTS) or history.outside < 0:
+        raise msgspec.ValidationError("errors of experts that there are not")
+    # They were of the next window, and that is over.
+    history.points = ()
     return history
 
 

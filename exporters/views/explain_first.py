@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.model.change import Explanation
+from agent.model.components import COMPONENTS
 from agent.model.neighbours import Neighbour, Neighbours
 from agent.model.snapshot import Prediction
 from exporters.views.figures import duration, figure, interval, meaning, percent
@@ -74,13 +75,13 @@ def _origins(predictions: list[Prediction]) -> Iterator[str]:
 
 
 def _scores(explanation: Explanation) -> Iterator[str]:
-    """What `agent serve` has seen of the same figures."""
+    """How well `agent serve` has forecast the same figures."""
     for score in explanation.scores:
         if score.component in explanation.key_figures:
-            yield (
-                f"agent serve: {meaning(score.component)}, {percent(score.coverage)} of {count(score.windows, 'window')} inside; "
-                f"interval score {digits(score.score_ratio)} times that of 'as in the last window'."
-            )
+            forecasts = f"{percent(score.coverage)} of its forecasts inside over {count(score.windows, 'window')}"
+            width = figure(score.width, COMPONENTS[score.component].unit)
+            beside = f"interval score {digits(score.score_ratio)} times that of 'as in the last window'"
+            yield f"agent serve: {meaning(score.component)}, {forecasts}; {width} wide; {beside}."
 
 
 def _missed(prediction: Prediction) -> str:

@@ -108,7 +108,8 @@ def test_how_well_a_daemon_did_is_said(component: str) -> None:
     own = explain(seen, vm, predict(seen), watched((vm.id, vm.identity, component), 0.75))
     assert [(score.component, score.coverage, score.score_ratio) for score in own.scores] == [(component, 0.75, 1.0)]
     text = " ".join(shown(own, 80).split())
-    assert f"agent serve: {COMPONENTS[component].meaning}, 75 % of 40 windows inside; interval score 1 times" in text
+    assert f"agent serve: {COMPONENTS[component].meaning}, 75 % of its forecasts inside over 40 windows; 0" in text
+    assert "wide; interval score 1 times that of 'as in the last window'." in text
     others = watched((vm.id, "reborn", component), 0.75) | watched(("c0ffee", "c0ffee:1", component), 0.75)
     assert explain(seen, vm, predict(seen), others).scores == ()
 
