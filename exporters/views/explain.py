@@ -110,7 +110,8 @@ def _level(level: Level) -> ConsoleRenderable:
 def _cost(prediction: Prediction) -> ConsoleRenderable:
     figure = line(f"{meaning(prediction.component)}: {predicted(prediction)}", "yellow")
     counterpart = measured_words(prediction)
-    return Group(figure, line(counterpart, "green" if prediction.inside else "red")) if counterpart else figure
+    style = "" if prediction.inside is None else "green" if prediction.inside else "red"
+    return Group(figure, line(counterpart, style)) if counterpart else figure
 
 
 def _share(costs: Sequence[Cost]) -> str:

@@ -93,13 +93,13 @@ def predicted(prediction: Prediction) -> str:
 
 
 def measured_words(prediction: Prediction) -> str | None:
-    """The measurement, and whether it lies in the predicted interval."""
+    """The measurement, and whether it lies in the predicted interval, where that is judged."""
     if prediction.measured is None:
         return None
-    verdict = (
-        "as predicted" if prediction.inside else "less than predicted" if prediction.measured < prediction.lo else "more than predicted"
-    )
-    return f"measured {figure(prediction.measured, prediction.unit)}, {verdict}"
+    measured = f"measured {figure(prediction.measured, prediction.unit)}"
+    if prediction.inside is None:
+        return measured
+    return f"{measured}, {'as' if prediction.inside else 'less than' if prediction.measured < prediction.lo else 'more than'} predicted"
 
 
 def saved(lost: Lost) -> str:

@@ -121,6 +121,15 @@ def test_what_was_measured_is_judged(measured: float, word: str) -> None:
     assert row.split()[-2:] == [word, "prior"]
 
 
+@pytest.mark.parametrize("component", ["run_queue_delay", "exits", "memory_overhead"])
+def test_what_is_not_judged_has_no_verdict(component: str) -> None:
+    seen = window()
+    predictions = [replace(p, inside=None, lo=0.0, hi=1e-9) if p.component == component else p for p in predict(seen)]
+    text = shown(explain(seen, seen.after.workloads[1], predictions), 80).split("layer by layer", 1)[1]
+    after = text.split(f"{COMPONENTS[component].meaning}: predicted")[1].split("measured ", 1)[1].splitlines()[0]
+    assert "predicted" not in after
+
+
 @pytest.mark.parametrize("component", ["exits", "halt_polling", "memory_overhead"])
 def test_what_missed_is_named_however_little_it_weighs(component: str) -> None:
     text = " ".join(told_of(component, value=1.0, lo=0.5, hi=2.0, measured=3.0, inside=False).split())
