@@ -83,18 +83,18 @@ def _cost(prediction: Prediction, part: float | None, all_lost: Lost | None, all
         share=part / all_lost.value if part is not None and all_lost and all_lost.value > 0 else None,
         measured_lost=measured,
         measured_share=measured / all_measured if measured is not None and all_measured else None,
-        weight=_weight(prediction, part, measured, most),
+        weight=_weight(prediction, 0.0 if part is None and all_lost is not None else part, measured, most),
     )
 
 
 def _weight(prediction: Prediction, part: float | None, measured: float | None, most: _Most) -> float | None:
-    """Of lost time its part of the time that the workload wants to run, else a part of the most that can be."""
+    """Of lost time its part of the time that the workload wants to run, if that is known, else a part of the most that can be."""
     component = COMPONENTS[prediction.component]
-    if component.lost_time is not None:
+    if component.lost_time is not None and (part is not None or measured is not None):
         return max(part or 0.0, measured or 0.0)
     value, bound = max(prediction.value, prediction.measured or 0.0), None
     match component.unit:
-        case _ if component.kind == "intrinsic" and not component.measured_by:
+        case _ if component.kind == "intrinsic" and not component.measured_by and component.lost_time is None:
             return None
         case "ratio":
             # Of extra time without a bound, the part that it is of the time with it.
@@ -102,7 +102,8 @@ def _weight(prediction: Prediction, part: float | None, measured: float | None, 
         case "seconds/second":
             bound = component.most or most.allowed_cpus
         case "CPUs":
-            bound = most.cpus
+            # Of a share that it would get if it asked, what counts is how much of it is in use.
+            value, bound = value if prediction.measured is None else prediction.measured, most.cpus
         case "bytes":
             bound = most.memory_bytes
     return min(1.0, value / bound) if bound else None

@@ -16,7 +16,7 @@ from agent.model.snapshot import Prediction
 from exporters.views.console import printed
 from exporters.views.elements import stated
 from exporters.views.explain_first import key_figures, neighbours
-from exporters.views.figures import WEAKNESSES, changed, interval, meaning, measured_words, option, percent, predicted, saved
+from exporters.views.figures import WEAKNESSES, changed, duration, interval, meaning, measured_words, option, percent, predicted, saved
 from exporters.views.words import GUESS, digits, guessed, line, words
 
 SHORT = 40
@@ -65,7 +65,9 @@ def _titled(title: str) -> Iterator[Text]:
 def _summary(explanation: Explanation) -> str:
     lost = explanation.lost
     if lost is None:
-        return "How much time its layers cost it is not known: it did not run, or how it ran could not be read."
+        waiting = None if explanation.neighbours is None else explanation.neighbours.own_waiting_cpus
+        measured = "" if not waiting else f" Measured: its threads waited {duration(waiting)} of each second for a CPU."
+        return f"How much time its layers cost it is not known: it did not run, or how it ran could not be read.{measured}"
     if explanation.idle:
         return "It is idle: it hardly ran and is not predicted to have waited, and its layers cost it nothing to speak of."
     measured = "" if explanation.measured_lost is None else f" Measured: {percent(explanation.measured_lost)}, waiting for a CPU."

@@ -11,6 +11,7 @@ from rich.cells import cell_len
 
 from agent.model.change import Change, Explanation, Lost
 from agent.model.components import COMPONENTS
+from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.values import UNLIMITED, CpuSet, Limit
 from agent.model.workload import Workload, matching
 from agent.overhead.compose import predict
@@ -75,6 +76,26 @@ def test_the_heaviest_five_come_first() -> None:
     assert shown_weights == sorted(shown_weights, reverse=True)
     assert min(shown_weights) >= max(weight or 0.0 for name, weight in weights.items() if name not in one.key_figures)
     assert all(0 <= (weight or 0.0) <= 1 for weight in weights.values())
+
+
+def test_where_the_total_is_not_known_its_parts_still_count() -> None:
+    seen = window()
+    predictions = [prediction for prediction in predict(seen) if prediction.component != "run_queue_delay"]
+    one = explain(seen, seen.after.workloads[1], predictions)
+    assert one.lost is None
+    assert {"shared_core", "remote_memory"} <= {*one.key_figures}
+    assert "Measured: its threads waited 200 ms of each second for a CPU." in " ".join(shown(one).split())
+
+
+def test_an_idle_workload_is_slowed_by_nothing_that_matters() -> None:
+    """However busy the other thread of its core is, and however much of its fair share it leaves."""
+    tasks = tuple(replace(task, run_ns=10**9, delay_ns=0, timeslices=5, state="S") for task in container(0.0).threads)
+    asleep = replace(container(0.0), cpu=WorkloadCpu(), threads=tasks)
+    one = explained(window(((asleep,), (asleep,)), busy=9.0), "containerization")
+    weights = {cost.prediction.component: cost.weight for level in (*one.cpu, *one.memory) for cost in level.costs}
+    assert one.idle
+    assert not any(weights.get(name) for name in ("shared_core", "cpu_share", "switching"))
+    assert "nothing: it is idle" in shown(one)
 
 
 def told_of(component: str, **changes: float | str | bool) -> str:
