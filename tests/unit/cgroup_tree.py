@@ -17,7 +17,7 @@ FILES = {
     "cgroup.type": "domain\n",
     "cgroup.events": "populated 1\nfrozen 1\n",
     "cgroup.freeze": "1\n",
-    "cgroup.threads": "10\n11\n11\n",
+    "cgroup.threads": "10\n11\n11\n12\n13\n",
     "cgroup.stat": "nr_descendants 2\nnr_dying_descendants 3\nnr_subsys_memory 1\n",
     "cgroup.max.depth": "max\n",
     "cgroup.max.descendants": "7\n",

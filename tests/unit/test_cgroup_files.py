@@ -73,12 +73,24 @@ def test_v2_whole(v2: SysRoot) -> None:
         populated=True,
         frozen=True,
         freeze=True,
-        threads=2,
+        threads=4,
         descendants=2,
         dying_descendants=3,
         max_depth=UNLIMITED,
         max_descendants=Limit(7),
     )
+
+
+@pytest.mark.parametrize("true", ["populated", "frozen", "freeze"])
+def test_a_group_is_frozen_is_to_be_and_has_processes_each_for_itself(tmp_path: Path, true: str) -> None:
+    """A group is not frozen yet right after it was asked, and may be so by its parent's setting."""
+    bits = {name: int(name == true) for name in ("populated", "frozen", "freeze")}
+    events = f"populated {bits['populated']}\nfrozen {bits['frozen']}\n"
+    files = {"cgroup.procs": "", "cgroup.events": events, "cgroup.freeze": f"{bits['freeze']}\n"}
+    root = grow(tmp_path, {f"{TOP}/cgroup.controllers": "cpu\n"} | {f"{TOP}/{HERE}/{name}": text for name, text in files.items()})
+    state = read_groups(root)[f"/{HERE}"].state
+    assert state is not None
+    assert {name: getattr(state, name) for name in bits} == {name: bool(bit) for name, bit in bits.items()}
 
 
 def test_a_scrape_reads_less_and_nothing_else(v2: SysRoot) -> None:
@@ -139,6 +151,18 @@ def test_v1_in_the_same_records(tmp_path: Path) -> None:
         HugePages(page_bytes=2 << 20, current_bytes=2 << 20, max_bytes=UNLIMITED, max_events=6, by_node={0: 2 << 20}),
     )
     assert group.state == GroupState(frozen=False, freeze=True, threads=2)
+
+
+@pytest.mark.parametrize(
+    ("state", "self_freezing", "frozen", "freeze"),
+    [("THAWED", 0, False, False), ("FREEZING", 1, False, True), ("FROZEN", 0, True, False), ("FROZEN", 1, True, True)],
+)
+def test_a_v1_group_is_frozen_by_its_own_setting_or_its_parent_s(
+    tmp_path: Path, state: str, self_freezing: int, frozen: bool, freeze: bool
+) -> None:
+    here = f"freezer/docker/{A}"
+    group = read_groups(v1(tmp_path, {f"{here}/freezer.state": f"{state}\n", f"{here}/freezer.self_freezing": f"{self_freezing}\n"}))
+    assert group[f"/docker/{A}"].state == GroupState(frozen=frozen, freeze=freeze)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,47 @@ def test_files_of_a_directory_are_closed_with_it() -> None:
         os.fstat(fd)
 
 
+@pytest.mark.parametrize(("capacity", "directories", "files"), [(3, 1, 2), (15, 1, 14), (16, 1, 14), (32, 1, 29), (32, 5, 25)])
+def test_files_leave_a_sixteenth_to_directories(capacity: int, directories: int, files: int) -> None:
+    held = HeldDirectories(capacity)
+    first, *_ = [held.hold(f"sys/fs/cgroup/{number}", number, os.open("/proc", os.O_DIRECTORY)) for number in range(directories)]
+    for number in range(files):
+        assert held.has_room_for_files
+        held.hold_file(first, f"{number}", os.open("/proc/self/stat", os.O_RDONLY))
+    assert not held.has_room_for_files
+    assert held.has_room == (capacity >= 16)
+    # What is closed makes room.
+    held.close_file(first, "0")
+    assert held.has_room_for_files
+
+
+@pytest.mark.parametrize(
+    ("max_files", "capacity", "others", "files"),
+    [(0, 8, 0, 0), (1, 8, 0, 1), (3, 8, 0, 3), (8, 8, 0, 4), (8, 4, 0, 3), (8, 1, 0, 0), (8, 16, 12, 2)],
+)
+def test_so_many_files_are_held_of_a_directory_and_in_all(max_files: int, capacity: int, others: int, files: int) -> None:
+    """Of four files that are read again, in a directory that is held as are `others`. All say what they say, held or not."""
+    reader = GroupFiles(SysRoot(), HeldDirectories(capacity))
+    for number in range(others):
+        reader.held.hold(f"sys/fs/cgroup/{number}", number, os.open("/proc", os.O_DIRECTORY))
+    directory = reader.enter("proc/self")
+    assert directory is not None
+    directory.max_files = max_files
+    names = ("cmdline", "comm", "limits", "oom_score_adj")
+    first, second, third = ([reader.parse(directory, name, len) for name in names] for _ in range(3))
+    assert first == second == third
+    assert len(reader.held.files) == len(directory.files) == files
+
+
+@pytest.mark.parametrize(("hierarchies", "files"), [(1, 8), (2, 4), (3, 2), (5, 1), (7, 1)])
+def test_hierarchies_of_a_group_share_out_its_files(tmp_path: Path, hierarchies: int, files: int) -> None:
+    names = ("cpu", "cpuacct", "cpuset", "memory", "pids", "hugetlb", "freezer")[:hierarchies]
+    root, cache = grow(tmp_path, {f"{TOP}/{name}{path}/cgroup.procs": "" for name in names for path in ("", "/docker")}), CgroupCache()
+    read_groups(root, cache)
+    assert len(cache.held.directories) == 2 * hierarchies
+    assert {directory.max_files for directory in cache.held.directories.values()} == {files}
+
+
 def test_a_group_that_is_gone_is_skipped_and_let_go_of(tmp_path: Path) -> None:
     name = f"{TOP}/docker/{A}"
     root = grow(tmp_path, {f"{TOP}/cgroup.controllers": "cpu\n", f"{name}/cgroup.procs": "1\n", f"{name}/cpu.weight": "5\n"})

@@ -30,7 +30,9 @@ def look(path: Path, files: dict[str, str]) -> Channels | None:
     return physical(sample).channels
 
 
-def machine(table: Sequence[Sequence[int]], vendor: str = INTEL, family: int = 6, model: int = 85, flags: str = "fpu") -> dict[str, str]:
+def machine(
+    table: Sequence[Sequence[int]], vendor: str = INTEL, family: int | str = 6, model: int | str = 85, flags: str = "fpu"
+) -> dict[str, str]:
     """A CPU, a package and a node for each row of distances."""
     count = len(table)
     blocks = "".join(
@@ -70,6 +72,13 @@ RING = ((10, 21, 31, 21), (21, 10, 21, 31), (31, 21, 10, 21), (21, 31, 21, 10))
 def test_technologies(tmp_path: Path, vendor: str, family: int, model: int, technology: str | None) -> None:
     expected = Interconnect(technology, (SocketLink((0, 1), 21),), "inferred")
     assert interconnect(tmp_path, machine(PAIR, vendor, family, model)) == expected
+
+
+@pytest.mark.parametrize("vendor", [INTEL, AMD])
+@pytest.mark.parametrize(("family", "model"), [("", 85), (6, ""), ("", ""), ("unknown", 85), (6, "unknown"), ("unknown", "-1")])
+def test_a_cpu_without_family_or_model_has_links_of_no_technology(tmp_path: Path, vendor: str, family: int | str, model: int | str) -> None:
+    """As in guests, on new CPUs that an old kernel has no name for, and on all that are not of x86."""
+    assert interconnect(tmp_path, machine(PAIR, vendor, family, model)) == Interconnect(None, (SocketLink((0, 1), 21),))
 
 
 def test_links_of_a_ring(tmp_path: Path) -> None:

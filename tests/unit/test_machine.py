@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from agent.collect.sample import Sample
+from agent.collect.static_facts import Statics
+from agent.model.physical import Package
 from agent.model.values import CpuSet
-from agent.normalise.cores import partition
+from agent.normalise.cores import packages, partition
+from collectors.cpuid import Cpuid
+from collectors.proc_cpuinfo import Cpuinfo, Processor
 from tests.unit.small_machines import CPU, NODE, cache, cpu, look, node, regular, sets
 
 
@@ -61,6 +67,37 @@ def test_packages_of_cpuinfo(tmp_path: Path) -> None:
     found = look(tmp_path, {"proc/cpuinfo": text})
     assert [(str(package.cpus), package.os_index, package.model_name) for package in found.packages] == [("0-1", 0, "m0"), ("2-3", 1, "m1")]
     assert sets(found.cores) == ["0", "1", "2", "3"]
+
+
+BY_INSTRUCTION = Package(
+    cpus=CpuSet((0,)), vendor="AuthenticAMD", model_name="A CPU", family="25", model="17", stepping="1", identity_origin="inferred"
+)
+
+
+@pytest.mark.parametrize(
+    ("processor", "package"),
+    [
+        (None, BY_INSTRUCTION),
+        # A kernel that does not know the CPU's name: what it does know stands.
+        (
+            Processor(cpu=0, family="6", model="143", stepping="8", microcode="0x2b"),
+            replace(BY_INSTRUCTION, family="6", model="143", stepping="8", microcode="0x2b"),
+        ),
+        (Processor(cpu=0, vendor="GenuineIntel"), replace(BY_INSTRUCTION, vendor="GenuineIntel", family=None, model=None, stepping=None)),
+        (
+            Processor(cpu=0, vendor="GenuineIntel", model_name="Xeon", family="6", model="143", stepping="8", microcode="0x2b"),
+            Package(cpus=CpuSet((0,)), vendor="GenuineIntel", model_name="Xeon", family="6", model="143", stepping="8", microcode="0x2b"),
+        ),
+    ],
+)
+def test_a_package_that_cpuinfo_does_not_name_is_what_the_instruction_says(processor: Processor | None, package: Package) -> None:
+    instruction = Cpuid(vendor="AuthenticAMD", brand="A CPU", family=25, model=17, stepping=1)
+    cpuinfo = None if processor is None else Cpuinfo((processor,))
+    assert packages(Sample(statics=Statics(cpuinfo=cpuinfo, cpuid=instruction)), {}, CpuSet((0,))) == (package,)
+    bare = packages(Sample(statics=Statics(cpuinfo=cpuinfo)), {}, CpuSet((0,)))
+    assert [getattr(bare[0], name) for name in ("vendor", "model_name", "family", "model", "stepping", "microcode")] == [
+        getattr(processor, name, None) for name in ("vendor", "model_name", "family", "model", "stepping", "microcode")
+    ]
 
 
 def block(number: int, package: int, core: int, cores: int) -> str:
@@ -136,6 +173,25 @@ def test_bulldozer_modules_hold_two_cores(tmp_path: Path, vendor: str, family: i
     files = {f"{CPU}/online": "0-3\n", "proc/cpuinfo": f"processor : 0\nvendor_id : {vendor}\ncpu family : {family}\n\n"}
     for number, mates in enumerate(("0-1", "0-1", "2-3", "2-3")):
         files |= cpu(number, core_id=number, physical_package_id=0, thread_siblings_list=mates, core_siblings_list="0-3")
+    assert sets(look(tmp_path, files).cores) == cores
+
+
+@pytest.mark.parametrize(
+    ("ids", "cores"),
+    [
+        ((0, 1, 2, 3), ["0", "1", "2", "3"]),
+        ((0, 0, 1, 1), ["0-1", "2-3"]),  # a virtual CPU of that family, with threads
+        ((None, None, None, None), ["0", "1", "2", "3"]),
+        ((-1, -1, -1, -1), ["0", "1", "2", "3"]),
+        ((0, 0, None, None), ["0-1", "2", "3"]),
+        ((None, 0, 1, 1), ["0", "1", "2-3"]),
+    ],
+)
+def test_who_shares_a_module_shares_a_core_only_by_its_id(tmp_path: Path, ids: tuple[int | None, ...], cores: list[str]) -> None:
+    files = {f"{CPU}/online": "0-3\n", "proc/cpuinfo": "processor : 0\nvendor_id : AuthenticAMD\ncpu family : 21\n\n"}
+    for number, (mates, core_id) in enumerate(zip(("0-1", "0-1", "2-3", "2-3"), ids, strict=True)):
+        files |= cpu(number, physical_package_id=0, thread_siblings_list=mates, core_siblings_list="0-3")
+        files |= {} if core_id is None else cpu(number, core_id=core_id)
     assert sets(look(tmp_path, files).cores) == cores
 
 

@@ -77,6 +77,32 @@ def test_a_run_queue_is_not_older_than_its_host(tmp_path: Path) -> None:
     assert "proc/schedstat: cpu0: run time of 5000000000000 ns" in gap(host, "proc_schedstat")
 
 
+def test_what_stands_at_its_bound_stays_beside_what_is_above(tmp_path: Path) -> None:
+    """1 % and ten seconds more than 1000 s are possible, of one CPU or resource whatever another one of them says."""
+    most = {"ticks": 102_000, "usec": 1_020_000_000, "ns": 1_020_000_000_000}
+    above = {unit: bound + 1 for unit, bound in most.items()}
+    zone = "Node 0, zone {}\n  pages free {}\n        present 40\n        managed 39\n"
+    files = {
+        "proc/stat": "".join(f"cpu{cpu} {' '.join([str(times['ticks'])] * 10)}\n" for cpu, times in enumerate((above, most))),
+        "proc/schedstat": f"version 15\ntimestamp 1\ncpu0 0 0 0 0 0 0 {above['ns']} 1 1\ncpu1 0 0 0 0 0 0 {most['ns']} 1 1\n",
+        "proc/pressure/memory": f"some avg10=0.00 total={above['usec']}\nfull avg10=0.00 total={most['usec']}\n",
+        "proc/pressure/io": f"some avg10=0.00 total={most['usec']}\nfull avg10=0.00 total={above['usec']}\n",
+        "proc/meminfo": "MemTotal: 9 kB\nMemFree: 10 kB\nMemAvailable: 9 kB\nSwapTotal: 4 kB\nSwapFree: 4 kB\nSwapCached: 5 kB\n",
+        "proc/zoneinfo": zone.format("DMA", 41) + zone.format("Normal", 40),
+    }
+    host = look(tmp_path, UPTIME | files)
+    cpu, memory, pressure = host.logical.cpu, host.logical.memory, host.logical.pressure
+    assert [{*time.modes} for time in cpu.times] == [{None}, {1020.0}]
+    assert [(queue.cpu, queue.run_ns) for queue in cpu.run_queues] == [(1, most["ns"])]
+    assert pressure is not None
+    assert [(stall.some_usec, stall.full_usec) for stall in (pressure.memory, pressure.io) if stall] == [
+        (None, most["usec"]),
+        (most["usec"], None),
+    ]
+    assert {*memory.meminfo_bytes} == {"MemTotal", "MemAvailable", "SwapTotal", "SwapFree"}
+    assert [(zone.free_pages, zone.managed_pages) for zone in memory.zones] == [(None, 39), (40, 39)]
+
+
 @pytest.mark.parametrize(
     ("meminfo", "left", "words"),
     [
@@ -186,6 +212,11 @@ def sample(**changed: int | None) -> Sample:
     return Sample(host=HostFacts(kernel=Kernel(uptime_seconds=100.0)), workloads=facts)
 
 
+# The most that can be true of them.
+AT_BOUND = dict.fromkeys((*OF_A_GROUP, "some_usec", "full_usec"), 111_000_000)
+AT_BOUND |= dict.fromkeys(("run_ns", "delay_ns", "account_ns"), 111_000_000_000)
+
+
 @pytest.mark.parametrize(
     ("changed", "source", "words"),
     [
@@ -213,6 +244,7 @@ def test_nothing_of_a_workload_is_older_than_the_host(changed: dict[str, int], s
     bare = dict.fromkeys((*OF_A_GROUP, "some_usec", "full_usec", "run_ns", "delay_ns", "account_ns"))
     assert plausible(sample(**bare))[1] == ()
     assert plausible(sample(**bare | changed))[0] == sample(**bare)
+    assert plausible(sample(**AT_BOUND | changed))[0] == sample(**AT_BOUND | dict.fromkeys(changed))
 
 
 @pytest.mark.parametrize("uptime", ["1000.00 4000.00\n", ""])
@@ -236,6 +268,6 @@ def test_what_stands_at_its_bound_is_possible(tmp_path: Path, uptime: str) -> No
     for kind in ("stat", "schedstat", "pressures", "memory", "swaps", "nodes"):
         assert getattr(facts.host, kind)
     assert plausible(facts)[0] is facts
-    most = sample(**dict.fromkeys((*OF_A_GROUP, "some_usec", "full_usec"), 111_000_000), run_ns=111 * 10**9, delay_ns=111 * 10**9)
+    most = sample(**AT_BOUND)
+    assert plausible(most) == (most, ())
     assert plausible(most)[0] is most
-    assert plausible(sample(account_ns=111 * 10**9))[1] == ()
