@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -91,6 +92,26 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
         assert process.wait(10) == 0
         assert process.stderr
         assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_predictions_were_off_by_outlives_the_daemon(number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    gap = b'strata_source_gap_info{source="histories"'
+    with serving() as (process, url):
+        assert gap not in fetch(f"{url}/metrics")[2]
+        process.send_signal(number)
+        assert process.wait(20) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["histories"]
+    with serving() as (process, url):
+        # It is of this boot, kernel and topology.
+        assert gap not in fetch(f"{url}/metrics")[2]
+    (tmp_path / "histories").write_bytes(b"something else")
+    with serving() as (process, url):
+        assert gap in fetch(f"{url}/metrics")[2]
+        process.send_signal(number)
+        assert process.wait(20) == 0
+    assert (tmp_path / "histories").read_bytes() != b"something else"
 
 
 def test_a_taken_port_is_one_line_and_exit_1() -> None:
