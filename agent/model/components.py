@@ -44,7 +44,8 @@ class Component(Fact, frozen=True, kw_only=True):
 
     `layers`: on which layer of a workload's stack it arises, for each paradigm that can have it; `resource`: in which half of the stack.
     `meaning`: said of the workload, as in "container web: MEANING: 3 ms a second". `bound`: why no true value lies above it, and `most`,
-    where that is a number. `measured_by`: the host's own counter of the same thing, by paradigm; none: nothing on the host counts it.
+    where that is a number, or `most_input`, where it is an input of the figure. `measured_by`: the host's own counter of the same thing, by
+    paradigm; none: nothing on the host counts it.
     `lost_time`: "extra" is what of its running it would not need, "waiting" time in which it does not run and wants to; None: of another
     kind, the same for all of its kind, or without a witness on the host.
     `open_above`: what is predicted is the least there is; a larger measurement is no miss.
@@ -58,6 +59,7 @@ class Component(Fact, frozen=True, kw_only=True):
     meaning: str
     bound: str
     most: float | None = None
+    most_input: str | None = None
     measured_by: dict[Paradigm, str] = {}
     lost_time: Literal["extra", "waiting"] | None = None
     open_above: bool = False
@@ -102,6 +104,7 @@ RUN_QUEUE_DELAY = Component(
     layers=_HOST,
     meaning="waits for a CPU",
     bound="each of its threads waits at most all of the time",
+    most_input="threads",
     measured_by=_everywhere("/proc/PID/task/TID/schedstat, field 2"),
     lost_time="waiting",
 )
@@ -135,6 +138,7 @@ CPU_SHARE = Component(
     layers=_HOST,
     meaning="fair share of CPU",
     bound="the CPUs allowed, and the tightest quota",
+    most_input="most_cpus",
     measured_by=_everywhere("/proc/PID/task/TID/schedstat, field 1"),
 )
 THROTTLED_PERIODS = Component(

@@ -143,9 +143,12 @@ def _asks(workload: Workload, activity: Activity | None, mask: int) -> tuple[flo
     allowed = workload.placement.allowed_cpus
     if activity is None or activity.asked is None or not allowed:
         return None
-    part = (allowed.mask & mask).bit_count() / len(allowed)
+    part, weight = (allowed.mask & mask).bit_count() / len(allowed), relative_weight(workload)
+    if weight is None and (workload.cpu.quota_usec is not None or workload.cpu.period_usec is not None):
+        # Its group has the CPU controller's other files: it has a weight, which was not read.
+        return None
     run, wait = activity.asked
-    return run * part, wait * part, relative_weight(workload) or 1.0
+    return run * part, wait * part, weight or 1.0
 
 
 def _waited(activity: Activity) -> bool:

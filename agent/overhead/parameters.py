@@ -29,6 +29,7 @@ QUEUED = Param(
     source="measured: mean delay per timeslice 0.29-0.56 ms beside 1-3 threads that never sleep, against 2 ms if all queued",
 )
 FAIR = Param(name="CPU time got, over the weighted max-min share", unit="ratio", lo=0.7, mode=1.0, hi=1.3, source="assumed")
+PRESSED = Param(name="pressure, over the time in which a thread waits", unit="ratio", lo=0.5, mode=0.8, hi=1.0, source="measured 0.55-0.9")
 CONTENTION = Param(
     name="waiting of threads that sleep at times, over the formula", unit="ratio", lo=0.25, mode=1.0, hi=4.0, source="assumed"
 )

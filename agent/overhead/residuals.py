@@ -32,7 +32,7 @@ EXPERTS: tuple[Expert, ...] = get_args(Expert)
 _FAST, _SLOW = 0.5, 0.15
 """What a measurement moves a level by."""
 _ERROR_KEPT = 0.85
-_CLEARLY = 0.85
+_CLEARLY = 0.95
 """Another expert is believed where its errors are so much smaller."""
 _SHIFT = 4.0
 """A measurement that is so many mean errors away begins a level anew."""
@@ -47,7 +47,7 @@ class History(Struct, kw_only=True):
     """Of one figure: what its estimates and forecasts were off by, and what their rival was, whose forecast is the `last` measurement.
 
     `log_ratio`: of measured over predicted, smoothed. `outside`: windows in a row up to the last. `seconds`: so long it was watched.
-    `points` are what each expert says of the next window, `errors` what they were off by, `chosen` the one that is believed.
+    `points` are what each expert says of the next window, `errors` what they were off by on average, `chosen` the one that is believed.
     """
 
     log_ratio: float | None = None
@@ -56,7 +56,7 @@ class History(Struct, kw_only=True):
     ahead: Track = field(default_factory=Track)
     rival: Track = field(default_factory=Track)
     points: tuple[float, ...] = ()
-    errors: tuple[float, ...] = (0.0,) * len(EXPERTS)
+    errors: tuple[float, ...] = ()
     chosen: int = 0
     width: float = 0.0
     seconds: float = 0.0
@@ -66,7 +66,7 @@ Histories = dict[Key, History]
 
 
 def judge(predictions: tuple[Prediction, ...], window: Window, histories: Histories) -> tuple[tuple[Prediction, ...], Histories]:
-    """The predictions with the intervals that they have earned, and the histories to keep, changed: of what is no longer measured, none.
+    """The predictions with the intervals that they have earned, and the histories to keep, changed: of who is gone, none.
 
     Only windows between two passes count: the first figures of a workload are of its whole life.
     """
@@ -74,11 +74,12 @@ def judge(predictions: tuple[Prediction, ...], window: Window, histories: Histor
     if window.before is None or seconds is None or not 0 < seconds < math.inf:
         return predictions, histories
     identities = {workload.id: workload.identity for workload in window.after.workloads}
-    kept: Histories = {}
+    # A figure that is missing for a window has not lost what it has learnt.
+    kept: Histories = {key: history for key, history in histories.items() if identities.get(key[0]) == key[1]}
     judged = []
     for prediction in predictions:
         key = (prediction.workload, identities.get(prediction.workload, ""), prediction.component)
-        history, measured = histories.get(key), prediction.measured
+        history, measured = kept.get(key), prediction.measured
         is_left_out = measured is None or UNSCORED in prediction.validity or _is_nothing(prediction)
         if "since_start" in prediction.validity or (history is None and is_left_out):
             judged.append(prediction)
@@ -185,15 +186,17 @@ def _look_ahead(history: History, prediction: Prediction, measured: float, secon
     last, fast, slow, _ = points
     learn(history.ahead, points[history.chosen], measured, least=least, most=most, weight=weight)
     learn(history.rival, last, measured, least=least, most=most, weight=weight)
-    errors = history.errors = tuple(
-        [_ERROR_KEPT * error + abs(measured - point) for error, point in zip(history.errors, points, strict=True)]
+    off = [abs(measured - point) for point in points]
+    kept = (
+        [_ERROR_KEPT * error + (1 - _ERROR_KEPT) * now for error, now in zip(history.errors, off, strict=True)] if history.errors else off
     )
-    best = errors.index(min(errors))
-    if errors[best] < _CLEARLY * errors[history.chosen]:
+    best = kept.index(min(kept))
+    if kept[best] < _CLEARLY * kept[history.chosen]:
         history.chosen = best
-    if abs(measured - slow) > _SHIFT * (1 - _ERROR_KEPT) * errors[2] + least:
+    if history.errors and off[2] > _SHIFT * history.errors[2] + least:
         # Something has changed: what was before is no guide.
         fast = slow = measured
+    history.errors = tuple(kept)
     history.points = (measured, fast + _FAST * (measured - fast), slow + _SLOW * (measured - slow), formula)
 
 
@@ -210,8 +213,10 @@ def _with_forecast(shown: Prediction, history: History) -> Prediction:
 
 
 def _most(prediction: Prediction) -> float:
-    most = COMPONENTS[prediction.component].most
-    return math.inf if most is None else most
+    component = COMPONENTS[prediction.component]
+    if component.most is not None:
+        return component.most
+    return prediction.inputs.get(component.most_input, math.inf) if component.most_input is not None else math.inf
 
 
 def _beside_rival(history: History) -> float:

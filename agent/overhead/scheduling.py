@@ -14,7 +14,7 @@ from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.snapshot import Param, Prediction
 from agent.model.workload import VCpu, Workload
 from agent.overhead import parameters
-from agent.overhead.activity import Activity, Hungry
+from agent.overhead.activity import Activity, Hungry, scheduled
 from agent.overhead.parameter_set import DEFAULTS, Parameters
 from agent.overhead.prediction import UNSCORED, prediction, weaknesses
 from agent.overhead.throttling import edge_share, held_threads
@@ -31,7 +31,7 @@ EDGE_WAITS, EDGE_SHARE = 1.5, 0.01
 
 _STEEP = 4
 _NO_CPUS = 1e-6
-_HARDLY_CPUS = 0.01
+_HARDLY_CPUS = 0.02
 _SEEN_SHARE = 0.8
 """A fork-heavy group was seen to lose 91 % of its delay with its children."""
 
@@ -100,7 +100,8 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
     rest = max(0.0, own - hungry.run_seconds / activity.seconds)
     threads = max(hungry.threads + rest, own + stopped)
     held = held_threads(stopped, threads, len(cpus))
-    inputs = {"cpus": float(len(cpus)), "own_busy_cpus": own, "other_busy_cpus": others, "held_threads": held}
+    counted = float(len(scheduled(workload)))
+    inputs = {"cpus": float(len(cpus)), "threads": counted, "own_busy_cpus": own, "other_busy_cpus": others, "held_threads": held}
     if hungry.threads:
         inputs |= {"hungry_threads": float(hungry.threads), "hungry_waiting": certain}
         flags.append("accounting")
@@ -127,7 +128,8 @@ def _is_of_the_dead(workload: Workload, activity: Activity, run: float) -> bool:
     if workload.paradigm == "virtualization" or usage is None:
         return False
     usage_share, run_share = usage / activity.group_seconds, run / activity.seconds
-    return usage_share > _HARDLY_CPUS and run_share < _SEEN_SHARE * usage_share
+    # Both are read at moments of their own.
+    return usage_share - run_share > max(_HARDLY_CPUS, (1 - _SEEN_SHARE) * usage_share)
 
 
 def _flags(workload: Workload, window: Window, activity: Activity) -> list[str]:

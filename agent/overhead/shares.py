@@ -16,6 +16,7 @@ from agent.model.workload import Workload
 from agent.overhead import parameters
 from agent.overhead.activity import Activity, scheduled
 from agent.overhead.competition import relative_weight
+from agent.overhead.lost import IDLE_CPUS
 from agent.overhead.prediction import NOT_ASKED, prediction, weaknesses
 from agent.overhead.window import Window
 
@@ -86,6 +87,8 @@ def cpu_share(workload: Workload, window: Window, activity: Activity) -> Predict
     if not cpus or relative_weight(workload) is None or cap is None or busy is None or run is None or hungry is None or not threads:
         return None
     own, others = run / activity.seconds, window.others(busy, activity, run, activity.seconds)
+    if own < IDLE_CPUS:
+        return None
     fair = None if others is None else window.competition.fair_cpus(workload, cpus, others)
     if fair is None or others is None:
         return None
@@ -95,7 +98,7 @@ def cpu_share(workload: Workload, window: Window, activity: Activity) -> Predict
     # Groups around it divide among themselves first.
     wider = _NESTED if nested else 1.0
     interval = min(most, fair), min(most, fair * spread.lo / wider), min(most, fair * spread.hi * wider)
-    inputs = {"fair_cpus": fair, "other_busy_cpus": others, "cpus": float(len(cpus)), "threads": float(threads)}
+    inputs = {"fair_cpus": fair, "other_busy_cpus": others, "cpus": float(len(cpus)), "threads": float(threads), "most_cpus": most}
     formula = "weighted max-min share beside what the others ran and waited for; at most its threads, its quota"
     asked = hungry.threads >= min(threads, len(cpus)) and not activity.throttled_seconds
     flags = weaknesses(activity, window) + ["extrapolated"] * nested + [NOT_ASKED] * (not asked)
