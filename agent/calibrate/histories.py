@@ -161,7 +161,7 @@ def _history(entry: _Entry) -> History:
             setattr(history, name, _track(msgspec.msgpack.decode(value, type=_StoredTrack)))
         else:
             setattr(history, name, _finite(name, msgspec.msgpack.decode(value, type=_HINTS[name])))
-    if len(history.errors) != len(EXPERTS) or not 0 <= history.chosen < len(EXPERTS) or history.outside < 0:
+    if len(history.errors) not in (0, len(EXPERTS)) or not 0 <= history.chosen < len(EXPERTS) or history.outside < 0:
         raise msgspec.ValidationError("errors of experts that there are not")
     # They were of the next window, and that is over.
     history.points = ()
