@@ -15,7 +15,8 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
-from agent.model.values import Fact
+from agent.model.values import CpuSet, Fact
+from agent.overhead.filling import Pinned, Set, fill, sets_of
 
 DRAWS = 19
 """Moments at which it is asked who runs; a share of less than 1/19 is there in a part of one."""
@@ -26,17 +27,9 @@ _NEAR = 1e-6
 _WHOLE_STEPS = 20
 _FEW = 0.02
 _NEVER_SLEEPS = 1 - 1e-9
-_FEW_SETS = 6
 
 Odds = tuple[float, float]
 """Seconds of waiting for others, and of standing still for a quota, to a second of running, and to one of the rest."""
-
-
-class Pinned(Fact, frozen=True):
-    """Threads of a contestant that may use the same CPUs (a bit mask), by their places in its `duties`."""
-
-    mask: int
-    threads: tuple[int, ...]
 
 
 class Contestant(Fact, frozen=True, kw_only=True):
@@ -70,11 +63,15 @@ class Contestant(Fact, frozen=True, kw_only=True):
 
 
 class Fit(Fact, frozen=True, kw_only=True):
-    """What makes the model say of now what was measured: of both odds a factor and a rest, and the part of a quota that is used."""
+    """What makes the model say of now what was measured: of both odds a factor and a rest, and the part of a quota that is used.
+
+    `crowd`: how likely a thread then met nothing but busy CPUs. What of the waiting the model does not explain goes with that.
+    """
 
     waiting: Odds = (1.0, 0.0)
     held: Odds = (1.0, 0.0)
     used: float = 1.0
+    crowd: float = 0.0
 
 
 class Outcome(Fact, frozen=True, kw_only=True):
@@ -88,7 +85,7 @@ class Outcome(Fact, frozen=True, kw_only=True):
 
 def outcomes(contestants: Sequence[Contestant], fits: Sequence[Fit]) -> list[Outcome]:
     """What each gets where all of them have asked for as long as it takes to settle."""
-    sets = sets_of(contestants)
+    sets = sets_of(_parts(contestants))
     odds = [_odds_now(contestant) for contestant in contestants]
     for number in range(_ROUNDS):
         shares = shares_of(contestants, [_asking(contestant, *pair) for contestant, pair in zip(contestants, odds, strict=True)], sets)
@@ -107,20 +104,24 @@ def outcomes(contestants: Sequence[Contestant], fits: Sequence[Fit]) -> list[Out
     return [_outcome(contestant, *pair) for contestant, pair in zip(contestants, odds, strict=True)]
 
 
+def shares_now(contestants: Sequence[Contestant]) -> list[float]:
+    """Of a CPU that each has while it asks for one, where all ask for as long as was measured."""
+    return shares_of(contestants, [_asked(contestant) for contestant in contestants], sets_of(_parts(contestants)))
+
+
 def fitted(contestants: Sequence[Contestant], prior: Sequence[float]) -> list[Fit]:
     """The fit to what was measured. `prior`: the factor of the waiting odds that is likely where hardly anybody waited yet."""
     odds = [_odds_now(contestant) for contestant in contestants]
-    asking = [tuple(share / (1 + held) for share in contestant.asks) for contestant, (_, held) in zip(contestants, odds, strict=True)]
     fits = []
-    for contestant, share, (waiting, held), likely in zip(
-        contestants, shares_of(contestants, asking, sets_of(contestants)), odds, prior, strict=True
+    for contestant, share, (waiting, held), likely, crowd in zip(
+        contestants, shares_now(contestants), odds, prior, crowds_of(contestants), strict=True
     ):
         used = contestant.run / contestant.quota if contestant.quota < math.inf else 0.0
         if contestant.is_limited and used >= 0.9 and sum(contestant.asks) >= HUNGRY * sum(contestant.duties) > contestant.quota:
             # Whether it waited for others or for its quota is in no counter: run queues whose threads wait are not stopped.
             fits.append(Fit(used=used))
             continue
-        fit = Fit(waiting=_fit(waiting, 1 / share - 1, likely), used=max(1.0, used))
+        fit = Fit(waiting=_fit(waiting, 1 / share - 1, likely), used=max(1.0, used), crowd=crowd)
         if contestant.is_limited:
             factor, rest = _fit(held, _burst_odds(contestant, waiting, contestant.quota * fit.used), 1.0)
             fit = replace(fit, held=(factor, max(0.0, rest) / (len(contestant.duties) - contestant.quota)))
@@ -130,11 +131,51 @@ def fitted(contestants: Sequence[Contestant], prior: Sequence[float]) -> list[Fi
 
 _SOFT = 0.05
 _LARGEST_FACTOR = 1.0
+_MOST_CROWDED = 2.0
 
 
 def _fit(measured: float, modelled: float, likely: float) -> Odds:
     factor = min(_LARGEST_FACTOR, (measured + _SOFT * likely) / (modelled + _SOFT))
     return factor, measured - factor * modelled
+
+
+def _asked(contestant: Contestant) -> list[float]:
+    """For how much of the time each thread competed, as it was measured: while it was not held."""
+    held = _odds_now(contestant)[1]
+    return [share / (1 + held) for share in contestant.asks]
+
+
+def crowds_of(contestants: Sequence[Contestant]) -> list[float]:
+    """How likely a thread of each meets nothing but busy CPUs, where all ask for as long as they did when it was measured.
+
+    So neither weights nor quotas matter, and one more CPU, or one less neighbour, never makes it likelier.
+    """
+    load: dict[int, float] = {}
+    for contestant in contestants:
+        asked = _asked(contestant)
+        for part in contestant.parts:
+            load[part.mask] = load.get(part.mask, 0.0) + sum([asked[thread] for thread in part.threads])
+    return [_crowd(contestant, load) for contestant in contestants]
+
+
+def _crowd(contestant: Contestant, load: dict[int, float]) -> float:
+    asked, likely = _asked(contestant), 0.0
+    for part in contestant.parts:
+        own = sum([asked[thread] for thread in part.threads]) / len(part.threads)
+        busy = 1.0
+        for cpu in CpuSet.of_mask(part.mask):
+            here = sum([asks / mask.bit_count() for mask, asks in load.items() if mask >> cpu & 1])
+            busy *= min(1.0, max(0.0, here - own / part.mask.bit_count()))
+        likely += busy * len(part.threads) / len(contestant.duties)
+    return likely
+
+
+def crowded(fit: Fit, crowd: float) -> Fit:
+    """The fit where a thread meets nothing but busy CPUs so often."""
+    factor, rest = fit.waiting
+    if rest <= 0 or fit.crowd <= 0:
+        return fit
+    return replace(fit, waiting=(factor, rest * min(_MOST_CROWDED, crowd / fit.crowd)))
 
 
 def _fitted(odds: float, fit: Odds) -> float:
@@ -202,43 +243,8 @@ def _slowed(duties: Sequence[float], quota: float) -> float:
     return high
 
 
-Set = tuple[float, tuple[int, ...]]
-"""CPUs, and the parts (numbered over all contestants) that may use no others."""
-
-
-def sets_of(contestants: Sequence[Contestant]) -> list[Set]:
-    """What may be too full: unions of CPU sets that overlap, and the parts that may run nowhere else. Sets apart bind by themselves.
-
-    Of many sets not every union: each set, and all that hang together.
-    """
-    parts = [pinned for contestant in contestants for pinned in contestant.parts]
-    masks = list(dict.fromkeys(pinned.mask for pinned in parts))
-    unions = dict.fromkeys(masks)
-    # One CPU alone overlaps with nothing that it is not a part of.
-    several = [mask for mask in masks if mask.bit_count() > 1]
-    if len(several) <= _FEW_SETS:
-        for mask in several:
-            unions |= dict.fromkeys([union | mask for union in unions if union & mask])
-    else:
-        unions |= dict.fromkeys(_connected(several))
-    by_members: dict[tuple[int, ...], int] = {}
-    for union in unions:
-        members = tuple(number for number, pinned in enumerate(parts) if pinned.mask & ~union == 0)
-        cpus = union.bit_count()
-        if sum([min(len(parts[member].threads), parts[member].mask.bit_count()) for member in members]) > cpus:
-            by_members[members] = min(cpus, by_members.get(members, cpus))
-    return [(float(cpus), members) for members, cpus in by_members.items()]
-
-
-def _connected(masks: Sequence[int]) -> list[int]:
-    found: list[int] = []
-    for mask in masks:
-        apart = [other for other in found if not other & mask]
-        for other in found:
-            if other & mask:
-                mask |= other
-        found = [*apart, mask]
-    return found
+def _parts(contestants: Sequence[Contestant]) -> list[Pinned]:
+    return [part for contestant in contestants for part in contestant.parts]
 
 
 def shares_of(contestants: Sequence[Contestant], asking: Sequence[Sequence[float]], sets: Sequence[Set]) -> list[float]:
@@ -286,48 +292,3 @@ def _counts(numbers: Sequence[int], threads: Sequence[int], shares: Sequence[flo
 def _order(number: int) -> tuple[int, ...]:
     """The draws in the order in which a thread begins to ask in them: its own, and always the same."""
     return tuple(random.Random(number).sample(range(DRAWS), DRAWS))  # noqa: S311
-
-
-def fill(wanted: list[float], weights: Sequence[float], sets: Sequence[Set]) -> list[float]:
-    """CPUs for each: as their weights are, none more than it wants, and nothing left that somebody wants who may use it."""
-    full = [(cpus, members) for cpus, members in sets if sum([wanted[member] for member in members]) > cpus]
-    if not full:
-        return wanted
-    granted: list[float | None] = [None] * len(wanted)
-    while True:
-        tight, level = None, math.inf
-        for cpus, members in full:
-            reached = _level(cpus, members, wanted, weights, granted)
-            if reached < level:
-                tight, level = members, reached
-        if tight is None:
-            return [want if part is None else part for want, part in zip(wanted, granted, strict=True)]
-        for member in tight:
-            if granted[member] is None:
-                granted[member] = min(wanted[member], level * weights[member])
-
-
-def _level(
-    cpus: float, members: Sequence[int], wanted: Sequence[float], weights: Sequence[float], granted: Sequence[float | None]
-) -> float:
-    """CPUs for a weight of 1 at which this set is full; infinite where it never is, or has nobody left."""
-    left, asked, total = cpus, 0.0, 0.0
-    rest = []
-    for member in members:
-        part = granted[member]
-        if part is not None:
-            left -= part
-        elif (want := wanted[member]) > 0:
-            weight = weights[member]
-            asked += want
-            total += weight
-            rest.append((want / weight, want, weight))
-    if asked <= left or not rest:
-        return math.inf
-    rest.sort()
-    for ratio, want, weight in rest:
-        if left <= ratio * total:
-            return max(0.0, left) / total
-        left -= want
-        total -= weight
-    return math.inf

@@ -13,8 +13,9 @@ from agent.model.facts.proc_task import Thread
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Workload
 from agent.overhead.activity import Activity
-from agent.overhead.contest import HUNGRY, Contestant, Pinned
+from agent.overhead.contest import HUNGRY, Contestant
 from agent.overhead.delay import ASLEEP, EDGE_SHARE
+from agent.overhead.filling import Pinned
 from agent.overhead.window import Window
 
 _LEAST_CPUS = 1e-4
@@ -23,6 +24,8 @@ _ENDED_SHARE, _ENDED_CPUS = 0.1, 0.02
 """What a group used beyond its threads is theirs, up to this share, or so many CPUs: the readings are some moments apart."""
 _QUEUED_SECONDS, _SLICE_SECONDS = 0.4e-3, 1.4e-3
 """A wake-up beside threads that never sleep waits for so long (measured, see parameters.QUEUED), and a slice on two CPUs is so long."""
+_SLEEPERS_WEIGHT = 0.5
+"""How much of a weight's change counts for those that sleep, as a power: fitted to changes of real loads (make truths)."""
 _IDLE_WEIGHT = 3 / 1024
 """WEIGHT_IDLEPRIO in kernel/sched/sched.h, of a group with cpu.idle."""
 _OUTSIDE = "outside"
@@ -131,7 +134,7 @@ def contestant(demanded: Demand, workload: Workload) -> Contestant | None:
     limit = cpu.limit_cpus if cpu.limit_cpus is not None else None
     return Contestant(
         key=workload.id,
-        weight=weight_of(workload),
+        weight=_weight_under(demanded, workload),
         parts=tuple(Pinned(mask, tuple(listed)) for mask, listed in sorted(places.items())),
         duties=tuple(_duty(worker) for worker in workers),
         asks=tuple(min(1.0, worker.run + worker.wait) for worker in workers),
@@ -142,6 +145,13 @@ def contestant(demanded: Demand, workload: Workload) -> Contestant | None:
         burst_seconds=demanded.burst_seconds,
         numbers=tuple(worker.tid for worker in workers),
     )
+
+
+def _weight_under(demanded: Demand, workload: Workload) -> float:
+    """Another weight is worth a part of itself to who sleeps: a burst that was let in keeps its CPU to the end of its slice."""
+    now, then, run = weight_of(demanded.workload), weight_of(workload), demanded.run
+    hungry = sum([worker.run for worker in demanded.workers if _is_hungry(worker)]) / run if run > 0 else 0.0
+    return float(now * (then / now) ** (hungry + (1 - hungry) * _SLEEPERS_WEIGHT))
 
 
 def weight_of(workload: Workload) -> float:

@@ -13,11 +13,11 @@ from msgspec.structs import replace
 
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Workload
-from agent.overhead.contest import Contestant, Fit, Outcome, fitted, outcomes, sets_of, shares_of
+from agent.overhead.contest import Contestant, Fit, Outcome, crowded, crowds_of, fitted, outcomes, shares_now
 from agent.overhead.contestants import Demand, contestant, demand, earlier_threads, outside, strangers
 from agent.overhead.window import Window
 
-_MOVED_SHARE, _LEAST_SHARE = 0.4, 0.1
+_MOVED_SHARE, _LEAST_SHARE = 0.5, 0.12
 """How far off a predicted difference may be, as a part of it, and any figure of another window, as a part of that."""
 _FLOOR_CPUS = 0.01
 _BURST_VARIATION = 1.0
@@ -81,7 +81,7 @@ def reallocated(window: Window, workload: Workload, then: Workload, gone: Sequen
         after.append(later)
     others = strangers(by_cpu)
     model = _Model.of(now, others, demands)
-    old, new = model.outcomes(now), model.outcomes(after)
+    old, new = model.outcomes(now, now), model.outcomes(after, now)
     parts = [
         _part(demanded, then if demanded.workload.id == workload.id else demanded.workload, (before, later))
         for demanded, before, later in zip(demands, old, new, strict=True)
@@ -128,19 +128,23 @@ class _Model(Fact, frozen=True, kw_only=True):
         workloads = [competing for competing in now if competing is not None]
         settled = tuple(others)
         for _ in range(2):
-            every = (*workloads, *settled)
-            shares = shares_of(every, [competing.asks for competing in every], sets_of(every))[len(workloads) :]
+            shares = shares_now((*workloads, *settled))[len(workloads) :]
             settled = tuple(_asking(other, share) for other, share in zip(others, shares, strict=True))
         likely = [demanded.likely_odds for demanded, competing in zip(demands, now, strict=True) if competing is not None]
         every = (*workloads, *settled)
         fits = fitted(every, likely + [1.0] * len(settled))[: len(workloads)]
         return cls(fits={competing.key: fit for competing, fit in zip(workloads, fits, strict=True)}, others=settled)
 
-    def outcomes(self, workloads: Sequence[Contestant | None]) -> list[_Side | None]:
-        """In the order of the workloads."""
+    def outcomes(self, workloads: Sequence[Contestant | None], now: Sequence[Contestant | None]) -> list[_Side | None]:
+        """In the order of the workloads, of which the first is changed: to the others its change does not make their CPUs more crowded."""
         present = [competing for competing in workloads if competing is not None]
+        as_now = [before for before, competing in zip(now, workloads, strict=True) if before is not None and competing is not None]
         every = (*present, *self.others)
-        made = outcomes(every, [self.fits.get(competing.key, Fit()) for competing in every])
+        crowds = crowds_of((*as_now, *self.others))
+        if workloads[0] is not None:
+            crowds[0] = crowds_of(every)[0]
+        fits = [crowded(self.fits.get(competing.key, Fit()), crowd) for competing, crowd in zip(every, crowds, strict=True)]
+        made = outcomes(every, fits)
         sides = {competing.key: (competing, outcome) for competing, outcome in zip(every, made, strict=True)}
         return [None if competing is None else sides[competing.key] for competing in workloads]
 

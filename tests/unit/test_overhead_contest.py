@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from agent.overhead.contest import Contestant, Fit, Outcome, Pinned, fill, fitted, outcomes, sets_of
+from agent.overhead.contest import Contestant, Fit, Outcome, fitted, outcomes
+from agent.overhead.filling import Pinned, fill, sets_of
 from agent.overhead.shares import water_fill
 
 
@@ -81,7 +82,11 @@ def test_one_set_is_water_filling(cpus: float, wanted: list[tuple[float, float]]
 def test_no_set_of_cpus_is_overfull_and_nothing_is_left_over(drawn: list[tuple[int, int, float]]) -> None:
     contestants = [hogs(f"load{number}", threads, mask, weight) for number, (mask, threads, weight) in enumerate(drawn)]
     wanted = [contestant.most for contestant in contestants]
-    made = fill([*wanted], [contestant.weight for contestant in contestants], sets_of(contestants))
+    made = fill(
+        [*wanted],
+        [contestant.weight for contestant in contestants],
+        sets_of([part for contestant in contestants for part in contestant.parts]),
+    )
     for union in range(1, 16):
         inside = [cpus for cpus, (mask, _, _) in zip(made, drawn, strict=True) if mask & ~union == 0]
         assert sum(inside) <= union.bit_count() + 1e-9
