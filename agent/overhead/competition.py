@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-from agent.model.values import CpuSet
+from agent.model.values import CpuSet, all_or_none
 from agent.model.workload import Workload
 from agent.overhead.activity import Activity
 
@@ -77,12 +77,12 @@ class Competition:
             owner = next((owners[tid] for tid in tids if tid in owners), None)
             if owner is not None and owner in self._listed and all(owners.get(tid) == owner for tid in tids):
                 self._listed[workload.id] = self._listed[owner]
-            elif workload.placement.allowed_cpus and not (workload.guest is not None and workload.guest.elsewhere):
+            elif not (workload.guest is not None and workload.guest.elsewhere):
                 owners |= dict.fromkeys(tids, workload.id)
-                self._by_mask[workload.placement.allowed_cpus.mask].append((workload, activity))
+                self._by_mask[_mask(workload)].append((workload, activity))
                 self._listed[workload.id] = workload, activity
         self._asking: dict[int, _Asking] = {}
-        self._bounds: dict[int, list[tuple[float, float, str]]] = {}
+        self._bounds: dict[int, list[tuple[float, float, str]] | None] = {}
 
     def others_waiting(self, workload: Workload, cpus: CpuSet) -> float | None:
         """Threads of other workloads that wait for one of `cpus`, on average; None where it is not known of one that may run there."""
@@ -107,8 +107,10 @@ class Competition:
         if unowned > level:
             # It has more than its share: it competes like the others.
             level = asking.level(capacity, weight + 1.0, (own[0] + own[1], own[2]))
-        owner = self._listed.get(workload.id, (workload, None))[0].id
-        got = [run / their_weight for run, their_weight, id_ in self._bound(cpus.mask) if id_ != owner]
+        owner, bound = self._listed.get(workload.id, (workload, None))[0].id, self._bound(cpus.mask)
+        if bound is None:
+            return None
+        got = [run / their_weight for run, their_weight, id_ in bound if id_ != owner]
         return min(capacity, max(got, default=math.inf) * weight, level * weight)
 
     def _asked_by(self, workload: Workload, cpus: CpuSet) -> tuple[float, float, float] | None:
@@ -116,39 +118,75 @@ class Competition:
         listed = self._listed.get(workload.id)
         return (0.0, 0.0, 1.0) if listed is None else _asks(*listed, cpus.mask)
 
-    def _bound(self, mask: int) -> list[tuple[float, float, str]]:
-        """Running and weight of who wanted more on all of these CPUs, and was held back by no quota."""
+    def _bound(self, mask: int) -> list[tuple[float, float, str]] | None:
+        """Running and weight of who wanted more on all of these CPUs, and was held back by no quota; None where one may have been."""
         if mask not in self._bounds:
-            self._bounds[mask] = [
-                (activity.run_seconds / activity.seconds, relative_weight(workload) or 1.0, workload.id)
-                for theirs, listed in self._by_mask.items()
-                if theirs & mask == mask
-                for workload, activity in listed
-                if activity is not None and activity.run_seconds and not activity.throttled_seconds and _waited(activity)
-            ]
+            here = [pair for theirs, listed in self._by_mask.items() if theirs & mask == mask for pair in listed if _may_ask(*pair)]
+            held = [_was_held(*pair) for pair in here]
+            self._bounds[mask] = (
+                None
+                if None in held
+                else [
+                    (activity.asked[0], relative_weight(workload) or 1.0, workload.id)
+                    for (workload, activity), was_held in zip(here, held, strict=True)
+                    if not was_held and activity is not None and activity.asked is not None and _waited(activity)
+                ]
+            )
         return self._bounds[mask]
 
     def _of(self, cpus: CpuSet) -> _Asking:
         mask = cpus.mask
         if mask not in self._asking:
-            here = [pair for theirs, listed in self._by_mask.items() if theirs & mask for pair in listed]
+            here = [pair for theirs, listed in self._by_mask.items() if theirs & mask for pair in listed if _may_ask(*pair)]
             asked = [_asks(workload, activity, mask) for workload, activity in here]
             known = [part for part in asked if part is not None]
             self._asking[mask] = _Asking(known if len(known) == len(asked) else None)
         return self._asking[mask]
 
 
+_EVERYWHERE = -1
+"""The mask of who may run on any CPU, because nobody says on which."""
+
+
+def _mask(workload: Workload) -> int:
+    """Where its group may run, or else its threads."""
+    if workload.placement.allowed_cpus:
+        return workload.placement.allowed_cpus.mask
+    by_thread = all_or_none(thread.allowed_cpus for thread in workload.threads)
+    return (by_thread and CpuSet.union(by_thread).mask) or _EVERYWHERE
+
+
+def _may_ask(workload: Workload, activity: Activity | None) -> bool:
+    """Who neither ran nor waited asks for nothing, wherever it may run."""
+    return activity is None or activity.asked is None or sum(activity.asked) > 0
+
+
 def _asks(workload: Workload, activity: Activity | None, mask: int) -> tuple[float, float, float] | None:
     """Running, waiting, weight on these CPUs; None where it is not known."""
-    allowed = workload.placement.allowed_cpus
-    if activity is None or activity.asked is None or not allowed:
+    allowed, weight = _mask(workload), relative_weight(workload)
+    if activity is None or activity.asked is None or (allowed == _EVERYWHERE and sum(activity.asked) > 0):
         return None
-    part, weight = (allowed.mask & mask).bit_count() / len(allowed), relative_weight(workload)
     if weight is None and (workload.cpu.quota_usec is not None or workload.cpu.period_usec is not None):
         # Its group has the CPU controller's other files: it has a weight, which was not read.
         return None
+    part = (allowed & mask).bit_count() / allowed.bit_count()
     run, wait = activity.asked
     return run * part, wait * part, weight or 1.0
+
+
+def _was_held(workload: Workload, activity: Activity | None) -> bool | None:
+    """Whether a quota held it back; None where that is not known, or whether its threads slept."""
+    if activity is None or activity.hungry is None:
+        return None
+    limits = [workload.cpu.quota_usec, *(vcpu.quota_usec for vcpu in workload.vcpus)]
+    shown = workload.cpu.period_usec is not None or relative_weight(workload) is not None
+    if limits[0] is None and shown:
+        return None
+    if any(limit is not None and not limit.unlimited for limit in limits[1:]):
+        return True
+    if limits[0] is None or limits[0].unlimited:
+        return False
+    return None if activity.throttled_seconds is None else activity.throttled_seconds > 0
 
 
 def _waited(activity: Activity) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -86,10 +87,17 @@ def named(path: str, thing: Any, place: int) -> str:
     return ",".join(f"{key}={thing[key]}" for key in keys if key in thing)
 
 
+JOINT = re.compile(r"\.placement\.sharing_workloads$|^\.predictions\[.* (?:cpu_share|run_queue_delay|cpu_pressure|steal)\]|^\.losses")
+"""What a workload has with others: who is not there shares nothing, and competes with nobody."""
+
+
 def changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Numbers that are there before and after and differ, and numbers that came from nowhere."""
     was, now = dict(figures(before)), dict(figures(after))
-    return {path: (was.get(path), value) for path, value in now.items() if was.get(path, object()) != value}
+    difference = {path: (was.get(path), value) for path, value in now.items() if was.get(path, object()) != value}
+    if len(after.get("workloads", ())) < len(before.get("workloads", ())):
+        difference = {path: pair for path, pair in difference.items() if not JOINT.search(path)}
+    return difference
 
 
 Differences = dict[str, dict[str, tuple[Any, Any]]]
