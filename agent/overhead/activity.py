@@ -102,7 +102,10 @@ def activity_of(
     waits = possible_waits(run, delay, asleep, seconds=seconds, pressed=pressed, period_seconds=(new.cpu.period_usec or 0) * 1e-6)
     ran, waited = _seconds(_total(run), 1e-9), _seconds(_total(waits.delays_ns), 1e-9)
     if new.paradigm == "virtualization":
-        asked = _asked(_pairs(_every_thread(old) if old else (), _every_thread(new)), seconds)
+        every = _every_thread(new)
+        # Where what is read of the process itself is missing, so is its first thread.
+        is_complete = any(thread.tid == new.pid for thread in every)
+        asked = _asked(_pairs(_every_thread(old) if old else (), every), seconds) if is_complete else None
     else:
         asked = None if ran is None or waited is None else (ran / seconds, waited / seconds)
     return Activity(
@@ -135,7 +138,9 @@ def _pairs(before: Sequence[Thread], threads: Sequence[Thread]) -> list[tuple[Th
 
 
 def _every_thread(workload: Workload) -> tuple[Thread, ...]:
-    return (*workload.threads, *(vcpu.thread for vcpu in workload.vcpus if vcpu.thread is not None))
+    """Those of a machine's process: the kernel's threads that serve it are found by their names, or not."""
+    own = (thread for thread in workload.threads if thread.role not in ("vhost", "kvm"))
+    return (*own, *(vcpu.thread for vcpu in workload.vcpus if vcpu.thread is not None))
 
 
 def _asked(pairs: Sequence[tuple[Thread | None, Thread]], seconds: float) -> tuple[float, float] | None:

@@ -6,7 +6,6 @@ Source: Documentation/admin-guide/cgroup-v2.rst, "Weights"; kernel/sched/fair.c.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,8 +17,6 @@ from agent.overhead.activity import Activity
 
 DEFAULT_WEIGHT = 100.0
 DEFAULT_SHARES = 1024.0
-_FULL = 0.95
-"""Who ran for more of the time than this waited for nobody."""
 
 
 def relative_weight(workload: Workload) -> float | None:
@@ -82,7 +79,6 @@ class Competition:
                 self._by_mask[_mask(workload)].append((workload, activity))
                 self._listed[workload.id] = workload, activity
         self._asking: dict[int, _Asking] = {}
-        self._bounds: dict[int, list[tuple[float, float, str]] | None] = {}
 
     def others_waiting(self, workload: Workload, cpus: CpuSet) -> float | None:
         """Threads of other workloads that wait for one of `cpus`, on average; None where it is not known of one that may run there."""
@@ -93,8 +89,7 @@ class Competition:
     def fair_cpus(self, workload: Workload, cpus: CpuSet, others: float) -> float | None:
         """CPUs that a workload would get if it asked for all of `cpus`, of which `others` are busy without it.
 
-        What no workload runs asks for what it ran, as a group of default weight. Where a thread of a neighbour never slept and waited, what
-        its group got for its weight is what there is to get.
+        What no workload runs asks for what it ran, as a group of default weight.
         """
         asking, weight = self._of(cpus), relative_weight(workload)
         own = self._asked_by(workload, cpus)
@@ -107,32 +102,12 @@ class Competition:
         if unowned > level:
             # It has more than its share: it competes like the others.
             level = asking.level(capacity, weight + 1.0, (own[0] + own[1], own[2]))
-        owner, bound = self._listed.get(workload.id, (workload, None))[0].id, self._bound(cpus.mask)
-        if bound is None:
-            return None
-        got = [run / their_weight for run, their_weight, id_ in bound if id_ != owner]
-        return min(capacity, max(got, default=math.inf) * weight, level * weight)
+        return min(capacity, level * weight)
 
     def _asked_by(self, workload: Workload, cpus: CpuSet) -> tuple[float, float, float] | None:
         """What is counted of a workload among all: as it was, also where its model has been altered since."""
         listed = self._listed.get(workload.id)
         return (0.0, 0.0, 1.0) if listed is None else _asks(*listed, cpus.mask)
-
-    def _bound(self, mask: int) -> list[tuple[float, float, str]] | None:
-        """Running and weight of who wanted more on all of these CPUs, and was held back by no quota; None where one may have been."""
-        if mask not in self._bounds:
-            here = [pair for theirs, listed in self._by_mask.items() if theirs & mask == mask for pair in listed if _may_ask(*pair)]
-            held = [_was_held(*pair) for pair in here]
-            self._bounds[mask] = (
-                None
-                if None in held
-                else [
-                    (activity.asked[0], relative_weight(workload) or 1.0, workload.id)
-                    for (workload, activity), was_held in zip(here, held, strict=True)
-                    if not was_held and activity is not None and activity.asked is not None and _waited(activity)
-                ]
-            )
-        return self._bounds[mask]
 
     def _of(self, cpus: CpuSet) -> _Asking:
         mask = cpus.mask
@@ -172,23 +147,3 @@ def _asks(workload: Workload, activity: Activity | None, mask: int) -> tuple[flo
     part = (allowed & mask).bit_count() / allowed.bit_count()
     run, wait = activity.asked
     return run * part, wait * part, weight or 1.0
-
-
-def _was_held(workload: Workload, activity: Activity | None) -> bool | None:
-    """Whether a quota held it back; None where that is not known, or whether its threads slept."""
-    if activity is None or activity.hungry is None:
-        return None
-    limits = [workload.cpu.quota_usec, *(vcpu.quota_usec for vcpu in workload.vcpus)]
-    shown = workload.cpu.period_usec is not None or relative_weight(workload) is not None
-    if limits[0] is None and shown:
-        return None
-    if any(limit is not None and not limit.unlimited for limit in limits[1:]):
-        return True
-    if limits[0] is None or limits[0].unlimited:
-        return False
-    return None if activity.throttled_seconds is None else activity.throttled_seconds > 0
-
-
-def _waited(activity: Activity) -> bool:
-    hungry = activity.hungry
-    return hungry is not None and hungry.run_seconds < _FULL * hungry.threads * activity.seconds

@@ -63,6 +63,8 @@ def huge_page_sizes(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def huge_pages(files: GroupFiles, directory: HeldDirectory, sizes: Iterable[str], is_v1: bool) -> tuple[HugePages, ...]:
+    """A record for each size of which the group has a file: where nobody says which controllers are enabled, it may have none."""
+
     def bound(name: str) -> Limit | None:
         value = files.parse(directory, name, limit)
         return UNLIMITED if value is not None and value >= _V1_UNLIMITED else value
@@ -88,7 +90,7 @@ def huge_pages(files: GroupFiles, directory: HeldDirectory, sizes: Iterable[str]
                 by_node=(files.parse(directory, f"hugetlb.{size}.numa_stat", parse_numa_stat) or {}).get(total, {}),
             )
         )
-    return tuple(records)
+    return tuple(record for record in records if record != HugePages(page_bytes=record.page_bytes))
 
 
 def state_v2(files: GroupFiles, directory: HeldDirectory) -> GroupState:

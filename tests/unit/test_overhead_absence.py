@@ -83,12 +83,12 @@ def _placement(name: str, value: object = None) -> Callable[[Host], Host]:
 
 
 INPUTS: list[tuple[str, Callable[[Host], Host], set[Key]]] = [
-    ("quota", _cpu("quota_usec"), QUOTA | SHARE),
+    ("quota", _cpu("quota_usec"), QUOTA),
     ("period", _cpu("period_usec"), {("c0ffee", "throttled_periods")}),
     ("usage", _cpu("usage_usec"), {("c0ffee", "throttled_periods")}),
     ("periods", _cpu("periods"), {("c0ffee", "throttled_periods"), ("c0ffee", "run_queue_delay"), ("c0ffee", "cpu_pressure")}),
     ("throttled periods", _cpu("throttled_periods"), set()),
-    ("throttled time", _cpu("throttled_usec"), {("c0ffee", "run_queue_delay"), ("c0ffee", "cpu_pressure")} | SHARE),
+    ("throttled time", _cpu("throttled_usec"), {("c0ffee", "run_queue_delay"), ("c0ffee", "cpu_pressure")}),
     ("limit", _cpu("limit_cpus"), SHARE),
     ("weight", _cpu("weight"), SHARE),
     ("pressure", _cpu("pressure_some_usec"), {("c0ffee", "cpu_pressure")}),

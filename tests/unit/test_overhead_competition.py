@@ -146,14 +146,3 @@ def test_what_a_neighbour_asked_for_is_not_known_without_its_counters() -> None:
     part = window(known, less)
     assert part.competition.others_waiting(part.after.workloads[0], BOTH) is None
     assert part.competition.fair_cpus(part.after.workloads[0], BOTH, 0.5) is None
-
-
-def test_what_a_neighbour_got_that_never_slept_is_what_there_is_to_get() -> None:
-    """It ran for a third of a CPU and waited for the rest, whoever ran beside it."""
-
-    def hungry(passed: float) -> Workload:
-        made = asking("hungry", 200, 1 / 3, 2 / 3)(passed)
-        return replace(made, threads=tuple(replace(worker, voluntary_switches=1) for worker in made.threads))
-
-    seen = window(asking("a", 100, 0.01, 0.0), hungry)
-    assert seen.competition.fair_cpus(seen.after.workloads[0], BOTH, 1.99) == pytest.approx(1 / 6, rel=1e-3)
