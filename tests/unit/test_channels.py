@@ -63,6 +63,8 @@ RING = ((10, 21, 31, 21), (21, 10, 21, 31), (31, 21, 10, 21), (21, 31, 21, 10))
         (INTEL, 6, 143, "UPI"),
         (INTEL, 6, 23, None),  # a front-side bus
         (INTEL, 15, 6, None),
+        (INTEL, 19, 26, None),  # numbers of models begin anew in each family
+        ("CentaurHauls", 6, 85, None),
         (AMD, 16, 9, "HyperTransport"),
         (AMD, 23, 49, "Infinity Fabric"),
         (AMD, 26, 2, "Infinity Fabric"),
