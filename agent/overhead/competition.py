@@ -132,7 +132,9 @@ def _mask(workload: Workload) -> int:
 
 
 def _may_ask(workload: Workload, activity: Activity | None) -> bool:
-    """Who neither ran nor waited asks for nothing, wherever it may run."""
+    """Who neither ran nor waited asks for nothing, wherever it may run; nor does a group without processes."""
+    if workload.processes == 0 and not workload.threads:
+        return False
     return activity is None or activity.asked is None or sum(activity.asked) > 0
 
 

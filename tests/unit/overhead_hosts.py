@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from agent.model.device import CpuDevices, Devices, MemoryDevices
 from agent.model.facts.cgroup import WorkloadCpu, WorkloadMemory
 from agent.model.facts.proc_stat import CpuTime
@@ -86,7 +88,8 @@ def machine(passed: float = 0.0) -> Workload:
     memory = WorkloadMemory(resident_bytes=GIB + 60 * MIB, backing_bytes=GIB, backing_huge_bytes=GIB // 2)
     vcpus = tuple(VCpu(number=number, thread=thread(21 + number, passed), kvm=counted(passed)) for number in range(2))
     guest = Guest(accelerator="kvm", iothreads=1, video_bytes=16 * MIB, stats_seconds_ago=1.0)
-    return _workload("vm", "virtualization", WorkloadCpu(), memory, (thread(20, passed, "S"),), vcpus=vcpus, guest=guest)
+    made = _workload("vm", "virtualization", WorkloadCpu(), memory, (thread(20, passed, "S"),), vcpus=vcpus, guest=guest)
+    return replace(made, pid=20)
 
 
 def sandbox(passed: float = 0.0) -> Workload:

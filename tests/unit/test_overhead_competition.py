@@ -146,3 +146,15 @@ def test_what_a_neighbour_asked_for_is_not_known_without_its_counters() -> None:
     part = window(known, less)
     assert part.competition.others_waiting(part.after.workloads[0], BOTH) is None
     assert part.competition.fair_cpus(part.after.workloads[0], BOTH, 0.5) is None
+
+
+def test_a_group_without_processes_asks_for_nothing() -> None:
+    """A slice with a limit, whose processes are in groups below it: nothing of it is missing."""
+    known = asking("a", 100, 0.5, 0.1)
+    empty = unlimited(1.0, id="slice", processes=0)
+    before, after = host(0.0, (known(0.0), replace(empty, cpu=unlimited(0.0).cpu))), host(1.0, (known(1.0), empty))
+    seen = Window(after=after, before=before, seconds=10.0)
+    assert seen.competition.others_waiting(after.workloads[0], BOTH) == 0
+    unread = replace(empty, processes=None)
+    seen = Window(after=replace(after, workloads=(after.workloads[0], unread)), before=before, seconds=10.0)
+    assert seen.competition.others_waiting(after.workloads[0], BOTH) is None
