@@ -216,7 +216,7 @@ def _most(prediction: Prediction) -> float:
     component = COMPONENTS[prediction.component]
     if component.most is not None:
         return component.most
-    return prediction.inputs.get(component.most_input, math.inf) if component.most_input is not None else math.inf
+    return float(prediction.inputs.get(component.most_input, math.inf)) if component.most_input is not None else math.inf
 
 
 def _beside_rival(history: History) -> float:

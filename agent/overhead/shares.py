@@ -93,7 +93,7 @@ def cpu_share(workload: Workload, window: Window, activity: Activity) -> Predict
     if fair is None or others is None:
         return None
     spread = window.given[parameters.FAIR]
-    most = min(cap, float(min(len(cpus), threads)))
+    most = min(float(cap), float(min(len(cpus), threads)))
     nested = workload.cgroup is not None and "/" in workload.cgroup.strip("/")
     # Groups around it divide among themselves first.
     wider = _NESTED if nested else 1.0

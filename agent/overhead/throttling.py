@@ -123,6 +123,7 @@ def _tabulated(shape: float, load: float) -> float:
 
 
 _DENSE = 64
+_WHOLE = 0.1
 
 
 @lru_cache(1 << 13)
@@ -185,7 +186,8 @@ def throttled(workload: Workload, window: Window, activity: Activity) -> Iterabl
     weak = flags if bound else [*flags, "prior_only"]
     yield prediction(workload, THROTTLED_PERIODS, shares, formula=formula, inputs=inputs, flags=weak, measured=share)
     if bound:
-        fewest, most = max(quota / period, math.floor(threads)), min(float(len(cpus)), math.ceil(threads))
+        # An average of readings that are some moments apart: what is all but whole is whole.
+        fewest, most = max(quota / period, math.floor(threads + _WHOLE)), min(float(len(cpus)), math.ceil(threads - _WHOLE))
         point = throttled_seconds(quota, period, threads) / period
         low = throttled_seconds_beside(quota + overrun, period, fewest, others) / period * (1 - edge)
         # What it was kept from using, by others or by a late timer, it may have stood still for.

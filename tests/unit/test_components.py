@@ -51,6 +51,9 @@ def test_what_the_formulas_yield_is_as_its_row_says() -> None:
         assert ("no_counterpart" in prediction.validity) == (paradigm not in row.measured_by)
         assert prediction.measured is None or prediction.measured_from == row.measured_by[paradigm]
         assert row.most is None or prediction.hi <= row.most
+        # What is kept across restarts holds plain numbers.
+        numbers = (prediction.value, prediction.lo, prediction.hi, *prediction.inputs.values())
+        assert {type(number) for number in numbers} <= {float, int}
 
 
 def test_every_unit_has_a_base_unit_for_metrics() -> None:
