@@ -16,7 +16,7 @@ from agent.collect.sample import Sample
 from agent.collect.take import take
 from agent.config import Config, calibration_file
 from agent.model.host import Host
-from agent.model.snapshot import Agent, Snapshot
+from agent.model.snapshot import Agent, Prediction, Snapshot
 from agent.model.values import Detail, Gap, ReadTimes
 from agent.normalise import normalise
 from agent.normalise.containers import ContainerCache
@@ -111,8 +111,22 @@ def take_snapshot(session: Session) -> Snapshot:
 
 def snapshot_of(window: Window, taken_at: float) -> Snapshot:
     """The document of the host at the window's end (read at `taken_at`, Unix seconds), with predictions for the window."""
-    after = window.after
     predictions = predict(window)
+    return _document(window, taken_at, predictions, predictions)
+
+
+def judged(session: Session, window: Window) -> Snapshot:
+    """The document of a window, with what the windows before have taught: intervals, their scores, and what was missed again."""
+    estimates = predict(window)
+    predictions, session.histories = judge(estimates, window, session.histories)
+    document, scored = _document(window, session.taken_at, predictions, estimates), scores(session.histories)
+    findings = (*document.findings, *misses(predictions, session.histories, scored))
+    return replace(document, findings=findings, scores=scored)
+
+
+def _document(window: Window, taken_at: float, predictions: tuple[Prediction, ...], estimates: tuple[Prediction, ...]) -> Snapshot:
+    """`estimates` are the predictions before anything was learned: claims are of the model, and not of what it was off by."""
+    after = window.after
     return Snapshot(
         schema="stratascope/1",
         taken_at=datetime.fromtimestamp(taken_at, UTC),
@@ -125,19 +139,10 @@ def snapshot_of(window: Window, taken_at: float) -> Snapshot:
         findings=after.findings,
         predictions=predictions,
         losses=losses(predictions, window),
-        claims=claims(after.workloads, predictions, window.given),
+        claims=claims(after.workloads, estimates, window.given),
         gaps=(*after.gaps, *window.gaps),
         parameters=window.given.better,
     )
-
-
-def judged(session: Session, window: Window) -> Snapshot:
-    """The document of a window, with what the windows before have taught: intervals, their scores, and what was missed again."""
-    document = snapshot_of(window, session.taken_at)
-    predictions, session.histories = judge(document.predictions, window, session.histories)
-    scored = scores(session.histories)
-    findings = (*document.findings, *misses(predictions, session.histories, scored))
-    return replace(document, predictions=predictions, losses=losses(predictions, window), findings=findings, scores=scored)
 
 
 def _with_parameters(host: Host, config: Config) -> tuple[Host, Parameters]:

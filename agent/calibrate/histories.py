@@ -22,7 +22,7 @@ from agent.overhead.learned import KEPT, Track
 from agent.overhead.residuals import EXPERTS, Histories, History, Key
 
 MOST_HISTORIES = 2000
-"""So many are kept, of those that were watched longest: 5 MB at most."""
+"""So many are kept, of those that were watched longest: 7 MB, packed in 50 ms every five minutes."""
 _MOST_BYTES = 1 << 24
 _WIDEST_TAIL = 1.0
 _ANEW = "nothing: it is written anew, and intervals are learned again"

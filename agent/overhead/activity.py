@@ -102,10 +102,10 @@ def activity_of(
     waits = possible_waits(run, delay, asleep, seconds=seconds, pressed=pressed, period_seconds=(new.cpu.period_usec or 0) * 1e-6)
     ran, waited = _seconds(_total(run), 1e-9), _seconds(_total(waits.delays_ns), 1e-9)
     if new.paradigm == "virtualization":
-        every = _every_thread(new)
+        every = _of_its_process(new)
         # Where what is read of the process itself is missing, so is its first thread.
         is_complete = any(thread.tid == new.pid for thread in every)
-        asked = _asked(_pairs(_every_thread(old) if old else (), every), seconds) if is_complete else None
+        asked = _asked(_pairs(_of_its_process(old) if old else (), every), seconds) if is_complete else None
     else:
         asked = None if ran is None or waited is None else (ran / seconds, waited / seconds)
     return Activity(
@@ -137,10 +137,18 @@ def _pairs(before: Sequence[Thread], threads: Sequence[Thread]) -> list[tuple[Th
     return [(old_threads.get((thread.tid, thread.start_ticks)), thread) for thread in threads]
 
 
-def _every_thread(workload: Workload) -> tuple[Thread, ...]:
-    """Those of a machine's process: the kernel's threads that serve it are found by their names, or not."""
-    own = (thread for thread in workload.threads if thread.role not in ("vhost", "kvm"))
-    return (*own, *(vcpu.thread for vcpu in workload.vcpus if vcpu.thread is not None))
+def every_thread(workload: Workload) -> tuple[Thread, ...]:
+    """All of its threads, each once; of a machine its vCPUs', too."""
+    if not workload.vcpus:
+        return workload.threads
+    vcpus = [vcpu.thread for vcpu in workload.vcpus if vcpu.thread is not None]
+    tids = {thread.tid for thread in vcpus}
+    return (*vcpus, *(thread for thread in workload.threads if thread.tid not in tids))
+
+
+def _of_its_process(workload: Workload) -> tuple[Thread, ...]:
+    """The kernel's threads that serve a machine are found by their names, or not: they are left out."""
+    return tuple(thread for thread in every_thread(workload) if thread.role not in ("vhost", "kvm"))
 
 
 def _asked(pairs: Sequence[tuple[Thread | None, Thread]], seconds: float) -> tuple[float, float] | None:

@@ -182,6 +182,8 @@ def _weighed(case: Case, weight: int) -> None:
     altered_cpu = replace(cpu, shares=shares) if cpu.shares is not None else replace(cpu, weight=weight)
     if altered_cpu != cpu:
         case.workload = replace(case.workload, cpu=altered_cpu)
+        if case.workload.cgroup is not None and "/" in case.workload.cgroup.strip("/"):
+            case.caveats.append("the groups around it divide CPUs among themselves first: their weights are not in the model")
 
 
 def _huge(case: Case) -> None:

@@ -17,10 +17,14 @@ from agent.overhead.activity import Activity
 
 DEFAULT_WEIGHT = 100.0
 DEFAULT_SHARES = 1024.0
+_IDLE_WEIGHT = 3 / 1024
+"""WEIGHT_IDLEPRIO in kernel/sched/sched.h, of a group with cpu.idle."""
 
 
 def relative_weight(workload: Workload) -> float | None:
     """Over the default: 1 where nobody changed it; None where no group says."""
+    if workload.cpu.idle:
+        return _IDLE_WEIGHT
     if workload.cpu.weight is not None:
         return workload.cpu.weight / DEFAULT_WEIGHT
     return None if workload.cpu.shares is None else workload.cpu.shares / DEFAULT_SHARES

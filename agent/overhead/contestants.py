@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from agent.model.facts.proc_task import Thread
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Workload
-from agent.overhead.activity import Activity
+from agent.overhead.activity import Activity, every_thread
+from agent.overhead.competition import relative_weight
 from agent.overhead.contest import HUNGRY, Contestant
 from agent.overhead.delay import ASLEEP, EDGE_SHARE
 from agent.overhead.filling import Pinned
+from agent.overhead.scheduling import stopped_queues
 from agent.overhead.window import Window
 
 _LEAST_CPUS = 1e-4
@@ -26,8 +28,6 @@ _QUEUED_SECONDS, _SLICE_SECONDS = 0.4e-3, 1.4e-3
 """A wake-up beside threads that never sleep waits for so long (measured, see parameters.QUEUED), and a slice on two CPUs is so long."""
 _SLEEPERS_WEIGHT = 0.5
 """How much of a weight's change counts for those that sleep, as a power: fitted to changes of real loads (make truths)."""
-_IDLE_WEIGHT = 3 / 1024
-"""WEIGHT_IDLEPRIO in kernel/sched/sched.h, of a group with cpu.idle."""
 _OUTSIDE = "outside"
 _LAST_PID = 1 << 22
 """PID_MAX_LIMIT in include/linux/threads.h."""
@@ -89,7 +89,7 @@ EarlierThreads = dict[tuple[str, str], dict[tuple[int, int | None], Thread]]
 
 def earlier_threads(window: Window) -> EarlierThreads:
     workloads = window.before.workloads if window.before is not None else ()
-    return {(old.id, old.identity): {(thread.tid, thread.start_ticks): thread for thread in _threads(old)} for old in workloads}
+    return {(old.id, old.identity): {(thread.tid, thread.start_ticks): thread for thread in every_thread(old)} for old in workloads}
 
 
 def demand(window: Window, workload: Workload, earlier: EarlierThreads, taken: frozenset[int]) -> Demand | str:
@@ -99,11 +99,11 @@ def demand(window: Window, workload: Workload, earlier: EarlierThreads, taken: f
         return "how long its window was is not known"
     if any(vcpu.quota_usec is not None and not vcpu.quota_usec.unlimited for vcpu in workload.vcpus):
         return "its vCPUs have quotas of their own, and how often these stop them is not counted with the machine"
-    stopped = _stopped_run_queues(workload, activity)
+    stopped = stopped_queues(workload, window, activity)
     if stopped is None:
         return "how long its quota stops it is not counted"
     allowed = workload.placement.allowed_cpus or online
-    threads = _threads(workload)
+    threads = every_thread(workload)
     own = [thread for thread in threads if thread.tid not in taken]
     known = {} if activity.since_start else earlier.get((workload.id, workload.identity), {})
     workers = _workers(known, own, activity.seconds, allowed & online)
@@ -120,7 +120,7 @@ def demand(window: Window, workload: Workload, earlier: EarlierThreads, taken: f
 
 def contestant(demanded: Demand, workload: Workload) -> Contestant | None:
     """It as it competes under the configuration of `workload`, as it is or altered. None where it asks for nothing."""
-    masks = {thread.tid: thread.allowed_cpus.mask for thread in _threads(workload) if thread.allowed_cpus}
+    masks = {thread.tid: thread.allowed_cpus.mask for thread in every_thread(workload) if thread.allowed_cpus}
     allowed = workload.placement.allowed_cpus
     was = demanded.workload.placement.allowed_cpus
     places: dict[int, list[int]] = {}
@@ -156,10 +156,7 @@ def _weight_under(demanded: Demand, workload: Workload) -> float:
 
 def weight_of(workload: Workload) -> float:
     """Its weight, where 1 is the default; of a workload without a group of its own, too."""
-    cpu = workload.cpu
-    if cpu.idle:
-        return _IDLE_WEIGHT
-    return cpu.weight / 100 if cpu.weight else cpu.shares / 1024 if cpu.shares else 1.0
+    return relative_weight(workload) or 1.0
 
 
 def outside(window: Window, demands: Sequence[Demand]) -> dict[int, float] | None:
@@ -213,13 +210,6 @@ def strangers(by_cpu: dict[int, float]) -> list[Contestant]:
     ]
 
 
-def _threads(workload: Workload) -> list[Thread]:
-    """All of them once; of a machine its vCPUs', too."""
-    vcpus = [vcpu.thread for vcpu in workload.vcpus if vcpu.thread is not None]
-    tids = {thread.tid for thread in vcpus}
-    return [*vcpus, *(thread for thread in workload.threads if thread.tid not in tids)]
-
-
 def _workers(
     earlier: dict[tuple[int, int | None], Thread], threads: Sequence[Thread], seconds: float, allowed: CpuSet
 ) -> list[Worker] | None:
@@ -243,15 +233,6 @@ def _gained(was: Thread | None, now: Thread, name: str, seconds: float) -> float
     count: int | None = getattr(now, name)
     before: int | None = 0 if was is None else getattr(was, name)
     return None if count is None or before is None or not 0 <= before <= count else (count - before) / seconds
-
-
-def _stopped_run_queues(workload: Workload, activity: Activity) -> float | None:
-    if activity.throttled_seconds is not None:
-        return activity.throttled_seconds / activity.group_seconds
-    quota = workload.cpu.quota_usec
-    if quota is None:
-        return None if workload.cpu.period_usec is not None or workload.cpu.shares is not None or workload.cpu.weight is not None else 0.0
-    return 0.0 if quota.unlimited else None
 
 
 def _ended(activity: Activity, workers: Sequence[Worker]) -> float:

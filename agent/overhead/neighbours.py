@@ -7,7 +7,7 @@ workload kept them busy. Parts conserve: all of them, the rest and the idle time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -15,7 +15,7 @@ from agent.model.facts.proc_task import Thread
 from agent.model.neighbours import Neighbour, Neighbours
 from agent.model.values import USER_HZ, CpuSet
 from agent.model.workload import Workload
-from agent.overhead.activity import counter_increase
+from agent.overhead.activity import counter_increase, every_thread
 from agent.overhead.window import Window
 
 LEAST_CPUS = 1e-6
@@ -53,7 +53,8 @@ def neighbours(window: Window, workload: Workload) -> Neighbours | None:
         own_cpus=own,
         own_waiting_cpus=_waiting(window, workload),
         workloads=tuple(listed),
-        rest_cpus=None if room is None else max(0.0, room - taken),
+        # What of it a neighbour took that is not known is nobody's guess.
+        rest_cpus=None if room is None or any(other.taken_cpus is None for other in listed) else max(0.0, room - taken),
         idle_cpus=None if busy is None else max(0.0, len(allowed) - busy),
     )
 
@@ -137,16 +138,11 @@ def _ran(window: Window, earlier: _Earlier, workload: Workload) -> Iterator[tupl
     """Its threads, of a machine its vCPUs', too, and how many nanoseconds each ran in the window; None of one that came from elsewhere."""
     was = earlier.get((workload.id, workload.identity))
     began = None if window.before is None else window.before.identity.uptime_seconds
-    run_before = {(thread.tid, thread.start_ticks): thread.run_ns for thread in _threads(was)} if was else {}
-    for thread in _threads(workload):
+    run_before = {(thread.tid, thread.start_ticks): thread.run_ns for thread in every_thread(was)} if was else {}
+    for thread in every_thread(workload):
         is_young = thread.start_ticks is not None and (began is None or thread.start_ticks / USER_HZ >= began - _CUT_SECONDS)
         start = run_before.get((thread.tid, thread.start_ticks), 0 if is_young else None)
         yield thread, counter_increase(start, thread.run_ns)
-
-
-def _threads(workload: Workload) -> Iterable[Thread]:
-    threads = (*workload.threads, *(vcpu.thread for vcpu in workload.vcpus if vcpu.thread is not None))
-    return {thread.tid: thread for thread in threads}.values()
 
 
 def _fitted(others: Sequence[Neighbour], room: float | None) -> Sequence[Neighbour]:

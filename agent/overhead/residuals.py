@@ -90,7 +90,8 @@ def judge(predictions: tuple[Prediction, ...], window: Window, histories: Histor
             if prediction.inside is not None:
                 _learn(history, prediction, shown, measured, seconds)
                 shown = replace(shown, smoothed_ratio=math.exp(history.log_ratio or 0.0))
-            _look_ahead(history, prediction, measured, seconds)
+            # What is kept is plain numbers: some measurements are whole ones.
+            _look_ahead(history, prediction, float(measured), seconds)
         judged.append(_with_forecast(shown, history))
     return tuple(judged), kept
 

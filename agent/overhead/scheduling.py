@@ -70,14 +70,6 @@ def wait_alone_seconds(utilisation: float, burst_seconds: float) -> float:
     return utilisation / (1 - utilisation) * burst_seconds
 
 
-def saturated_delay(own_threads: float, other_threads: float, cpus: int) -> float:
-    """Seconds of delay in a second, summed over the own runnable threads, when all threads of equal weight share the CPUs."""
-    total = own_threads + other_threads
-    if total <= cpus or own_threads <= 0:
-        return 0.0
-    return own_threads * (1 - cpus / total)
-
-
 def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> Prediction | None:
     """Seconds of delay in a second, summed over the workload's threads (of a machine: its vCPUs'; the host level of two).
 
@@ -89,8 +81,8 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
     """
     cpus = workload.placement.allowed_cpus
     busy = window.busy_cpus(cpus) if cpus else None
-    run, hungry, stopped = activity.run_seconds, activity.hungry, _stopped(workload, window, activity)
-    if not cpus or busy is None or run is None or hungry is None or stopped is None or _is_of_the_dead(workload, activity, run):
+    run, hungry, stopped = activity.run_seconds, activity.hungry, stopped_queues(workload, window, activity)
+    if not cpus or busy is None or run is None or hungry is None or stopped is None or _ran_in_ended_processes(workload, activity, run):
         return None
     own, others = run / activity.seconds, window.others(busy, activity, run, activity.seconds)
     if others is None or (stopped and activity.periods is None):
@@ -117,18 +109,17 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
         figures, formula_of_rest, is_saturated = contended
         interval = interval[0] + figures[0], interval[1] + figures[1], interval[2] + figures[2]
         formula = f"{formula} + {formula_of_rest}" if hungry.threads else formula_of_rest
-        flags += ["saturated"] * is_saturated
+        flags += ["saturated", "prior_only"] if is_saturated else []
     measured = None if activity.delay_seconds is None else activity.delay_seconds / activity.seconds
     return prediction(workload, RUN_QUEUE_DELAY, interval, formula=formula, inputs=inputs, flags=flags, measured=measured)
 
 
-def _is_of_the_dead(workload: Workload, activity: Activity, run: float) -> bool:
-    """Whether threads that are here no more did more of a group's work than its threads' counters may lack."""
+def _ran_in_ended_processes(workload: Workload, activity: Activity, run: float) -> bool:
+    """Whether a group used more than its threads ran, by more than readings at different moments can be apart."""
     usage = activity.usage_seconds
     if workload.paradigm == "virtualization" or usage is None:
         return False
     usage_share, run_share = usage / activity.group_seconds, run / activity.seconds
-    # Both are read at moments of their own.
     return usage_share - run_share > max(_HARDLY_CPUS, (1 - _SEEN_SHARE) * usage_share)
 
 
@@ -170,7 +161,8 @@ def _contended(
     eligible = min(1.0, max(1 - held / waiters, rest / many, _LEAST_ELIGIBLE)) if held else 1.0
     demand, beside = rest / eligible, others + hungry.run_seconds / activity.seconds
     wake = window.given[parameters.WAKE_GUEST if virtual.kind == "guest" else parameters.WAKE]
-    if (demand + beside) / many >= SATURATED:
+    is_saturated = (demand + beside) / many >= SATURATED
+    if is_saturated:
         fair = window.competition.fair_cpus(workload, cpus, others)
         waiting = window.competition.others_waiting(workload, cpus)
         if fair is None or waiting is None:
@@ -197,13 +189,20 @@ def _contended(
         formula = "held + timeslices/s * (phi*W + wake-up); W between Erlang C over m CPUs and rho/(1-rho), times the mean burst"
     # Both counters, of the delay and of the stop, grow when the wait is over: what is cut off at the ends of the window differs.
     cut = held * edge_share(activity.periods or 0) if held else 0.0
-    most = max(0.0, sleepers - rest)
+    return _with_held(interval, held, eligible, cut, (waiters, rest, max(0.0, sleepers - rest))), formula, is_saturated
+
+
+def _with_held(
+    interval: tuple[float, float, float], held: float, eligible: float, cut: float, bounds: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """Waiting for CPUs while eligible, and for the quota else. `bounds`: who may wait, what they run, and the most that all can wait."""
+    waiters, run, most = bounds
     point, low, high = (min(most, held + eligible * figure) for figure in interval)
     low, high = max(0.0, low - cut), min(most, high + cut)
     if held:
         # Beside others a thread of a group out of quota may wait without being stopped, but no longer than it does not run.
-        high = max(high, most if most < waiters - rest + cut else waiters - rest + cut)
-    return (point, low, max(point, high)), formula, "fair_cpus" in inputs
+        high = max(high, min(most, waiters - run + cut))
+    return point, low, max(point, high)
 
 
 def _beside_a_crowd(
@@ -224,7 +223,7 @@ def _beside_a_crowd(
     return point, spread.lo * point, min(high, idle)
 
 
-def _stopped(workload: Workload, window: Window, activity: Activity) -> float | None:
+def stopped_queues(workload: Workload, window: Window, activity: Activity) -> float | None:
     """Run queues of the group that stand still, on average; none without a quota of its own.
 
     Not known where a vCPU has a quota in a group of its own: how often that held it back is not in the machine's counters. Nor where a

@@ -51,14 +51,6 @@ def water_fill(capacity_cpus: float, wanted: Sequence[tuple[float, float]]) -> l
     return granted
 
 
-def share_beside(capacity_cpus: float, weight: float, wanted: float, other_weight: float, other_wanted: float) -> float:
-    """The same for one beside one other."""
-    if wanted * other_weight <= other_wanted * weight:
-        return min(wanted, capacity_cpus * weight / (weight + other_weight))
-    unclaimed = capacity_cpus - min(other_wanted, capacity_cpus * other_weight / (weight + other_weight))
-    return min(wanted, unclaimed)
-
-
 def shares(capacity_cpus: float, top: Entity) -> list[float]:
     """CPUs of every leaf below `top`, in the order in which they stand there."""
     if not top.children:
@@ -101,5 +93,5 @@ def cpu_share(workload: Workload, window: Window, activity: Activity) -> Predict
     inputs = {"fair_cpus": fair, "other_busy_cpus": others, "cpus": float(len(cpus)), "threads": float(threads), "most_cpus": most}
     formula = "weighted max-min share beside what the others ran and waited for; at most its threads, its quota"
     asked = hungry.threads >= min(threads, len(cpus)) and not activity.throttled_seconds
-    flags = weaknesses(activity, window) + ["extrapolated"] * nested + [NOT_ASKED] * (not asked)
+    flags = [*weaknesses(activity, window), "prior_only"] + ["extrapolated"] * nested + [NOT_ASKED] * (not asked)
     return prediction(workload, CPU_SHARE, interval, formula=formula, inputs=inputs, flags=flags, measured=own)

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from agent.overhead.parameters import SLICE_RETURN
-from agent.overhead.scheduling import saturated_delay
 from agent.overhead.throttling import (
     held_threads,
     stopped_seconds,
@@ -156,7 +155,7 @@ def test_a_quota_stops_every_run_queue_in_every_period(quota_usec: int, period_u
     others, stolen = max(0.0, cpus - cpu["idle_ns"] * 1e-9 / seconds - run), cpu["stolen_ns"] * 1e-9 / seconds
     held = held_threads(stopped, threads, cpus)
     eligible = 1 - held / threads
-    waiting = held + eligible * saturated_delay(threads, 0, cpus)
+    waiting = held + eligible * max(0, threads - cpus)
     print(
         f"\nquota {quota_usec} period {period_usec} threads {threads} cpus {cpus}: periods {stat['periods']} throttled {stat['throttled']};"
         f" stopped s/s measured {stopped:.4f} n*P-Q {expected:.4f}"
@@ -187,7 +186,7 @@ def test_threads_that_share_a_cpu_wait_their_share(threads: int) -> None:
         seconds, cpu = time.monotonic() - began, since(cpu_before, cpu_counters(_cpus(1)))
         spent = [since(was, thread_counters(pid)) for was, pid in zip(before, pids, strict=True)]
     each = [(one["run_ns"] * 1e-9 / seconds, one["delay_ns"] * 1e-9 / seconds, one["slices"]) for one in spent]
-    predicted = saturated_delay(threads, 0, 1)
+    predicted = threads - 1
     total = sum(delay for _, delay, _ in each)
     pairs = ", ".join(f"run {run:.4f} delay {delay:.4f} slices {slices}" for run, delay, slices in each)
     print(f"\n{threads} on one CPU: delay s/s measured {total:.4f} predicted {predicted:.4f}, of each {predicted / threads:.4f}: {pairs}")

@@ -195,6 +195,8 @@ def test_a_thread_that_came_from_another_group_brings_no_time_with_it() -> None:
     moved = replace(vm, threads=(*vm.threads, thread(99, 1.0)))
     found = of(window((*before, replace(machine(0.0), vcpus=())), (*after, moved)), "victim")
     assert taken(found) == {"vm": (None, False)}
+    # What it took is in the rest, or not.
+    assert found.rest_cpus is None
 
 
 def test_one_reading_is_no_window() -> None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from agent.overhead.scheduling import (
     base_slice_seconds,
     erlang_c,
-    saturated_delay,
     slice_seconds,
     wait_alone_seconds,
     wait_balanced_seconds,
@@ -41,13 +40,6 @@ def test_erlang_c() -> None:
     assert erlang_c(1, 0.3) == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize(
-    ("own", "others", "cpus", "delay"), [(1, 1, 1, 0.5), (1, 2, 1, 2 / 3), (3, 0, 1, 2.0), (2, 2, 4, 0.0), (0, 9, 1, 0.0)]
-)
-def test_saturated(own: float, others: float, cpus: int, delay: float) -> None:
-    assert saturated_delay(own, others, cpus) == pytest.approx(delay)
-
-
 @given(servers, loads, loads)
 def test_delay_grows_with_load(cpus: int, one: float, two: float) -> None:
     low, high = sorted((one, two))
@@ -69,11 +61,3 @@ def test_balancing_never_waits_longer_than_none(cpus: int, load: float) -> None:
 @given(servers)
 def test_nobody_waits_for_nobody(cpus: int) -> None:
     assert erlang_c(cpus, 0.0) == wait_balanced_seconds(cpus, 0.0, 1.0) == wait_alone_seconds(0.0, 1.0) == 0.0
-
-
-@given(st.floats(0, 1e3), st.floats(0, 1e3), st.floats(0, 1e3), servers, servers)
-def test_saturated_delay_is_bounded_and_monotone(own: float, one: float, two: float, m: int, n: int) -> None:
-    low, high = sorted((one, two))
-    few, many = sorted((m, n))
-    assert 0 <= saturated_delay(own, low, few) <= saturated_delay(own, high, few) + 1e-9 <= own + 2e-9
-    assert saturated_delay(own, low, many) <= saturated_delay(own, low, few) + 1e-9

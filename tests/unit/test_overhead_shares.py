@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.overhead.shares import Entity, lag_seconds, share_beside, shares, water_fill
+from agent.overhead.shares import Entity, lag_seconds, shares, water_fill
 
 entities = st.lists(st.tuples(st.floats(1, 10_000), st.floats(0, 64)), min_size=1, max_size=12)
 capacities = st.floats(0.01, 256)
@@ -26,13 +26,6 @@ def test_levels() -> None:
 def test_a_quota_caps_a_group_and_a_group_its_children() -> None:
     capped = Entity(1000, cap_cpus=0.5, children=(Entity(100, 4), Entity(300, 4)))
     assert shares(4, Entity(1, children=(capped, Entity(1, 9)))) == pytest.approx([0.125, 0.375, 3.5])
-
-
-@given(capacities, st.floats(1, 1000), st.floats(0, 64), st.floats(1, 1000), st.floats(0, 64))
-def test_of_two_it_is_the_same(capacity: float, weight: float, wanted: float, other: float, others: float) -> None:
-    assert share_beside(capacity, weight, wanted, other, others) == pytest.approx(
-        water_fill(capacity, [(weight, wanted), (other, others)])[0], abs=1e-9
-    )
 
 
 def test_a_lag_is_a_slice_on_each_level_and_cpu() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from agent import service, session
 from agent.config import Config
-from agent.model.snapshot import Snapshot
+from agent.model.snapshot import Prediction
+from agent.overhead.compose import predict
 from agent.overhead.window import Window
 from collectors.root import SysRoot
 from tests.unit.tree import grow
@@ -20,18 +21,18 @@ def test_a_window_is_as_long_as_the_counters_ran(monkeypatch: pytest.MonkeyPatch
     delays = iter((0.5, 0.0))
     windows: list[float | None] = []
     read = list[float]()
-    whole = session.snapshot_of
+    whole = predict
 
     def late(*_: object) -> None:
         time.sleep(next(delays))
         read.append(time.monotonic())
 
-    def noted(window: Window, taken_at: float) -> Snapshot:
+    def noted(window: Window) -> tuple[Prediction, ...]:
         windows.append(window.seconds)
-        return whole(window, taken_at)
+        return whole(window)
 
     monkeypatch.setattr("collectors.processes.read", late)
-    monkeypatch.setattr(session, "snapshot_of", noted)
+    monkeypatch.setattr(session, "predict", noted)
     monkeypatch.setattr(service, "FRESH_SECONDS", 0.0)
     served = service.Service(SysRoot(str(tmp_path)), Config(root=str(tmp_path)))
     served.metrics(False, 1.0)

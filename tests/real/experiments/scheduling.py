@@ -12,7 +12,7 @@ from statistics import median
 from agent.calibrate.run import host_of
 from agent.overhead import parameters
 from agent.overhead.parameter_set import Parameters
-from agent.overhead.scheduling import SATURATED, base_slice_seconds, saturated_delay, slice_seconds, unsaturated_delay
+from agent.overhead.scheduling import SATURATED, base_slice_seconds, slice_seconds, unsaturated_delay
 from agent.overhead.shares import Entity, lag_seconds, shares
 from agent.overhead.throttling import edge_share, request_seconds, throttled_seconds, throttled_seconds_beside
 from collectors.root import SysRoot
@@ -197,7 +197,7 @@ def _saturated(competing: int, allowed: list[int]) -> Iterator[Row]:
     seconds, threads, count = 1.2, competing + 1, len(allowed)
     gone = taken(load(), float(min(threads, count)), float(count))
     lag = lag_seconds(1, slice_here(), count) / seconds
-    whole = saturated_delay(threads, 0, count)
+    whole = max(0.0, threads - count)
     # A CPU has the threads of an even spread, or one more or less; one thread alone may be on either for the whole time.
     fewest, most = threads // count, -(-threads // count)
     own: Interval = whole / threads, max(0.0, 1 - 1 / max(1, fewest) - lag), 1 - 1 / most + gone + lag
