@@ -36,17 +36,20 @@ def limited_memory(host: Host, workload: Workload, limit: Limit) -> MemoryEffect
             reasons.append("cannot be predicted: how much faster it runs when less of what it needs is reclaimed")
         return MemoryEffect(limit=limit, before=before, outcome="fits", held=held, excess=0, reasons=tuple(reasons))
     reasons.append(_NEED)
-    files, anonymous = memory.file_bytes, memory.anon_bytes
-    if files is None or anonymous is None:
+    files, anonymous, stat = memory.file_bytes, memory.anon_bytes, memory.stat
+    shared, swap = stat.get("total_shmem", stat.get("shmem")), _free_swap(host, workload)
+    if files is None or anonymous is None or shared is None:
         reasons.append("cannot be predicted: how much of it are pages of files, which can be dropped")
         return MemoryEffect(limit=limit, before=before, outcome="unknown", held=held, excess=excess, reasons=tuple(reasons))
-    stat = memory.stat
     # Memory that is shared between processes counts as pages of files, and can only be swapped.
-    droppable = max(0, files - stat.get("total_shmem", stat.get("shmem", 0)))
+    droppable = max(0, files - shared)
+    if swap is None and excess > droppable:
+        reasons.append("cannot be predicted: how much of it can be swapped out")
+        return MemoryEffect(limit=limit, before=before, outcome="unknown", held=held, excess=excess, reasons=tuple(reasons))
     outcome: MemoryOutcome
     if excess <= droppable:
         outcome = "reclaims"
-    elif excess <= droppable + _free_swap(host, workload):
+    elif excess <= droppable + (swap or 0.0):
         outcome = "swaps"
     else:
         # kernel/mm/memcontrol-v1.c, mem_cgroup_resize_max(): -EBUSY.
@@ -54,11 +57,13 @@ def limited_memory(host: Host, workload: Workload, limit: Limit) -> MemoryEffect
     return MemoryEffect(limit=limit, before=before, outcome=outcome, held=held, excess=excess, reasons=tuple(reasons))
 
 
-def _free_swap(host: Host, workload: Workload) -> float:
-    """Bytes that it may still swap out: of the host's areas, as far as its own limit goes."""
-    free = sum(max(0, swap.size_bytes - swap.used_bytes) for swap in host.logical.memory.swaps or ())
-    most, used = workload.memory.swap_max_bytes, workload.memory.swap_bytes or 0
-    return free if most is None else min(free, max(0.0, most - used))
+def _free_swap(host: Host, workload: Workload) -> float | None:
+    """Bytes that it may still swap out: of the host's areas, as far as its own limit goes. None where one of them is not known."""
+    swaps, most, used = host.logical.memory.swaps, workload.memory.swap_max_bytes, workload.memory.swap_bytes
+    if swaps is None or (most is not None and not most.unlimited and most > 0 and used is None):
+        return None
+    free = sum(max(0, swap.size_bytes - swap.used_bytes) for swap in swaps)
+    return free if most is None or most.unlimited else min(free, max(0.0, most - (used or 0)))
 
 
 def _was_short(workload: Workload) -> bool:

@@ -30,7 +30,7 @@ def holding(files: int, anonymous: int, **also: object) -> Workload:
         limit_bytes=UNLIMITED,
         file_bytes=files * MIB,
         anon_bytes=anonymous * MIB,
-        stat={"anon": anonymous * MIB, "file": files * MIB},
+        stat={"anon": anonymous * MIB, "file": files * MIB, "shmem": 0},
     )
     return replace(container(1.0), cgroup="/docker/c0ffee", memory=replace(memory, **also))
 
@@ -50,9 +50,12 @@ def swapping(free: int) -> Host:
         (holding(90, 100), Limit(60 * MIB), 100, "swaps"),
         (holding(90, 100), Limit(60 * MIB), 10, "kills"),
         (holding(90, 100, swap_max_bytes=Limit(0)), Limit(60 * MIB), 100, "kills"),
-        (holding(90, 100, stat={"total_rss": 100 * MIB, "total_cache": 90 * MIB}), Limit(60 * MIB), 0, "refused"),
+        (holding(90, 100, stat={"total_rss": 100 * MIB, "total_cache": 90 * MIB, "total_shmem": 0}), Limit(60 * MIB), 0, "refused"),
         (holding(90, 100, stat={"shmem": 80 * MIB}), Limit(150 * MIB), 0, "kills"),
         (holding(90, 100, file_bytes=None), Limit(150 * MIB), 0, "unknown"),
+        (holding(90, 100, stat={"anon": 100 * MIB, "file": 90 * MIB}), Limit(150 * MIB), 0, "unknown"),
+        (holding(90, 100, swap_max_bytes=Limit(50 * MIB)), Limit(60 * MIB), 100, "unknown"),
+        (holding(90, 100, swap_max_bytes=Limit(50 * MIB), swap_bytes=10 * MIB), Limit(60 * MIB), 100, "kills"),
         (sandbox(1.0), Limit(GIB), 0, "unknown"),
         (machine(1.0), UNLIMITED, 0, "unknown"),
     ],
@@ -64,6 +67,13 @@ def test_a_memory_limit_says_what_the_kernel_does_first(workload: Workload, limi
         return
     assert any("cannot be predicted: how much of what it holds it needs" in reason for reason in memory.reasons) or memory.held is None
     assert memory.held is None or memory.excess == memory.held - limit
+
+
+def test_swap_that_nobody_shows_is_not_none() -> None:
+    """Without /proc/swaps: what must leave memory may be swapped out, or kills. What pages of files make room for needs no swap."""
+    unseen = replace(host(1.0), logical=replace(host(1.0).logical, memory=replace(host(1.0).logical.memory, swaps=None)))
+    outcomes = [altered(unseen, holding(90, 100), Change(memory=Limit(size * MIB))).memory for size in (60, 150)]
+    assert [memory and memory.outcome for memory in outcomes] == ["unknown", "reclaims"]
 
 
 def test_a_smaller_memory_limit_changes_no_other_figure_and_says_so() -> None:
