@@ -6,6 +6,7 @@ import ast
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from tests.need import TOP, need
@@ -161,6 +162,11 @@ def _definitions(tree: ast.Module) -> Iterator[tuple[str, ast.ClassDef]]:
 def records(names: Names) -> dict[str, Record]:
     """Every record of these modules by its full name, with the fields that it inherits."""
     return {full: record for full in names.classes if (record := _record(full, names))}
+
+
+def neighbours(fields: dict[str, str]) -> list[tuple[str, str]]:
+    """Fields of one type, each with the next one of that type."""
+    return [pair for kind in dict.fromkeys(fields.values()) for pair in pairwise(field for field in fields if fields[field] == kind)]
 
 
 def _record(full: str, names: Names) -> Record | None:
