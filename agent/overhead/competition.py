@@ -6,6 +6,7 @@ Source: Documentation/admin-guide/cgroup-v2.rst, "Weights"; kernel/sched/fair.c.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -28,6 +29,20 @@ def relative_weight(workload: Workload) -> float | None:
     if workload.cpu.weight is not None:
         return workload.cpu.weight / DEFAULT_WEIGHT
     return None if workload.cpu.shares is None else workload.cpu.shares / DEFAULT_SHARES
+
+
+def most_cpus(workload: Workload) -> float | None:
+    """CPUs that its quotas let it have, of a machine those of its vCPUs, too: infinity without one. None where a limit is not known."""
+    if workload.cpu.limit_cpus is None:
+        return None
+    quotas = [
+        1.0
+        if vcpu.quota_usec is None or vcpu.quota_usec.unlimited or not vcpu.period_usec
+        else min(1.0, vcpu.quota_usec / vcpu.period_usec)
+        for vcpu in workload.vcpus
+    ]
+    is_limited = any(quota < 1 for quota in quotas)
+    return min(float(workload.cpu.limit_cpus), sum(quotas) if is_limited else math.inf)
 
 
 class _Asking:
@@ -152,4 +167,8 @@ def _asks(workload: Workload, activity: Activity | None, mask: int) -> tuple[flo
         return None
     part = (allowed & mask).bit_count() / allowed.bit_count()
     run, wait = activity.asked
+    most = most_cpus(workload)
+    if most is not None:
+        # Who stands still for its quota keeps no CPU from others.
+        wait = min(wait, max(0.0, most - run))
     return run * part, wait * part, weight or 1.0

@@ -15,7 +15,7 @@ from agent.model.values import Fact
 from agent.model.workload import Workload
 from agent.overhead import parameters
 from agent.overhead.activity import Activity, scheduled
-from agent.overhead.competition import relative_weight
+from agent.overhead.competition import most_cpus, relative_weight
 from agent.overhead.lost import IDLE_CPUS
 from agent.overhead.prediction import NOT_ASKED, prediction, weaknesses
 from agent.overhead.window import Window
@@ -73,7 +73,7 @@ def cpu_share(workload: Workload, window: Window, activity: Activity) -> Predict
     Who did not ask for all is not judged by what it ran. Of a group that is in another one, whose weight counts against theirs, no more can
     be said than that it runs no more than that.
     """
-    cpus, cap, run, hungry = workload.placement.allowed_cpus, workload.cpu.limit_cpus, activity.run_seconds, activity.hungry
+    cpus, cap, run, hungry = workload.placement.allowed_cpus, most_cpus(workload), activity.run_seconds, activity.hungry
     busy = window.busy_cpus(cpus) if cpus else None
     threads = len(scheduled(workload))
     if not cpus or relative_weight(workload) is None or cap is None or busy is None or run is None or hungry is None or not threads:
@@ -85,13 +85,15 @@ def cpu_share(workload: Workload, window: Window, activity: Activity) -> Predict
     if fair is None or others is None:
         return None
     spread = window.given[parameters.FAIR]
-    most = min(float(cap), float(min(len(cpus), threads)))
+    most = min(cap, float(min(len(cpus), threads)))
     nested = workload.cgroup is not None and "/" in workload.cgroup.strip("/")
     # Groups around it divide among themselves first.
     wider = _NESTED if nested else 1.0
     interval = min(most, fair), min(most, fair * spread.lo / wider), min(most, fair * spread.hi * wider)
     inputs = {"fair_cpus": fair, "other_busy_cpus": others, "cpus": float(len(cpus)), "threads": float(threads), "most_cpus": most}
     formula = "weighted max-min share beside what the others ran and waited for; at most its threads, its quota"
-    asked = hungry.threads >= min(threads, len(cpus)) and not activity.throttled_seconds
+    # Whether a quota of a vCPU stopped it is not counted with the machine.
+    has_quotas = any(vcpu.quota_usec is not None and not vcpu.quota_usec.unlimited for vcpu in workload.vcpus)
+    asked = hungry.threads >= min(threads, len(cpus)) and not activity.throttled_seconds and not has_quotas
     flags = [*weaknesses(activity, window), "prior_only"] + ["extrapolated"] * nested + [NOT_ASKED] * (not asked)
     return prediction(workload, CPU_SHARE, interval, formula=formula, inputs=inputs, flags=flags, measured=own)

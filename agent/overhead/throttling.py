@@ -211,7 +211,9 @@ def _shares(
         return throttled_periods_share(mean, variation, served, period, threads, burst_usec * 1e-6) if served > 0 else 1.0
 
     wide = parameters.BURSTINESS
-    if mean <= 0 or quota >= threads * period:
+    if mean <= 0:
+        return 0.0, 0.0, 0.0
+    if quota >= threads * period:
         point = low = 0.0
     else:
         point, low = share(wide.mode, quota), min(share(wide.lo, quota + overrun), share(wide.hi, quota + overrun))

@@ -98,7 +98,7 @@ def asking(name: str, weight: int, run: float, wait: float) -> Callable[[float],
 
     def made(passed: float) -> Workload:
         counts = {"run_ns": int(1e10 * run * passed), "delay_ns": int(1e10 * wait * passed)}
-        worker = replace(thread(hash(name) % 1000 + 1, passed), **counts)
+        worker = replace(thread(sum(name.encode()), passed), **counts)
         whole = unlimited(passed, worker, id=name, placement=Placement(allowed_cpus=BOTH))
         return replace(whole, cpu=replace(whole.cpu, weight=weight))
 
