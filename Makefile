@@ -22,7 +22,7 @@ LOCK := pip-compile --quiet --no-config --generate-hashes --strip-extras --no-em
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: help snapshot check test mutants isolation fuzz quiet lab bench validate matrix truths schema docs lock clean packages
+.PHONY: help snapshot check test mutants isolation fuzz bounds quiet lab bench validate matrix truths schema docs lock clean packages
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## /make \1\t/p' Makefile | expand -t 16
@@ -49,6 +49,9 @@ fuzz: $(VENV)/test  ## break ten files at a time of hosts with workloads, and pr
 quiet: packages $(VENV)/test  ## run the experiments that want a machine to themselves, on this host and in guests
 	@$(call binding) || test "$$STRATASCOPE_STRICT" != 1
 	@$(BIN)/python -m pytest -m quiet $(ARGS)
+
+bounds: $(VENV)/test  ## predict random hosts, and print figures above their physical bounds or of the idle; ARGS="HOSTS --seed S"
+	@$(BIN)/python -m tests.validation.random_hosts $(ARGS)
 
 isolation: $(VENV)/test  ## break files of one workload at a time, and print what changes of the others; ARGS="COUNT --seed SEED"
 	@$(BIN)/python -m tests.hosts.isolation $(or $(ARGS),3000)

@@ -160,6 +160,7 @@ THROTTLED_TIME = Component(
     layers=_HOST,
     meaning="throttled time",
     bound="each run queue of the CPUs allowed stands still at most all of the time",
+    most_input="cpus",
     measured_by=_everywhere("cpu.stat throttled time"),
 )
 SWITCHING = Component(
