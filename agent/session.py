@@ -23,6 +23,7 @@ from agent.normalise.containers import ContainerCache
 from agent.overhead.calibrated import busy_calibration
 from agent.overhead.claims import claims
 from agent.overhead.compose import predict
+from agent.overhead.habits import Habits, learned
 from agent.overhead.lost import losses
 from agent.overhead.parameter_set import DEFAULTS, Parameters
 from agent.overhead.residuals import Histories, judge, misses, scores
@@ -42,8 +43,8 @@ class Session:
     `caches` are the readers', with what stays until something is plugged and the questions that are still out, `containers` those of the
     join, `texts` those of the exposition. `host` and `read_at` are what the last pass read, and when; `began` (time.monotonic) and
     `taken_at` (Unix seconds) are when it began, `run` is what it cost, `snapshot` its document, if one was made. `histories` are what
-    predictions were off by, stored last at `stored` (time.monotonic); `histories_gap` says why what was stored is not in use. `logged_gaps`
-    are the gaps that the log has named.
+    predictions were off by, stored last at `stored` (time.monotonic); `histories_gap` says why what was stored is not in use. `habits` are
+    how threads slept. `logged_gaps` are the gaps that the log has named.
     """
 
     root: SysRoot
@@ -59,6 +60,7 @@ class Session:
     snapshot: Snapshot | None = None
     histories: Histories = field(default_factory=dict)
     histories_gap: Gap | None = None
+    habits: Habits = field(default_factory=dict)
     stored: float = field(default_factory=time.monotonic)
     logged_gaps: tuple[Gap, ...] = ()
 
@@ -80,7 +82,7 @@ def advance(session: Session, detail: Detail = "document", patience_seconds: flo
     """One pass: the window from the last one to it, or, of the first, the host alone."""
     sample = take_sample(session, detail, patience_seconds)
     host, parameters = _with_parameters(normalise(sample, session.containers), session.config)
-    window = Window.between(host, sample.read_at, session.host, session.read_at, parameters)
+    window = Window.between(host, sample.read_at, session.host, session.read_at, given=parameters, habits=session.habits)
     session.host, session.read_at, session.run = host, sample.read_at, Run(seconds=sample.seconds, ages=sample.ages)
     return window
 
@@ -119,6 +121,7 @@ def judged(session: Session, window: Window) -> Snapshot:
     """The document of a window, with what the windows before have taught: intervals, their scores, and what was missed again."""
     estimates = predict(window)
     predictions, session.histories = judge(estimates, window, session.histories)
+    session.habits = learned(session.habits, map(window.activity, window.after.workloads))
     document, scored = _document(window, session.taken_at, predictions, estimates), scores(session.histories)
     findings = (*document.findings, *misses(predictions, session.histories, scored))
     return replace(document, findings=findings, scores=scored)

@@ -44,7 +44,7 @@ def mutants(path: str, tree: ast.Module) -> Iterator[tuple[str, str, str]]:
             for one, other in ((values[field], values[following]) for field, following in neighbours(given)):
                 if ast.dump(one) != ast.dump(other):
                     yield "swap", path, edited(path, {one: ast.unparse(other), other: ast.unparse(one)})
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and len(after := NEXT.get(node.attr, ())) == 1:
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and len(after := NEXT.get(node.attr, [])) == 1:
             yield "swap", path, edited(path, {node: f"{ast.unparse(node.value)}.{after[0]}"})
         elif isinstance(node, ast.BinOp | ast.BoolOp | ast.Compare):
             ops = node.ops if isinstance(node, ast.Compare) else [node.op]

@@ -159,6 +159,9 @@ def _history(entry: _Entry) -> History:
     for name, value in zip(names, entry.values, strict=True):
         if _HINTS[name] is Track:
             setattr(history, name, _track(msgspec.msgpack.decode(value, type=_StoredTrack)))
+        elif name == "by_habit":
+            stored = msgspec.msgpack.decode(value, type=_StoredTrack | None)
+            history.by_habit = None if stored is None else _track(stored)
         else:
             setattr(history, name, _finite(name, msgspec.msgpack.decode(value, type=_HINTS[name])))
     if len(history.errors) not in (0, len(EXPERTS)) or not 0 <= history.chosen < len(EXPERTS) or history.outside < 0:

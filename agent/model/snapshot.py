@@ -28,6 +28,15 @@ class Forecast(Fact, frozen=True, kw_only=True):
     by: Expert
 
 
+class ByContention(Fact, frozen=True):
+    """What follows from who competes with a workload alone, where its figure may follow from how its own threads sleep, too."""
+
+    value: float
+    lo: float
+    hi: float
+    formula: str
+
+
 class Prediction(Fact, frozen=True, kw_only=True):
     """One figure of the model, never a measurement: `measured` stands beside it where the host has a counterpart.
 
@@ -58,6 +67,7 @@ class Prediction(Fact, frozen=True, kw_only=True):
     coverage: float | None = None
     """The share of those windows in which what was measured lay in the interval."""
     forecast: Forecast | None = None
+    by_contention: ByContention | None = None
 
 
 class Score(Fact, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.facts.proc_task import Thread
@@ -34,6 +34,15 @@ _of_a_thread: Callable[[Thread], Counts] = attrgetter(*_OF_A_THREAD)
 _of_a_group: Callable[[WorkloadCpu], Counts] = attrgetter(
     "usage_usec", "periods", "throttled_periods", "throttled_usec", "pressure_some_usec"
 )
+
+
+class ThreadTimes(NamedTuple):
+    """Of one thread (`key`: number and start) the shares of a window that it ran and waited, and its voluntary switches a second."""
+
+    key: tuple[int, int]
+    run: float
+    wait: float
+    switches: float
 
 
 class Hungry(Fact, frozen=True, kw_only=True):
@@ -66,6 +75,8 @@ class Activity(Fact, frozen=True, kw_only=True):
     runnable_threads: float | None = None
     """Threads that ran or waited, on average: their times over the window's (Little's law)."""
     hungry: Hungry | None = None
+    threads: tuple[ThreadTimes, ...] | None = None
+    """Of those that were there for the whole window; None where a counter of one is missing."""
     asked: tuple[float, float] | None = None
     """What it ran and what it waited for, in CPUs, whatever thread did: of a machine the emulator's, too."""
     active_threads: int | None = None
@@ -120,6 +131,7 @@ def activity_of(
         # A throttled thread is runnable, too: the kernel counts its waiting for its group as run delay.
         runnable_threads=None if ran is None or waited is None else min((ran + waited) / seconds, float(len(threads))),
         hungry=_hungry(pairs, counts, ran),
+        threads=_times(pairs, counts, waits.delays_ns, seconds),
         asked=asked,
         active_threads=None if None in slices else sum(1 for count in slices if count),
         usage_seconds=_seconds(usage, 1e-6),
@@ -177,6 +189,21 @@ def _hungry(pairs: Sequence[tuple[Thread | None, Thread]], counts: Sequence[Coun
         if was is not None and not voluntary and run and slices and was.state not in ASLEEP:
             threads, run_ns, timeslices = threads + 1, run_ns + run, timeslices + slices
     return None if ran is None else Hungry(threads=threads, run_seconds=run_ns * 1e-9, timeslices=timeslices)
+
+
+def _times(
+    pairs: Sequence[tuple[Thread | None, Thread]], counts: Sequence[Counts], delays_ns: Sequence[int | None], seconds: float
+) -> tuple[ThreadTimes, ...] | None:
+    times = []
+    for (was, thread), (run, _, _, voluntary, _), delay in zip(pairs, counts, delays_ns, strict=True):
+        if was is None:
+            continue
+        if run is None or delay is None or voluntary is None or thread.start_ticks is None:
+            return None
+        share = min(1.0, run * 1e-9 / seconds)
+        key = thread.tid, thread.start_ticks
+        times.append(ThreadTimes(key, share, min(1.0 - share, delay * 1e-9 / seconds), voluntary / seconds))
+    return tuple(times)
 
 
 def _kvm(old: Workload | None, new: Workload, seconds: float) -> dict[str, float]:

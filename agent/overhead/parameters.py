@@ -59,6 +59,7 @@ BURSTINESS = Param(
     hi=1.0,
     source="assumed; from usage sampled by period once there is a series",
 )
+SLEEP = Param(name="sleep after a switch, over a thread's habit", unit="ratio", lo=0.77, mode=1.0, hi=1.3, source="assumed")
 SLICE_RETURN = Param(
     name="quota overrun, or quota left on a CPU, per CPU and period",
     unit="seconds",

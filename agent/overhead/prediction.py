@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from agent.model.components import Component
-from agent.model.snapshot import Prediction
+from agent.model.snapshot import ByContention, Prediction
 from agent.model.workload import Workload
 from agent.overhead.activity import Activity
 from agent.overhead.window import Window
@@ -17,9 +17,20 @@ NOT_ASKED = "not_asked"
 """What is predicted is what it would get if it asked for all; it did not, and what is measured is what it asked for."""
 
 
+HABIT = "habit"
+"""The figure follows from how the workload's threads slept in the windows before: it is accounting."""
+
+
 def weaknesses(activity: Activity, window: Window) -> list[str]:
     """What weakens a contention figure."""
     return ["since_start", *window.weaknesses] if activity.since_start else [*window.weaknesses]
+
+
+def most_of(component: Component, inputs: dict[str, float]) -> float:
+    """The physical bound of a figure."""
+    if component.most is not None:
+        return component.most
+    return float(inputs.get(component.most_input, math.inf)) if component.most_input is not None else math.inf
 
 
 def prediction(
@@ -31,9 +42,17 @@ def prediction(
     inputs: dict[str, float],
     flags: list[str],
     measured: float | None = None,
+    by_contention: ByContention | None = None,
 ) -> Prediction | None:
-    """The figure, in the unit of its component; `interval` is (point, lo, hi). None where a number of it is negative or not finite."""
-    value, lo, hi = interval
+    """The figure, in the unit of its component and within its bound; `interval` is (point, lo, hi).
+
+    None where a number of it is negative or not finite.
+    """
+    most = most_of(component, inputs)
+    value, lo, hi = (min(most, figure) for figure in interval)
+    if by_contention is not None:
+        other = by_contention
+        by_contention = ByContention(min(most, other.value), min(most, other.lo), min(most, other.hi), other.formula)
     # Counters of a broken machine may be any number; what comes of them is not a prediction. A sum has what is not finite.
     numbers = inputs.values()
     if value < 0 or lo < 0 or hi < 0 or not value + lo + hi + sum(numbers) < math.inf or (inputs and min(numbers) < 0):
@@ -55,5 +74,6 @@ def prediction(
         measured=measured,
         measured_from=component.measured_by.get(workload.paradigm) if measured is not None else None,
         ratio=None if measured is None or value <= 0 else measured / value,
+        by_contention=by_contention,
         inside=None if measured is None or UNSCORED in flags or NOT_ASKED in flags else lo <= measured <= hi,
     )

@@ -6,11 +6,13 @@ Source: Documentation/accounting/psi.rst. Pressure counts the time in which at l
 from __future__ import annotations
 
 from agent.model.components import CPU_PRESSURE
-from agent.model.snapshot import Prediction
+from agent.model.snapshot import ByContention, Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
 from agent.overhead.activity import Activity
 from agent.overhead.prediction import UNSCORED, prediction
+
+_FORMULA = "part * (1 - (1 - d/n)^n) of the delay as predicted, over n threads; between part * d/n and d"
 
 
 def some_share(delay: float, threads: float) -> float:
@@ -29,9 +31,14 @@ def cpu_pressure(workload: Workload, activity: Activity, waits: Prediction | Non
         return None
     threads = float(max(1, active))
     part = parameters.PRESSED
-    interval = part.mode * some_share(waits.value, threads), min(1.0, part.lo * waits.lo / threads), min(1.0, waits.hi)
+
+    def pressed(waits: Prediction | ByContention) -> tuple[float, float, float]:
+        return part.mode * some_share(waits.value, threads), min(1.0, part.lo * waits.lo / threads), min(1.0, waits.hi)
+
+    other = None if waits.by_contention is None else ByContention(*pressed(waits.by_contention), _FORMULA)
     inputs = {"run_queue_delay": waits.value, "active_threads": threads, "part": part.mode}
-    formula = "part * (1 - (1 - d/n)^n) of the delay as predicted, over n threads; between part * d/n and d"
     flags = [flag for flag in waits.validity if flag not in ("ok", UNSCORED)]
     measured = activity.pressure_seconds / activity.group_seconds
-    return prediction(workload, CPU_PRESSURE, interval, formula=formula, inputs=inputs, flags=flags, measured=measured)
+    return prediction(
+        workload, CPU_PRESSURE, pressed(waits), formula=_FORMULA, inputs=inputs, flags=flags, measured=measured, by_contention=other
+    )

@@ -19,7 +19,7 @@ from agent.model.components import COMPONENTS, UNITS
 from agent.model.finding import Finding
 from agent.model.snapshot import Expert, Forecast, Prediction, Score
 from agent.overhead.learned import Track, learn, learned_interval
-from agent.overhead.prediction import UNSCORED
+from agent.overhead.prediction import HABIT, UNSCORED, most_of
 from agent.overhead.window import Window
 
 HALF_LIFE_SECONDS = 15 * 60.0
@@ -46,6 +46,8 @@ Key = tuple[str, str, str]
 class History(Struct, kw_only=True):
     """Of one figure: what its estimates and forecasts were off by, and what their rival was, whose forecast is the `last` measurement.
 
+    `by_habit`: of those estimates that follow from how its threads sleep; the others are in `track`.
+
     `log_ratio`: of measured over predicted, smoothed. `outside`: windows in a row up to the last. `seconds`: so long it was watched.
     `points` are what each expert says of the next window, `errors` what they were off by on average, `chosen` the one that is believed.
     """
@@ -53,6 +55,7 @@ class History(Struct, kw_only=True):
     log_ratio: float | None = None
     outside: int = 0
     track: Track = field(default_factory=Track)
+    by_habit: Track | None = None
     ahead: Track = field(default_factory=Track)
     rival: Track = field(default_factory=Track)
     points: tuple[float, ...] = ()
@@ -85,7 +88,7 @@ def judge(predictions: tuple[Prediction, ...], window: Window, histories: Histor
             judged.append(prediction)
             continue
         history = kept[key] = history or History()
-        shown = _with_interval(prediction, history.track)
+        shown = _shown(prediction, history)
         if measured is not None and not is_left_out:
             if prediction.inside is not None:
                 _learn(history, prediction, shown, measured, seconds)
@@ -118,7 +121,8 @@ def scores(histories: Histories) -> tuple[Score, ...]:
 def misses(predictions: tuple[Prediction, ...], histories: Histories, scored: tuple[Score, ...] = ()) -> tuple[Finding, ...]:
     """What was outside its interval for three windows in a row, or longer: one finding a workload. What decides less than its rival did
     for a day: one finding a component."""
-    shown = {(prediction.workload, prediction.component): prediction for prediction in predictions}
+    # A window without a measurement says nothing of it, for or against.
+    shown = {(prediction.workload, prediction.component): prediction for prediction in predictions if prediction.measured is not None}
     words: dict[str, list[str]] = {}
     for (workload, _, component), history in histories.items():
         if history.outside >= PATIENCE and (workload, component) in shown and not COMPONENTS[component].open_above:
@@ -145,10 +149,39 @@ def _is_nothing(prediction: Prediction) -> bool:
     return max(prediction.value, prediction.measured or 0.0) <= UNITS[prediction.unit].negligible
 
 
+def _ways(prediction: Prediction, history: History) -> list[tuple[Track, float]]:
+    """What is learnt of each way in which the figure was made, and what it says."""
+    other = prediction.by_contention
+    if HABIT not in prediction.validity:
+        return [(history.track, prediction.value)]
+    history.by_habit = history.by_habit or Track()
+    return [(history.by_habit, prediction.value), *([] if other is None else [(history.track, other.value)])]
+
+
+def _shown(prediction: Prediction, history: History) -> Prediction:
+    """With the interval that it has earned: of two ways to make the figure, by the one whose intervals cost less in the windows before."""
+    other, by_habit = prediction.by_contention, history.by_habit
+    if other is None or by_habit is None:
+        return _with_interval(prediction, history.track if HABIT not in prediction.validity else by_habit or Track())
+    contended = replace(
+        prediction,
+        value=other.value,
+        lo=other.lo,
+        hi=other.hi,
+        formula=other.formula,
+        validity=tuple(flag for flag in prediction.validity if flag != HABIT) or ("ok",),
+    )
+    habitual, contended = _with_interval(prediction, by_habit), _with_interval(contended, history.track)
+    both = replace(other, value=contended.value, lo=contended.lo, hi=contended.hi)
+    is_better = contended.interval == "learned" and (habitual.interval != "learned" or min(history.track.costs) < min(by_habit.costs))
+    return replace(contended if is_better else habitual, by_contention=both)
+
+
 def _with_interval(prediction: Prediction, track: Track) -> Prediction:
     """With the interval that it has earned, and its point within it."""
     interval = learned_interval(track, prediction.value, UNITS[prediction.unit].negligible, _most(prediction))
-    if interval is None:
+    if interval is None or prediction.hi <= 0:
+        # Whatever was learnt of it, an idle workload loses nothing.
         return prediction
     (low, high), negligible, measured = interval, UNITS[prediction.unit].negligible, prediction.measured
     value = min(high, max(low, prediction.value))
@@ -172,7 +205,8 @@ def _learn(history: History, prediction: Prediction, shown: Prediction, measured
     weight = 0.5 ** (seconds / HALF_LIFE_SECONDS)
     history.log_ratio = log_ratio if history.log_ratio is None else weight * history.log_ratio + (1 - weight) * log_ratio
     history.outside = 0 if shown.lo - negligible <= measured <= shown.hi + negligible else history.outside + 1
-    learn(history.track, prediction.value, measured, least=negligible, most=most, weight=0.5 ** (seconds / DAY_SECONDS))
+    for track, value in _ways(prediction, history):
+        learn(track, value, measured, least=negligible, most=most, weight=0.5 ** (seconds / DAY_SECONDS))
 
 
 def _look_ahead(history: History, prediction: Prediction, measured: float, seconds: float) -> None:
@@ -214,10 +248,7 @@ def _with_forecast(shown: Prediction, history: History) -> Prediction:
 
 
 def _most(prediction: Prediction) -> float:
-    component = COMPONENTS[prediction.component]
-    if component.most is not None:
-        return component.most
-    return float(prediction.inputs.get(component.most_input, math.inf)) if component.most_input is not None else math.inf
+    return most_of(COMPONENTS[prediction.component], prediction.inputs)
 
 
 def _beside_rival(history: History) -> float:

@@ -11,12 +11,13 @@ from functools import lru_cache
 
 from agent.model.components import RUN_QUEUE_DELAY
 from agent.model.facts.cgroup import WorkloadCpu
-from agent.model.snapshot import Param, Prediction
+from agent.model.snapshot import ByContention, Param, Prediction
 from agent.model.workload import VCpu, Workload
 from agent.overhead import parameters
 from agent.overhead.activity import Activity, Hungry, scheduled
+from agent.overhead.habits import waiting
 from agent.overhead.parameter_set import DEFAULTS, Parameters
-from agent.overhead.prediction import UNSCORED, prediction, weaknesses
+from agent.overhead.prediction import HABIT, UNSCORED, prediction, weaknesses
 from agent.overhead.throttling import edge_share, held_threads
 from agent.overhead.window import Window
 
@@ -28,6 +29,8 @@ SATURATED = 0.95
 
 EDGE_WAITS, EDGE_SHARE = 1.5, 0.01
 """At the ends of a window a wait counts when it is over: so many waits of a thread; and its readings are so much apart."""
+
+BY_HABIT = "sum over its threads of 1 - run - switches * what they slept a switch in the windows before"
 
 _STEEP = 4
 _NO_CPUS = 1e-6
@@ -73,27 +76,53 @@ def wait_alone_seconds(utilisation: float, burst_seconds: float) -> float:
 def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> Prediction | None:
     """Seconds of delay in a second, summed over the workload's threads (of a machine: its vCPUs'; the host level of two).
 
-    Threads that never slept waited when they did not run. The others wait by what competes with them. The kernel counts the time in which
-    a group's quota holds its runnable threads back as their run delay, on 6.18, too, which dequeues them. A group waits in that time for
-    its quota and in the rest, `eligible`, for a CPU.
+    By habit where the windows before have shown how each of its threads sleeps: what it neither ran nor slept, it waited. Else threads that
+    never slept waited when they did not run, and the others wait by what competes with them; that figure stands beside the other one, too.
+    The kernel counts the time in which a group's quota holds its runnable threads back as their run delay, on 6.18, too, which dequeues
+    them.
 
     Absent where threads that have gone ran for a good part of the time: their delay went with them.
     """
-    cpus = workload.placement.allowed_cpus
+    cpus, run = workload.placement.allowed_cpus, activity.run_seconds
     busy = window.busy_cpus(cpus) if cpus else None
-    run, hungry, stopped = activity.run_seconds, activity.hungry, stopped_queues(workload, window, activity)
-    if not cpus or busy is None or run is None or hungry is None or stopped is None or _ran_in_ended_processes(workload, activity, run):
+    if not cpus or busy is None or run is None or _ran_in_ended_processes(workload, activity, run):
         return None
     own, others = run / activity.seconds, window.others(busy, activity, run, activity.seconds)
-    if others is None or (stopped and activity.periods is None):
+    if others is None:
         return None
+    counted = float(len(scheduled(workload)))
+    inputs = {"cpus": float(len(cpus)), "threads": counted, "own_busy_cpus": own, "other_busy_cpus": others}
     flags = _flags(workload, window, activity)
+    modelled = _by_contention(workload, window, activity, inputs, flags)
+    interval = waiting(activity.threads, window.habits, window.given[parameters.SLEEP])
+    if interval is not None:
+        formula, flags = BY_HABIT, [*weaknesses(activity, window), *[UNSCORED] * bool(activity.impossible_delays), HABIT]
+    elif modelled is not None:
+        interval, formula = modelled
+    else:
+        return None
+    other = None if modelled is None or HABIT not in flags else ByContention(*modelled[0], modelled[1])
+    measured = None if activity.delay_seconds is None else activity.delay_seconds / activity.seconds
+    return prediction(
+        workload, RUN_QUEUE_DELAY, interval, formula=formula, inputs=inputs, flags=flags, measured=measured, by_contention=other
+    )
+
+
+def _by_contention(
+    workload: Workload, window: Window, activity: Activity, inputs: dict[str, float], flags: list[str]
+) -> tuple[tuple[float, float, float], str] | None:
+    """Figures and formula of what competes with it. A group waits while its quota stops it, and in the rest, `eligible`, for a CPU.
+
+    `inputs` and `flags` gain what this takes.
+    """
+    cpus, run, hungry, stopped = inputs["cpus"], activity.run_seconds, activity.hungry, stopped_queues(workload, window, activity)
+    if run is None or hungry is None or stopped is None or (stopped and activity.periods is None):
+        return None
+    own, others = inputs["own_busy_cpus"], inputs["other_busy_cpus"]
     certain = max(0.0, hungry.threads - hungry.run_seconds / activity.seconds)
     rest = max(0.0, own - hungry.run_seconds / activity.seconds)
     threads = max(hungry.threads + rest, own + stopped)
-    held = held_threads(stopped, threads, len(cpus))
-    counted = float(len(scheduled(workload)))
-    inputs = {"cpus": float(len(cpus)), "threads": counted, "own_busy_cpus": own, "other_busy_cpus": others, "held_threads": held}
+    inputs["held_threads"] = held = held_threads(stopped, threads, cpus)
     if hungry.threads:
         inputs |= {"hungry_threads": float(hungry.threads), "hungry_waiting": certain}
         flags.append("accounting")
@@ -101,17 +130,16 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
     edge = hungry.threads * (EDGE_WAITS * certain / max(1, hungry.timeslices) + EDGE_SHARE)
     interval = certain, max(0.0, certain - edge), min(float(hungry.threads), certain + edge)
     formula = "n - run of threads that never slept"
-    if not hungry.threads or rest > _NO_CPUS:
-        held_here = held * (1 - hungry.threads / threads) if threads > hungry.threads else 0.0
-        contended = _contended(workload, window, activity, hungry, rest, others, held_here, inputs)
-        if contended is None:
-            return None
-        figures, formula_of_rest, is_saturated = contended
-        interval = interval[0] + figures[0], interval[1] + figures[1], interval[2] + figures[2]
-        formula = f"{formula} + {formula_of_rest}" if hungry.threads else formula_of_rest
-        flags += ["saturated", "prior_only"] if is_saturated else []
-    measured = None if activity.delay_seconds is None else activity.delay_seconds / activity.seconds
-    return prediction(workload, RUN_QUEUE_DELAY, interval, formula=formula, inputs=inputs, flags=flags, measured=measured)
+    if hungry.threads and rest <= _NO_CPUS:
+        return interval, formula
+    held_here = held * (1 - hungry.threads / threads) if threads > hungry.threads else 0.0
+    contended = _contended(workload, window, activity, hungry, rest, others, held_here, inputs)
+    if contended is None:
+        return None
+    figures, formula_of_rest, is_saturated = contended
+    flags += ["saturated", "prior_only"] if is_saturated else []
+    both = interval[0] + figures[0], interval[1] + figures[1], interval[2] + figures[2]
+    return both, f"{formula} + {formula_of_rest}" if hungry.threads else formula_of_rest
 
 
 def _ran_in_ended_processes(workload: Workload, activity: Activity, run: float) -> bool:

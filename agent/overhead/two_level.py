@@ -9,13 +9,15 @@ from __future__ import annotations
 from functools import lru_cache
 
 from agent.model.components import LOCK_HOLDER_RISK, STEAL
-from agent.model.snapshot import Prediction
+from agent.model.snapshot import ByContention, Prediction
 from agent.model.workload import Workload
 from agent.overhead import parameters
 from agent.overhead.activity import Activity
 from agent.overhead.bands import band
 from agent.overhead.prediction import prediction, weaknesses
 from agent.overhead.window import Window
+
+_STEAL = "delay/(delay + run) of the vCPU threads, the delay as predicted"
 
 
 def total_delay_seconds(host: float, guest: float, steal: float) -> float:
@@ -101,12 +103,15 @@ def steal(workload: Workload, activity: Activity, waits: Prediction | None) -> P
     if workload.paradigm != "virtualization" or waits is None or not run:
         return None
     own = run / activity.seconds
+
     # Written so that each step keeps the order of what it is given: of two delays that differ in their last digit, the larger may have the
     # smaller quotient with delay + run.
-    interval = waits.value, waits.lo, waits.hi
-    value, lo, hi = (1 / (1 + own / figure) if figure else 0.0 for figure in interval)
+    def stolen(waits: Prediction | ByContention) -> tuple[float, float, float]:
+        point, lo, hi = (1 / (1 + own / figure) if figure else 0.0 for figure in (waits.value, waits.lo, waits.hi))
+        return point, lo, hi
+
+    other = None if waits.by_contention is None else ByContention(*stolen(waits.by_contention), _STEAL)
     measured = None if delay is None else steal_share(delay, run)
     inputs = {"run_queue_delay": waits.value, "run_share": own}
-    formula = "delay/(delay + run) of the vCPU threads, the delay as predicted"
     flags = [flag for flag in waits.validity if flag != "ok"]
-    return prediction(workload, STEAL, (value, lo, hi), formula=formula, inputs=inputs, flags=flags, measured=measured)
+    return prediction(workload, STEAL, stolen(waits), formula=_STEAL, inputs=inputs, flags=flags, measured=measured, by_contention=other)

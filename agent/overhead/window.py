@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from agent.model.facts.proc_stat import CpuTime
@@ -12,6 +12,7 @@ from agent.model.values import STAT, UPTIME, CpuSet, Fact, Gap, ReadTimes, all_o
 from agent.model.workload import Workload
 from agent.overhead.activity import Activity, activity_of, counter_increase
 from agent.overhead.competition import Competition
+from agent.overhead.habits import NO_HABITS, Habit, Key
 from agent.overhead.machine import MachineIndex
 from agent.overhead.parameter_set import DEFAULTS, Parameters
 
@@ -23,7 +24,7 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
     """`seconds` between `before` and `after`; without a `before`, each workload's life, and the CPUs' since boot.
 
     `supposed` are busy shares by CPU that somebody would see, in the place of those that were: more than 1 is asked of a CPU.
-    `given`: the parameters that the host has measured of itself, for the formulas.
+    `given`: the parameters that the host has measured of itself, for the formulas. `habits`: how its threads slept in the windows before.
     """
 
     after: Host
@@ -33,12 +34,22 @@ class Window(Fact, frozen=True, dict=True, kw_only=True):
     given: Parameters = DEFAULTS
     read_at: ReadTimes = {}
     began_at: ReadTimes = {}
+    habits: Mapping[Key, Habit] = NO_HABITS
 
     @classmethod
-    def between(cls, after: Host, read_at: ReadTimes, before: Host | None, began_at: ReadTimes, given: Parameters = DEFAULTS) -> Window:
+    def between(
+        cls,
+        after: Host,
+        read_at: ReadTimes,
+        before: Host | None,
+        began_at: ReadTimes,
+        *,
+        given: Parameters = DEFAULTS,
+        habits: Mapping[Key, Habit] = NO_HABITS,
+    ) -> Window:
         """Both ends as they were read, and when."""
         seconds = counter_increase(began_at.get(UPTIME), read_at.get(UPTIME))
-        return cls(after=after, before=before, seconds=seconds, given=given, read_at=read_at, began_at=began_at)
+        return cls(after=after, before=before, seconds=seconds, given=given, read_at=read_at, began_at=began_at, habits=habits)
 
     def activity(self, workload: Workload) -> Activity | None:
         """None where no time has passed, or it is not known how much."""

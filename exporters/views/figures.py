@@ -18,6 +18,7 @@ WEAKNESSES = {
     "since_start": "over its whole life",
     "impossible_delay": "without the sleep that the kernel counted as waiting",
     "accounting": "what threads that never slept did not run, they waited",
+    "habit": "what its threads neither ran nor, as before, slept, they waited",
     "not_asked": "it did not ask for all that it would get",
     "shadow": "shadow page tables",
     "upper_bound": "a bound that hardly any guest reaches",

@@ -54,13 +54,14 @@ def figure(workload: str, component: str, measured: float) -> Prediction:
 
 
 def learned(windows: int = 45) -> Histories:
-    """Of two workloads, each with three figures."""
+    """Of two workloads, each with three figures; one of a figure made in another way."""
     kept: Histories = {}
     chance = random.Random(1)
     for _ in range(windows):
         predictions = tuple(
             figure(workload.id, component, chance.uniform(0.2, 3.0)) for workload in (container(), machine()) for component in COMPONENTS
         )
+        predictions = (*predictions[:-1], replace(predictions[-1], validity=("habit",)))
         _, kept = judge(predictions, WINDOW, kept)
     return kept
 
@@ -75,6 +76,7 @@ def test_what_was_learned_is_there_again(tmp_path: Path, windows: int) -> None:
     keep(path, packed(known, HERE))
     # What was said of the next window is not: that is over.
     assert load(path, HERE) == (restarted(known), None)
+    assert [history.by_habit is not None for history in known.values()] == [False] * 5 + [True]
     assert os.listdir(tmp_path) == ["histories"]
 
 

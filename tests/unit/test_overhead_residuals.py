@@ -59,6 +59,9 @@ def after(*measured: float | None, window: Window = WINDOW) -> tuple[tuple[Predi
         ((3.0,) * 9, 0),
         ((0.4995,) * 9, 0),
         ((None,) * 9, 0),
+        # Nothing was measured in the last window.
+        ((3.0, 3.0, 3.0, None), 0),
+        ((3.0, 3.0, None, 3.0), 1),
     ],
 )
 def test_three_windows_in_a_row_are_a_finding(measured: tuple[float | None, ...], found: int) -> None:

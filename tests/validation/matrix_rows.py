@@ -12,9 +12,10 @@ from msgspec import Struct
 
 from agent.config import Config
 from agent.model.components import COMPONENTS, Component, Kind, Unit
-from agent.model.snapshot import Forecast, Prediction
+from agent.model.snapshot import ByContention, Forecast, Prediction
 from agent.model.workload import Workload
 from agent.overhead.compose import predict
+from agent.overhead.prediction import NOT_ASKED
 from agent.overhead.window import Window
 from agent.session import Session, judged
 from collectors.root import SysRoot
@@ -33,10 +34,10 @@ Figure = tuple[float, float, float]
 class Row(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One component of one workload in one window.
 
-    `ran`: CPU time of the workload, a second; None: not known. `measured`: the host's own figure; None: it said nothing. `estimate`: what
-    the formulas say of this window, before anything was learnt; `shown`: what the document says, with where its interval comes from;
-    `forecast`: what was said at the end of the window before. `most`: the physical bound. `change`: something changed in this window,
-    or in one of the two before it.
+    `ran`: CPU time of the workload, a second; None: not known. `measured`: the host's own figure; None: it said nothing, or of a share
+    that was not asked for. `estimate`: what the formulas say of this window, before anything was learnt; `shown`: what the document says,
+    with where its interval comes from, and `contention`: the same by who competes alone; `forecast`: what was said at the end of the window
+    before. `most`: the physical bound. `change`: something changed in this window, or in one of the two before it.
     """
 
     run: int
@@ -53,6 +54,7 @@ class Row(Struct, frozen=True, kw_only=True, omit_defaults=True):
     measured: float | None = None
     estimate: Figure | None = None
     shown: Figure | None = None
+    contention: Figure | None = None
     interval: str | None = None
     forecast: Figure | None = None
     change: bool = False
@@ -68,7 +70,7 @@ def rows(run: Run, passes: Iterable[Pass]) -> Iterator[tuple[Row, ...]]:
     changing = {change.window for change in run.changes}
     before: Predictions = {}
     for number, taken in enumerate(passes, -1):
-        window = Window.between(taken.host, taken.read_at, session.host, session.read_at)
+        window = Window.between(taken.host, taken.read_at, session.host, session.read_at, habits=session.habits)
         session.host, session.read_at, session.taken_at = taken.host, taken.read_at, taken.taken_at
         document = judged(session, window)
         if number < 0:
@@ -101,9 +103,10 @@ def rows(run: Run, passes: Iterable[Pass]) -> Iterator[tuple[Row, ...]]:
                         kind=component.kind,
                         ran=None if workload is None else _ran(window, workload),
                         most=None if workload is None else most(component, workload, window.seconds or math.inf),
-                        measured=None if prediction is None else prediction.measured,
+                        measured=None if prediction is None or NOT_ASKED in prediction.validity else prediction.measured,
                         estimate=_figure(estimate),
                         shown=_figure(prediction),
+                        contention=_figure(prediction if prediction is None else prediction.by_contention or prediction),
                         interval=None if prediction is None else prediction.interval,
                         forecast=forecast(before.get((load.name, component.name))),
                         change=change,
@@ -118,7 +121,7 @@ def forecast(before: Prediction | None) -> Figure | None:
     return None if before is None else _figure(before.forecast)
 
 
-def _figure(prediction: Prediction | Forecast | None) -> Figure | None:
+def _figure(prediction: Prediction | Forecast | ByContention | None) -> Figure | None:
     """Plain numbers: some are limits, which JSON writes in another way."""
     return None if prediction is None else (float(prediction.value), float(prediction.lo), float(prediction.hi))
 

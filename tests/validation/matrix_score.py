@@ -76,8 +76,13 @@ def forecasts(row: Row) -> Figure | None:
 
 
 def estimates(row: Row) -> Figure | None:
-    """What was said of a window from others' counters of it, with an interval that was learnt."""
-    return row.shown if row.interval == "learned" else None
+    """What was said of a window from its counters, with whichever interval it was shown."""
+    return row.shown
+
+
+def contention(row: Row) -> Figure | None:
+    """The same by who competes alone, where it is said in two ways."""
+    return row.contention
 
 
 Said = Callable[[Row], Figure | None]
@@ -201,7 +206,10 @@ class Offence(NamedTuple):
 
 
 def offences(rows: Iterable[Row]) -> Iterator[Offence]:
-    """Whatever the load: figures that are no numbers, out of order, below nothing, above their bound; contention of who did not run."""
+    """Whatever the load: figures that are no numbers, out of order, below nothing, above their bound; contention of who did not run.
+
+    What was said of a window before it does not know of what changed in it, nor whether anything would run.
+    """
     for row in rows:
         least = UNITS[row.unit].negligible
         for name, figure in (("estimate", row.estimate), ("shown", row.shown), ("forecast", row.forecast)):
@@ -213,6 +221,8 @@ def offences(rows: Iterable[Row]) -> Iterator[Offence]:
                 complaint = "no numbers"
             elif not -least <= low <= value + least <= high + 2 * least:
                 complaint = "out of order"
+            elif name == "forecast" and (row.change or row.ran == 0):
+                continue
             elif row.most is not None and high > row.most * (1 + 1e-9) + least:
                 complaint = f"above its bound, {row.most:.4g}"
             elif row.kind == "contention" and row.ran == 0 and high > least:

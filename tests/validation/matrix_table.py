@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tests.validation.matrix_plan import LEVELS, Run
 from tests.validation.matrix_rows import Row
-from tests.validation.matrix_score import Cell, Line, Tally, cells, estimates, line, offences, priors
+from tests.validation.matrix_score import Cell, Line, Tally, cells, contention, estimates, line, offences, priors
 
 _HEAD = f"{'cells':>5} {'had':>5} {'had*':>5} {'inside':>6} {'hi/lo':>7} {'score':>6}"
+_TWO_WAYS = ("run_queue_delay", "steal", "cpu_pressure")
 _KEY = """
 cells: component, workload and run, of those that change. had: of active windows, those with an interval; had*: of those with a measurement.
 inside: of intervals, those that held. hi/lo: median, where measured is above 0.02. score: interval score over that of the last window's
@@ -33,7 +34,9 @@ def planned(run: Run) -> Iterator[str]:
 
 def table(rows: Sequence[Row], learn_windows: int) -> Iterator[str]:
     yield from scores("FORECASTS: said at the end of the window before", cells(rows, learn_windows))
-    yield from scores("ESTIMATES: said of the window, with intervals that were learnt", cells(rows, learn_windows, estimates))
+    yield from scores("ESTIMATES: said of the window", cells(rows, learn_windows, estimates))
+    of_two = [row for row in rows if row.component in _TWO_WAYS]
+    yield from scores("ESTIMATES by who competes alone, without the habits of its threads", cells(of_two, learn_windows, contention))
     yield _KEY
     yield from behaviours([cell for cell in cells(rows, learn_windows) if cell.first.component == "run_queue_delay"])
     yield ""
