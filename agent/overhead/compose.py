@@ -12,7 +12,7 @@ from agent.overhead.exits import exits
 from agent.overhead.memory import memory_overhead
 from agent.overhead.numa import remote_memory
 from agent.overhead.pressure import cpu_pressure
-from agent.overhead.scheduling import run_queue_delay
+from agent.overhead.scheduling import run_queue_delay, with_ended_processes
 from agent.overhead.shares import cpu_share
 from agent.overhead.sharing import shared_cache, siblings
 from agent.overhead.startup import start_time
@@ -50,7 +50,8 @@ def _together(workloads: Sequence[Workload], window: Window, activities: Sequenc
         predictions.append(run_queue_delay(workload, window, activity))
     for predictions, workload, activity in active:
         (waits,) = predictions
-        predictions += (steal(workload, activity, waits), cpu_pressure(workload, activity, waits))
+        pressing = waits or (with_ended_processes(workload, window, activity) if activity.pressure_seconds is not None else None)
+        predictions += (steal(workload, activity, waits), cpu_pressure(workload, activity, pressing))
     for formula in (cpu_share, switching, siblings, shared_cache):
         for predictions, workload, activity in active:
             predictions.append(formula(workload, window, activity))

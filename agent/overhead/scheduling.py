@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from msgspec.structs import replace
+
 from agent.model.components import RUN_QUEUE_DELAY
 from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.snapshot import ByContention, Param, Prediction
@@ -106,6 +108,16 @@ def run_queue_delay(workload: Workload, window: Window, activity: Activity) -> P
     return prediction(
         workload, RUN_QUEUE_DELAY, interval, formula=formula, inputs=inputs, flags=flags, measured=measured, by_contention=other
     )
+
+
+def with_ended_processes(workload: Workload, window: Window, activity: Activity) -> Prediction | None:
+    """The delay of a group as if its present threads had run all that it used: its pressure outlives processes that have ended."""
+    if activity.usage_seconds is None or activity.run_seconds is None or activity.active_threads is None:
+        return None
+    ended = max(0.0, activity.usage_seconds / activity.group_seconds - activity.run_seconds / activity.seconds)
+    threads = activity.active_threads + math.ceil(ended)
+    run = activity.run_seconds + ended * activity.seconds
+    return run_queue_delay(workload, window, replace(activity, run_seconds=run, active_threads=threads, threads=None))
 
 
 def _by_contention(

@@ -57,7 +57,7 @@ def _identity(name: str) -> Callable[[Host], Host]:
 ALL = ("c0ffee", "vm", "wasm")
 WAITS: set[Key] = {(name, "run_queue_delay") for name in ALL} | {("vm", "steal"), ("c0ffee", "cpu_pressure")}
 SHARE: set[Key] = {("c0ffee", "cpu_share")}
-QUOTA: set[Key] = {("c0ffee", "throttled_periods")}
+QUOTA: set[Key] = {("c0ffee", "throttled_periods"), ("c0ffee", "throttled_time")}
 VM_WALKS: set[Key] = {("vm", name) for name in WALKS}
 VM_EXITS: set[Key] = {("vm", name) for name in ("exits", "exit_time", "halt_polling")}
 
@@ -84,9 +84,9 @@ def _placement(name: str, value: object = None) -> Callable[[Host], Host]:
 
 INPUTS: list[tuple[str, Callable[[Host], Host], set[Key]]] = [
     ("quota", _cpu("quota_usec"), QUOTA),
-    ("period", _cpu("period_usec"), {("c0ffee", "throttled_periods")}),
-    ("usage", _cpu("usage_usec"), {("c0ffee", "throttled_periods")}),
-    ("periods", _cpu("periods"), {("c0ffee", "throttled_periods"), ("c0ffee", "run_queue_delay"), ("c0ffee", "cpu_pressure")}),
+    ("period", _cpu("period_usec"), QUOTA),
+    ("usage", _cpu("usage_usec"), QUOTA),
+    ("periods", _cpu("periods"), QUOTA | {("c0ffee", "run_queue_delay"), ("c0ffee", "cpu_pressure")}),
     ("throttled periods", _cpu("throttled_periods"), set()),
     ("throttled time", _cpu("throttled_usec"), {("c0ffee", "run_queue_delay"), ("c0ffee", "cpu_pressure")}),
     ("limit", _cpu("limit_cpus"), SHARE),
@@ -144,7 +144,7 @@ INPUTS: list[tuple[str, Callable[[Host], Host], set[Key]]] = [
     (
         "allowed CPUs",
         _placement("allowed_cpus"),
-        {("c0ffee", "throttled_periods")} | WAITS | SHARE | every("walk_cost"),
+        QUOTA | WAITS | SHARE | every("walk_cost"),
     ),
 ]
 

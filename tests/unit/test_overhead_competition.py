@@ -53,12 +53,14 @@ def test_who_may_have_slept_is_not_said_to_have_waited() -> None:
         assert found["run_queue_delay"].value < 0.4
 
 
-def test_a_fork_heavy_group_says_nothing_of_its_waiting() -> None:
-    """Its children ran for two thirds of what the group used, and took their delay with them."""
+def test_of_a_fork_heavy_group_only_the_pressure_is_said() -> None:
+    """Its children ran for two thirds of what the group used, and took their delay with them; the kernel kept their pressure."""
     used = unlimited(1.0).cpu
     forks = {passed: replace(used, usage_usec=int(1e6 + 15e6 * passed)) for passed in (0.0, 1.0)}
-    found = of(lambda passed: unlimited(passed, thread(11, passed), cpu=forks[passed]))
-    assert not found.keys() & {"run_queue_delay", "cpu_pressure"}
+    found = of(lambda passed: unlimited(passed, thread(11, passed), cpu=forks[passed]), busy=9.4)
+    assert "run_queue_delay" not in found
+    alone = of(lambda passed: unlimited(passed, thread(11, passed)), busy=9.4)
+    assert found["cpu_pressure"].value > alone["cpu_pressure"].value > 0
 
 
 @pytest.mark.parametrize(("theirs", "beside"), [(CpuSet((1,)), 0.5), (CpuSet((0,)), 1.0), (BOTH, 0.75)])

@@ -20,7 +20,7 @@ from tests.unit.overhead_hosts import BOTH, MIB, container, cpu, host, machine, 
 from tests.unit.overhead_predictions import WALKS, predictions
 
 EVERY = {"run_queue_delay", "switching", "remote_memory", "shared_core", "shared_cache", "memory_overhead", "start_time"} | WALKS
-GROUPS = {"throttled_periods", "cpu_share", "cpu_pressure"}
+GROUPS = {"throttled_periods", "throttled_time", "cpu_share", "cpu_pressure"}
 KVMS = {"exits", "exit_time", "halt_polling"}
 
 
@@ -52,6 +52,7 @@ def test_kinds_of_cost() -> None:
     assert kinds == {
         "run_queue_delay": "contention",
         "throttled_periods": "contention",
+        "throttled_time": "contention",
         "steal": "contention",
         "cpu_share": "contention",
         "cpu_pressure": "contention",
@@ -161,7 +162,19 @@ def test_beside_others_a_quota_may_stop_nobody() -> None:
 def test_a_quota_for_every_cpu_throttles_nobody(quota: float) -> None:
     found = of(lambda passed: replace(container(passed), cpu=cpu(passed, quota=quota)))
     assert found["throttled_periods"].value == 0
-    assert "throttled_time" not in found
+    assert (found["throttled_time"].lo, found["throttled_time"].value) == (0.0, 0.0)
+
+
+def test_who_runs_out_of_its_quota_at_times_stands_still_for_half_of_what_that_leaves() -> None:
+    """Threads that ask for a part of its quota on average, in bursts, 1.2 of them at a time."""
+    found = of(lambda passed: replace(container(passed), cpu=cpu(passed)))
+    periods, time = found["throttled_periods"], found["throttled_time"]
+    assert 0 < periods.value < 1
+    assert time.inputs["runnable_threads"] == pytest.approx(1.2)
+    assert time.value == pytest.approx(periods.value * 1.2 * (1 - 0.5 / 1.2) / 2)
+    assert time.lo < time.value < time.hi <= periods.hi
+    assert time.measured == pytest.approx(0.01)
+    assert time.inside
 
 
 @pytest.mark.parametrize("quota", [None, UNLIMITED])

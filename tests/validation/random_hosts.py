@@ -1,6 +1,7 @@
 """`make bounds`: random hosts with random workloads over a few windows: no figure lies above its physical bound, and none is of the idle.
 
-What is drawn is possible: a thread runs, waits and sleeps for shares of the time that add up to it, and a group uses what its threads run.
+What is drawn is possible: a thread runs, waits and sleeps for shares of the time that add up to it, and a group uses what its threads run,
+and children that have ended.
 """
 
 from __future__ import annotations
@@ -107,6 +108,8 @@ def _spend(chance: random.Random, load: _Load) -> bool:
         slept = 0 if share + behind > 0.999 else gained
         load.spent[tid] = run + share * SECONDS, wait + behind * SECONDS, slices + gained, switches + slept
         left, used, waited = left - share, used + share, waited + behind
+    # Children that have ended ran, too.
+    used += left * chance.choice((0.0, 0.0, chance.random()))
     usage, periods, throttled, stopped = load.groups
     part = chance.random() if math.isfinite(quota) and waited else 0.0
     held = part * min(waited, float(len(load.placement.allowed_cpus or ())))
