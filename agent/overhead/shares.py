@@ -20,7 +20,8 @@ from agent.overhead.lost import IDLE_CPUS
 from agent.overhead.prediction import NOT_ASKED, prediction, weaknesses
 from agent.overhead.window import Window
 
-_NESTED = 1.25
+_NESTED = 1.7
+"""What groups around a group make of its share: measured 0.6 to 2.1 times the formula, where they did not weigh the same."""
 
 
 class Entity(Fact, frozen=True):

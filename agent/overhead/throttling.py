@@ -125,6 +125,8 @@ def _tabulated(shape: float, load: float) -> float:
 _DENSE = 64
 _WHOLE = 0.1
 _SHORTEST_STOP = 0.05
+_UNEVEN = 1.25
+"""Others are on the CPUs of a group's threads so much more often than on all CPUs that it may use."""
 
 
 @lru_cache(1 << 13)
@@ -176,8 +178,9 @@ def throttled(workload: Workload, window: Window, activity: Activity) -> Iterabl
         beside = None if busy is None else window.others(busy, activity, usage, activity.group_seconds)
         if beside is None:
             return
-        others = beside
-        inputs |= {"other_busy_cpus": others}
+        # They spare it where they keep its threads waiting, which have the CPUs to choose from.
+        others = min(beside, _UNEVEN * min(threads, len(cpus)) * beside / len(cpus))
+        inputs |= {"other_busy_cpus": beside}
         shares = (1.0, max(0.0, throttled_share_beside(quota, period, threads, others) - overrun / quota - edge), 1.0)
         formula = "1: threads that never sleep and may use more than the quota in a period are stopped in each"
     else:
