@@ -76,9 +76,11 @@ schema: $(VENV)/agent  ## write exporters/snapshot.schema.json from the types
 	@$(BIN)/agent snapshot --schema > $(VENV)/schema.json
 	@mv $(VENV)/schema.json exporters/snapshot.schema.json
 
-docs: $(VENV)/agent  ## write docs/metrics.md from the tables of metrics
+docs: $(VENV)/agent  ## write docs/metrics.md from the tables of metrics, and the list in docs/findings.md
 	@$(BIN)/python -m exporters.metrics.reference > $(VENV)/metrics.md
 	@mv $(VENV)/metrics.md docs/metrics.md
+	@$(BIN)/python -m exporters.findings < docs/findings.md > $(VENV)/findings.md
+	@mv $(VENV)/findings.md docs/findings.md
 
 lock: $(VENV)/agent  ## resolve build.lock, runtime.lock and test.lock anew; with the oldest Python that we support
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "make: lock with PYTHON=python3.11")'

@@ -1,8 +1,6 @@
-"""What a workload's placement means, with its evidence: facts that somebody who tunes a host looks for.
+"""What is worth a look on this host, with its evidence: facts that somebody who tunes a host looks for.
 
-model_miss: what was measured was outside its predicted interval three windows of a daemon in a row.
-model_beaten: "as in the last window" decides more than a component predicts, over a day of windows.
-busy_calibration: the parameters were measured while others ran.
+KINDS says of each kind what it means; the list in docs/findings.md is made of it.
 """
 
 from __future__ import annotations
@@ -10,6 +8,12 @@ from __future__ import annotations
 from typing import Literal
 
 from agent.model.values import Fact
+
+Severity = Literal["critical", "warning", "info"]
+"""critical: work is lost now. warning: something costs, and can be mended. info: worth knowing."""
+
+SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
+"""The worst first."""
 
 Kind = Literal[
     "vcpus_float",
@@ -33,11 +37,50 @@ Kind = Literal[
 ]
 
 
+class Meaning(Fact, frozen=True):
+    """What a kind of finding says, and how bad it is unless the case is worse or better."""
+
+    severity: Severity
+    text: str
+
+
+KINDS: dict[Kind, Meaning] = {
+    "vcpus_float": Meaning("info", "vCPUs may run on every CPU; a warning where vCPUs outnumber CPUs, or CPUs lie on several nodes"),
+    "vcpus_pinned": Meaning("info", "vCPUs are pinned to CPUs that others may use"),
+    "vcpus_pinned_exclusively": Meaning("info", "vCPUs have CPUs of their own"),
+    "vcpus_on_one_core": Meaning("warning", "vCPUs share one core, though the guest takes each for a core"),
+    "vcpus_across_nodes": Meaning("warning", "pinned vCPUs lie on several nodes, and the guest is shown one"),
+    "memory_remote": Meaning("warning", "a tenth or more of a workload's memory lies on nodes that have none of its CPUs"),
+    "pins_on_isolated_cpus": Meaning(
+        "info", "vCPUs are pinned to isolated CPUs; a warning where one may use several: nobody balances there"
+    ),
+    "pins_on_offline_cpus": Meaning("warning", "vCPUs are pinned to CPUs that are not online"),
+    "topology_contradicts_pins": Meaning("warning", "threads of one core of the guest are pinned to several cores of the host"),
+    "emulator_on_vcpu_cpus": Meaning("info", "the emulator's threads may run where vCPUs are pinned"),
+    "affinity_drift": Meaning("warning", "the kernel does not run threads of a machine where libvirt says"),
+    "statement_mismatch": Meaning("warning", "linear memories are not as their embedder states"),
+    "node_memory_here": Meaning("info", "memory nodes show less memory than this host has"),
+    "topology_here": Meaning("info", "this host is a guest, and its topology is what its hypervisor shows it"),
+    "steal_here": Meaning("info", "this host's own hypervisor lets its CPUs wait"),
+    "model_miss": Meaning("info", "measurements were outside their predicted intervals in three windows of a daemon in a row"),
+    "model_beaten": Meaning("info", "'as in the last window' decides more than a component predicts, over a day of windows"),
+    "busy_calibration": Meaning("info", "the calibration was made while others ran"),
+}
+
+
 class Finding(Fact, frozen=True, kw_only=True):
     """One thing that follows from the figures in `evidence`. `workload` None: it is of this host. `remedy` None: nothing is amiss."""
 
     id: Kind
+    severity: Severity
     workload: str | None
     text: str
     evidence: str
     remedy: str | None = None
+
+    @classmethod
+    def of(
+        cls, *, kind: Kind, workload: str | None, text: str, evidence: str, remedy: str | None = None, severity: Severity | None = None
+    ) -> Finding:
+        """With the severity of its kind, unless the case has one of its own."""
+        return cls(id=kind, severity=severity or KINDS[kind].severity, workload=workload, text=text, evidence=evidence, remedy=remedy)

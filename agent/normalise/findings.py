@@ -26,8 +26,9 @@ def findings(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logica
     """All findings about workloads on this host, its nodes and its own hypervisor."""
     on_this_host = [workload for workload in workloads if not (workload.guest and workload.guest.elsewhere)]
     contested = _in_several(workload.placement.allowed_cpus for workload in on_this_host)
+    costs = _why_floating_costs(on_this_host, hardware)
     return (
-        *(finding for workload in on_this_host for finding in _machine(workload, contested, hardware)),
+        *(finding for workload in on_this_host for finding in _machine(workload, contested, costs, hardware)),
         *(finding for workload in on_this_host for finding in _memory(workload)),
         *(finding for workload in on_this_host for finding in _statements(workload)),
         *_nodes(hardware),
@@ -35,11 +36,20 @@ def findings(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logica
     )
 
 
-def _machine(workload: Workload, contested: CpuSet | None, hardware: Physical) -> Iterator[Finding]:
+def _why_floating_costs(workloads: Iterable[Workload], hardware: Physical) -> str | None:
+    """What makes a vCPU that floats lose: others that want its CPU, or memory that stays behind. None: nothing that is known."""
+    vcpus, cpus = sum(len(workload.vcpus) for workload in workloads), len(hardware.cpus.online)
+    if cpus and vcpus > cpus:
+        return f"{vcpus} vCPUs on {cpus} CPUs"
+    nodes = CpuSet(node.os_index for node in hardware.nodes if node.cpus)
+    return f"CPUs on nodes {nodes}" if len(nodes) > 1 else None
+
+
+def _machine(workload: Workload, contested: CpuSet | None, costs: str | None, hardware: Physical) -> Iterator[Finding]:
     vcpus = [vcpu for vcpu in workload.vcpus if _affinity(vcpu) is not None]
     if workload.paradigm != "virtualization" or not vcpus or not hardware.cpus.online:
         return
-    yield from _pinning(workload, vcpus, contested)
+    yield from _pinning(workload, vcpus, contested, costs)
     yield from _one_core(workload, vcpus, hardware)
     yield from _across(workload, vcpus, hardware)
     yield from _apart(workload, vcpus, hardware)
@@ -68,18 +78,19 @@ def _in_several(sets: Iterable[CpuSet | None]) -> CpuSet | None:
     return several
 
 
-def _pinning(workload: Workload, vcpus: list[VCpu], contested: CpuSet | None) -> Iterator[Finding]:
+def _pinning(workload: Workload, vcpus: list[VCpu], contested: CpuSet | None, costs: str | None) -> Iterator[Finding]:
     """Which vCPUs float, are pinned alone, or are pinned to shared CPUs. `contested`: the CPUs that several workloads may use."""
     floating = [vcpu for vcpu in vcpus if vcpu.pinned is False]
     pinned = [vcpu for vcpu in vcpus if vcpu.pinned]
     if floating:
         text = f"{_numbers(floating)} of {len(workload.vcpus)} may run on every CPU of the host"
-        yield Finding(
-            id="vcpus_float",
+        yield Finding.of(
+            kind="vcpus_float",
             workload=workload.id,
             text=text,
-            evidence=_pins(floating),
+            evidence=_pins(floating) + (f"; {costs}" if costs else ""),
             remedy="virsh vcpupin, or <vcpupin> in its <cputune>",
+            severity="warning" if costs else None,
         )
     if not pinned:
         return
@@ -90,11 +101,11 @@ def _pinning(workload: Workload, vcpus: list[VCpu], contested: CpuSet | None) ->
     alone = [vcpu for vcpu in pinned if counted and not (_affinity(vcpu) or CpuSet()) & busy]
     if alone:
         text = f"{_numbers(alone)} of {len(workload.vcpus)} have CPUs that no other vCPU or workload is bound to"
-        yield Finding(id="vcpus_pinned_exclusively", workload=workload.id, text=text, evidence=_pins(alone))
+        yield Finding.of(kind="vcpus_pinned_exclusively", workload=workload.id, text=text, evidence=_pins(alone))
     rest = [vcpu for vcpu in pinned if vcpu not in alone]
     if rest:
         text = f"{_numbers(rest)} of {len(workload.vcpus)} are pinned" + (" to CPUs that others may use" if counted else "")
-        yield Finding(id="vcpus_pinned", workload=workload.id, text=text, evidence=_pins(rest))
+        yield Finding.of(kind="vcpus_pinned", workload=workload.id, text=text, evidence=_pins(rest))
 
 
 def _one_core(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterator[Finding]:
@@ -108,8 +119,8 @@ def _one_core(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iter
     if not crowded or (guest is not None and guest.threads is not None and guest.threads > 1):
         return
     text = "; ".join(f"{_numbers(bound)} share the core of CPUs {core.cpus}" for core, bound in crowded)
-    yield Finding(
-        id="vcpus_on_one_core",
+    yield Finding.of(
+        kind="vcpus_on_one_core",
         workload=workload.id,
         text=text,
         evidence=_pins(vcpu for _, bound in crowded for vcpu in bound),
@@ -128,8 +139,8 @@ def _across(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterat
     if len(used) > 1:
         text = f"its pinned vCPUs lie on nodes {CpuSet(used)}, and the guest is shown one"
         evidence = "; ".join(f"node {node}: {_numbers(vcpus_there)}" for node, vcpus_there in used.items())
-        yield Finding(
-            id="vcpus_across_nodes",
+        yield Finding.of(
+            kind="vcpus_across_nodes",
             workload=workload.id,
             text=text,
             evidence=evidence,
@@ -144,12 +155,13 @@ def _apart(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterato
         several = [vcpu for vcpu in on_isolated if len((_affinity(vcpu) or CpuSet()) & isolated) > 1]
         text = f"{_numbers(on_isolated)} are pinned to isolated CPUs, among which nobody balances"
         remedy = "one CPU for each of these vCPUs: where several are allowed, it stays on the first" if several else None
-        yield Finding(
-            id="pins_on_isolated_cpus",
+        yield Finding.of(
+            kind="pins_on_isolated_cpus",
             workload=workload.id,
             text=text,
             evidence=f"isolated CPUs {isolated}; {_pins(on_isolated)}",
             remedy=remedy,
+            severity="warning" if several else None,
         )
     present = hardware.cpus.present or online
     tuned = workload.guest.tuning.vcpu_pins if workload.guest and workload.guest.tuning else {}
@@ -157,8 +169,8 @@ def _apart(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterato
     if off:
         text = "vCPUs are pinned to CPUs that are not online"
         evidence = ", ".join(f"vCPU {number} on {cpus}" for number, cpus in off.items())
-        yield Finding(
-            id="pins_on_offline_cpus",
+        yield Finding.of(
+            kind="pins_on_offline_cpus",
             workload=workload.id,
             text=text,
             evidence=f"{evidence}; present {present}, online {online}",
@@ -184,8 +196,8 @@ def _topology(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iter
             f"the guest takes {'; '.join(_numbers(siblings) for siblings in wrong)} for threads of one core, and they are pinned to several"
         )
         evidence = f"{threads} threads a core in the guest; {_pins(vcpu for siblings in wrong for vcpu in siblings)}"
-        yield Finding(
-            id="topology_contradicts_pins",
+        yield Finding.of(
+            kind="topology_contradicts_pins",
             workload=workload.id,
             text=text,
             evidence=evidence,
@@ -200,8 +212,8 @@ def _emulator(workload: Workload, vcpus: list[VCpu]) -> Iterator[Finding]:
     overlapping = [vcpu for vcpu in vcpus if emulator & (_affinity(vcpu) or CpuSet())]
     if overlapping:
         text = f"the emulator's threads may run where {_numbers(overlapping)} are pinned"
-        yield Finding(
-            id="emulator_on_vcpu_cpus",
+        yield Finding.of(
+            kind="emulator_on_vcpu_cpus",
             workload=workload.id,
             text=text,
             evidence=f"emulator on {emulator}; {_pins(overlapping)}",
@@ -228,8 +240,8 @@ def _drift(workload: Workload, online: CpuSet) -> Iterator[Finding]:
     if moved:
         text = f"the kernel does not run {', '.join(name for name, _, _ in moved)} where libvirt says"
         evidence = ", ".join(f"{name}: libvirt {libvirt_cpus}, in force {allowed_cpus}" for name, libvirt_cpus, allowed_cpus in moved)
-        yield Finding(
-            id="affinity_drift",
+        yield Finding.of(
+            kind="affinity_drift",
             workload=workload.id,
             text=text,
             evidence=evidence,
@@ -243,8 +255,8 @@ def _memory(workload: Workload) -> Iterator[Finding]:
         text = f"{place.remote_memory_ratio:.0%} of its memory lies on nodes that have none of its CPUs"
         where = ", ".join(f"node {node}: {size >> 20} MiB" for node, size in sorted(place.memory_by_node.items()))
         remedy = "numatune or cpuset.mems to the nodes of its CPUs, or move it (migratepages)"
-        yield Finding(
-            id="memory_remote",
+        yield Finding.of(
+            kind="memory_remote",
             workload=workload.id,
             text=text,
             evidence=f"CPUs {place.allowed_cpus} of nodes {place.nodes_spanned}; {where}",
@@ -268,7 +280,7 @@ def _statements(workload: Workload) -> Iterator[Finding]:
     shown += [f"{statement.instance!r}: no memory begins at {statement.base}" for statement in lost]
     more = f", and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     remedy = "Slot.update after each call of a guest, Slot.withdraw with its instance; else the table is forged"
-    yield Finding(id="statement_mismatch", workload=workload.id, text=text, evidence="; ".join(shown[:_SHOWN]) + more, remedy=remedy)
+    yield Finding.of(kind="statement_mismatch", workload=workload.id, text=text, evidence="; ".join(shown[:_SHOWN]) + more, remedy=remedy)
 
 
 _CONTRADICTED = {"ahead": "smaller than stated", "beyond": "larger than its declared maximum"}
@@ -281,7 +293,7 @@ def _nodes(hardware: Physical) -> Iterator[Finding]:
     if shown is not None and total and shown < NODES_RATIO * total:
         text = "its memory nodes show less memory than this host has: figures by node are of what they show"
         evidence = f"{shown} bytes in all nodes (node*/meminfo), {total} in all (/proc/meminfo, MemTotal)"
-        yield Finding(id="node_memory_here", workload=None, text=text, evidence=evidence)
+        yield Finding.of(kind="node_memory_here", workload=None, text=text, evidence=evidence)
 
 
 def _in_guest(kernel: Logical, identity: Identity) -> Iterator[Finding]:
@@ -290,8 +302,8 @@ def _in_guest(kernel: Logical, identity: Identity) -> Iterator[Finding]:
         return
     guest = identity.virtualization
     text = "this host is itself a guest: its cores, caches, nodes and their distances are what its hypervisor shows it"
-    yield Finding(
-        id="topology_here", workload=None, text=text, evidence=f"guest of {guest.hypervisor or 'a hypervisor'}, by {guest.evidence}"
+    yield Finding.of(
+        kind="topology_here", workload=None, text=text, evidence=f"guest of {guest.hypervisor or 'a hypervisor'}, by {guest.evidence}"
     )
     steal = sum_if_known(time.steal_seconds for time in kernel.cpu.times)
     busy_seconds = sum_if_known(time.busy_seconds for time in kernel.cpu.times)
@@ -301,8 +313,8 @@ def _in_guest(kernel: Logical, identity: Identity) -> Iterator[Finding]:
             "this host's own hypervisor lets its CPUs wait: what it takes from a thread that runs is in no delay, and in its run time only "
             "where the kernel is built without CONFIG_PARAVIRT_TIME_ACCOUNTING"
         )
-        yield Finding(
-            id="steal_here",
+        yield Finding.of(
+            kind="steal_here",
             workload=None,
             text=text,
             evidence=f"steal is {steal / busy_seconds:.1%} of what its CPUs wanted since boot (/proc/stat)",

@@ -68,8 +68,8 @@ def busy_calibration(given: Parameters) -> tuple[Finding, ...]:
     if given.busy_at is None:
         return ()
     return (
-        Finding(
-            id="busy_calibration",
+        Finding.of(
+            kind="busy_calibration",
             workload=None,
             text="the calibration was made on a busy host: its intervals, and those of predictions, are wider than they could be",
             evidence=f"others took {given.busy_at:.0%} of the run's time, more than {BUSY:.0%}; intervals are stretched by as much",

@@ -128,8 +128,8 @@ def misses(predictions: tuple[Prediction, ...], histories: Histories, scored: tu
         if history.outside >= PATIENCE and (workload, component) in shown and not COMPONENTS[component].open_above:
             words.setdefault(workload, []).append(_words(shown[workload, component], history))
     missed = [
-        Finding(
-            id="model_miss",
+        Finding.of(
+            kind="model_miss",
             workload=workload,
             text="its figures are outside their predicted intervals, window after window",
             evidence="; ".join(parts),
@@ -257,8 +257,8 @@ def _beside_rival(history: History) -> float:
 
 
 def _beaten(score: Score) -> Finding:
-    return Finding(
-        id="model_beaten",
+    return Finding.of(
+        kind="model_beaten",
         workload=None,
         text=f"{COMPONENTS[score.component].words}: 'as in the last window' decides more than what is predicted",
         evidence=f"interval score {score.score_ratio:.3g} times that of the last window's figure, over {score.windows} windows of a day",

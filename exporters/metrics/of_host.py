@@ -45,8 +45,8 @@ _FINDINGS: tuple[Row[Snapshot], ...] = (
         "strata_finding_info",
         "What is worth a look in the placement and the figures of a workload, or of the host",
         "`findings` of `agent snapshot`",
-        lambda snapshot: [((finding.id, finding.workload), 1) for finding in snapshot.findings],
-        labels=("finding", "workload"),
+        lambda snapshot: [((finding.id, finding.severity, finding.workload), 1) for finding in snapshot.findings],
+        labels=("finding", "severity", "workload"),
     ),
 )
 

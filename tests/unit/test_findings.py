@@ -83,6 +83,25 @@ def test_pins(pins: tuple[str | None, ...], ids: set[str]) -> None:
     assert found(machine(*pins)).keys() == ids
 
 
+@pytest.mark.parametrize(
+    ("pins", "online", "nodes", "severity"),
+    [
+        # Room for all, and memory that is equally near: it costs nothing to speak of.
+        (("", ""), 8, NODES[:1], "info"),
+        (("",) * 8, 8, NODES[:1], "info"),
+        (("",) * 9, 8, NODES[:1], "warning"),
+        (("", ""), 1, NODES[:1], "warning"),
+        (("", ""), 8, NODES, "warning"),
+        # A node without CPUs holds memory only; one of which nothing is known costs nothing that is known.
+        (("", ""), 8, (NODES[0], Node(os_index=1, cpus=CpuSet())), "info"),
+        (("", ""), 8, (NODES[0], Node(os_index=1)), "info"),
+    ],
+)
+def test_floating_matters_where_it_costs(pins: tuple[str, ...], online: int, nodes: tuple[Node, ...], severity: str) -> None:
+    hardware = replace(HARDWARE, cpus=Cpus(online=CpuSet(range(online))), nodes=nodes)
+    assert found(machine(*pins), hardware=hardware)["vcpus_float"].severity == severity
+
+
 def test_alone_is_alone_of_all_others() -> None:
     assert "vcpus_pinned_exclusively" in found(machine("0", "2"), machine("4", id_="other"))
     assert "vcpus_pinned_exclusively" not in found(machine("2"), machine("2-3", id_="other"))
@@ -102,6 +121,7 @@ def test_isolated_cpus_are_not_balanced() -> None:
     (several,) = [one for one in found(machine("6-7")).values() if one.id == "pins_on_isolated_cpus"]
     (one,) = [one for one in found(machine("6")).values() if one.id == "pins_on_isolated_cpus"]
     assert (several.remedy is None, one.remedy) == (False, None)
+    assert (several.severity, one.severity) == ("warning", "info")
     assert "pins_on_isolated_cpus" not in found(
         machine("6"), hardware=Physical(cpus=Cpus(online=CpuSet(range(8))), memory=PhysicalMemory(), cores=CORES, nodes=NODES)
     )

@@ -80,7 +80,7 @@ def test_what_findings_say(request: pytest.FixtureRequest) -> None:
     # Whose statements a sandbox contradicts, pins beyond the host, and what a daemon's windows say: where these are made.
     elsewhere = {"statement_mismatch", "pins_on_offline_cpus", "model_miss", "model_beaten", "busy_calibration"}
     assert told.keys() == {*get_args(get_type_hints(Finding)["id"])} - elsewhere
-    lines = [f"{id_} of {one.workload}\n  {one.text}\n  {one.evidence}\n  {one.remedy}\n" for id_, one in told.items()]
+    lines = [f"{id_} of {one.workload}: {one.severity}\n  {one.text}\n  {one.evidence}\n  {one.remedy}\n" for id_, one in told.items()]
     reviewed("every-finding", "".join(lines), request)
 
 
