@@ -76,11 +76,12 @@ def learned_interval(track: Track, point: float, least: float, most: float) -> I
 
 def learn(track: Track, point: float, measured: float, *, least: float, most: float, weight: float) -> None:
     """One more window; `weight`: what it leaves of the windows before it in the sums over them."""
-    sizes, costs = _sizes(track.level, point, least), track.costs
-    if track.windows >= FEWEST:
+    sizes, windows = _sizes(track.level, point, least), track.windows
+    if windows >= FEWEST:
+        costs = track.costs
+        chosen = costs.index(min(costs))
         intervals = _intervals(track, point, sizes, most, _ALL)
         scores = [interval_score(interval, measured) for interval in intervals]
-        chosen = costs.index(min(costs))
         low, high = intervals[chosen]
         missed_low, missed_high = measured < low - least, measured > high + least
         track.scored = weight * track.scored + 1
@@ -89,18 +90,19 @@ def learn(track: Track, point: float, measured: float, *, least: float, most: fl
         track.costs = [_SCORED * cost + score for cost, score in zip(costs, scores, strict=True)]
         below, above = track.tails
         track.tails = (_tail(below, missed_low), _tail(above, missed_high))
-    off, is_full = measured - point, track.windows >= KEPT
+    off, is_full = measured - point, windows >= KEPT
     for residuals, ordered, size in zip(track.residuals, track.ordered, sizes, strict=True):
         if is_full:
             del ordered[bisect_left(ordered, residuals.pop(0))]
         residuals.append(residual := off / size)
         insort(ordered, residual)
-    track.level = measured if not track.windows else _LEVEL * track.level + (1 - _LEVEL) * measured
-    track.windows += 1
+    track.level = measured if not windows else _LEVEL * track.level + (1 - _LEVEL) * measured
+    track.windows = windows + 1
 
 
 def _tail(tail: float, is_missed: bool) -> float:
-    return min(_WIDEST_TAIL, max(0.0, tail + _STEP * (_TAIL - is_missed)))
+    moved = tail + _STEP * (_TAIL - is_missed)
+    return 0.0 if moved < 0 else moved if moved < _WIDEST_TAIL else _WIDEST_TAIL
 
 
 def _sizes(level: float, point: float, least: float) -> tuple[float, float, float]:
@@ -111,14 +113,19 @@ def _sizes(level: float, point: float, least: float) -> tuple[float, float, floa
 
 def _intervals(track: Track, point: float, sizes: Sequence[float], most: float, scales: Sequence[int]) -> list[Interval]:
     count = len(track.ordered[0])
-    below, above = (int(tail * (count + 1)) for tail in track.tails)
+    tail_below, tail_above = track.tails
+    below, above = int(tail_below * (count + 1)), int(tail_above * (count + 1))
     intervals = []
     for scale in scales:
         ordered, size = track.ordered[scale], sizes[scale]
-        first, last = ordered[0], ordered[-1]
-        # Of few residuals, or where misses are frequent, the range is not enough: the next one may lie as far beyond it as they lie apart.
-        beyond = (last - first) / count
-        low = point + size * (ordered[below - 1] if below else first - beyond)
-        high = point + size * (ordered[count - above] if above else last + beyond)
+        if below and above:
+            low, high = point + size * ordered[below - 1], point + size * ordered[count - above]
+        else:
+            # Of few residuals, or where misses are frequent, the range is not enough: the next one may lie as far beyond it as they lie
+            # apart.
+            first, last = ordered[0], ordered[-1]
+            beyond = (last - first) / count
+            low = point + size * (ordered[below - 1] if below else first - beyond)
+            high = point + size * (ordered[count - above] if above else last + beyond)
         intervals.append((0.0 if low < 0 else low if low < most else most, 0.0 if high < 0 else high if high < most else most))
     return intervals

@@ -48,9 +48,11 @@ def prediction(
 
     None where a number of it is negative or not finite.
     """
+    value, lo, hi = interval
     most = most_of(component, inputs)
-    value, lo, hi = (min(most, figure) for figure in interval)
-    if by_contention is not None:
+    if hi > most:
+        value, lo, hi = (min(most, figure) for figure in interval)
+    if by_contention is not None and by_contention.hi > most:
         other = by_contention
         by_contention = ByContention(min(most, other.value), min(most, other.lo), min(most, other.hi), other.formula)
     # Counters of a broken machine may be any number; what comes of them is not a prediction. A sum has what is not finite.
