@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agent.model.snapshot import Param
 from agent.overhead import numa, translation, two_level
-from agent.overhead.parameter_set import bounds
+from agent.overhead.bands import band
 
 GIB = 1 << 30
 HUGE = translation.HUGE_PAGE_BYTES
@@ -70,7 +70,7 @@ def walk_ratio(guest: float, host: float, span: float = GIB) -> float:
 
 def slower(walking: Param, ratio: float) -> Interval:
     """Time in a guest over native time, by the share of native cycles that walks take."""
-    return bounds(lambda share: 1 + translation.nested_overhead(share, ratio), walking)
+    return band(lambda share: 1 + translation.nested_overhead(share, ratio), walking)
 
 
 def splintered(share: float) -> float:
@@ -110,4 +110,4 @@ def exactly(value: float) -> Interval:
 
 
 def of(formula: Callable[..., float], *params: Param) -> Interval:
-    return bounds(formula, *params)
+    return band(formula, *params)
