@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -87,8 +88,8 @@ def advance(session: Session, detail: Detail = "document", patience_seconds: flo
     return window
 
 
-def take_window(session: Session) -> Window:
-    """The window that one document is about. Where workloads run on a live host, its second pass begins after the interval.
+def take_window(session: Session, wait: Callable[[float], None] = time.sleep) -> Window:
+    """The window that one document is about. Where workloads run on a live host, `wait` passes the interval before its second pass.
 
     The second pass of a recording is the one that was recorded; without one, the window has one end.
     """
@@ -99,15 +100,15 @@ def take_window(session: Session) -> Window:
             return window
         session.root = later
     elif window.after.workloads and session.config.interval_seconds > 0:
-        time.sleep(session.config.interval_seconds)
+        wait(session.config.interval_seconds)
     else:
         return window
     return advance(session)
 
 
-def take_snapshot(session: Session) -> Snapshot:
+def take_snapshot(session: Session, wait: Callable[[float], None] = time.sleep) -> Snapshot:
     """One document, of the window that `take_window` gives."""
-    window = take_window(session)
+    window = take_window(session, wait)
     return snapshot_of(window, session.taken_at)
 
 

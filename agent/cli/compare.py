@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agent.cli import arguments
 from agent.cli.output import fail, show
 from agent.cli.root import open_root
+from agent.cli.waiting import wait
 
 if TYPE_CHECKING:
     from agent.cli.arguments import Verbs
@@ -49,5 +50,5 @@ def run(parsed: argparse.Namespace) -> int:
     if unknown := {*parsed.section} - {*sections}:
         fail(2, f"compare: no section {', '.join(sorted(unknown))}; there are {', '.join(sections)}")
     config = arguments.config(parsed)
-    snapshot = take_snapshot(Session(root=open_root(config), config=config))
+    snapshot = take_snapshot(Session(root=open_root(config), config=config), wait)
     return show(parsed, view.compare(snapshot, parsed.lang, parsed.section), view.render)

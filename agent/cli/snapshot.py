@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agent.cli import arguments
 from agent.cli.output import write
 from agent.cli.root import open_root
+from agent.cli.waiting import wait
 
 if TYPE_CHECKING:
     from agent.cli.arguments import Verbs
@@ -43,4 +44,4 @@ def run(parsed: argparse.Namespace) -> int:
     from agent.session import Session, take_snapshot
 
     config = arguments.config(parsed)
-    return write(json.render(take_snapshot(Session(root=open_root(config), config=config)), parsed.pretty))
+    return write(json.render(take_snapshot(Session(root=open_root(config), config=config), wait), parsed.pretty))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from agent.cli import arguments
 from agent.cli.output import fail
 from agent.cli.root import open_root
+from agent.cli.waiting import wait
 
 if TYPE_CHECKING:
     from agent.model.workload import Workload
@@ -23,7 +24,7 @@ def window_and_workload(parsed: argparse.Namespace) -> tuple[Window, Workload]:
     from agent.session import Session, take_window
 
     config = arguments.config(parsed)
-    window = take_window(Session(root=open_root(config), config=config))
+    window = take_window(Session(root=open_root(config), config=config), wait)
     return window, one_workload(window.after.workloads, parsed.workload)
 
 

@@ -72,6 +72,8 @@ class Activity(Fact, frozen=True, kw_only=True):
     timeslices: int | None = None
     switches: int | None = None
     """Voluntary and involuntary ones."""
+    sleeps: int | None = None
+    """Voluntary ones."""
     runnable_threads: float | None = None
     """Threads that ran or waited, on average: their times over the window's (Little's law)."""
     hungry: Hungry | None = None
@@ -128,6 +130,7 @@ def activity_of(
         impossible_delays=waits.left_out,
         timeslices=_total(slices),
         switches=_total(voluntary + involuntary),
+        sleeps=_total(voluntary),
         # A throttled thread is runnable, too: the kernel counts its waiting for its group as run delay.
         runnable_threads=None if ran is None or waited is None else min((ran + waited) / seconds, float(len(threads))),
         hungry=_hungry(pairs, counts, ran),

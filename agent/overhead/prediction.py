@@ -21,9 +21,15 @@ HABIT = "habit"
 """The figure follows from how the workload's threads slept in the windows before: it is accounting."""
 
 
+FEW_SLEEPS = 10
+"""Who slept so seldom in a window may sleep half or twice as often in the next one."""
+
+
 def weaknesses(activity: Activity, window: Window) -> list[str]:
     """What weakens a contention figure."""
-    return ["since_start", *window.weaknesses] if activity.since_start else [*window.weaknesses]
+    if activity.since_start:
+        return ["since_start", *window.weaknesses]
+    return ["short_window", *window.weaknesses] if 0 < (activity.sleeps or 0) < FEW_SLEEPS else [*window.weaknesses]
 
 
 def most_of(component: Component, inputs: dict[str, float]) -> float:

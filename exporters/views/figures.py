@@ -15,6 +15,7 @@ WEAKNESSES = {
     "saturated": "its CPUs are full",
     "extrapolated": "other weights, or a limit above it, are not in the formula",
     "host_is_guest": "this host is a guest itself",
+    "short_window": "it slept only a few times: a longer --interval shows what it usually does",
     "since_start": "over its whole life",
     "impossible_delay": "without the sleep that the kernel counted as waiting",
     "accounting": "what threads that never slept did not run, they waited",

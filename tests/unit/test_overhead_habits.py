@@ -172,3 +172,9 @@ def test_an_idle_workload_loses_nothing_whatever_was_learnt() -> None:
         _, kept = judge((busy,), window(0.04, 0.6, 40.0), kept)
     (idle,), _ = judge((delay(window(0.0, 0.0, 0.0)),), window(0.0, 0.0, 0.0), kept)
     assert (idle.value, idle.lo, idle.hi) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("switches", "is_short"), [(0.0, False), (0.1, True), (0.9, True), (1.0, False), (500.0, False)])
+def test_who_slept_a_few_times_only_was_looked_at_for_too_short_a_time(switches: float, is_short: bool) -> None:
+    """Ten seconds. Who never sleeps is not, nor is who sleeps ten times or more often."""
+    assert ("short_window" in delay(window(0.3, 0.1, switches)).validity) == is_short
