@@ -33,7 +33,10 @@ def add_verb(
 
 def add_workload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "workload", metavar="WORKLOAD", help="the workload's name, the beginning of its id, or the PID of one of its processes"
+        "workload",
+        metavar="WORKLOAD",
+        help="a name (of a container, POD/CONTAINER, a domain, a unit, an instance that an embedder publishes), the beginning of an id, or"
+        " the PID of one of its processes; KIND:NAME where several have it, as container:web, machine:web or podman:web",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from agent.cli import arguments
@@ -12,6 +13,7 @@ from agent.cli.root import open_root
 from agent.cli.waiting import wait
 
 if TYPE_CHECKING:
+    from agent.model.names import NameIndex
     from agent.model.workload import Workload
     from agent.overhead.window import Window
 
@@ -30,24 +32,35 @@ def window_and_workload(parsed: argparse.Namespace) -> tuple[Window, Workload]:
 
 def one_workload(workloads: Sequence[Workload], word: str) -> Workload:
     """The one workload that a word names; exit code 2 where it names none or several."""
-    from agent.model.workload import matching
+    from agent.model import names
 
-    matches = matching(workloads, word)
+    index = names.index(workloads)
+    matches = index.matching(word)
     if len(matches) != 1:
-        fail(2, _no_single_match(word, matches, workloads))
+        fail(2, _no_single_match(index, word, matches))
     return matches[0]
 
 
-def _no_single_match(word: str, matches: Sequence[Workload], workloads: Sequence[Workload]) -> str:
-    """Why a word names no single workload, and which ones there are to choose from."""
+def _no_single_match(index: NameIndex, word: str, matches: Sequence[Workload]) -> str:
+    """Why a word names no single workload, and which ones there are to choose from, each with a word that names it alone."""
     from agent.model.values import safe
 
     if matches:
-        problem = f"{safe(word)} matches {len(matches)} workloads:"
+        problem, rows = f"{safe(word)} matches {len(matches)} workloads:", [(index.word_for(match), match) for match in matches]
+    elif rows := index.nearest(word):
+        problem = f"{safe(word)}: no such workload; the nearest names:"
     else:
-        problem = f"{safe(word)}: no such workload; {'there are' if workloads else 'none was found'}"
-    candidates = matches or workloads
-    lines = [f"  {safe(candidate.name)}  {candidate.paradigm}  {safe(candidate.id)}" for candidate in candidates[:LISTED_WORKLOADS]]
-    if len(candidates) > LISTED_WORKLOADS:
-        lines.append(f"  and {len(candidates) - LISTED_WORKLOADS} more")
+        rows = [(index.word_for(workload), workload) for workload in index.workloads]
+        problem = f"{safe(word)}: no such workload; {'there are' if rows else 'none was found'}"
+    lines = [_row(suggestion, workload) for suggestion, workload in rows[:LISTED_WORKLOADS]]
+    if len(rows) > LISTED_WORKLOADS:
+        lines.append(f"  and {len(rows) - LISTED_WORKLOADS} more")
     return "\n".join([problem, *lines])
+
+
+def _row(word: str, workload: Workload) -> str:
+    """The word as a shell takes it, and whom it names."""
+    from agent.model.values import safe
+
+    name = () if quote(word) == workload.name else (safe(workload.name),)
+    return "  ".join(("", quote(word), *name, workload.paradigm, safe(workload.id)))

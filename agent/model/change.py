@@ -132,6 +132,7 @@ class Level(Fact, frozen=True):
 class Explanation(Fact, frozen=True, kw_only=True):
     """The stack of one workload with what each layer costs; `advice` is the one change that is predicted to pay most.
 
+    `word` names this workload alone on its host, for a command line; it is to be quoted for a shell.
     `lost` is nothing of who is `idle`: it hardly ran, and is not predicted to have waited. `lost_parts_unknown`: components that may add
     to it.
     Without advice none of `considered` changes is predicted to pay, whatever the parameters are. `key_figures`: the components of the costs
@@ -140,6 +141,7 @@ class Explanation(Fact, frozen=True, kw_only=True):
 
     workload: str
     name: str
+    word: str
     paradigm: Paradigm
     runtime: str
     execution_mode: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal
 
 from agent.model.facts.cgroup import GroupState, HugePages, Pids, Pod, WorkloadCpu, WorkloadMemory
@@ -139,24 +138,3 @@ class Workload(Fact, frozen=True, kw_only=True):
     memories: tuple[LinearMemory, ...] = ()
     growth: Growth | None = None
     published: Published | None = None
-
-
-def matching(workloads: Iterable[Workload], word: str) -> tuple[Workload, ...]:
-    """Those that somebody may mean by an id or its beginning, a name, or the number of a process or thread of it.
-
-    A whole id means one; of workloads in one another the innermost is meant.
-    """
-    every = tuple(workloads)
-    if exact := tuple(workload for workload in every if workload.id == word):
-        return exact
-    number = int(word) if word.isascii() and word.isdecimal() and len(word) < 10 else None
-    matches = [
-        workload for workload in every if word and (workload.name == word or workload.id.startswith(word) or number in _numbers(workload))
-    ]
-    around = {workload.parent for workload in matches}
-    return tuple(workload for workload in matches if workload.id not in around)
-
-
-def _numbers(workload: Workload) -> set[int | None]:
-    threads = (*workload.threads, *(vcpu.thread for vcpu in workload.vcpus if vcpu.thread))
-    return ({workload.pid} | {thread.tid for thread in threads}) - {None}

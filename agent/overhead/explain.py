@@ -8,6 +8,7 @@ from typing import Literal
 
 from agent.model.change import Answer, Change, Cost, Explanation, Level, Lost
 from agent.model.components import COMPONENTS
+from agent.model.names import index
 from agent.model.runtimes import Paradigm
 from agent.model.snapshot import Prediction
 from agent.model.values import UNLIMITED, CpuSet, Fact
@@ -40,6 +41,7 @@ def explain(window: Window, workload: Workload, predictions: Sequence[Prediction
     return Explanation(
         workload=workload.id,
         name=workload.name,
+        word=index(window.after.workloads).word_for(workload),
         paradigm=workload.paradigm,
         runtime=workload.runtime,
         execution_mode=workload.execution_mode,

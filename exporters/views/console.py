@@ -52,7 +52,8 @@ def printed(parts: Callable[[int], Iterable[ConsoleRenderable]], *, width: int |
     console = Console(file=sink, width=width, force_terminal=terminal, color_system=None if plain else "auto", highlight=False)
     with console.capture() as capture:
         for part in parts(console.width):
-            console.print(part)
+            # A command that is cut off is another command.
+            console.print(part, crop=not (isinstance(part, Text) and part.no_wrap))
     lines = (line.rstrip() for line in capture.get().replace(FIRM, " ").splitlines())
     return "".join(f"{line}\n" for line in lines).encode(encoding, "backslashreplace")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from shlex import quote
 
 from rich.console import ConsoleRenderable, Group
 from rich.table import Table
@@ -16,11 +15,9 @@ from agent.model.snapshot import Prediction
 from exporters.views.console import printed
 from exporters.views.elements import stated
 from exporters.views.explain_first import key_figures, neighbours
-from exporters.views.figures import WEAKNESSES, changed, duration, interval, meaning, measured_words, option, percent, predicted, saved
-from exporters.views.words import GUESS, digits, guessed, line, words
+from exporters.views.figures import WEAKNESSES, changed, duration, interval, meaning, measured_words, options, percent, predicted, saved
+from exporters.views.words import GUESS, command, digits, guessed, line, words
 
-SHORT = 40
-"""So much of an id is asked for again: more than enough, and all of a uuid."""
 WIDE = 120
 """From so many columns on, the two halves of the stack stand side by side."""
 
@@ -42,7 +39,7 @@ def _parts(explanation: Explanation, width: int) -> Iterator[ConsoleRenderable]:
     yield from _titled("Misplaced")
     yield from _misplaced(explanation)
     yield from _titled("What would pay most")
-    yield from _advice(explanation)
+    yield from _advice(explanation, width)
     yield words()
     if width >= WIDE:
         yield _side_by_side(explanation)
@@ -130,7 +127,7 @@ def _costs(explanation: Explanation) -> Sequence[Cost]:
     return [cost for level in (*explanation.cpu, *explanation.memory) for cost in level.costs]
 
 
-def _advice(explanation: Explanation) -> Iterator[Text]:
+def _advice(explanation: Explanation, width: int) -> Iterator[Text]:
     advice = explanation.advice
     if explanation.idle:
         yield line("nothing: it is idle")
@@ -147,7 +144,7 @@ def _advice(explanation: Explanation) -> Iterator[Text]:
         if advice.lost.hi > 0:
             yield line("It may also cost time: try it and measure.")
         yield from (line(f"Not in that: {text}.") for text in advice.caveats)
-        yield line(f"agent what-if {quote(explanation.workload[:SHORT])} {option(advice.change)}", "dim")
+        yield command(("agent", "what-if", explanation.word, *options(advice.change)), width)
     elif explanation.lost is None:
         yield line("not known: what it loses is not known")
     elif explanation.considered:

@@ -146,11 +146,11 @@ def changed(change: Change, leaving: Sequence[str] = ()) -> str:
     return " and ".join(orders) or "change nothing"
 
 
-def option(change: Change) -> str:
+def options(change: Change) -> list[str]:
     """The change as arguments of `agent what-if`."""
-    options = [] if change.pin is None else [f"--pin {change.pin}"]
+    arguments = [] if change.pin is None else ["--pin", f"{change.pin}"]
     if change.cpus is not None:
-        options.append(f"--cpus {'max' if math.isinf(change.cpus) else format(change.cpus, 'g')}")
+        arguments += ["--cpus", "max" if math.isinf(change.cpus) else format(change.cpus, "g")]
     if change.node is not None:
-        options.append(f"--node {change.node}")
-    return " ".join(options)
+        arguments += ["--node", f"{change.node}"]
+    return arguments

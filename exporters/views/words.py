@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
+from shlex import quote
 
 from rich.text import Text
 
@@ -28,6 +29,18 @@ def words(*parts: tuple[str, str] | str | None) -> Text:
 def line(text: str, style: str = "") -> Text:
     """A sentence that may be broken at any blank. Nothing in it is markup."""
     return Text(safe(text), style, overflow="fold")
+
+
+def command(arguments: Iterable[str], width: int, style: str = "dim") -> Text:
+    """A command for a shell, each argument quoted; a line that would be too long is continued in the next one, as shells read it."""
+    lines = [""]
+    for argument in map(quote, map(safe, arguments)):
+        # Of the width a blank and the backslash are left.
+        if lines[-1] and len(lines[-1]) + len(argument) + 3 > width:
+            lines.append(f"  {argument}")
+        else:
+            lines[-1] += f" {argument}" if lines[-1] else argument
+    return Text(" \\\n".join(lines).replace(" ", FIRM), style, overflow="ignore", no_wrap=True)
 
 
 def size(size_bytes: int | None) -> str | None:

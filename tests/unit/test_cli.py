@@ -193,7 +193,7 @@ def test_a_word_that_may_mean_several_names_them(agent: Agent, tmp_path: Path) -
     assert (done.returncode, done.stdout) == (2, "")
     lines = done.stderr.splitlines()
     assert lines[0] == "agent: abc matches 2 workloads:"
-    assert lines[1:] == [f"  web\\x1b[31m{id_[:4]}  containerization  {id_}" for id_ in ids]
+    assert lines[1:] == [f"  'web\\x1b[31m{id_[:4]}'  web\\x1b[31m{id_[:4]}  containerization  {id_}" for id_ in ids]
     one = agent("explain", "abc1", "--root", tmp_path)
     assert (one.returncode, one.stderr) == (0, "")
     assert "not known: what it loses is not known" in one.stdout

@@ -13,7 +13,7 @@ from agent.model.change import Change, Explanation, Lost
 from agent.model.components import COMPONENTS
 from agent.model.facts.cgroup import WorkloadCpu
 from agent.model.values import UNLIMITED, CpuSet, Limit
-from agent.model.workload import Workload, matching
+from agent.model.workload import Workload
 from agent.overhead.compose import predict
 from agent.overhead.explain import KEY_FIGURES, explain
 from agent.overhead.learned import Track
@@ -24,7 +24,7 @@ from exporters.views import explain as view
 from exporters.views import json as document_json
 from exporters.views import what_if as what_if_view
 from exporters.views.figures import duration, figure, interval, saved
-from tests.unit.overhead_hosts import BOTH, MIB, container, cpu, machine, sandbox, thread
+from tests.unit.overhead_hosts import BOTH, MIB, container, cpu, machine, thread
 from tests.unit.told import HOSTILE, at, document, reviewed, window
 
 KINDS = ("containerization", "virtualization", "sandbox")
@@ -270,34 +270,6 @@ def test_what_if_as_an_operator_reads_it(name: str, which: int, change: Change, 
     text = what_if_view.render(what_if(seen, seen.after.workloads[which], change), width=120, terminal=False, encoding="utf-8").decode()
     assert "predicted" in text or "No figure" in text
     reviewed(f"what-if-{name}", text, request)
-
-
-@pytest.mark.parametrize(
-    ("word", "ids"),
-    [
-        ("c0ffee", ["c0ffee"]),
-        ("c0", ["c0ffee"]),
-        ("vm", ["vm"]),
-        ("11", ["c0ffee"]),
-        ("21", ["vm"]),
-        ("31", ["wasm"]),
-        ("w", ["wasm"]),
-        ("", []),
-        ("x", []),
-        ("99999999999", []),
-        ("٣", []),
-    ],
-)
-def test_who_is_meant(word: str, ids: list[str]) -> None:
-    assert [one.id for one in matching((container(), machine(), sandbox()), word)] == ids
-
-
-def test_the_innermost_is_meant_and_the_same_name_is_not_clear() -> None:
-    inner = replace(sandbox(), parent="c0ffee", threads=container().threads)
-    assert [one.id for one in matching((container(), inner), "11")] == ["wasm"]
-    twins = (container(), replace(container(), id="c0ffee2", name="c0ffee"))
-    assert len(matching(twins, "c0f")) == 2
-    assert len(matching(twins, "c0ffee")) == 1
 
 
 @pytest.mark.parametrize(
