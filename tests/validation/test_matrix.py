@@ -197,11 +197,18 @@ def test_intervals_before_anything_was_learnt_are_those_of_the_first_window() ->
     ],
 )
 def test_what_cannot_be_true_is_named(figure: tuple[float, float, float], more: dict[str, Any], words: str) -> None:
-    (row,) = rows_of([0.5], lambda number, dice: figure, **more)
+    (row,) = rows_of([0.5], lambda number, dice: None, shown=figure, **more)
     (wrong,) = offences([row])
     assert words in wrong.complaint
     assert words in wrong.words
-    assert list(offences([replace(row, ran=0.5, forecast=(0.5, 0.4, 1.0))])) == []
+    assert list(offences([replace(row, ran=0.5, shown=(0.5, 0.4, 1.0))])) == []
+
+
+@pytest.mark.parametrize(("more", "is_wrong"), [({}, True), ({"change": True}, False), ({"ran": 0.0}, False)])
+def test_a_forecast_does_not_know_of_the_changes_in_its_window(more: dict[str, Any], is_wrong: bool) -> None:
+    """Nor whether anything runs in it; its bound it does know else."""
+    rows = rows_of([0.5], lambda number, dice: (0.5, 0.4, 1.2), **more)
+    assert bool(list(offences(rows))) == is_wrong
 
 
 def test_raw_figures_are_scored_as_they_were() -> None:
