@@ -28,6 +28,7 @@ from agent.overhead.habits import Habits, learned
 from agent.overhead.lost import losses
 from agent.overhead.parameter_set import DEFAULTS, Parameters
 from agent.overhead.residuals import Histories, judge, misses, scores
+from agent.overhead.troubles import troubles
 from agent.overhead.window import Window
 from collectors.root import SysRoot
 from exporters.metrics.of_agent import Run
@@ -140,7 +141,7 @@ def _document(window: Window, taken_at: float, predictions: tuple[Prediction, ..
         logical=after.logical,
         devices=after.devices,
         workloads=after.workloads,
-        findings=after.findings,
+        findings=(*after.findings, *troubles(window)),
         predictions=predictions,
         losses=losses(predictions, window),
         claims=claims(after.workloads, estimates, window.given),

@@ -37,7 +37,7 @@ def limited_memory(host: Host, workload: Workload, limit: Limit) -> MemoryEffect
         return MemoryEffect(limit=limit, before=before, outcome="fits", held=held, excess=0, reasons=tuple(reasons))
     reasons.append(_NEED)
     files, anonymous, stat = memory.file_bytes, memory.anon_bytes, memory.stat
-    shared, swap = stat.get("total_shmem", stat.get("shmem")), _free_swap(host, workload)
+    shared, swap = stat.get("total_shmem", stat.get("shmem")), free_swap(host, workload)
     if files is None or anonymous is None or shared is None:
         reasons.append("cannot be predicted: how much of it are pages of files, which can be dropped")
         return MemoryEffect(limit=limit, before=before, outcome="unknown", held=held, excess=excess, reasons=tuple(reasons))
@@ -57,7 +57,7 @@ def limited_memory(host: Host, workload: Workload, limit: Limit) -> MemoryEffect
     return MemoryEffect(limit=limit, before=before, outcome=outcome, held=held, excess=excess, reasons=tuple(reasons))
 
 
-def _free_swap(host: Host, workload: Workload) -> float | None:
+def free_swap(host: Host, workload: Workload) -> float | None:
     """Bytes that it may still swap out: of the host's areas, as far as its own limit goes. None where one of them is not known."""
     swaps, most, used = host.logical.memory.swaps, workload.memory.swap_max_bytes, workload.memory.swap_bytes
     if swaps is None or (most is not None and not most.unlimited and most > 0 and used is None):
