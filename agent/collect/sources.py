@@ -29,6 +29,8 @@ class Source(Fact, frozen=True):
 _PTRACE = "needs CAP_SYS_PTRACE: run as root or by the unit in deploy/; what is denied to root, too, nobody may read here"
 _PTRACE_AND_FILES = "needs root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 _RUNTIMES = "run as root: the runtimes' directories are root's alone; of users' containers, add deploy/rootless.conf to the unit"
+_KUBELET_FILES = "needs root or CAP_DAC_READ_SEARCH: the kubelet's files are root's alone"
+_KUBELET_ELSEWHERE = "show the agent the host's /var/lib/kubelet; nothing to do where the kubelet's --root-dir is another one"
 _EMBEDDER = "needs root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH: the directories of a process' files are its user's"
 _NO_SMBIOS = "firmware without SMBIOS (microVMs, most ARM boards): nothing to do"
 _SERIAL_NUMBERS = "needs root or CAP_DAC_READ_SEARCH: the tables hold serial numbers, which the agent leaves there"
@@ -43,6 +45,7 @@ TABLE = (
     Source("hotplug", "machine"),
     Source("hugepages", "machine"),
     Source("kernel_config", "machine", "until plugged"),
+    Source("kubelet_checkpoints", "workloads", remedies={"absent": _KUBELET_ELSEWHERE, "denied": _KUBELET_FILES}),
     Source("libvirt_domains", "workloads"),
     Source("libvirt_stats", "workloads"),
     Source("oci", "workloads", remedies={"denied": _RUNTIMES}),

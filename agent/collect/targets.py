@@ -76,6 +76,11 @@ def container_members(groups: Iterable[cgroup.Group]) -> set[int]:
     return {pid for group in groups if group.owner and group.owner.paradigm == "containerization" for pid in group.processes or ()}
 
 
+def has_pods(groups: Iterable[cgroup.Group]) -> bool:
+    """Whether there are pods: the kubelet's groups are below one of this name, whatever is around it."""
+    return any("kubepods" in group.path for group in groups)
+
+
 def leaders(groups: Iterable[cgroup.Group]) -> set[int]:
     """The oldest process of each group by its pid: the one that was confined first."""
     return {min(group.processes) for group in groups if group.owner and group.processes}

@@ -14,11 +14,13 @@ from agent.collect.background import Answers
 from agent.collect.caches import Caches
 from agent.collect.container_names import with_known_containers
 from agent.config import Config
+from agent.model.facts.kubelet_checkpoints import KubeletCheckpoints
 from agent.model.facts.proc_isolation import Confinement
 from agent.model.values import Fact, Gap
 from collectors import (
     cgroup,
     docker_engine,
+    kubelet_checkpoints,
     libvirt_connection,
     libvirt_domains,
     libvirt_stats,
@@ -68,6 +70,7 @@ class WorkloadFacts(Fact, frozen=True, kw_only=True):
     limits: dict[int, proc_limits.Limits] | None = None
     stack_pointers: dict[int, int] | None = None
     confinements: dict[int, Confinement] | None = None
+    kubelet: KubeletCheckpoints | None = None
 
 
 _MOST_NAMES = 8
@@ -134,6 +137,7 @@ def ask_processes(asking: Pass, inventory: Inventory, caches: Caches) -> Workloa
         accounts=accounts,
         limits=asking.ask("proc_limits", lambda r: proc_limits.read(r, sorted(runtime_pids))) if runtime_pids else None,
         stack_pointers=asking.ask("proc_syscall", lambda r: proc_syscall.read(r, threads)) if threads else None,
+        kubelet=asking.ask("kubelet_checkpoints", kubelet_checkpoints.read) if targets.has_pods(groups) else None,
     )
 
 

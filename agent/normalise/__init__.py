@@ -14,6 +14,7 @@ from agent.normalise.containers import ContainerCache, containers
 from agent.normalise.contradictions import MOST
 from agent.normalise.findings import findings
 from agent.normalise.kernel import logical, virtualization
+from agent.normalise.kubelet import kubelet_findings
 from agent.normalise.machine import physical
 from agent.normalise.overcommit import memory_overcommits, overcommits
 from agent.normalise.placement import placed, stacked
@@ -37,7 +38,10 @@ def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
     if sample.detail == "document":
         workloads = stacked(workloads, hardware, kernel)
     identity = _identity(sample)
-    all_findings = findings(workloads, hardware, kernel, identity)
+    all_findings = (
+        *findings(workloads, hardware, kernel, identity),
+        *kubelet_findings(sample.workloads.kubelet, workloads, hardware),
+    )
     return Host(
         identity=identity,
         physical=hardware,

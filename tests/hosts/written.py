@@ -2,7 +2,8 @@
 
 Its memory controllers have drivers (EDAC, under each of its three layouts), its kernel accounts the time that interrupts take
 (CONFIG_IRQ_TIME_ACCOUNTING), and two of its caches contradict each other. It is a node of Kubernetes, too: the kubelet's slices with pods
-of each class, of containerd and CRI-O, of which the guaranteed one has a CPU of its own. There are two passes, six seconds apart.
+of each class, of containerd and CRI-O, of which the guaranteed one has a CPU of its own, as the kubelet's checkpoints say. There are two
+passes, six seconds apart.
 """
 
 from __future__ import annotations
@@ -34,7 +35,15 @@ def _pass(number: int) -> dict[str, str]:
         "read_times": dict.fromkeys(("proc/uptime", "proc/stat", _SCOPE, "41"), seconds),
         "inodes": {f"sys/fs/cgroup{_SCOPE}": 4711},
     }
-    return {MARK: json.dumps(mark), **_machine(), **_edac(number), **_pressure(number), **_container(number, seconds), **_pods(number)}
+    return {
+        MARK: json.dumps(mark),
+        **_machine(),
+        **_edac(number),
+        **_pressure(number),
+        **_container(number, seconds),
+        **_pods(number),
+        **_kubelet(),
+    }
 
 
 def _machine() -> dict[str, str]:
@@ -169,3 +178,17 @@ def _pods(number: int) -> dict[str, str]:
             f"{group}/memory.max": "max\n" if qos == "besteffort" else f"{(at + 1) * 64 << 20}\n",
         }
     return found
+
+
+def _kubelet() -> dict[str, str]:
+    """Its checkpoints: the CPU of the guaranteed pod, and the node of its memory."""
+    pod = "5f3a1c00-77d2-4c41-9b1e-2f64d0c8a017"
+    blocks = [{"numaAffinity": [0], "type": "memory", "size": 64 << 20}]
+    return {
+        "var/lib/kubelet/cpu_manager_state": json.dumps(
+            {"policyName": "static", "defaultCpuSet": "0-2", "entries": {pod: {"app": "3"}}, "checksum": 1}
+        ),
+        "var/lib/kubelet/memory_manager_state": json.dumps(
+            {"policyName": "Static", "machineState": {}, "entries": {pod: {"app": blocks}}, "checksum": 1}
+        ),
+    }
