@@ -11,7 +11,8 @@ from agent.model.values import Fact
 class Config(Fact, frozen=True, kw_only=True):
     """What the command line chose.
 
-    `only` are the sources to ask; none: all of them. `docker` and `libvirt` are URLs and URIs of engines; none: the sockets below the root.
+    `only` are the sources to ask; none: all of them. `docker` and `libvirt` are URLs and URIs of engines; none: the sockets below the root,
+    and of engines `docker_host`.
     `workload_groups` match the paths of groups that are workloads, though no engine is known for them. Of containers' labels only `labels`
     are read. `interval_seconds` lie between the two passes of a document; 0: one pass. `calibration` is
     a file; None: the host's own, if there is one and the root is the host's.
@@ -20,12 +21,18 @@ class Config(Fact, frozen=True, kw_only=True):
     root: str = "/"
     only: tuple[str, ...] = ()
     docker: tuple[str, ...] = ()
+    docker_host: str | None = None
     libvirt: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     workload_groups: tuple[re.Pattern[str], ...] = ()
     interval_seconds: float = 1.0
     listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 19150),)
     calibration: str | None = None
+
+
+def docker_host() -> str | None:
+    """The URL of an engine by $DOCKER_HOST, as Docker's own commands take it (docker(1)); None where it is not set."""
+    return os.environ.get("DOCKER_HOST") or None
 
 
 def calibration_file() -> str:

@@ -6,6 +6,7 @@ secrets: no label is kept that was not asked for by name. Names are the users' t
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,11 @@ _MAX_LIST_BYTES = 1 << 20
 _NOTHING = msgspec.Raw(b"null")
 
 SOCKETS = ("run/docker.sock", "run/podman/podman.sock")
+DENIED = "run as root or in the socket's group"
+_START = "start the engine, or name its socket: --docker unix:///path, or DOCKER_HOST"
+_LISTEN = "start the engine: nobody listens there"
+_HERE = "name an engine of this host: --docker unix:///path"
+_LOG = "look at the engine's log"
 
 
 class Container(Fact, frozen=True, kw_only=True):
@@ -65,12 +71,18 @@ def read(root: SysRoot, gather: Callable[[], tuple[Engine, ...]]) -> tuple[Engin
     return root.reply("docker_engine", tuple[Engine, ...], gather)
 
 
-def urls(root: SysRoot, chosen: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The engines to ask: those that were chosen, else those whose sockets are below the root. `Unavailable` where there is none."""
-    engines = chosen or tuple(f"unix://{path}" for name in SOCKETS if (path := root.socket(name)) is not None)
+def urls(root: SysRoot, chosen: tuple[str, ...] = (), docker_host: str | None = None) -> tuple[str, ...]:
+    """The engines to ask: those that were chosen, else that of DOCKER_HOST and those whose sockets are below the root.
+
+    Sockets of users are not looked for: whoever owns one could say what other users' containers are called.
+    `Unavailable` where there is none.
+    """
+    stated = (docker_host,) if docker_host else ()
+    engines = chosen or (*stated, *(f"unix://{path}" for name in SOCKETS if (path := root.socket(name)) is not None))
     if not engines:
-        raise Unavailable("absent", "no engine socket: " + ", ".join(SOCKETS), "start the engine, or name it with --docker URL")
-    return tuple(dict.fromkeys(engines))
+        raise Unavailable("absent", "no engine socket: " + ", ".join(SOCKETS), _START)
+    # /var/run is a link to /run (FHS 3.0, 5.13.2): one engine under two names is asked once.
+    return tuple(dict.fromkeys(url.replace("unix:///var/run/", "unix:///run/") for url in engines))
 
 
 def ask(url: str, timeout_seconds: int, labels: tuple[str, ...] = ()) -> tuple[Engine, ...]:
@@ -86,6 +98,8 @@ def ask(url: str, timeout_seconds: int, labels: tuple[str, ...] = ()) -> tuple[E
         from urllib3.exceptions import HTTPError, ReadTimeoutError
     except ImportError:
         raise Unavailable("unsupported", "the docker library is not installed", "pip install docker") from None
+    if url.startswith("ssh:"):
+        raise Unavailable("unsupported", f"{url}: an engine of another host", _HERE)
     deadline = time.monotonic() + timeout_seconds
     try:
         # The version is not sent, but without one the library requests the engine's.
@@ -98,12 +112,29 @@ def ask(url: str, timeout_seconds: int, labels: tuple[str, ...] = ()) -> tuple[E
             client.close()
     except (DockerException, RequestException, HTTPError, OSError, ValueError, RecursionError) as error:
         if isinstance(error, (Timeout, ReadTimeoutError, TimeoutError)):
-            raise Unavailable("late", f"{url}: no answer in {timeout_seconds} s", "look at the engine's log") from None
-        denied = "Permission denied" in str(error)
-        remedy = "run as root or in the socket's group" if denied else "look at the engine's log"
-        raise Unavailable("denied" if denied else "failed", f"{url}: {type(error).__name__}", remedy) from None
+            raise Unavailable("late", f"{url}: no answer in {timeout_seconds} s", _LOG) from None
+        match _error_number(error):
+            case errno.ENOENT:
+                raise Unavailable("absent", f"{url}: no such socket", _START) from None
+            case errno.EACCES | errno.EPERM:
+                raise Unavailable("denied", f"{url}: {type(error).__name__}", DENIED) from None
+            case errno.ECONNREFUSED:
+                raise Unavailable("failed", f"{url}: connection refused", _LISTEN) from None
+        raise Unavailable("failed", f"{url}: {type(error).__name__}", _LOG) from None
     name, version = _server(answer.headers.get("Server", ""))
     return (Engine(name, version, tuple(container for row in rows if (container := _container(row, labels)) is not None)),)
+
+
+def _error_number(error: BaseException) -> int | None:
+    """The kernel's error number: each library wraps the exception of the one below among its arguments, or as its cause."""
+    waiting: list[object] = [error]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, OSError) and part.errno is not None:
+            return part.errno
+        if isinstance(part, BaseException):
+            waiting += [*part.args, part.__cause__, getattr(part, "reason", None)]
+    return None
 
 
 def _pieces(body: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:
@@ -119,7 +150,7 @@ def _bounded(pieces: Iterable[bytes], url: str) -> bytearray:
     for piece in pieces:
         body += piece
         if len(body) > MAX_BYTES:
-            raise Unavailable("failed", f"{url}: an answer of more than {MAX_BYTES >> 20} MiB", "look at the engine's log")
+            raise Unavailable("failed", f"{url}: an answer of more than {MAX_BYTES >> 20} MiB", _LOG)
     return body
 
 

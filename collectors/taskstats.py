@@ -36,7 +36,7 @@ _MESSAGE_BYTES = 8192
 # Their answers, of 600 bytes each, wait in the socket together: far less than the 208 KiB that fit.
 _BATCH = 32
 
-_REMEDY = "needs CAP_NET_ADMIN: run as root, or add it to the unit in deploy/"
+DENIED = "needs CAP_NET_ADMIN: run as root, or add it to the unit in deploy/"
 
 
 class Account(Fact, frozen=True):
@@ -69,7 +69,7 @@ def ask(root: SysRoot, pids: Iterable[int]) -> tuple[Account, ...]:
         # The kernel answers before the question has returned.
         raise Unavailable("failed", "TASKSTATS: no answer") from None
     except PermissionError as error:
-        raise Unavailable("denied", f"TASKSTATS: {error.strerror}", _REMEDY) from None
+        raise Unavailable("denied", f"TASKSTATS: {error.strerror}", DENIED) from None
     except OSError as error:
         absent = error.errno in (errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
         remedy = "a kernel with CONFIG_TASKSTATS and CONFIG_TASK_DELAY_ACCT" if absent else None

@@ -82,7 +82,7 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="URL",
-        help="a Docker or Podman API, as unix:///path; may be repeated (default: the sockets below run/)",
+        help="a Docker or Podman API, as unix:///path; may be repeated (default: DOCKER_HOST, and the sockets below run/)",
     )
     group.add_argument(
         "--libvirt",
@@ -111,12 +111,14 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
 
 def config(parsed: argparse.Namespace) -> Config:
     """The configuration of one run. A verb that lacks an option leaves the default."""
-    from agent.config import Config
+    from agent.config import Config, docker_host
 
     return Config(
         root=parsed.root,
         only=tuple(parsed.only),
         docker=tuple(parsed.docker),
+        # Of another tree, this host's environment says nothing.
+        docker_host=docker_host() if parsed.root == "/" else None,
         libvirt=tuple(parsed.libvirt),
         labels=tuple(dict.fromkeys(parsed.label)),
         workload_groups=tuple(dict.fromkeys(parsed.workload_group)),

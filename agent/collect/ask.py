@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -31,11 +32,13 @@ def ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> Reading[T]:
     """Call one reader. One that breaks costs its own source and no other: whatever it raises becomes a gap."""
     view = root.watch()
     value, gaps = None, []
+    # Who made a recording is not known.
+    for_root = root.live and os.geteuid() == 0
     started = time.perf_counter()
     try:
         value = read(view)
     except Unavailable as error:
-        gaps.append(Gap(source, error.reason, error.detail, error.remedy or remedy(source, error.reason)))
+        gaps.append(Gap(source, error.reason, error.detail, remedy(source, error.reason, error.remedy, for_root=for_root)))
     except Malformed as error:
         view.malformed.append(error)
     except Exception as error:
@@ -49,7 +52,7 @@ def ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> Reading[T]:
     for reason in sorted({refusal.reason for refusal in view.refusals}):
         first, *others = (refusal for refusal in view.refusals if refusal.reason == reason)
         more = f" and {len(others)} more" if others else ""
-        gaps.append(Gap(source, reason, f"{first.path}: {first.detail}{more}", remedy(source, reason)))
+        gaps.append(Gap(source, reason, f"{first.path}: {first.detail}{more}", remedy(source, reason, for_root=for_root)))
     return Reading(value, tuple(gaps), time.perf_counter() - started, view.read_times)
 
 

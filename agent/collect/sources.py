@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from agent.model.values import Fact, Reason
+from collectors import docker_engine, taskstats
 
 About = Literal["machine", "workloads"]
 
@@ -34,7 +35,21 @@ _KUBELET_ELSEWHERE = "show the agent the host's /var/lib/kubelet; nothing to do 
 _EMBEDDER = "needs root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH: the directories of a process' files are its user's"
 _NO_SMBIOS = "firmware without SMBIOS (microVMs, most ARM boards): nothing to do"
 _SERIAL_NUMBERS = "needs root or CAP_DAC_READ_SEARCH: the tables hold serial numbers, which the agent leaves there"
+_DEBUGFS = "debugfs is root's alone"
 _CONTROLLERS = "boot with psi=1 for pressure; enable the controller in cgroup.subtree_control"
+
+_CONFINED = "root is confined here, as in a container or a user namespace"
+FOR_ROOT = {
+    _PTRACE: f"{_CONFINED}: give it CAP_SYS_PTRACE, or run on the host; what is denied with that, too, nobody may read here",
+    _PTRACE_AND_FILES: f"{_CONFINED}: give it CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or run on the host",
+    _EMBEDDER: f"{_CONFINED}: give it CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or run on the host",
+    _RUNTIMES: f"{_CONFINED}: give it CAP_DAC_READ_SEARCH; of users' containers, add deploy/rootless.conf to the unit",
+    _SERIAL_NUMBERS: f"{_CONFINED}, or the kernel is locked down: give it CAP_DAC_READ_SEARCH, or run on the host",
+    _DEBUGFS: f"{_CONFINED}, or the kernel is locked down: run on the host",
+    taskstats.DENIED: f"{_CONFINED}: give it CAP_NET_ADMIN, or run on the host",
+    docker_engine.DENIED: f"{_CONFINED}, or a security module guards the socket: allow the agent to connect to it",
+}
+"""What helps root, who cannot be told to become root, by what helps others."""
 
 TABLE = (
     Source("cgroup", "workloads", remedies={"unsupported": _CONTROLLERS}),
@@ -75,7 +90,7 @@ TABLE = (
     Source("smbios", "machine", "until plugged", {"absent": _NO_SMBIOS, "denied": _SERIAL_NUMBERS}),
     Source("sys_cpu", "machine", "until plugged"),
     Source("sys_cpu_vulnerabilities", "machine"),
-    Source("sys_debug_kvm", "workloads", remedies={"denied": "debugfs is root's alone"}),
+    Source("sys_debug_kvm", "workloads", remedies={"denied": _DEBUGFS}),
     Source("sys_debug_sched", "machine"),
     Source("sys_dax", "machine"),
     Source("sys_kvm", "machine"),
@@ -99,6 +114,7 @@ WORKLOADS = frozenset(source.name for source in TABLE if source.about == "worklo
 MACHINE = tuple(source.name for source in TABLE if source.about == "machine")
 
 
-def remedy(source: str, reason: Reason) -> str | None:
-    """What to do where a source has a gap with this reason; None where there is nothing to say."""
-    return SOURCES[source].remedies.get(reason)
+def remedy(source: str, reason: Reason, stated: str | None = None, *, for_root: bool = False) -> str | None:
+    """What to do where a source has a gap with this reason: what its reader states, else the table's row; None: nothing is to be done."""
+    text = stated or SOURCES[source].remedies.get(reason)
+    return FOR_ROOT.get(text, text) if text and for_root else text

@@ -156,7 +156,7 @@ def begin_slow_questions(asking: Pass, config: Config, caches: Caches, patience_
     engines = caches.engines.begin(
         asking,
         "docker_engine",
-        lambda root: docker_engine.urls(root, config.docker),
+        lambda root: docker_engine.urls(root, config.docker, config.docker_host),
         lambda _, url: docker_engine.ask(url, ANSWER_SECONDS, config.labels),
         deadline,
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import arguments, build_parser
 from agent.collect.caches import Caches
 from agent.collect.take import take
 from agent.config import Config
@@ -108,6 +109,51 @@ def test_nobody_listens() -> None:
         with pytest.raises(Unavailable) as caught:
             ask(SysRoot(place))
     assert caught.value.reason == "failed"
+
+
+@pytest.mark.parametrize("url", ["unix:///run/no such/docker.sock", "unix:///nowhere", "http+unix://%2Fnowhere%2Fpodman.sock"])
+def test_a_socket_that_is_not_there_is_absent(url: str) -> None:
+    with pytest.raises(Unavailable) as caught:
+        docker_engine.ask(url, 1)
+    assert (caught.value.reason, caught.value.detail) == ("absent", f"{url}: no such socket")
+    assert "start the engine" in (caught.value.remedy or "")
+
+
+def test_an_engine_that_does_not_run_is_to_be_started() -> None:
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        url = f"tcp://127.0.0.1:{port.getsockname()[1]}"
+        with pytest.raises(Unavailable) as caught:
+            docker_engine.ask(url, 1)
+    assert (caught.value.reason, caught.value.remedy) == ("failed", "start the engine: nobody listens there")
+
+
+def test_an_engine_of_another_host_is_not_asked() -> None:
+    with pytest.raises(Unavailable) as caught:
+        docker_engine.ask("ssh://root@build.example", 1)
+    assert caught.value.reason == "unsupported"
+
+
+def test_docker_host_and_all_sockets_are_asked_once_each() -> None:
+    with server([http([])]) as root:
+        (Path(root.path) / "run/podman").mkdir()
+        with socket.socket(socket.AF_UNIX) as podman:
+            podman.bind(f"{root.path}/run/podman/podman.sock")
+            found = tuple(f"unix://{root.path}/{name}" for name in docker_engine.SOCKETS)
+            assert docker_engine.urls(root) == found
+            assert docker_engine.urls(root, (), "unix:///run/user/1000/docker.sock") == ("unix:///run/user/1000/docker.sock", *found)
+            assert docker_engine.urls(root, (), found[1]) == (found[1], found[0])
+            assert docker_engine.urls(root, ("unix:///chosen", "unix:///chosen"), "unix:///stated") == ("unix:///chosen",)
+    both = ("unix:///var/run/docker.sock", "unix:///run/docker.sock")
+    assert docker_engine.urls(SysRoot(), both) == ("unix:///run/docker.sock",)
+
+
+@pytest.mark.parametrize(("root", "asked"), [("/", "unix:///elsewhere/docker.sock"), ("/host", None)])
+def test_the_environment_names_an_engine_of_this_host_alone(root: str, asked: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///elsewhere/docker.sock")
+    assert arguments.config(build_parser().parse_args(["snapshot", "--root", root])).docker_host == asked
+    monkeypatch.setenv("DOCKER_HOST", "")
+    assert arguments.config(build_parser().parse_args(["snapshot", "--root", root])).docker_host is None
 
 
 def test_an_engine_that_never_answers_is_late() -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from agent.collect import host_facts, static_facts, take, workload_facts
-from agent.collect.ask import Pass
-from agent.collect.sources import MACHINE, SOURCES, TABLE, WORKLOADS, Source
+from agent.collect.ask import Pass, ask
+from agent.collect.sources import FOR_ROOT, MACHINE, SOURCES, TABLE, WORKLOADS, Source
 from agent.model.values import Detail
-from collectors.root import SysRoot
+from collectors import docker_engine, taskstats
+from collectors.root import SysRoot, Unavailable
+from tests.need import TOP
+from tests.unit.tree import recorded
 
 
 def asked_in(module: ModuleType) -> set[str]:
@@ -40,6 +45,44 @@ def test_names_are_unique() -> None:
     assert len(SOURCES) == len(TABLE)
     assert {*MACHINE} | WORKLOADS == SOURCES.keys()
     assert {*MACHINE} & WORKLOADS == set()
+
+
+_BECOME_ROOT = re.compile(r"\b(run|be|become|as|needs) (as )?root\b|\bsudo\b")
+
+
+def remedies() -> set[str]:
+    """Each remedy that the product states: the table's, and the texts of readers."""
+    texts = {
+        node.value
+        for path in sorted((TOP / "collectors").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value
+    }
+    return {text for source in TABLE for text in source.remedies.values()} | texts
+
+
+def test_root_is_never_told_to_become_root() -> None:
+    told = {text for text in remedies() if _BECOME_ROOT.search(text)}
+    assert len(told) >= 5
+    assert told <= FOR_ROOT.keys()
+    assert not [text for text in FOR_ROOT.values() if _BECOME_ROOT.search(text)]
+
+
+@pytest.mark.parametrize(("user", "mended"), [(0, False), (1000, True)])
+@pytest.mark.parametrize("source", ["proc_task", "taskstats", "docker_engine", "smbios"])
+def test_a_remedy_is_for_who_runs_the_agent(source: str, user: int, mended: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stated = {"taskstats": taskstats.DENIED, "docker_engine": docker_engine.DENIED}.get(source)
+
+    def read(_root: SysRoot) -> None:
+        raise Unavailable("denied", "closed", stated)
+
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    (gap,) = ask(SysRoot(tmp_path), source, read).gaps
+    assert bool(_BECOME_ROOT.search(gap.remedy or "")) is mended
+    # A recording says the same to everybody.
+    recording = recorded(tmp_path / "recording", {})
+    (gap,) = ask(recording, source, read).gaps
+    assert _BECOME_ROOT.search(gap.remedy or "")
 
 
 @pytest.mark.parametrize(
