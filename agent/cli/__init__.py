@@ -1,6 +1,7 @@
 """The command line: one module a verb. Arguments become a Config, one call answers, one view prints the answer.
 
-Exit codes: 0 done, whatever gaps there are; 1 it could not be done; 2 a wrong argument, or a root that is not there.
+Exit codes: 0 done, whatever gaps there are; 1 it could not be done; 2 a wrong argument, or a root that is not there. `status --check` also
+exits 1 on a warning and 2 on a critical finding.
 
 Verbs import what they need when they run: `agent --help` must not wait for libraries that it does not use.
 """
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from agent import __version__
-from agent.cli import calibrate, compare, explain, record, serve, snapshot, topology, what_if
+from agent.cli import calibrate, compare, explain, record, serve, snapshot, status, topology, what_if
 
 DESCRIPTION = """\
 Shows what this Linux host is, where its virtual machines, containers and
@@ -21,16 +22,18 @@ WebAssembly sandboxes run on it, and what each layer between the hardware and
 the application costs them."""
 
 EPILOG = """\
-"agent VERB --help" describes a verb. No verb but calibrate loads the host, and
+"agent VERB --help" describes a verb; plain "agent" is "agent status". No verb but calibrate loads the host, and
 none changes its configuration. Without root everything works, and what could
 not be read is listed as a gap with its remedy.
 
 exit codes: 0 done, whatever gaps there are; 1 it could not be done; 2 wrong
-argument"""
+argument. "agent status --check" also exits 1 on a warning and 2 on a critical
+finding"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parsed = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parsed = build_parser().parse_args(given or ["status"])
     run: Callable[[argparse.Namespace], int] = parsed.run
     try:
         return run(parsed)
@@ -53,6 +56,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-V", "--version", action="version", version=f"stratascope {__version__}", help="print the version and exit")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    for verb in (snapshot, topology, explain, what_if, compare, record, serve, calibrate):
+    for verb in (status, snapshot, topology, explain, what_if, compare, record, serve, calibrate):
         verb.add(verbs)
     return parser

@@ -152,6 +152,12 @@ def columns(text: str) -> int:
     return int(text)
 
 
+def rows(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text}: a number of rows from 1 on")
+    return int(text)
+
+
 def cpus(text: str) -> CpuSet:
     from agent.model.values import CpuSet
 

@@ -36,7 +36,7 @@ def neighbours(window: Window, workload: Workload) -> Neighbours | None:
     if not allowed or window.before is None or not seconds:
         return None
     earlier = {(was.id, was.identity): was for was in window.before.workloads}
-    own, busy = _cpu_time(window, earlier, workload), window.busy_cpus(allowed)
+    own, busy = cpu_time(window, earlier, workload), window.busy_cpus(allowed)
     share = _share(window, allowed, own)
     others = [
         _neighbour(window, earlier, other, allowed, share)
@@ -60,7 +60,7 @@ def neighbours(window: Window, workload: Workload) -> Neighbours | None:
 
 
 def _neighbour(window: Window, earlier: _Earlier, other: Workload, allowed: CpuSet, share: _Share) -> Neighbour:
-    spent, part = _cpu_time(window, earlier, other), _part(window, earlier, other, allowed, share)
+    spent, part = cpu_time(window, earlier, other), _part(window, earlier, other, allowed, share)
     return Neighbour(
         workload=other.id,
         name=other.name,
@@ -76,7 +76,7 @@ def _waiting(window: Window, workload: Workload) -> float | None:
     return None if activity is None or activity.delay_seconds is None else activity.delay_seconds / activity.seconds
 
 
-def _cpu_time(window: Window, earlier: _Earlier, workload: Workload) -> float | None:
+def cpu_time(window: Window, earlier: _Earlier, workload: Workload) -> float | None:
     """CPUs that it used on average: by its group, where it has one, with the short-lived processes in it, else by its threads."""
     activity = window.activity(workload)
     if activity is None:

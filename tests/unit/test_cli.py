@@ -58,8 +58,13 @@ def process(*before: str, arguments: tuple[str, ...]) -> subprocess.CompletedPro
 @pytest.mark.parametrize(
     "arguments",
     [
-        (),
         ("nonsense",),
+        ("status", "--kind", "process-group"),
+        ("status", "--sort", "size"),
+        ("status", "--top", "0"),
+        ("status", "--top", "some"),
+        ("status", "--width", "39"),
+        ("status", "--root", "/no/such/root"),
         ("snapshot", "--nonsense"),
         ("snapshot", "--root", "/no/such/root"),
         ("snapshot", "--root", "/proc/version"),
@@ -110,6 +115,7 @@ def test_a_wrong_argument_is_one_line_and_exit_2(agent: Agent, arguments: tuple[
     "arguments",
     [
         ("--help",),
+        ("status", "--help"),
         ("snapshot", "--help"),
         ("topology", "--help"),
         ("serve", "--help"),
