@@ -40,7 +40,7 @@ def normalise(sample: Sample, cache: ContainerCache | None = None) -> Host:
     identity = _identity(sample)
     all_findings = (
         *findings(workloads, hardware, kernel, identity),
-        *kubelet_findings(sample.workloads.kubelet, workloads, hardware),
+        *kubelet_findings(sample.workloads.kubelet, workloads, hardware, identity.cgroup.version if identity.cgroup else None),
     )
     return Host(
         identity=identity,

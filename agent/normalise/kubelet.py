@@ -6,7 +6,6 @@ run nowhere else, and containers, machines and sandboxes that are running there 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,7 +13,8 @@ from agent.model.facts.kubelet_checkpoints import CpuManager, KubeletCheckpoints
 from agent.model.facts.proc_task import Thread
 from agent.model.finding import Finding
 from agent.model.physical import Physical
-from agent.model.runtimes import DOCKER, PODMAN, SYSTEMD
+from agent.model.remedies import bind_cpus, bind_nodes
+from agent.model.runtimes import SYSTEMD
 from agent.model.values import CpuSet, all_or_none, safe
 from agent.model.workload import Workload
 from collectors import cgroup
@@ -24,6 +24,8 @@ OUTSIDE_RATIO = 0.1
 OUTSIDE_BYTES = 4 << 20
 """The least size of that: of a small container it is what its runtime touched before it started."""
 _SHOWN = 4
+_BOUND_AT_ONCE = 32
+_NONE_FREE = "give it CPUs of its own: none is left that the kubelet gave to nobody"
 
 
 class _Holder(NamedTuple):
@@ -34,8 +36,10 @@ class _Holder(NamedTuple):
     is_alone: bool
 
 
-def kubelet_findings(checkpoints: KubeletCheckpoints | None, workloads: Sequence[Workload], hardware: Physical) -> tuple[Finding, ...]:
-    """Where what the kubelet gave is not what containers have."""
+def kubelet_findings(
+    checkpoints: KubeletCheckpoints | None, workloads: Sequence[Workload], hardware: Physical, version: str | None
+) -> tuple[Finding, ...]:
+    """Where what the kubelet gave is not what containers have. `version`: of control groups, for remedies."""
     if checkpoints is None:
         return ()
     in_pods = [(workload, name) for workload in workloads if (name := _container_name(workload))]
@@ -44,10 +48,10 @@ def kubelet_findings(checkpoints: KubeletCheckpoints | None, workloads: Sequence
     if manager is not None and online:
         holders = _holders(manager, in_pods, online)
         free = (manager.shared_cpus or online) & online - CpuSet.union(grant.cpus for grant in manager.grants)
-        findings += [finding for holder in holders for finding in _missing(holder, online)]
-        findings += _shared(holders, workloads, online, free)
+        findings += [finding for holder in holders for finding in _missing(holder, online, version)]
+        findings += _shared(holders, workloads, online, free, version)
     if checkpoints.memory is not None:
-        findings += _memory(checkpoints.memory, in_pods)
+        findings += _memory(checkpoints.memory, in_pods, version)
     return tuple(findings)
 
 
@@ -74,7 +78,7 @@ def _holders(manager: CpuManager, in_pods: Sequence[tuple[Workload, str]], onlin
     return holders
 
 
-def _missing(holder: _Holder, online: CpuSet) -> Iterator[Finding]:
+def _missing(holder: _Holder, online: CpuSet, version: str | None) -> Iterator[Finding]:
     """Threads that may run elsewhere, and CPUs that no thread may use. To use some of them is the choice of each thread."""
     workload, granted = holder.workload, holder.cpus
     group = workload.placement.allowed_cpus
@@ -88,17 +92,27 @@ def _missing(holder: _Holder, online: CpuSet) -> Iterator[Finding]:
     parts += [f"none of its threads may run on {unused}"] if unused else []
     evidence = [f"cpu_manager_state: {granted}", *([f"its group: {group}"] if group is not None else [])]
     evidence += _each([f"{_thread(thread)} on {thread.allowed_cpus}" for thread in away or workload.threads if thread.allowed_cpus])
-    bind = [f"taskset -cp {granted} {thread.tid}" for thread in (away or workload.threads)[:_SHOWN]]
     yield Finding.of(
         kind="exclusive_cpus_missing",
         workload=workload.id,
         text=f"the kubelet gave it CPUs {granted}, and {' and '.join(parts)}",
         evidence="; ".join(evidence),
-        remedy="; ".join(bind) if bind and group == granted else _update(workload, granted),
+        remedy=_bind(workload, away or workload.threads, granted) if group == granted else bind_cpus(workload, granted, version),
     )
 
 
-def _shared(holders: Sequence[_Holder], workloads: Sequence[Workload], online: CpuSet, free: CpuSet) -> Iterator[Finding]:
+def _bind(workload: Workload, threads: Sequence[Thread], cpus: CpuSet) -> str:
+    """The command that binds threads where the group is as it should be."""
+    if len(threads) == 1:
+        return f"taskset -pc {cpus} {threads[0].tid}"
+    if workload.processes == 1 and workload.pid is not None:
+        return f"taskset -apc {cpus} {workload.pid}"
+    return f"for tid in {' '.join(str(thread.tid) for thread in threads[:_BOUND_AT_ONCE])}; do taskset -pc {cpus} $tid; done"
+
+
+def _shared(
+    holders: Sequence[_Holder], workloads: Sequence[Workload], online: CpuSet, free: CpuSet, version: str | None
+) -> Iterator[Finding]:
     """Workloads of other pods, and of none, on CPUs that a container was given. `free` are those that nobody was given."""
     exclusive = CpuSet.union(holder.cpus for holder in holders)
     own = {holder.workload.id: holder.cpus for holder in holders}
@@ -119,7 +133,7 @@ def _shared(holders: Sequence[_Holder], workloads: Sequence[Workload], online: C
             evidence="; ".join(
                 [f"cpu_manager_state: {holder.cpus}", *_each(f"{safe(workload.name)} on {cpus}" for workload, cpus in others)]
             ),
-            remedy=_update(first, own.get(first.id) or free),
+            remedy=bind_cpus(first, cpus, version) if (cpus := own.get(first.id) or free) else _NONE_FREE,
         )
 
 
@@ -145,7 +159,7 @@ def _pod_of(workload: Workload) -> str | None:
     return pod.uid if pod else None
 
 
-def _memory(manager: MemoryManager, in_pods: Sequence[tuple[Workload, str]]) -> Iterator[Finding]:
+def _memory(manager: MemoryManager, in_pods: Sequence[tuple[Workload, str]], version: str | None) -> Iterator[Finding]:
     """Memory on other nodes than the kubelet gave."""
     granted = {(grant.pod_uid, grant.container): grant.nodes for grant in manager.grants}
     for workload, name in in_pods:
@@ -165,37 +179,14 @@ def _memory(manager: MemoryManager, in_pods: Sequence[tuple[Workload, str]]) -> 
             workload=workload.id,
             text=f"{outside / total:.0%} of its memory lies on other nodes than the {nodes} that the kubelet gave it",
             evidence=f"memory_manager_state: {nodes}; {where}" + (f"; nodes allowed {allowed}" if allowed else ""),
-            remedy=_move(workload, CpuSet(by_node) - nodes, nodes),
+            remedy=_move(workload, CpuSet(by_node) - nodes, nodes, version),
         )
 
 
-def _move(workload: Workload, outside: CpuSet, nodes: CpuSet) -> str:
+def _move(workload: Workload, outside: CpuSet, nodes: CpuSet, version: str | None) -> str:
     migrate = f"migratepages {workload.pid} {outside} {nodes}" if workload.pid else "start it again"
     allowed = workload.placement.allowed_nodes
-    return migrate if allowed and allowed <= nodes else f"{_engine(workload)} update --cpuset-mems {nodes} {_called(workload)}; {migrate}"
-
-
-def _update(workload: Workload, cpus: CpuSet) -> str:
-    """The command that binds a workload to CPUs."""
-    if not cpus:
-        return "no CPU is left that nobody was given: shrink what others were given"
-    if workload.paradigm == "virtualization" and workload.vcpus:
-        return "; ".join(f"virsh vcpupin {_called(workload)} {vcpu.number} {cpus}" for vcpu in workload.vcpus[:_SHOWN])
-    if workload.runtime == SYSTEMD.name:
-        return f"systemctl set-property --runtime {_called(workload)} AllowedCPUs={cpus}"
-    if workload.pod is not None or workload.runtime in (DOCKER.name, PODMAN.name):
-        return f"{_engine(workload)} update --cpuset-cpus {cpus} {_called(workload)}"
-    return f"taskset -acp {cpus} {workload.pid or 'PID'}"
-
-
-def _engine(workload: Workload) -> str:
-    """The engine's own command. What the kubelet runs by Docker, Docker updates."""
-    return workload.runtime if workload.runtime in (DOCKER.name, PODMAN.name) else "crictl"
-
-
-def _called(workload: Workload) -> str:
-    """What the engine's command takes: the name of a pod's container is the kubelet's alone."""
-    return workload.id[:12] if workload.pod is not None else shlex.quote(safe(workload.name))
+    return migrate if allowed and allowed <= nodes else f"{bind_nodes(workload, nodes, version)}; {migrate}"
 
 
 def _count(threads: Sequence[Thread]) -> str:

@@ -90,7 +90,7 @@ def test_a_thread_of_a_pinned_pod_that_was_moved_away(tmp_path: Path, fields: di
     assert (finding.id, finding.severity, finding.workload) == ("exclusive_cpus_missing", "warning", REDIS)
     assert finding.text.startswith("the kubelet gave it CPUs 2-3, and 1 thread of it may run on others")
     assert "thread 11 (bio_aof) on 0" in finding.evidence
-    assert finding.remedy == "taskset -cp 2-3 11"
+    assert finding.remedy == "taskset -pc 2-3 11"
 
 
 def test_a_container_whose_group_has_other_cpus(tmp_path: Path) -> None:
@@ -99,12 +99,13 @@ def test_a_container_whose_group_has_other_cpus(tmp_path: Path) -> None:
     assert (finding.id, finding.workload) == ("exclusive_cpus_missing", REDIS)
     assert "2 threads" in finding.text
     assert "none of its threads may run on 2-3" in finding.text
-    assert finding.remedy == f"crictl update --cpuset-cpus 2-3 {REDIS[:12]}"
+    assert finding.remedy == f"crictl update --cpuset-cpus 2-3 {REDIS[:13]}"
 
 
 def test_a_cpu_that_no_thread_of_its_container_may_use(tmp_path: Path) -> None:
     (finding,) = findings_of(tmp_path, RIGHT, thread(10, 10, "redis-server", "3"), cpu_state(**BY_NAME)).values()
     assert finding.text == "the kubelet gave it CPUs 2-3, and none of its threads may run on 2"
+    assert finding.remedy == "taskset -apc 2-3 10"
 
 
 @EVERY_VERSION
@@ -114,14 +115,14 @@ def test_a_container_of_another_pod_on_exclusive_cpus(tmp_path: Path, fields: di
     assert (finding.id, finding.severity, finding.workload) == ("exclusive_cpus_shared", "warning", REDIS)
     assert finding.text == "nats may run on CPUs that the kubelet gave it alone"
     assert "nats on 2-3" in finding.evidence
-    assert finding.remedy == f"crictl update --cpuset-cpus 0-1 {NATS[:12]}"
+    assert finding.remedy == f"crictl update --cpuset-cpus 0-1 {NATS[:13]}"
 
 
 def test_a_container_that_strayed_from_its_own_cpus_to_anothers(tmp_path: Path) -> None:
     both = cpu_state(defaultCpuSet="0", entries={CACHE: {"redis": "2-3"}, QUEUE: {"nats": "1"}})
     findings = findings_of(tmp_path, RIGHT, thread(13, 13, "nats-server", "3"), both)
     assert findings.keys() == {("exclusive_cpus_missing", "nats"), ("exclusive_cpus_shared", "redis")}
-    assert findings["exclusive_cpus_shared", "redis"].remedy == f"crictl update --cpuset-cpus 1 {NATS[:12]}"
+    assert findings["exclusive_cpus_shared", "redis"].remedy == f"crictl update --cpuset-cpus 1 {NATS[:13]}"
 
 
 def test_who_is_in_no_pod_shares_them_where_it_can_run_nowhere_else_or_runs_there_now(tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ def test_memory_on_other_nodes_than_the_kubelet_gave(tmp_path: Path) -> None:
     (finding,) = findings_of(tmp_path / "strayed", RIGHT, on("0-1", (48, 16)), memory_state([0])).values()
     assert (finding.id, finding.severity, finding.workload) == ("numa_affinity_missed", "warning", REDIS)
     assert finding.text == "25% of its memory lies on other nodes than the 0 that the kubelet gave it"
-    assert finding.remedy == f"crictl update --cpuset-mems 0 {REDIS[:12]}; migratepages 10 1 0"
+    assert finding.remedy == f"crictl update --cpuset-mems 0 {REDIS[:13]}; migratepages 10 1 0"
     (finding,) = findings_of(tmp_path / "bound", RIGHT, on("0", (48, 16)), memory_state([0])).values()
     assert finding.remedy == "migratepages 10 1 0"
     assert findings_of(tmp_path / "right", RIGHT, on("0", (64, 0)), memory_state([0])) == {}
