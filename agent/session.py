@@ -28,6 +28,7 @@ from agent.overhead.habits import Habits, learned
 from agent.overhead.lost import losses
 from agent.overhead.parameter_set import DEFAULTS, Parameters
 from agent.overhead.residuals import Histories, judge, misses, scores
+from agent.overhead.standing import Standings, steady
 from agent.overhead.troubles import troubles
 from agent.overhead.window import Window
 from collectors.root import SysRoot
@@ -46,7 +47,7 @@ class Session:
     join, `texts` those of the exposition. `host` and `read_at` are what the last pass read, and when; `began` (time.monotonic) and
     `taken_at` (Unix seconds) are when it began, `run` is what it cost, `snapshot` its document, if one was made. `histories` are what
     predictions were off by, stored last at `stored` (time.monotonic); `histories_gap` says why what was stored is not in use. `habits` are
-    how threads slept. `logged_gaps` are the gaps that the log has named.
+    how threads slept, `standings` the findings that stand, and since when. `logged_gaps` are the gaps that the log has named.
     """
 
     root: SysRoot
@@ -63,6 +64,7 @@ class Session:
     histories: Histories = field(default_factory=dict)
     histories_gap: Gap | None = None
     habits: Habits = field(default_factory=dict)
+    standings: Standings = field(default_factory=dict)
     stored: float = field(default_factory=time.monotonic)
     logged_gaps: tuple[Gap, ...] = ()
 
@@ -125,7 +127,8 @@ def judged(session: Session, window: Window) -> Snapshot:
     predictions, session.histories = judge(estimates, window, session.histories)
     session.habits = learned(session.habits, map(window.activity, window.after.workloads))
     document, scored = _document(window, session.taken_at, predictions, estimates), scores(session.histories)
-    findings = (*document.findings, *misses(predictions, session.histories, scored))
+    now = (*document.findings, *misses(predictions, session.histories, scored))
+    findings, session.standings = steady(now, session.standings, document.taken_at, window.after.workloads)
     return replace(document, findings=findings, scores=scored)
 
 

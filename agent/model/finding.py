@@ -5,6 +5,7 @@ KINDS says of each kind what it means; the list in docs/findings.md is made of i
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from agent.model.values import Fact
@@ -43,6 +44,15 @@ Kind = Literal[
     "pids_near_limit",
     "starved",
     "weight_without_effect",
+    "cpuset_offline",
+    "cpuset_across_nodes",
+    "memory_nodes_against_cpus",
+    "limit_above_host",
+    "huge_pages_missing",
+    "isolated_cpus_used",
+    "cpus_overcommitted",
+    "interrupts_on_isolated_cpus",
+    "steal_now",
     "model_miss",
     "model_beaten",
     "busy_calibration",
@@ -86,6 +96,15 @@ KINDS: dict[Kind, Meaning] = {
     "pids_near_limit": Meaning("warning", "nine tenths of the tasks that a group may have are there; critical where forks are refused"),
     "starved": Meaning("warning", "a workload waits three tenths of the time that it wants to run, while others keep its CPUs busy"),
     "weight_without_effect": Meaning("warning", "a raised CPU weight competes with nobody: who takes the CPUs is in another group"),
+    "cpuset_offline": Meaning("warning", "a cpuset names CPUs that are not online"),
+    "cpuset_across_nodes": Meaning("warning", "the CPUs of a cpuset lie on several nodes, though they would fit on one"),
+    "memory_nodes_against_cpus": Meaning("warning", "a cpuset gives memory of nodes that have none of its CPUs"),
+    "limit_above_host": Meaning("info", "a limit is above what this host has, and limits nothing"),
+    "huge_pages_missing": Meaning("warning", "a machine is defined with huge pages, and its memory is not in them"),
+    "isolated_cpus_used": Meaning("warning", "a workload runs on isolated CPUs to which another one is bound"),
+    "cpus_overcommitted": Meaning("warning", "a core, or the host, has more vCPUs than CPUs, and all of these are busy"),
+    "interrupts_on_isolated_cpus": Meaning("warning", "isolated CPUs take interrupts of devices, 100 a second or more"),
+    "steal_now": Meaning("warning", "this host's own hypervisor takes a twentieth or more of the CPU time that it wants"),
     "model_miss": Meaning("info", "measurements were outside their predicted intervals in three windows of a daemon in a row"),
     "model_beaten": Meaning("info", "'as in the last window' decides more than a component predicts, over a day of windows"),
     "busy_calibration": Meaning("info", "the calibration was made while others ran"),
@@ -93,7 +112,10 @@ KINDS: dict[Kind, Meaning] = {
 
 
 class Finding(Fact, frozen=True, kw_only=True):
-    """One thing that follows from the figures in `evidence`. `workload` None: it is of this host. `remedy` None: nothing is amiss."""
+    """One thing that follows from the figures in `evidence`. `workload` None: it is of this host. `remedy` None: nothing is amiss.
+
+    `since` is when a daemon first saw it; None where none has watched.
+    """
 
     id: Kind
     severity: Severity
@@ -101,6 +123,7 @@ class Finding(Fact, frozen=True, kw_only=True):
     text: str
     evidence: str
     remedy: str | None = None
+    since: datetime | None = None
 
     @classmethod
     def of(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from agent.model.finding import Finding
 from agent.overhead.troubles_cpu import cpu_troubles, starving
 from agent.overhead.troubles_memory import host_memory_troubles, memory_troubles
+from agent.overhead.troubles_place import host_place_troubles, place_troubles
 from agent.overhead.window import Window
 from agent.overhead.workload_window import WorkloadWindow
 
@@ -29,5 +30,7 @@ def _all(window: Window) -> Iterator[Finding]:
     yield from memory_troubles(cases)
     for case in cases:
         yield from cpu_troubles(case)
+        yield from place_troubles(case)
     yield from starving(window, cases)
     yield from host_memory_troubles(window, cases)
+    yield from host_place_troubles(window, cases)

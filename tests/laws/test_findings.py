@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import runpy
 import sys
 from typing import get_args
@@ -24,6 +25,11 @@ def test_every_kind_says_what_it_means() -> None:
 
 def test_the_list_is_up_to_date() -> None:
     assert DOCUMENT.read_text() == reference(DOCUMENT.read_text()), "run: make docs"
+
+
+def test_every_kind_has_a_section() -> None:
+    sections = re.findall(r"^### `(\w+)`$", DOCUMENT.read_text(), re.MULTILINE)
+    assert sorted(sections) == sorted(KINDS)
 
 
 def test_the_list_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -163,6 +163,8 @@ def _plain(kind: Any, path: str, turn: int) -> Any:
             return Limit(number % 10_000_000)
         case _ if kind is CpuSet:
             return CpuSet((turn % 4, number % 4) if path.startswith(SAMPLE) else (number % 4096, number % 4095 + 1))
+        case _ if kind is datetime:
+            return datetime.fromtimestamp(1_700_000_000 + number % 100_000, UTC)
         case _ if kind is str:
             return f"{path.rpartition('.')[2]} {number % 100_000}"
     raise TypeError(f"{path}: no value is made for {kind}; add one to _plain()")

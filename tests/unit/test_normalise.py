@@ -77,12 +77,14 @@ def every_finding() -> dict[str, Finding]:
 
 def test_what_findings_say(request: pytest.FixtureRequest) -> None:
     told = every_finding()
-    # Whose statements a sandbox contradicts, pins beyond the host, and what a daemon's windows say: where these are made.
+    # Whose statements a sandbox contradicts, pins beyond the host, and what a daemon's windows or the kubelet say: where these are made.
     elsewhere = {"statement_mismatch", "pins_on_offline_cpus", "model_miss", "model_beaten", "busy_calibration"}
-    # What follows from a window is in test_troubles_memory and test_troubles_cpu.
+    elsewhere |= {"exclusive_cpus_missing", "exclusive_cpus_shared", "numa_affinity_missed"}
+    # What follows from a window is in the tests of agent/overhead/troubles*.py.
     in_windows = {
         *("oom_kills", "memory_near_limit", "memory_pressure", "thrashing", "throttled", "throttled_bursts", "pids_near_limit"),
-        *("starved", "weight_without_effect"),
+        *("starved", "weight_without_effect", "cpuset_offline", "cpuset_across_nodes", "memory_nodes_against_cpus", "limit_above_host"),
+        *("huge_pages_missing", "isolated_cpus_used", "cpus_overcommitted", "interrupts_on_isolated_cpus", "steal_now"),
     }
     assert told.keys() == {*get_args(get_type_hints(Finding)["id"])} - elsewhere - in_windows
     lines = [f"{id_} of {one.workload}: {one.severity}\n  {one.text}\n  {one.evidence}\n  {one.remedy}\n" for id_, one in told.items()]
