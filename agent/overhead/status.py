@@ -37,7 +37,6 @@ from agent.overhead.window import Window
 BUSIEST = 5
 """So many of those that share CPUs are named."""
 _REASONS: tuple[Reason, ...] = ("denied", "late", "failed", "unsupported", "absent")
-"""What is there and could not be read first."""
 _WITNESSES = {"cgroup", "processes"}
 """The sources that workloads are found by."""
 _NOTHING_TO_MEND = "nothing to do"
@@ -291,6 +290,11 @@ def _busiest_first(row: WorkloadStatus) -> tuple[float, str, str]:
     return (1.0 if row.cpus_used is None else -row.cpus_used, row.name, row.id)
 
 
+def _weight(together: Iterable[Gap]) -> tuple[bool, int]:
+    """Without some sources no workload is seen; then what is there and could not be read."""
+    return not any(gap.source in _WITNESSES for gap in together), min(_REASONS.index(gap.reason) for gap in together)
+
+
 def _gaps(gaps: Iterable[Gap]) -> tuple[tuple[MendableGap, ...], int]:
     """By remedy, and how many others there are."""
     by_remedy: dict[str, list[Gap]] = {}
@@ -306,5 +310,5 @@ def _gaps(gaps: Iterable[Gap]) -> tuple[tuple[MendableGap, ...], int]:
             reasons=tuple(dict.fromkeys(gap.reason for gap in together)),
             sources=tuple(dict.fromkeys(gap.source for gap in together)),
         )
-        for remedy, together in sorted(by_remedy.items(), key=lambda item: _REASONS.index(item[1][0].reason))
+        for remedy, together in sorted(by_remedy.items(), key=lambda item: _weight(item[1]))
     ), others

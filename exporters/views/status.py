@@ -11,12 +11,12 @@ from rich.text import Text
 
 from agent.model.finding import Severity
 from agent.model.runtimes import Paradigm
-from agent.model.status import FindingStatus, MachineStatus, SharedCpus, Status
+from agent.model.status import FindingStatus, MachineStatus, SharedCpus, Stalled, Status
 from exporters.views.console import printed
 from exporters.views.figures import duration, percent
 from exporters.views.plain_table import Lines, padded, shown, table, wide
 from exporters.views.status_columns import columns, compact, cpu_list, fit, used_cpus
-from exporters.views.words import FIRM, count, cpus, line, words
+from exporters.views.words import count, cpus, line, words
 
 ALIKE = 3
 """Of findings of one kind so many are shown."""
@@ -74,12 +74,7 @@ def _machine(machine: MachineStatus, seconds: float | None, ascii_only: bool) ->
         f"memory {_bytes_of(machine.used_bytes, machine.memory_bytes)} in use",
         f"swap {_bytes_of(machine.swap_used_bytes, machine.swap_bytes)} in use" if machine.swap_bytes else None,
     )
-    stalled = [
-        f"{_RESOURCES[stall.resource]} {' / '.join(percent(ratio) for ratio in (stall.some_ratio, stall.full_ratio) if ratio is not None)}"
-        for stall in machine.pressure
-        if stall.some_ratio is not None
-    ]
-    yield words("pressure: some task waited, or all did", *stalled) if stalled else words("pressure -")
+    yield words("pressure", *(map(_stalled, machine.pressure) if machine.pressure else ("-",)))
     if len(machine.nodes) > 1:
         for node in machine.nodes[:GROUPS]:
             near = "no CPUs" if node.cpus is not None and not node.cpus else cpus(node.cpus) if node.cpus else None
@@ -89,6 +84,12 @@ def _machine(machine: MachineStatus, seconds: float | None, ascii_only: bool) ->
             )
         if len(machine.nodes) > GROUPS:
             yield words((f"and {len(machine.nodes) - GROUPS} more nodes: agent topology", "dim"))
+
+
+def _stalled(stall: Stalled) -> str:
+    """ "memory 6.19 % (all 1.81 %)": of the time some task waited, and all of them did."""
+    some = "-" if stall.some_ratio is None else percent(stall.some_ratio)
+    return f"{_RESOURCES[stall.resource]} {some}" + (f" (all {percent(stall.full_ratio)})" if stall.full_ratio else "")
 
 
 def _of(used: float | None, total: int | None) -> str:
@@ -110,9 +111,11 @@ def _findings(findings: tuple[FindingStatus, ...], room: int, ascii_only: bool) 
     alike: dict[tuple[Severity, str], list[FindingStatus]] = {}
     for finding in findings:
         alike.setdefault((finding.severity, finding.id), []).append(finding)
+    explained: set[str | None] = set()
     for (severity, name), together in alike.items():
         for finding in together[: _most(severity)]:
-            yield from _finding(finding, room, ascii_only)
+            yield from _finding(finding, finding.workload not in explained, room, ascii_only)
+            explained |= {finding.workload} if severity != "info" else set()
         if (hidden := len(together) - _most(severity)) > 0:
             yield line(f"and {hidden} more like it ({name}): agent status --json", "dim")
 
@@ -121,24 +124,25 @@ def _most(severity: Severity) -> int:
     return 1 if severity == "info" else ALIKE
 
 
-def _finding(finding: FindingStatus, room: int, ascii_only: bool) -> Iterator[ConsoleRenderable]:
+def _finding(finding: FindingStatus, is_first: bool, room: int, ascii_only: bool) -> Iterator[ConsoleRenderable]:
+    """`is_first` of its workload: the command that says more of that is shown once."""
     subject = "" if finding.name is None else f"{finding.name}: "
     since = "" if finding.since is None else f", since {finding.since:%Y-%m-%d %H:%M:%S}"
     text = shown(f"{finding.severity}: {subject}{finding.text}{since}", ascii_only)
     if finding.severity == "info":
         yield Lines([(padded(text, room, False, ascii_only), _STYLES["info"])])
         return
-    yield line(text, _STYLES[finding.severity])
-    yield Padding(line(shown(finding.evidence, ascii_only), "dim"), (0, 0, 0, 2))
-    remedy = f"remedy: {finding.remedy} (more: " if finding.remedy else "(more: "
-    command = shown(finding.command, ascii_only).replace(" ", FIRM)
-    yield Padding(Text.assemble(line(shown(remedy, ascii_only)), (command, "cyan"), ")", overflow="fold"), (0, 0, 0, 2))
+    yield line(f"{text} ({shown(finding.evidence, ascii_only)})", _STYLES[finding.severity])
+    commands = (("remedy", finding.remedy), ("more", finding.command if is_first or finding.remedy is None else None))
+    for what, command in commands:
+        if command is not None:
+            yield Padding(Text.assemble(f"{what}: ", (shown(command, ascii_only), "cyan"), overflow="fold"), (0, 0, 0, 2))
 
 
 def _workloads(look: Status, room: int, ascii_only: bool) -> Iterator[ConsoleRenderable]:
     counts = look.counts or {}
-    numbers = ", ".join(count(counts[paradigm], noun) for paradigm, noun in _NOUNS.items() if counts.get(paradigm))
-    yield words(("Workloads", "bold underline"), numbers or ("not known" if look.counts is None else "none"))
+    numbers = [count(counts[paradigm], noun) for paradigm, noun in _NOUNS.items() if counts.get(paradigm)]
+    yield words(("Workloads", "bold underline"), *(numbers or ("not known" if look.counts is None else "none",)))
     if not look.rows:
         if counts:
             yield line("none of the kinds that were chosen")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +11,6 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.cells import cell_len
 
@@ -21,16 +20,16 @@ from agent.config import Config
 from agent.model.finding import SEVERITIES, Finding, Severity
 from agent.model.host import Host
 from agent.model.runtimes import Paradigm
-from agent.model.status import FindingStatus, MachineStatus, PredictedWait, SharedCpus, SortKey, Status, WorkloadStatus
-from agent.model.values import UNLIMITED, CpuSet, Gap, Limit, decode_value
+from agent.model.status import FindingStatus, MachineStatus, SortKey, Status, WorkloadStatus
+from agent.model.values import UNLIMITED, CpuSet, Gap, decode_value
 from agent.model.workload import Workload
-from agent.overhead.status import BUSIEST, chosen, exit_code, status
+from agent.overhead.status import BUSIEST, exit_code, status
 from agent.overhead.window import Window
 from agent.session import Session, snapshot_of, take_window
-from collectors.root import SysRoot
+from collectors.root import LATER, SysRoot
 from exporters.views import json
 from exporters.views.status import render
-from exporters.views.status_columns import columns, compact, used_cpus
+from exporters.views.status_columns import compact, used_cpus
 from tests.hosts.trees import replayed, unpack
 from tests.unit.overhead_hosts import container, machine, sandbox
 from tests.unit.told import HOSTILE, document, reviewed, window
@@ -224,6 +223,40 @@ def test_names_of_200_characters_do_nothing_to_the_terminal(width: int, encoding
     assert "a[red]b[/]" in shown
 
 
+def test_a_terminal_has_colours_and_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    look = look_at(many(6, HOSTILE))
+    coloured = render(look, width=120, terminal=True, encoding="utf-8").decode()
+    plain = re.sub(r"\x1b\[[\d;]*m", "", coloured)
+    assert coloured != plain
+    assert [line.rstrip() for line in plain.splitlines()] == text(look, 120).splitlines()
+
+
+def test_a_host_of_which_only_proc_can_be_read(tmp_path: Path) -> None:
+    tree = unpack("engines", tmp_path / "tree")
+    for directory in (tree, tree / LATER):
+        shutil.rmtree(directory / "sys")
+        shutil.rmtree(directory / "run", ignore_errors=True)
+    session = Session(root=SysRoot(tree), config=replayed("engines", tree))
+    seen = take_window(session)
+    look = status(seen, snapshot_of(seen, session.taken_at))
+    shown = text(look, 80)
+    assert max(map(cell_len, shown.splitlines())) <= 80
+    assert "Gaps that can be mended" in shown
+    assert look.machine.busy_cpus is not None
+    assert look.machine.used_bytes is not None
+    assert look.machine.hostname == "lab"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2])
+def test_this_host_now(seconds: float, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--interval", str(seconds), "--width", "80"]) == 0
+    shown = capfd.readouterr()
+    assert shown.err == ""
+    assert max(map(cell_len, shown.out.splitlines())) <= 80
+
+
 def test_who_shares_which_cpus_divides_the_cpus() -> None:
     look = look_at(many(40))
     covered = [cpu for group in look.shared for cpu in group.cpus]
@@ -259,73 +292,3 @@ def test_what_has_no_room_is_named() -> None:
     assert "No room for:" in narrow
     assert "CPUs allowed" in re.sub(r"\s+", " ", narrow)
     assert "No room for" not in wide
-
-
-NUMBER = st.none() | st.floats(0, 64)
-SECONDS = st.floats(0, 4)
-PARADIGMS = st.sampled_from(get_args(Paradigm))
-ROWS = st.builds(
-    WorkloadStatus,
-    id=st.uuids().map(str),
-    name=st.text(max_size=200),
-    reference=st.text(min_size=1, max_size=20),
-    paradigm=PARADIGMS,
-    runtime=st.sampled_from(("docker", "kvm", "wasmtime")),
-    severity=st.none() | st.sampled_from(SEVERITIES),
-    cpus_used=NUMBER,
-    cpu_limit=st.none() | st.just(UNLIMITED) | st.floats(0.01, 64).map(Limit),
-    wait=NUMBER,
-    throttled_ratio=st.none() | st.floats(0, 1),
-    memory_bytes=st.none() | st.integers(0, 1 << 50),
-    allowed_cpus=st.none() | st.frozensets(st.integers(0, 255), max_size=20).map(CpuSet),
-    memory_by_node=st.dictionaries(st.integers(0, 8), st.integers(0, 1 << 40), max_size=8),
-    predicted_wait=st.none()
-    | st.builds(PredictedWait, value=SECONDS, lo=SECONDS, hi=SECONDS, inside=st.none() | st.booleans(), measured=NUMBER),
-    lost_ratio=st.none() | st.floats(0, 1),
-)
-NUMBERS: dict[SortKey, str] = {
-    "cpu": "cpus_used",
-    "wait": "wait",
-    "throttled": "throttled_ratio",
-    "memory": "memory_bytes",
-    "lost": "lost_ratio",
-}
-
-
-@given(
-    st.lists(ROWS, max_size=30),
-    st.sampled_from(get_args(SortKey)),
-    st.sets(PARADIGMS),
-    st.none() | st.integers(1, 40),
-)
-def test_rows_are_filtered_sorted_and_cut_and_nothing_else(
-    rows: list[WorkloadStatus], sort: SortKey, paradigms: set[Paradigm], top: int | None
-) -> None:
-    whole = look_of(rows)
-    every, cut = chosen(whole, paradigms, sort), chosen(whole, paradigms, sort, top)
-    wanted = [each for each in rows if not paradigms or each.paradigm in paradigms]
-    assert sorted(every.rows, key=lambda each: each.id) == sorted(wanted, key=lambda each: each.id)
-    assert cut.rows == every.rows[:top]
-    assert len(cut.rows) + cut.not_shown == len(wanted)
-    assert (cut.counts, cut.findings, cut.shared) == (whole.counts, whole.findings, whole.shared)
-    if sort in NUMBERS:
-        numbers = [getattr(each, NUMBERS[sort]) for each in every.rows]
-        known = [number for number in numbers if number is not None]
-        assert numbers == sorted(known, reverse=True) + [None] * (len(numbers) - len(known))
-    # The same question has the same answer, in whatever order the host lists its workloads.
-    assert chosen(replace(whole, rows=tuple(reversed(rows))), paradigms, sort).rows == every.rows
-
-
-@given(st.lists(ROWS, min_size=1, max_size=12), st.integers(40, 250), st.sampled_from(("utf-8", "ascii")))
-def test_no_line_is_wider_than_asked(rows: list[WorkloadStatus], width: int, encoding: str) -> None:
-    shared = (SharedCpus(cpus=CpuSet(range(0, 64, 2)), workloads=9, busiest=tuple(each.name for each in rows)[:5]),)
-    look = replace(look_of(rows, [finding("warning", name=rows[0].name)]), shared=shared)
-    shown = text(look, width, encoding)
-    assert max(map(cell_len, shown.splitlines())) <= width
-    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown)
-
-
-@given(ROWS)
-def test_every_cell_has_something_in_it(shown: WorkloadStatus) -> None:
-    every = columns(marked=True, several_nodes=True, nested=True, stopped=True)
-    assert [column.head for column in every if not column.cell(shown) and column.head not in ("", "workload")] == []
