@@ -16,7 +16,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agent.model.values import MAX_NUMBER, Count, Fact, Gap
+from agent.model.facts.libvirt_stats import Balloon
+from agent.model.values import MAX_NUMBER, Count, Fact, Gap, number_or_none
 from collectors.libvirt_connection import Connections, named, uris
 from collectors.root import SysRoot, Unavailable
 from collectors.text import printable
@@ -33,7 +34,7 @@ _NAMED = 5
 
 
 class DomainStats(Fact, frozen=True, kw_only=True):
-    """Counters under KVM's names: cumulative ones ("exits"), and in `pages_*` and the balloon what was there then."""
+    """Counters under KVM's names: cumulative ones ("exits"), and in `pages_*` what was there then; the balloon under libvirt's, in KiB."""
 
     uuid: str
     id: int
@@ -217,6 +218,32 @@ def collect(queries: tuple[DomainQueries, ...], deadline: float, stopped: Set[st
         domains += answer.domains
         gaps += answer.gaps
     return Statistics(tuple(domains), tuple(gaps))
+
+
+def balloon_of(words: dict[str, int]) -> Balloon | None:
+    """libvirt's words of a balloon with their units; None where it said none."""
+
+    def kib(word: str) -> int | None:
+        return number_or_none(words[word] << 10) if word in words else None
+
+    if not words:
+        return None
+    return Balloon(
+        current_bytes=kib("current"),
+        maximum_bytes=kib("maximum"),
+        rss_bytes=kib("rss"),
+        available_bytes=kib("available"),
+        unused_bytes=kib("unused"),
+        usable_bytes=kib("usable"),
+        disk_caches_bytes=kib("disk_caches"),
+        swapped_in_bytes=kib("swap_in"),
+        swapped_out_bytes=kib("swap_out"),
+        major_faults=words.get("major_fault"),
+        minor_faults=words.get("minor_fault"),
+        huge_page_allocations=words.get("hugetlb_pgalloc"),
+        huge_page_failures=words.get("hugetlb_pgfail"),
+        updated_at_seconds=words.get("last-update"),
+    )
 
 
 def parse_stats(uuid: str, id_: int, values: dict[str, Any]) -> DomainStats:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from agent.model.facts.domain_xml import Backing, CellMemory, GuestCell, Tuning
+from agent.model.facts.libvirt_stats import Balloon
 from agent.model.values import CpuSet, Fact
 
 
 class Guest(Fact, frozen=True, kw_only=True):
     """A virtual machine as it was defined; of one that only the kernel knows, as much as its descriptors tell.
 
-    `enlightenments` are paravirtual features that change what it costs. `kvm` and `balloon` are what its monitor told, under their
-    own names, `stats_seconds_ago`. `definition_seconds_ago`: how old libvirt's words are, where it does not answer now. `elsewhere`: it
-    does not run on this host, its hypervisor was asked over the network or invents it.
+    `enlightenments` are paravirtual features that change what it costs. `kvm` has KVM's counters under their own names; they and `balloon`
+    are what its monitor told `stats_seconds_ago`. `definition_seconds_ago`: how old libvirt's words are, where it does not answer now.
+    `elsewhere`: it does not run on this host, its hypervisor was asked over the network or invents it.
     """
 
     machine: str | None = None
@@ -43,6 +44,6 @@ class Guest(Fact, frozen=True, kw_only=True):
     hypervisor: str | None = None
     elsewhere: bool = False
     kvm: dict[str, int] = {}
-    balloon: dict[str, int] = {}
+    balloon: Balloon | None = None
     stats_seconds_ago: float | None = None
     definition_seconds_ago: float | None = None

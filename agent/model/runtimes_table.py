@@ -39,6 +39,7 @@ NAMESPACES = "namespaces and cgroup"
 GROUP_ALONE = "cgroup"
 VIRTUAL_MACHINE = "virtual machine"
 HARDWARE = "hardware virtualization"
+PARAVIRTUAL = "paravirtualization"
 EMULATION = "emulation"
 LINEAR = "bounds-checked linear memory"
 

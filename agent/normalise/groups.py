@@ -157,7 +157,7 @@ def memory_of(tree: Tree, home: cgroup.Group | None, processes: Sequence[proc_ta
 
 
 def resident_by_node(tree: Tree, home: cgroup.Group) -> dict[int, int]:
-    """Bytes of anonymous memory and page cache of a group by node, without kernel memory; {} where not known."""
+    """Bytes of anonymous memory, page cache and tmpfs of a group by node, without kernel memory; {} where not known."""
     by_node = home.memory.by_node if home.memory else {}
     if tree.controllers.get("memory") == "v1":
         return by_node.get("total", {})

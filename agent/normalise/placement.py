@@ -11,7 +11,7 @@ from agent.model.logical import Logical
 from agent.model.physical import Physical
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Placement, Workload
-from agent.normalise.stacks import stack
+from agent.normalise.stacks import isolated, stack
 
 
 def placed(
@@ -76,8 +76,8 @@ def placed(
 
 
 def stacked(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logical) -> tuple[Workload, ...]:
-    """Each workload with its layers and their facts, for documents."""
-    return tuple(replace(workload, stack=stack(workload, hardware, kernel)) for workload in workloads)
+    """Each workload with its layers and their facts, and with what isolates it on this host, for documents."""
+    return tuple(replace(workload, stack=stack(workload, hardware, kernel), isolation=isolated(workload, kernel)) for workload in workloads)
 
 
 def _nodes(cpus: CpuSet, hardware: Physical) -> CpuSet | None:

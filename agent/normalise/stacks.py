@@ -9,6 +9,7 @@ from __future__ import annotations
 from agent.model.facts.proc_task import Thread
 from agent.model.logical import Logical
 from agent.model.physical import Physical
+from agent.model.runtimes import HARDWARE, PARAVIRTUAL
 from agent.model.sandbox import Growth
 from agent.model.values import CpuSet, Limit, Origin
 from agent.model.workload import Element, ElementUnit, Layer, Stack, Workload
@@ -54,9 +55,8 @@ def _vm_cpu(workload: Workload, hardware: Physical, kernel: Logical) -> tuple[La
 
 def _vm_memory(workload: Workload, hardware: Physical, kernel: Logical) -> tuple[Layer, ...]:
     memory, guest = workload.memory, workload.guest
-    paging = kernel.kvm.nested_paging if kernel.kvm else None
     accelerated = guest is not None and guest.accelerator == "kvm"
-    translation = {True: "nested paging (EPT or NPT)", False: "shadow paging", None: None}[paging] if accelerated else "software MMU (TCG)"
+    translation = _paging(kernel) if accelerated else "software MMU (TCG)"
     ballooned = None
     if memory.allotted_bytes is not None and memory.allotted_max_bytes is not None:
         ballooned = memory.allotted_max_bytes - memory.allotted_bytes
@@ -77,6 +77,25 @@ def _vm_memory(workload: Workload, hardware: Physical, kernel: Logical) -> tuple
         Layer("guest OS", (_element("guest page tables"), _element("guest allocator"), _element("guest NUMA policy"))),
         Layer("guest application", (_element("guest virtual address space"),)),
     )
+
+
+def isolated(workload: Workload, kernel: Logical) -> str:
+    """By what a workload is isolated on this host: of a machine under its KVM, as this KVM does it."""
+    guest = workload.guest
+    if workload.isolation != HARDWARE or kernel.kvm is None or guest is None or guest.accelerator != "kvm" or guest.elsewhere:
+        return workload.isolation
+    by = PARAVIRTUAL if kernel.kvm.vendor_module == "kvm_pvm" else HARDWARE
+    return ", ".join(filter(None, (by, _paging(kernel))))
+
+
+def _paging(kernel: Logical) -> str | None:
+    """How KVM translates what a guest takes for physical addresses; None where it does not say."""
+    if kernel.kvm is None or kernel.kvm.nested_paging is None:
+        return None
+    if not kernel.kvm.nested_paging:
+        return "shadow page tables"
+    tables = {"kvm_intel": " (EPT)", "kvm_amd": " (NPT)"}.get(kernel.kvm.vendor_module or "", "")
+    return f"nested paging{tables}"
 
 
 def _container_cpu(workload: Workload, hardware: Physical, kernel: Logical) -> tuple[Layer, ...]:

@@ -35,7 +35,7 @@ from agent.normalise.machine_groups import home_of, owned_groups
 from agent.normalise.machine_join import DescribedDomain, JoinedMachine, joined_machines, start_ticks
 from agent.normalise.machine_threads import is_emulated, kernel_threads, vcpu_threads, with_roles
 from agent.normalise.workloads import NO_STACK, cpus_of, started, threads_of, union_of
-from collectors import cgroup, libvirt_domains, qemu
+from collectors import cgroup, libvirt_domains, libvirt_stats, qemu
 
 _ACCELERATORS = {HARDWARE: "kvm", EMULATION: "qemu"}
 """What libvirt calls a domain that is run like this."""
@@ -299,7 +299,7 @@ def _guest(domain: DescribedDomain) -> Guest:
         hypervisor=domain.hypervisor.uri,
         elsewhere=not domain.hypervisor.here,
         kvm=stats.vm if stats else {},
-        balloon=stats.balloon if stats else {},
+        balloon=libvirt_stats.balloon_of(stats.balloon) if stats else None,
         stats_seconds_ago=stats.seconds_ago if stats else None,
         definition_seconds_ago=domain.hypervisor.seconds_ago or None,
     )

@@ -94,8 +94,9 @@ def online(scope: Scope) -> str | None:
 
 
 def interrupts(scope: Scope) -> str | None:
+    """Those that go by a number; the rest of /proc/interrupts are the CPUs' own (timer, IPIs) and errors, which are no lines."""
     lines = scope.snapshot.logical.cpu.interrupts
-    return count(len(lines), "interrupt line") if lines else None
+    return count(sum(line.is_irq for line in lines), "interrupt line") if lines else None
 
 
 def ipis(scope: Scope) -> str | None:

@@ -119,8 +119,15 @@ def ksm(scope: Scope) -> str | None:
 
 
 def page_cache(scope: Scope) -> str | None:
-    files = total(workload.memory.stat.get("file", workload.memory.stat.get("total_cache")) for workload in scope.workloads)
-    return None if files is None else f"{size(files)} of page cache charged to them"
+    """Pages of files, without those of tmpfs and shared memory, which the kernel counts among them and cannot drop."""
+    stats = [workload.memory.stat for workload in scope.workloads]
+    files = total(stat.get("file", stat.get("total_cache")) for stat in stats)
+    shared = total(stat.get("shmem", stat.get("total_shmem")) for stat in stats)
+    if files is None:
+        return None
+    if shared is None or shared > files:
+        return f"{size(files)} of page cache charged to them, tmpfs and shared memory among it"
+    return f"{size(files - shared)} of page cache charged to them" + (f", and {size(shared)} of tmpfs and shared memory" if shared else "")
 
 
 def guest_overcommit(scope: Scope) -> str | None:

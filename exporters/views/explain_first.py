@@ -39,7 +39,7 @@ def key_figures(explanation: Explanation) -> Iterator[ConsoleRenderable]:
     yield from (line(text, "dim") for text in _scores(explanation))
     missed = [prediction for prediction in predictions if prediction.inside is False and prediction not in shown]
     if missed:
-        yield line("Not as predicted, either: " + "; ".join(map(_missed, missed)) + ".", "red")
+        yield line("Outside their intervals, too: " + "; ".join(map(_missed, missed)) + ".", "red")
 
 
 def _row(prediction: Prediction) -> tuple[Text, ...]:

@@ -95,13 +95,21 @@ def predicted(prediction: Prediction) -> str:
 
 
 def measured_words(prediction: Prediction) -> str | None:
-    """The measurement, and whether it lies in the predicted interval, where that is judged."""
+    """The measurement, and whether it lies in the predicted interval, where that is judged.
+
+    "As predicted" is for an interval that was learned from what earlier windows were off by: a wide prior one is no achievement.
+    """
     if prediction.measured is None:
         return None
     measured = f"measured {figure(prediction.measured, prediction.unit)}"
     if prediction.inside is None:
         return measured
-    return f"{measured}, {'as' if prediction.inside else 'less than' if prediction.measured < prediction.lo else 'more than'} predicted"
+    at = 0 if prediction.inside else 1 if prediction.measured < prediction.lo else 2
+    words = {
+        "learned": ("as predicted", "less than predicted", "more than predicted"),
+        "prior": ("inside the interval", "below the interval", "above the interval"),
+    }
+    return f"{measured}, {words[prediction.interval][at]}"
 
 
 def saved(lost: Lost) -> str:

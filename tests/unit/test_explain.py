@@ -154,7 +154,7 @@ def test_what_is_not_judged_has_no_verdict(component: str) -> None:
 @pytest.mark.parametrize("component", ["exits", "halt_polling", "memory_overhead"])
 def test_what_missed_is_named_however_little_it_weighs(component: str) -> None:
     text = " ".join(told_of(component, value=1.0, lo=0.5, hi=2.0, measured=3.0, inside=False).split())
-    assert "above" in text or f"Not as predicted, either: {COMPONENTS[component].meaning}, measured 3" in text
+    assert "above" in text or f"Outside their intervals, too: {COMPONENTS[component].meaning}, measured 3" in text
 
 
 def test_a_unit_of_the_host_has_no_container_and_no_runtime() -> None:

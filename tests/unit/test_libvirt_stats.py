@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from agent.model.facts.libvirt_stats import Balloon
+from agent.model.values import MAX_NUMBER
 from collectors import libvirt_stats
 from collectors.libvirt_connection import Connections
 from collectors.libvirt_stats import MAX_THREADS, DomainQueries, DomainStats, Statistics, collect, parse_stats
@@ -180,3 +182,17 @@ def test_a_replayed_counter_is_a_count(tmp_path: Path, kind: str, count: int) ->
     found = root.reply("libvirt_stats", Statistics, Statistics)
     assert [domain.uuid for domain in found.domains] == ["v"]
     assert malformed(root) == ["replies/libvirt_stats.json"]
+
+
+@pytest.mark.parametrize(
+    ("words", "balloon"),
+    [
+        ({}, None),
+        ({"current": 1024, "maximum": 2048, "rss": 3}, Balloon(current_bytes=1 << 20, maximum_bytes=2 << 20, rss_bytes=3 << 10)),
+        ({"swap_in": 1, "major_fault": 7, "last-update": 9}, Balloon(swapped_in_bytes=1024, major_faults=7, updated_at_seconds=9)),
+        ({"hugetlb_pgalloc": 2, "disk_caches": 4, "of_a_newer_libvirt": 1}, Balloon(huge_page_allocations=2, disk_caches_bytes=4096)),
+        ({"current": MAX_NUMBER, "usable": 0}, Balloon(usable_bytes=0)),
+    ],
+)
+def test_a_balloon_has_units(words: dict[str, int], balloon: Balloon | None) -> None:
+    assert libvirt_stats.balloon_of(words) == balloon

@@ -29,6 +29,7 @@ M = "sys/module"
         ({f"{M}/kvm/parameters/halt_poll_ns": "0\n"}, Kvm(halt_poll_ns=0)),
         ({f"{M}/kvm_hv/parameters/nested": "Y\n"}, Kvm("kvm_hv", None, True)),
         ({f"{M}/kvm_intel/": ""}, Kvm("kvm_intel")),
+        ({f"{M}/kvm_pvm/": "", f"{M}/kvm/parameters/halt_poll_ns": "200000\n"}, Kvm("kvm_pvm", False, halt_poll_ns=200000)),
     ],
 )
 def test_modules(tmp_path: Path, files: dict[str, str], kvm: Kvm) -> None:

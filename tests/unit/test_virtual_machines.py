@@ -13,6 +13,7 @@ from agent.collect.sample import Sample
 from agent.collect.take import take
 from agent.collect.workload_facts import WorkloadFacts
 from agent.config import Config
+from agent.model.facts.libvirt_stats import Balloon
 from agent.model.host import Host
 from agent.model.values import CpuSet, Gap, Limit
 from agent.model.workload import Workload
@@ -95,7 +96,8 @@ def test_counters_are_those_of_this_life(tmp_path: Path) -> None:
         found = host(tmp_path, files)
         (vm,) = machines(found).values()
         assert vm.guest is not None
-        assert (vm.vcpus[0].kvm, vm.guest.kvm, vm.guest.balloon) == (({"exits": 9}, {"pages_2m": 4}, {"rss": 5}) if known else ({}, {}, {}))
+        balloon = Balloon(rss_bytes=5 << 10)
+        assert (vm.vcpus[0].kvm, vm.guest.kvm, vm.guest.balloon) == (({"exits": 9}, {"pages_2m": 4}, balloon) if known else ({}, {}, None))
         text = exposition(snapshot_of(Window(after=found), 0.0), Run(), TextCache()).decode()
         assert (f'strata_vcpu_all_exits_total{{workload="{UUID}",vcpu="0"}} 9' in text) is known
         assert (f'strata_machine_mapped_pages{{workload="{UUID}",page_bytes="2097152"}} 4' in text) is known

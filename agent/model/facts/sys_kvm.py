@@ -8,7 +8,8 @@ from agent.model.values import Fact
 class Kvm(Fact, frozen=True):
     """How KVM on this host translates guest memory and waits for vCPUs.
 
-    `nested_paging`: EPT or NPT is in use, absent where the vendor module says nothing. `nested`: guests may be hypervisors.
+    `nested_paging`: EPT or NPT is in use; without, KVM shadows the guests' page tables; absent where the vendor module says nothing.
+    `nested`: guests may be hypervisors.
     """
 
     vendor_module: str | None = None
