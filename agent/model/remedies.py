@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from collections.abc import Mapping
 
 from agent.model.values import CpuSet, Fact
 from agent.model.workload import Workload
@@ -21,6 +22,8 @@ _SHORT_ID = 12
 """Digits of an id that engines show and understand."""
 _POD_TOOL, _CONTAINERD_TOOL = "crictl", "nerdctl"
 _CFS_PERIOD_USEC = 100_000
+_FEW = 4
+"""Up to so many vCPUs have a command each."""
 
 
 class _Setting(Fact, frozen=True, kw_only=True):
@@ -147,6 +150,22 @@ def pin_vcpu(workload: Workload, number: int, cpus: CpuSet) -> str:
         return f"virsh vcpupin {name_of(workload)} {number} {cpus} --live"
     tids = [vcpu.thread.tid for vcpu in workload.vcpus if vcpu.number == number and vcpu.thread]
     return f"taskset -pc {cpus} {tids[0]}" if tids else f"taskset -apc {cpus} {workload.pid}"
+
+
+def pin_vcpus(workload: Workload, pins: Mapping[int, CpuSet]) -> str:
+    """Each of these vCPUs bound to its CPUs."""
+    sets = {*pins.values()}
+    if len(pins) > _FEW and len(sets) == 1 and _tool(workload) == "virsh":
+        numbers = " ".join(str(number) for number in pins)
+        return f"for vcpu in {numbers}; do virsh vcpupin {name_of(workload)} $vcpu {sets.pop()} --live; done"
+    return "; ".join(pin_vcpu(workload, number, cpus) for number, cpus in pins.items())
+
+
+def pin_emulator(workload: Workload, cpus: CpuSet) -> str:
+    """The emulator's own threads bound to other CPUs."""
+    if _tool(workload) == "virsh":
+        return f"virsh emulatorpin {name_of(workload)} {cpus} --live"
+    return f"taskset -pc {cpus} {workload.pid}"
 
 
 def is_of_libvirt(workload: Workload) -> bool:

@@ -11,8 +11,10 @@ from agent.model.finding import Finding
 from agent.model.host import Identity
 from agent.model.logical import Logical
 from agent.model.physical import Physical
+from agent.model.remedies import bind_nodes, name_of, pin_emulator, pin_vcpu
 from agent.model.values import CpuSet, sum_if_known
 from agent.model.workload import VCpu, Workload
+from agent.normalise.pins import on_cores, on_one_node, one_each, settled
 
 REMOTE_RATIO = 0.1
 """The least share of a workload's memory on nodes without its CPUs that is reported."""
@@ -29,7 +31,7 @@ def findings(workloads: tuple[Workload, ...], hardware: Physical, kernel: Logica
     costs = _why_floating_costs(on_this_host, hardware)
     return (
         *(finding for workload in on_this_host for finding in _machine(workload, contested, costs, hardware)),
-        *(finding for workload in on_this_host for finding in _memory(workload)),
+        *(finding for workload in on_this_host for finding in _memory(workload, identity.cgroup.version if identity.cgroup else None)),
         *(finding for workload in on_this_host for finding in _statements(workload)),
         *_nodes(hardware),
         *_in_guest(kernel, identity),
@@ -49,12 +51,12 @@ def _machine(workload: Workload, contested: CpuSet | None, costs: str | None, ha
     vcpus = [vcpu for vcpu in workload.vcpus if _affinity(vcpu) is not None]
     if workload.paradigm != "virtualization" or not vcpus or not hardware.cpus.online:
         return
-    yield from _pinning(workload, vcpus, contested, costs)
+    yield from _pinning(workload, vcpus, contested, costs, hardware)
     yield from _one_core(workload, vcpus, hardware)
     yield from _across(workload, vcpus, hardware)
     yield from _apart(workload, vcpus, hardware)
     yield from _topology(workload, vcpus, hardware)
-    yield from _emulator(workload, vcpus)
+    yield from _emulator(workload, vcpus, hardware.cpus.online)
     yield from _drift(workload, hardware.cpus.online)
 
 
@@ -78,7 +80,7 @@ def _in_several(sets: Iterable[CpuSet | None]) -> CpuSet | None:
     return several
 
 
-def _pinning(workload: Workload, vcpus: list[VCpu], contested: CpuSet | None, costs: str | None) -> Iterator[Finding]:
+def _pinning(workload: Workload, vcpus: list[VCpu], contested: CpuSet | None, costs: str | None, hardware: Physical) -> Iterator[Finding]:
     """Which vCPUs float, are pinned alone, or are pinned to shared CPUs. `contested`: the CPUs that several workloads may use."""
     floating = [vcpu for vcpu in vcpus if vcpu.pinned is False]
     pinned = [vcpu for vcpu in vcpus if vcpu.pinned]
@@ -89,7 +91,7 @@ def _pinning(workload: Workload, vcpus: list[VCpu], contested: CpuSet | None, co
             workload=workload.id,
             text=text,
             evidence=_pins(floating) + (f"; {costs}" if costs else ""),
-            remedy="virsh vcpupin, or <vcpupin> in its <cputune>",
+            remedy=settled(workload, floating, hardware),
             severity="warning" if costs else None,
         )
     if not pinned:
@@ -124,7 +126,7 @@ def _one_core(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iter
         workload=workload.id,
         text=text,
         evidence=_pins(vcpu for _, bound in crowded for vcpu in bound),
-        remedy="pin each vCPU to a core of its own",
+        remedy=on_cores(workload, vcpus, hardware),
     )
 
 
@@ -144,7 +146,7 @@ def _across(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterat
             workload=workload.id,
             text=text,
             evidence=evidence,
-            remedy="pin to one node, or show the guest its nodes (<numa> in <cpu>)",
+            remedy=on_one_node(workload, vcpus, hardware),
         )
 
 
@@ -154,7 +156,7 @@ def _apart(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterato
     if on_isolated and isolated:
         several = [vcpu for vcpu in on_isolated if len((_affinity(vcpu) or CpuSet()) & isolated) > 1]
         text = f"{_numbers(on_isolated)} are pinned to isolated CPUs, among which nobody balances"
-        remedy = "one CPU for each of these vCPUs: where several are allowed, it stays on the first" if several else None
+        remedy = one_each(workload, on_isolated, isolated) if several else None
         yield Finding.of(
             kind="pins_on_isolated_cpus",
             workload=workload.id,
@@ -167,6 +169,7 @@ def _apart(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterato
     tuned = workload.guest.tuning.vcpu_pins if workload.guest and workload.guest.tuning else {}
     off = {number: cpus - online for number, cpus in tuned.items() if cpus - online}
     if off:
+        missing = CpuSet.union(off.values())
         text = "vCPUs are pinned to CPUs that are not online"
         evidence = ", ".join(f"vCPU {number} on {cpus}" for number, cpus in off.items())
         yield Finding.of(
@@ -174,7 +177,7 @@ def _apart(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iterato
             workload=workload.id,
             text=text,
             evidence=f"{evidence}; present {present}, online {online}",
-            remedy="bring them online, or pin anew",
+            remedy=f"chcpu -e {missing}" if missing <= present else one_each(workload, [v for v in vcpus if v.number in off], online),
         )
 
 
@@ -201,23 +204,24 @@ def _topology(workload: Workload, vcpus: list[VCpu], hardware: Physical) -> Iter
             workload=workload.id,
             text=text,
             evidence=evidence,
-            remedy="pin the threads of a guest's core to those of a host's core",
+            remedy=on_cores(workload, vcpus, hardware, threads),
         )
 
 
-def _emulator(workload: Workload, vcpus: list[VCpu]) -> Iterator[Finding]:
+def _emulator(workload: Workload, vcpus: list[VCpu], online: CpuSet) -> Iterator[Finding]:
     emulator = workload.guest.emulator_affinity if workload.guest else None
     if emulator is None or not all(vcpu.pinned for vcpu in vcpus):
         return
     overlapping = [vcpu for vcpu in vcpus if emulator & (_affinity(vcpu) or CpuSet())]
     if overlapping:
+        elsewhere = online - CpuSet.union(_affinity(vcpu) or CpuSet() for vcpu in vcpus)
         text = f"the emulator's threads may run where {_numbers(overlapping)} are pinned"
         yield Finding.of(
             kind="emulator_on_vcpu_cpus",
             workload=workload.id,
             text=text,
             evidence=f"emulator on {emulator}; {_pins(overlapping)}",
-            remedy="virsh emulatorpin, elsewhere",
+            remedy=pin_emulator(workload, elsewhere) if elsewhere else None,
         )
 
 
@@ -245,16 +249,28 @@ def _drift(workload: Workload, online: CpuSet) -> Iterator[Finding]:
             workload=workload.id,
             text=text,
             evidence=evidence,
-            remedy="pin again with virsh, and see who else sets affinities",
+            remedy="; ".join(_pin_again(workload, name, cpus) for name, cpus, _ in moved if cpus is not None),
         )
 
 
-def _memory(workload: Workload) -> Iterator[Finding]:
+def _pin_again(workload: Workload, name: str, cpus: CpuSet) -> str:
+    kind, _, number = name.partition(" ")
+    if kind == "vCPU":
+        return pin_vcpu(workload, int(number), cpus)
+    return pin_emulator(workload, cpus) if kind == "emulator" else f"virsh iothreadpin {name_of(workload)} {number} {cpus} --live"
+
+
+def _memory(workload: Workload, version: str | None) -> Iterator[Finding]:
     place = workload.placement
     if place.remote_memory_ratio is not None and place.remote_memory_ratio >= REMOTE_RATIO:
         text = f"{place.remote_memory_ratio:.0%} of its memory lies on nodes that have none of its CPUs"
         where = ", ".join(f"node {node}: {size >> 20} MiB" for node, size in sorted(place.memory_by_node.items()))
-        remedy = "numatune or cpuset.mems to the nodes of its CPUs, or move it (migratepages)"
+        near = place.nodes_spanned or CpuSet()
+        far = CpuSet(node for node in place.memory_by_node if node not in near)
+        moved = f"migratepages {workload.pid} {far} {near}" if workload.pid and far and near else None
+        # A sandbox is in somebody else's group.
+        bound = bind_nodes(workload, near, version) if near and workload.paradigm != "sandbox" else None
+        remedy = "; ".join(command for command in (bound, moved) if command) or f"numastat -p {workload.pid}"
         yield Finding.of(
             kind="memory_remote",
             workload=workload.id,
