@@ -14,8 +14,10 @@ from agent.model.facts.kubelet_checkpoints import CpuGrant, CpuManager, KubeletC
 from agent.model.values import CpuSet
 from collectors import kubelet_checkpoints
 from collectors.kubelet_checkpoints import CPU, MAX_BYTES, MAX_ENTRIES, MEMORY, parse_cpu, parse_memory
+from collectors.root import MARK, SysRoot
+from collectors.root.recorder import Recorder
 from collectors.text import Malformed
-from tests.unit.tree import grow
+from tests.unit.tree import A_MARK, grow
 
 CACHE, QUEUE = "b7e0c1aa-2f43-4d6b-8a55-90c3f1d2e4b6", "1f9d3a70-5c1e-4e0b-b6a2-7d84c0e9f315"
 ID = "9c" * 32
@@ -164,6 +166,26 @@ def test_a_file_that_is_bad_is_a_gap(tmp_path: Path, text: str, detail: str) -> 
 def test_neither_file_is_a_gap_that_says_what_to_do(tmp_path: Path) -> None:
     (gap,) = ask(grow(tmp_path, {"var/lib/kubelet/": ""}), "kubelet_checkpoints", kubelet_checkpoints.read).gaps
     assert (gap.reason, gap.remedy is not None and "/var/lib/kubelet" in gap.remedy) == ("absent", True)
+
+
+def test_what_is_roots_alone_is_a_gap_that_says_what_to_do(tmp_path: Path) -> None:
+    refusals = {path: {"path": path, "reason": "denied", "detail": "permission denied"} for path in (CPU, MEMORY)}
+    root = grow(tmp_path, {MARK: json.dumps(json.loads(A_MARK) | {"refusals": refusals})})
+    reading = ask(root, "kubelet_checkpoints", kubelet_checkpoints.read)
+    (gap,) = reading.gaps
+    assert (reading.value, gap.reason, gap.detail) == (KubeletCheckpoints(), "denied", f"{CPU}: permission denied and 1 more")
+    assert gap.remedy is not None
+    assert "CAP_DAC_READ_SEARCH" in gap.remedy
+
+
+def test_a_recording_has_both_files(tmp_path: Path) -> None:
+    memory = json.dumps({"policyName": "Static", "entries": {QUEUE: {"nats": [block([0])]}}})
+    live = grow(tmp_path / "live", {CPU: json.dumps(BY_POD), MEMORY: memory})
+    recorder = Recorder(tmp_path / "live", tmp_path / "recorded", 1.0, "0")
+    checkpoints = kubelet_checkpoints.read(recorder)
+    recorder.close()
+    assert checkpoints.cpu is not None
+    assert kubelet_checkpoints.read(SysRoot(tmp_path / "recorded")) == checkpoints == kubelet_checkpoints.read(live)
 
 
 VALUES = st.recursive(
