@@ -122,6 +122,7 @@ def _finding(finding: Finding, named: Mapping[str, tuple[str, str]]) -> FindingS
         text=finding.text,
         evidence=finding.evidence,
         remedy=finding.remedy,
+        since=finding.since,
         command="agent topology" if reference is None else f"agent explain {quote(reference)}",
     )
 

@@ -19,7 +19,7 @@ from exporters.views.status_columns import columns, compact, cpu_list, fit, used
 from exporters.views.words import count, cpus, line, words
 
 ALIKE = 3
-"""Of findings of one kind so many are shown."""
+"""Up to so many findings of one kind are shown, of more the first one, and so many names."""
 GROUPS = 12
 """So many groups of CPUs, and so many memory nodes."""
 GAPS = 6
@@ -112,16 +112,18 @@ def _findings(findings: tuple[FindingStatus, ...], room: int, ascii_only: bool) 
     for finding in findings:
         alike.setdefault((finding.severity, finding.id), []).append(finding)
     explained: set[str | None] = set()
-    for (severity, name), together in alike.items():
-        for finding in together[: _most(severity)]:
+    for (severity, kind), together in alike.items():
+        most = ALIKE if severity != "info" and len(together) <= ALIKE else 1
+        for finding in together[:most]:
             yield from _finding(finding, finding.workload not in explained, room, ascii_only)
             explained |= {finding.workload} if severity != "info" else set()
-        if (hidden := len(together) - _most(severity)) > 0:
-            yield line(f"and {hidden} more like it ({name}): agent status --json", "dim")
+        if hidden := together[most:]:
+            yield line(shown(f"and {len(hidden)} more like it ({kind}): {_named(hidden)}", ascii_only), "dim")
 
 
-def _most(severity: Severity) -> int:
-    return 1 if severity == "info" else ALIKE
+def _named(findings: list[FindingStatus]) -> str:
+    names = [finding.name or "this host" for finding in findings]
+    return ", ".join(names[:ALIKE]) + (", ...: agent status --json" if len(names) > ALIKE else "")
 
 
 def _finding(finding: FindingStatus, is_first: bool, room: int, ascii_only: bool) -> Iterator[ConsoleRenderable]:

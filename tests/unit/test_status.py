@@ -137,10 +137,11 @@ def test_check_is_as_bad_as_the_worst_finding(severities: tuple[Severity, ...], 
     assert exit_code(look_of(findings=[finding(severity) for severity in severities])) == code
 
 
-@pytest.mark.parametrize(("name", "code"), [("written", 0), ("engines", 1), ("hybrid", 1)])
-def test_check_of_a_recorded_host(name: str, code: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    tree = str(unpack(name, tmp_path / "tree"))
+@pytest.mark.parametrize(("name", "worst"), [("memoryless", "info"), ("engines", "warning"), ("hybrid", "critical")])
+def test_check_of_a_recorded_host(name: str, worst: Severity, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tree, code = str(unpack(name, tmp_path / "tree")), {"info": 0, "warning": 1, "critical": 2}[worst]
     assert main(["status", "--root", tree, "--check"]) == code
+    assert f"{worst}: " in capfd.readouterr().out
     # What is chosen of the rows changes nothing about what is wrong.
     assert main(["status", "--root", tree, "--check", "--kind", "sandbox", "--top", "1", "--json"]) == code
     assert main(["status", "--root", tree]) == 0
@@ -193,7 +194,7 @@ def test_findings_are_the_worst_first_and_many_alike_are_counted() -> None:
     shown = text(look_of(findings=sorted(several, key=lambda each: SEVERITIES.index(each.severity))))
     assert "Findings  1 critical finding  50 warnings  1 note" in shown
     assert shown.index("critical: db") < shown.index("warning: db-0") < shown.index("info: db")
-    assert "and 47 more like it (vcpus_float): agent status --json" in shown
+    assert "and 49 more like it (vcpus_float): db-1, db-2, db-3, ...: agent status --json" in shown
     kinds = [each.severity for each in look_at(seen).findings]
     assert kinds == sorted(kinds, key=SEVERITIES.index)
 
