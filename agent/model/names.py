@@ -148,6 +148,11 @@ def _any(_workload: Workload) -> bool:
     return True
 
 
+def kind_of(workload: Workload) -> str:
+    """The word for its kind that may stand before its name: "container"."""
+    return next(kind for kind, paradigm in KINDS.items() if paradigm == workload.paradigm)
+
+
 def index(workloads: Sequence[Workload]) -> NameIndex:
     """All that the workloads of a host may be called."""
     return NameIndex(
@@ -218,7 +223,7 @@ def _published(workload: Workload) -> Iterator[str]:
 
 def _suggestions(workload: Workload) -> Iterator[str]:
     """Words that may mean it alone, those that a person would use first."""
-    kinds = (next(kind for kind, paradigm in KINDS.items() if paradigm == workload.paradigm), workload.runtime)
+    kinds = (kind_of(workload), workload.runtime)
     shown = safe(workload.name)
     names = (shown, *_in_pod(workload), *(f"{kind}:{shown}" for kind in kinds)) if shown else ()
     yield from (name for name in names if len(name) <= LONGEST)

@@ -21,8 +21,7 @@ from agent.model.host import Host
 from agent.model.logical import KernelCpu
 from agent.model.physical import Node, Physical
 from agent.model.values import CpuSet, Gap
-from agent.model.workload import Workload
-from exporters.views import maps, picture
+from exporters.views import maps, picture, topology_workloads
 from exporters.views.tree import Machine, machine
 from exporters.views.words import FIRM, GUESS, count, cpus, digits, frequency, guessed, ordered, size, words
 
@@ -72,9 +71,11 @@ def _parts(host: Host, uncut: bool, workloads: bool) -> Iterator[ConsoleRenderab
         back = maps.logical_to_physical(rows, len(physical.cpus.online) if uncut else RUNS)
         yield from _titled("Kernel to hardware", _back(back, host.logical.cpu, uncut), *_scheduler(host.logical.cpu))
     if workloads and host.workloads:
-        yield from _titled("Workloads", _workloads(host.workloads, uncut))
+        yield from _titled("Workloads", _table(topology_workloads.HEADS, topology_workloads.rows(host.workloads), uncut))
     elif workloads and not {gap.source for gap in host.gaps} & {"cgroup", "processes"}:
         yield from _titled("Workloads", words("none seen"))
+    if workloads and host.findings:
+        yield from _titled("Findings", *topology_workloads.findings(host, uncut))
     gaps = tuple(gap for gap in host.gaps if gap.source not in NOT_SHOWN)
     if gaps:
         yield from _titled("Not known", *_gaps(gaps))
@@ -303,39 +304,6 @@ def _scheduler(cpu: KernelCpu) -> Iterator[Text]:
 
 def _cores(row: maps.MapRow) -> str:
     return f"{'' if row.numbered else '#'}{ordered(row.cores)}"
-
-
-def _workloads(workloads: tuple[Workload, ...], uncut: bool) -> ConsoleRenderable:
-    """Each workload below the one that it runs in."""
-    inside: dict[str | None, list[Workload]] = {}
-    ids = {workload.id for workload in workloads}
-    for workload in workloads:
-        inside.setdefault(workload.parent if workload.parent in ids else None, []).append(workload)
-    rows, shown = [], set()
-    # Workloads that are one another's parents have no outermost one: they come last, without indentation.
-    waiting = [(workload, 0) for workload in (*inside.get(None, ()), *workloads)][::-1]
-    while waiting:
-        workload, depth = waiting.pop()
-        if workload.identity in shown:
-            continue
-        shown.add(workload.identity)
-        waiting += [(inner, depth + 1) for inner in reversed(inside.get(workload.id, ()))]
-        rows.append(_workload(workload, depth))
-    return _table(("workload", "kind", "runtime", "CPUs allowed", "nodes allowed", "at most", "last CPU"), rows, uncut)
-
-
-def _workload(workload: Workload, depth: int) -> tuple[str | None, ...]:
-    placement, limit = workload.placement, workload.cpu.limit_cpus
-    nodes = placement.nodes_spanned if placement.nodes_spanned is not None else placement.allowed_nodes
-    return (
-        "- " * min(depth, 8) + workload.name,
-        workload.paradigm,
-        workload.runtime,
-        None if placement.allowed_cpus is None else ordered(placement.allowed_cpus),
-        None if nodes is None else ordered(nodes),
-        None if limit is None or limit.unlimited else f"{digits(limit)} CPUs",
-        None if placement.last_cpus is None else ordered(placement.last_cpus),
-    )
 
 
 def _gaps(gaps: tuple[Gap, ...]) -> Iterator[ConsoleRenderable]:

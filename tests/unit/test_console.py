@@ -15,6 +15,7 @@ from agent.model.facts.cgroup import WorkloadMemory as Used
 from agent.model.facts.dmi import Dmi
 from agent.model.facts.hugepages import HugePagePool
 from agent.model.facts.proc_vm import Zone
+from agent.model.finding import Finding, Kind
 from agent.model.host import Host, Identity, Virtualization
 from agent.model.logical import KernelCpu, LogicalCpu, Scheduler, SchedulingDomain
 from agent.model.physical import CpuKind, Node
@@ -168,13 +169,31 @@ def test_an_empty_host_has_a_line() -> None:
 def test_workloads_stand_below_the_one_that_they_are_in() -> None:
     several = (
         workload("inner", "b", "a", Placement(allowed_cpus=CpuSet((0,)), last_cpus=CpuSet((0,)))),
-        workload("outer", "a", placed=Placement(allowed_cpus=CpuSet((0, 1)), nodes_spanned=CpuSet((0,)))),
+        workload(
+            "outer",
+            "a",
+            placed=Placement(
+                allowed_cpus=CpuSet((0, 1)), nodes_spanned=CpuSet((0,)), allowed_nodes=CpuSet((0, 1)), memory_by_node={0: 1 << 20, 1: 0}
+            ),
+        ),
         workload("left", "c", "d"),
         workload("right", "d", "c"),
     )
     lines = section(shown(host(regular(1, 1, 2, 1), workloads=several), width=140), "Workloads")
     assert [line.split("  ")[0] for line in lines[1:]] == ["outer", "- inner", "left", "- right"]
-    assert lines[1].split() == ["outer", "containerization", "docker", "0-1", "0", "1.5", "CPUs"]
+    assert lines[1].split() == ["outer", "container", "docker", "0-1", "0-1", "1.5", "CPUs", "0:1Mi"]
+
+
+def test_findings_stand_below_workloads_the_worst_first() -> None:
+    kinds: tuple[Kind, ...] = ("topology_here", "memory_remote", "oom_kills")
+    found = tuple(Finding.of(kind=kind, workload=None if kind == "topology_here" else "a", text=kind, evidence="e") for kind in kinds)
+    of = replace(host(regular(1, 1, 2, 1), workloads=(workload(HOSTILE, "a"),)), findings=found)
+    lines = section(shown(of, width=140), "Findings")
+    assert [line.partition(":")[0] for line in lines] == ["critical", "warning", "1 more finding"]
+    assert "\x1b" not in "".join(lines)
+    whole = section(shown(of, width=140, whole=True), "Findings")
+    assert [line.partition(":")[0] for line in whole] == ["critical", "warning", "info"]
+    assert "Findings" not in shown(of, workloads=False)
 
 
 def test_domains_and_huge_pages_and_distances() -> None:
