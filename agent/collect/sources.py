@@ -45,6 +45,7 @@ FOR_ROOT = {
     _EMBEDDER: f"{_CONFINED}: give it CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or run on the host",
     _RUNTIMES: f"{_CONFINED}: give it CAP_DAC_READ_SEARCH; of users' containers, add deploy/rootless.conf to the unit",
     _SERIAL_NUMBERS: f"{_CONFINED}, or the kernel is locked down: give it CAP_DAC_READ_SEARCH, or run on the host",
+    _KUBELET_FILES: f"{_CONFINED}: give it CAP_DAC_READ_SEARCH, or run on the host",
     _DEBUGFS: f"{_CONFINED}, or the kernel is locked down: run on the host",
     taskstats.DENIED: f"{_CONFINED}: give it CAP_NET_ADMIN, or run on the host",
     docker_engine.DENIED: f"{_CONFINED}, or a security module guards the socket: allow the agent to connect to it",
