@@ -6,7 +6,6 @@ import random
 import shlex
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -18,11 +17,7 @@ from agent.model.names import LONGEST, index
 from agent.model.sandbox import Published, Statement
 from agent.model.values import safe
 from agent.model.workload import Workload
-from agent.session import Session, take_host
-from collectors.root import SysRoot
 from exporters.views.words import FIRM, command
-from tests.hosts.trees import NAMES as TREES
-from tests.hosts.trees import replayed, unpack
 from tests.unit.overhead_hosts import container, machine, sandbox
 from tests.unit.told import HOSTILE
 from tests.validation.random_hosts import windows
@@ -231,12 +226,6 @@ def printed(workloads: Sequence[Workload]) -> None:
             assert names.matching(parsed.workload) == names.matching(*parsed.without) == (workload,)
         parsed = parser.parse_args(["what-if", "x", "--cpus", "1", *shlex.split(f"--without {shlex.quote(word)}")])
         assert names.matching(*parsed.without) == (workload,)
-
-
-@pytest.mark.parametrize("tree", TREES)
-def test_the_word_for_a_workload_means_it_on_recorded_hosts(tree: str, tmp_path: Path) -> None:
-    config = replayed(tree, unpack(tree, tmp_path / "tree"))
-    printed(take_host(Session(root=SysRoot(config.root), config=config)).workloads)
 
 
 def test_the_word_for_a_workload_means_it_on_random_hosts() -> None:

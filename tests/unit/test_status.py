@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 from rich.cells import cell_len
@@ -21,16 +19,15 @@ from agent.model.finding import SEVERITIES, Finding, Severity
 from agent.model.host import Host
 from agent.model.runtimes import Paradigm
 from agent.model.status import FindingStatus, MachineStatus, SortKey, Status, WorkloadStatus
-from agent.model.values import UNLIMITED, CpuSet, Gap, decode_value
+from agent.model.values import UNLIMITED, CpuSet, Gap
 from agent.model.workload import Workload
 from agent.overhead.status import BUSIEST, exit_code, status
 from agent.overhead.window import Window
 from agent.session import Session, snapshot_of, take_window
-from collectors.root import LATER, SysRoot
+from collectors.root import SysRoot
 from exporters.views import json
 from exporters.views.status import render
 from exporters.views.status_columns import compact, used_cpus
-from tests.hosts.trees import replayed, unpack
 from tests.unit.overhead_hosts import container, machine, sandbox
 from tests.unit.told import HOSTILE, document, reviewed, window
 
@@ -43,13 +40,6 @@ def text(look: Status, width: int = 200, encoding: str = "utf-8") -> str:
 
 def look_at(seen: Window) -> Status:
     return status(seen, document(seen))
-
-
-def of_tree(name: str, path: Path) -> Status:
-    tree = unpack(name, path)
-    session = Session(root=SysRoot(tree), config=replayed(name, tree))
-    seen = take_window(session)
-    return status(seen, snapshot_of(seen, session.taken_at))
 
 
 def many(number: int, name: str = "web") -> Window:
@@ -101,20 +91,6 @@ def test_as_an_operator_reads_it(width: int, request: pytest.FixtureRequest) -> 
     reviewed(f"status-{width}", shown, request)
 
 
-@pytest.mark.parametrize(("name", "width"), [("engines", 80), ("engines", 200), ("hybrid", 80), ("written", 80), ("memoryless", 120)])
-def test_recorded_hosts(name: str, width: int, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    reviewed(f"status-{name}-{width}", text(of_tree(name, tmp_path / "tree"), width), request)
-
-
-@pytest.mark.parametrize("name", ["engines", "hybrid", "written", "uma"])
-def test_the_document_has_the_figures_of_the_text(name: str, tmp_path: Path) -> None:
-    look = of_tree(name, tmp_path / "tree")
-    again = msgspec.json.decode(json.render(look), type=Status, dec_hook=decode_value)
-    assert again == look
-    for width in (40, 80, 250):
-        assert text(again, width) == text(look, width)
-
-
 def test_a_workload_that_has_no_name_shows_twelve_digits_of_its_id() -> None:
     crowd = tuple(replace(container(passed), id="0123456789abcdef" * 4, identity="x", name="") for passed in (0.0, 1.0))
     (shown,) = look_at(window(((crowd[0],), (crowd[1],)))).rows
@@ -135,17 +111,6 @@ def test_workloads_of_one_name_are_told_apart_by_a_word_that_other_verbs_take() 
 )
 def test_check_is_as_bad_as_the_worst_finding(severities: tuple[Severity, ...], code: int) -> None:
     assert exit_code(look_of(findings=[finding(severity) for severity in severities])) == code
-
-
-@pytest.mark.parametrize(("name", "worst"), [("memoryless", "info"), ("engines", "warning"), ("hybrid", "critical")])
-def test_check_of_a_recorded_host(name: str, worst: Severity, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    tree, code = str(unpack(name, tmp_path / "tree")), {"info": 0, "warning": 1, "critical": 2}[worst]
-    assert main(["status", "--root", tree, "--check"]) == code
-    assert f"{worst}: " in capfd.readouterr().out
-    # What is chosen of the rows changes nothing about what is wrong.
-    assert main(["status", "--root", tree, "--check", "--kind", "sandbox", "--top", "1", "--json"]) == code
-    assert main(["status", "--root", tree]) == 0
-    assert capfd.readouterr().err == ""
 
 
 def test_plain_agent_is_status(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -232,22 +197,6 @@ def test_a_terminal_has_colours_and_the_same_words(monkeypatch: pytest.MonkeyPat
     plain = re.sub(r"\x1b\[[\d;]*m", "", coloured)
     assert coloured != plain
     assert [line.rstrip() for line in plain.splitlines()] == text(look, 120).splitlines()
-
-
-def test_a_host_of_which_only_proc_can_be_read(tmp_path: Path) -> None:
-    tree = unpack("engines", tmp_path / "tree")
-    for directory in (tree, tree / LATER):
-        shutil.rmtree(directory / "sys")
-        shutil.rmtree(directory / "run", ignore_errors=True)
-    session = Session(root=SysRoot(tree), config=replayed("engines", tree))
-    seen = take_window(session)
-    look = status(seen, snapshot_of(seen, session.taken_at))
-    shown = text(look, 80)
-    assert max(map(cell_len, shown.splitlines())) <= 80
-    assert "Gaps that can be mended" in shown
-    assert look.machine.busy_cpus is not None
-    assert look.machine.used_bytes is not None
-    assert look.machine.hostname == "lab"
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2])
