@@ -126,6 +126,8 @@ def bind_cpus(workload: Workload, cpus: CpuSet, version: str | None) -> str:
     if workload.paradigm == "virtualization" and _tool(workload) == "virsh":
         pins = [f"virsh vcpupin {name_of(workload)} {vcpu.number} {cpus} --live" for vcpu in workload.vcpus]
         return "; ".join((*pins, f"virsh emulatorpin {name_of(workload)} {cpus} --live"))
+    if _tool(workload) is None and not (workload.cgroup or "/").strip("/") and workload.pid:
+        return f"taskset -apc {cpus} {workload.pid}"
     return _command(workload, version, _Setting(controller="cpuset", v1=files, v2=files, flags=flag, pod_flags=flag, property=value))
 
 
@@ -210,6 +212,9 @@ def _command(workload: Workload, version: str | None, setting: _Setting) -> str:
     if tool == "lxc-cgroup":
         file, value = setting.v2 if version == "v2" else setting.v1
         return f"lxc-cgroup -n {name_of(workload)} {file} {quoted(value)}"
+    if not (workload.cgroup or "/").strip("/"):
+        # It has no group to set anything in: which one holds its process is the first question.
+        return f"systemctl status {workload.pid or name_of(workload)}"
     return _of_group(workload.cgroup or "/", version, setting)
 
 

@@ -269,8 +269,8 @@ def _memory(workload: Workload, version: str | None) -> Iterator[Finding]:
         far = CpuSet(node for node in place.memory_by_node if node not in near)
         moved = f"migratepages {workload.pid} {far} {near}" if workload.pid and far and near else None
         # A sandbox is in somebody else's group.
-        bound = bind_nodes(workload, near, version) if near and workload.paradigm != "sandbox" else None
-        remedy = "; ".join(command for command in (bound, moved) if command) or f"numastat -p {workload.pid}"
+        bound = bind_nodes(workload, near, version) if near and workload.cgroup and workload.paradigm != "sandbox" else None
+        remedy = "; ".join(command for command in (bound, moved) if command) or f"numastat -p {workload.pid or name_of(workload)}"
         yield Finding.of(
             kind="memory_remote",
             workload=workload.id,

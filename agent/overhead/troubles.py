@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from agent.model.finding import Finding
 from agent.overhead.troubles_cpu import cpu_troubles, starving
 from agent.overhead.troubles_memory import host_memory_troubles, memory_troubles
-from agent.overhead.troubles_place import host_place_troubles, place_troubles
+from agent.overhead.troubles_place import CpuSets, host_place_troubles, place_troubles
 from agent.overhead.window import Window
-from agent.overhead.workload_window import WorkloadWindow
+from agent.overhead.workload_window import each_of
 
 
 def troubles(window: Window) -> tuple[Finding, ...]:
@@ -21,16 +21,12 @@ def troubles(window: Window) -> tuple[Finding, ...]:
 
 
 def _all(window: Window) -> Iterator[Finding]:
-    earlier = {(was.id, was.identity): was for was in window.before.workloads} if window.before else {}
-    cases = [
-        WorkloadWindow(window, workload, earlier.get((workload.id, workload.identity)))
-        for workload in window.after.workloads
-        if not (workload.guest is not None and workload.guest.elsewhere)
-    ]
+    cases = each_of(window)
+    cpusets: CpuSets = {}
     yield from memory_troubles(cases)
     for case in cases:
         yield from cpu_troubles(case)
-        yield from place_troubles(case)
+        yield from place_troubles(case, cpusets)
     yield from starving(window, cases)
     yield from host_memory_troubles(window, cases)
     yield from host_place_troubles(window, cases)

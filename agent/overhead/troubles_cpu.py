@@ -48,12 +48,12 @@ def cpu_troubles(case: WorkloadWindow) -> Iterator[Finding]:
 
 def _throttled(case: WorkloadWindow) -> Finding | None:
     activity, cpu, allowed = case.activity, case.workload.cpu, case.workload.placement.allowed_cpus
-    if case.seconds is None or activity is None or not activity.periods or activity.periods < LEAST_PERIODS:
+    if case.seconds is None or activity is None or not activity.throttled_periods or (activity.periods or 0) < LEAST_PERIODS:
         return None
-    quota, stopped, usage = cpu.quota_usec, activity.throttled_periods, activity.usage_seconds
-    if quota is None or quota.unlimited or not cpu.period_usec or stopped is None or usage is None or not allowed:
+    quota, stopped, periods, usage = cpu.quota_usec, activity.throttled_periods, activity.periods, activity.usage_seconds
+    if quota is None or quota.unlimited or not cpu.period_usec or not periods or usage is None or not allowed:
         return None
-    share, limit, used = stopped / activity.periods, quota / cpu.period_usec, usage / activity.group_seconds
+    share, limit, used = stopped / periods, quota / cpu.period_usec, usage / activity.group_seconds
     is_bursty = used < BURSTS_USED_RATIO * limit
     if share < (BURSTS_RATIO if is_bursty else THROTTLED_RATIO):
         return None
@@ -72,9 +72,7 @@ def _throttled(case: WorkloadWindow) -> Finding | None:
         kind="throttled_bursts" if is_bursty else "throttled",
         workload=case.workload.id,
         text=text,
-        evidence=(
-            f"{stopped} of {activity.periods} periods; {used:.2f} of {limit:g} CPUs used, {idle:.2f} of {len(usable)} CPUs {usable} idle"
-        ),
+        evidence=(f"{stopped} of {periods} periods; {used:.2f} of {limit:g} CPUs used, {idle:.2f} of {len(usable)} CPUs {usable} idle"),
         remedy=limit_cpus(case.workload, min(float(len(usable)), round(wanted + 0.049, 1)), case.version),
     )
 
@@ -83,6 +81,8 @@ def _pids(case: WorkloadWindow) -> Finding | None:
     pids = case.workload.pids
     limit = None if pids is None else pids.max
     if pids is None or limit is None or limit.unlimited or limit <= 0 or pids.current is None:
+        return None
+    if pids.current < PIDS_RATIO * limit and not pids.max_events:
         return None
     refused = case.grown(_refused_forks)
     if pids.current < PIDS_RATIO * limit and not refused:

@@ -41,7 +41,7 @@ def memory_troubles(cases: Sequence[WorkloadWindow]) -> Iterator[Finding]:
     for case in cases:
         if (near := _near_limit(case)) is not None:
             yield near
-        if (short := _thrashing(case) or _pressure(case)) is not None:
+        if _has_waited(case) and (short := _thrashing(case) or _pressure(case)) is not None:
             yield short
 
 
@@ -51,7 +51,7 @@ def host_memory_troubles(window: Window, cases: Sequence[WorkloadWindow]) -> Ite
     if before is None or not window.seconds:
         return
     kills = counter_increase(before.logical.memory.vmstat.get("oom_kill"), after.logical.memory.vmstat.get("oom_kill"))
-    counted = sum(_kills(case) or 0 for case in cases)
+    counted = sum(_kills(case) or 0 for case in cases) if kills else 0.0
     if kills and kills > counted:
         yield Finding.of(
             kind="oom_kills",
@@ -76,7 +76,16 @@ def host_memory_troubles(window: Window, cases: Sequence[WorkloadWindow]) -> Ite
         )
 
 
+def _has_waited(case: WorkloadWindow) -> bool:
+    """Most never do, and nothing more is asked of them."""
+    was = case.was
+    return was is not None and case.workload.memory.pressure_some_usec != was.memory.pressure_some_usec
+
+
 def _kills(case: WorkloadWindow) -> float | None:
+    was, kills = case.was, case.workload.memory.events.get("oom_kill")
+    if not kills or (was is not None and was.memory.events.get("oom_kill") == kills):
+        return None
     return case.grown(lambda workload: workload.memory.events.get("oom_kill"))
 
 

@@ -26,9 +26,13 @@ INTERRUPTS_A_SECOND = 100.0
 """Fewer disturb nobody to speak of."""
 
 
-def place_troubles(case: WorkloadWindow) -> Iterator[Finding]:
-    """What one workload's own place keeps it from."""
-    yield from _cpuset(case)
+CpuSets = dict[str, CpuSet | None]
+"""Lists as they are written, parsed: many workloads have the same."""
+
+
+def place_troubles(case: WorkloadWindow, cpusets: CpuSets) -> Iterator[Finding]:
+    """What one workload's own place keeps it from. `cpusets` holds the lists that were parsed in this window."""
+    yield from _cpuset(case, cpusets)
     yield from _limits(case)
     yield from _huge_pages(case)
     yield from _on_isolated(case)
@@ -41,26 +45,31 @@ def host_place_troubles(window: Window, cases: Sequence[WorkloadWindow]) -> Iter
     yield from _steal(window)
 
 
-def _asked(workload: Workload) -> tuple[CpuSet | None, CpuSet | None]:
+def _asked(workload: Workload, cpusets: CpuSets) -> tuple[CpuSet | None, CpuSet | None]:
     """The CPUs and nodes that a cpuset of its own asks for, as they stand; None where it has none."""
-    values = {control.file: control.value for control in workload.controls if control.file in _CPUSET_FILES}
-    cpus, nodes = (_parsed(values.get(file)) for file in _CPUSET_FILES)
+    cpus = nodes = None
+    for control in workload.controls:
+        if control.file == "cpuset.cpus":
+            cpus = _parsed(control.value, cpusets)
+        elif control.file == "cpuset.mems":
+            nodes = _parsed(control.value, cpusets)
     return cpus, nodes
 
 
-_CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
-
-
-def _parsed(value: int | str | bool | None) -> CpuSet | None:
-    try:
-        return CpuSet.parse_list(value) if isinstance(value, str) else None
-    except ValueError:
+def _parsed(value: int | str | bool, cpusets: CpuSets) -> CpuSet | None:
+    if not isinstance(value, str):
         return None
+    if value not in cpusets:
+        try:
+            cpusets[value] = CpuSet.parse_list(value)
+        except ValueError:
+            cpusets[value] = None
+    return cpusets[value]
 
 
-def _cpuset(case: WorkloadWindow) -> Iterator[Finding]:
+def _cpuset(case: WorkloadWindow, cpusets: CpuSets) -> Iterator[Finding]:
     workload, hardware = case.workload, case.window.after.physical
-    (cpus, nodes), online = _asked(workload), hardware.cpus.online
+    (cpus, nodes), online = _asked(workload, cpusets), hardware.cpus.online
     if not cpus:
         return
     if online and not cpus <= online:
@@ -72,7 +81,7 @@ def _cpuset(case: WorkloadWindow) -> Iterator[Finding]:
             evidence=f"cpuset {cpus}; online {online}",
             remedy=bind_cpus(workload, left or online, case.version),
         )
-    if any(node.cpus is None for node in hardware.nodes):
+    if len(hardware.nodes) < 2 or any(node.cpus is None for node in hardware.nodes):
         return
     by_node = {node.os_index: node.cpus & online for node in hardware.nodes if node.cpus}
     spanned = {node: cpus & there for node, there in by_node.items() if cpus & there}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 
 from agent.model.values import Fact
 from agent.model.workload import Workload
@@ -14,30 +13,20 @@ _CUT_SECONDS = 0.02
 """Starts of processes are cut to 1/100 s, and so is the uptime."""
 
 
-class WorkloadWindow(Fact, frozen=True, dict=True):
-    """`was` is the same workload as the window began; None where it was not there."""
+class WorkloadWindow(Fact, frozen=True, kw_only=True):
+    """`was` is the same workload as the window began; None where it was not there.
+
+    `seconds` passed between two readings of its group's files; None where there were not two. `version` is that of control groups.
+    """
 
     window: Window
     workload: Workload
     was: Workload | None
-
-    @cached_property
-    def activity(self) -> Activity | None:
-        return self.window.activity(self.workload)
+    activity: Activity | None
+    seconds: float | None
+    version: str | None
 
     @property
-    def version(self) -> str | None:
-        cgroup = self.window.after.identity.cgroup
-        return cgroup.version if cgroup else None
-
-    @cached_property
-    def seconds(self) -> float | None:
-        """Between two readings of its group's files; None where there were not two."""
-        if self.window.before is None or self.was is None or self.activity is None:
-            return None
-        return self.activity.group_seconds
-
-    @cached_property
     def is_born_within(self) -> bool:
         """Whether all that it counts is of this window."""
         before, started = self.window.before, self.workload.started_seconds
@@ -55,3 +44,17 @@ class WorkloadWindow(Fact, frozen=True, dict=True):
         seconds = self.seconds
         grown = self.grown(counter) if seconds else None
         return None if grown is None or not seconds else grown / seconds
+
+
+def each_of(window: Window) -> list[WorkloadWindow]:
+    """Every workload that runs on this host."""
+    earlier = {(was.id, was.identity): was for was in window.before.workloads} if window.before else {}
+    cgroup = window.after.identity.cgroup
+    version, cases = cgroup.version if cgroup else None, []
+    for workload in window.after.workloads:
+        if workload.guest is not None and workload.guest.elsewhere:
+            continue
+        was, activity = earlier.get((workload.id, workload.identity)), window.activity(workload)
+        seconds = None if was is None or activity is None else activity.group_seconds
+        cases.append(WorkloadWindow(window=window, workload=workload, was=was, activity=activity, seconds=seconds, version=version))
+    return cases

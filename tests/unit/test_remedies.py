@@ -107,6 +107,15 @@ def test_groups_of_v1_have_a_hierarchy_each() -> None:
     assert limit_memory_of("/tight.slice", 10, "v1") == "systemctl set-property tight.slice MemoryMax=1M"
 
 
+@pytest.mark.parametrize("cgroup", [None, "/", ""])
+def test_what_has_no_group_is_never_set_in_the_root(cgroup: str | None) -> None:
+    alone = replace(GROUP, cgroup=cgroup, pid=77)
+    assert limit_memory(alone, MIB, "v2") == limit_cpus(alone, 1, "v1") == limit_pids(alone, 9, "v2") == "systemctl status 77"
+    assert bind_nodes(alone, CpuSet((0,)), "v2") == "systemctl status 77"
+    assert bind_cpus(alone, CpuSet((0,)), "v2") == "taskset -apc 0 77"
+    assert limit_memory(replace(alone, pid=None), MIB, "v2") == "systemctl status batch"
+
+
 def test_weights() -> None:
     assert weigh(DOCKER, 10, "v2") == "docker update --cpu-shares 10240 web"
     assert weigh(UNIT, 10, "v2") == "systemctl set-property nginx.service CPUWeight=1000"
