@@ -19,6 +19,7 @@ RATES: frozenset[Kind] = frozenset(
     (
         *("oom_kills", "memory_near_limit", "memory_pressure", "thrashing", "throttled", "throttled_bursts", "pids_near_limit"),
         *("starved", "weight_without_effect", "isolated_cpus_used", "cpus_overcommitted", "interrupts_on_isolated_cpus", "steal_now"),
+        "exclusive_cpus_shared",
     )
 )
 """Kinds that come and go with what a window measured."""
