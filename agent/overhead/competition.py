@@ -168,6 +168,9 @@ def _asks(workload: Workload, activity: Activity | None, mask: int) -> tuple[flo
     part = (allowed & mask).bit_count() / allowed.bit_count()
     run, wait = activity.asked
     most = most_cpus(workload)
+    if most is None and wait > 0 and (weight is not None or workload.cpu.usage_usec is not None):
+        # Its group has other files of the CPU controller: it may have a quota, which was not read.
+        return None
     if most is not None:
         # Who stands still for its quota keeps no CPU from others.
         wait = min(wait, max(0.0, most - run))
