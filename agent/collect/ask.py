@@ -32,8 +32,7 @@ def ask(root: SysRoot, source: str, read: Callable[[SysRoot], T]) -> Reading[T]:
     """Call one reader. One that breaks costs its own source and no other: whatever it raises becomes a gap."""
     view = root.watch()
     value, gaps = None, []
-    # Who made a recording is not known.
-    for_root = root.live and os.geteuid() == 0
+    for_root = root.live and os.geteuid() == 0 if root.mark is None else root.mark.by_root
     started = time.perf_counter()
     try:
         value = read(view)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from mmap import PAGESIZE
@@ -29,7 +30,7 @@ class Recorder(SysRoot):
         # Every file has to be read through the door at each pass.
         self.can_hold = False
         self.into = Path(into)
-        self.new_mark = Mark(format=FORMAT, taken_at=taken_at, version=version, page_bytes=PAGESIZE)
+        self.new_mark = Mark(format=FORMAT, taken_at=taken_at, version=version, page_bytes=PAGESIZE, by_root=os.geteuid() == 0)
 
     def close(self) -> None:
         (self.into / MARK).write_bytes(msgspec.json.format(msgspec.json.encode(self.new_mark), indent=1))

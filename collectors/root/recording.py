@@ -27,13 +27,15 @@ _YEAR_10000 = 253402300800
 class Mark(msgspec.Struct, kw_only=True):
     """What a recording says of itself. Keys are printable paths.
 
-    `taken_at` is in Unix seconds; `read_times` are seconds of one unnamed clock, by what `SysRoot.date` was called with.
+    `taken_at` is in Unix seconds; `by_root`: whether root made it; `read_times` are seconds of one unnamed clock, by what `SysRoot.date`
+    was called with.
     """
 
     format: int = 1
     taken_at: float
     version: str
     page_bytes: int
+    by_root: bool = False
     read_times: dict[str, float] = {}
     inodes: dict[str, int] = {}
     links: dict[str, str] = {}

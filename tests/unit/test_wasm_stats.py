@@ -237,7 +237,8 @@ def test_the_child_of_a_fork_has_a_table_of_its_own(made: embedder._Table) -> No
 EMBEDDER = """
 import os, sys
 from collectors.wasm_stats import publish
-print(sorted(name for name in sys.modules if name.partition(".")[0] in ("agent", "exporters", "msgspec", "rich", "docker", "wasmtime")))
+packages = ("agent", "exporters", "msgspec", "rich", "docker", "wasmtime")
+print(sorted(name for name in sys.modules if name.partition(".")[0] in packages), flush=True)
 slot = publish("parent's")
 slot.tell(65536, 65536)
 child = os.fork()
