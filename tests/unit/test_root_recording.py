@@ -285,7 +285,8 @@ def test_a_recorder_writes_only_into_its_directory(tmp_path: Path, path: str) ->
 def test_the_mark_is_json(tmp_path: Path, origin: Path) -> None:
     record(origin, tmp_path / "into")
     mark = msgspec.json.decode((tmp_path / "into" / MARK).read_bytes())
-    assert set(mark) == {"format", "taken_at", "version", "page_bytes", "read_times", "inodes", "links", "refusals"}
+    assert set(mark) == {"format", "taken_at", "version", "page_bytes", "by_root", "read_times", "inodes", "links", "refusals"}
+    assert mark["by_root"] == (os.geteuid() == 0)
     assert mark["refusals"]["proc/fifo"]["reason"] == "failed"
 
 
