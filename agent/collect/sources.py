@@ -38,7 +38,7 @@ _SERIAL_NUMBERS = "needs root or CAP_DAC_READ_SEARCH: the tables hold serial num
 _DEBUGFS = "debugfs is root's alone"
 _CONTROLLERS = "boot with psi=1 for pressure; enable the controller in cgroup.subtree_control"
 
-_CONFINED = "root is confined here, as in a container or a user namespace"
+_CONFINED = "where root is confined, as in a container or a user namespace"
 FOR_ROOT = {
     _PTRACE: f"{_CONFINED}: give it CAP_SYS_PTRACE, or run on the host; what is denied with that, too, nobody may read here",
     _PTRACE_AND_FILES: f"{_CONFINED}: give it CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or run on the host",
